@@ -1,0 +1,50 @@
+//! Everything that can happen to a client.
+
+use crate::types::ReplicaId;
+use crate::wire::{Command, Frame, Hello};
+
+/// Names a call between a caller and its driver; the driver picks it, never twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// One event.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A link to a replica is up and its hello fits.
+    Up {
+        /// Which.
+        replica: ReplicaId,
+        /// What it said of itself.
+        hello: Hello,
+    },
+    /// The link to a replica is gone.
+    Down {
+        /// Which.
+        replica: ReplicaId,
+    },
+    /// Frames came from a replica.
+    Frames {
+        /// From which, as the link's key says.
+        replica: ReplicaId,
+        /// What, in order.
+        frames: Vec<Frame>,
+    },
+    /// A call: commands that run in this order.
+    Call {
+        /// Its name.
+        token: Token,
+        /// What to run; not empty.
+        commands: Vec<Command>,
+        /// Whether commands of other calls may travel in the same request. Outputs stay apart.
+        coalesce: bool,
+    },
+    /// Nobody waits for this call any more. It may still be executed.
+    Forget {
+        /// Which.
+        token: Token,
+    },
+    /// The instant of `next_wake` has come (or any other time).
+    Tick,
+    /// Nothing more is waiting: now is the time to send.
+    Drained,
+}

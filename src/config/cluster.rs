@@ -1,0 +1,187 @@
+//! A cluster as configured, every value checked.
+
+use crate::crypto::{Context, Domain, Hasher, KeyError, Keyring, PublicKey, Scheme};
+use crate::types::{ClientId, ClockKind, Digest, Ensemble, GroupId, OrderLimits, Quotas};
+use crate::types::{ReplicaId, Role, Timing};
+use std::net::SocketAddr;
+
+/// What a cluster must survive. One line of the file picks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultModel {
+    /// Up to `t` of `2t + 1` replicas may crash, stall or lie.
+    Byzantine,
+    /// Up to `t` of `t + 1` replicas may stop.
+    FailStop,
+}
+
+/// A replica of the roster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaEntry {
+    /// Its number.
+    pub id: ReplicaId,
+    /// Where it speaks QUIC, `host:port`.
+    pub address: String,
+    /// Where it serves status, health and metrics.
+    pub admin: SocketAddr,
+    /// Its key.
+    pub public_key: PublicKey,
+}
+
+/// A client that replicas admit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientEntry {
+    /// For people; not part of any protocol message.
+    pub name: String,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// What it may do.
+    pub role: Role,
+}
+
+impl ClientEntry {
+    /// The client's name in the protocol: its key.
+    pub fn id(&self) -> ClientId {
+        ClientId(self.public_key.0)
+    }
+}
+
+/// Which service the group runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceChoice {
+    /// The service's name: `kv`, or that of a service which the daemon's builder was given.
+    pub name: String,
+}
+
+/// What only test clusters allow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Testing {
+    /// Replicas may be started as liars.
+    pub allow_liars: bool,
+}
+
+/// The checked cluster file. The same on all hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Random number made by `quorate init`: tells clusters with equal rosters apart.
+    pub nonce: [u8; 32],
+    /// What must be survived.
+    pub fault_model: FaultModel,
+    /// n and t.
+    pub ensemble: Ensemble,
+    /// Δ and the timers.
+    pub timing: Timing,
+    /// Where candidate ids come from.
+    pub clock: ClockKind,
+    /// Limits that all replicas share.
+    pub limits: OrderLimits,
+    /// Limits of each process.
+    pub quotas: Quotas,
+    /// The roster, in order of the ids `1..=n`.
+    pub replicas: Vec<ReplicaEntry>,
+    /// The clients.
+    pub clients: Vec<ClientEntry>,
+    /// The service.
+    pub service: ServiceChoice,
+    /// What only test clusters allow.
+    pub testing: Testing,
+}
+
+impl Cluster {
+    /// The cluster id: the hash of what never changes (nonce, fault model, t, roster, service).
+    pub fn id(&self) -> Digest {
+        let mut h = Hasher::new(Domain::Cluster);
+        h.put(&self.nonce).put(&[self.fault_model as u8, self.ensemble.t() as u8]);
+        self.replicas.iter().for_each(|r| {
+            h.put(&[r.id.number()]).put(&r.public_key.0);
+        });
+        h.put_var(self.service.name.as_bytes());
+        h.finish()
+    }
+
+    /// What statements of a group of this cluster are bound to.
+    pub fn context(&self, group: GroupId) -> Context {
+        Context { cluster: self.id(), group }
+    }
+
+    /// The roster's keys, ready for checking.
+    ///
+    /// # Errors
+    /// The first replica whose key is not usable; never for keys that the parser accepted.
+    pub fn keyring<S: Scheme>(&self, group: GroupId) -> Result<Keyring<S>, (ReplicaId, KeyError)> {
+        let keys = self.replicas.iter().map(|r| r.public_key).collect();
+        Keyring::new(self.context(group), self.ensemble, keys)
+    }
+
+    /// The configuration digest, field by field: what two replicas must agree on and `hello`
+    /// compares. Clients, addresses and the quotas of a process are not in it.
+    pub fn fields(&self) -> Vec<(String, Digest)> {
+        self.field_values()
+            .into_iter()
+            .map(|(name, value)| {
+                let mut h = Hasher::new(Domain::Config);
+                h.put_var(name.as_bytes()).put_var(value.as_bytes());
+                (name.to_owned(), h.finish())
+            })
+            .collect()
+    }
+
+    /// One digest over all fields, for people to compare.
+    pub fn digest(&self) -> Digest {
+        let mut h = Hasher::new(Domain::Config);
+        self.fields().iter().for_each(|(name, digest)| {
+            h.put_var(name.as_bytes()).put(&digest.0);
+        });
+        h.finish()
+    }
+
+    fn field_values(&self) -> Vec<(&'static str, String)> {
+        let (t, l) = (&self.timing, &self.limits);
+        let micros = |d: std::time::Duration| format!("{}us", d.as_micros());
+        vec![
+            ("delta", micros(t.delta)),
+            ("patience", micros(t.patience)),
+            ("join_delay", micros(t.join_delay)),
+            ("gather", micros(t.gather)),
+            ("heartbeat", micros(t.heartbeat)),
+            ("clock", format!("{:?}", self.clock)),
+            ("max_request", l.max_request.to_string()),
+            ("max_output", l.max_output.to_string()),
+            ("max_commands", l.max_commands.to_string()),
+            ("max_candidates", l.max_candidates.to_string()),
+            ("sole_quota", l.sole_quota.to_string()),
+            ("forget_after", l.forget_after.to_string()),
+            ("forget_time", l.forget_time.to_string()),
+            ("max_sessions", l.max_sessions.to_string()),
+            ("window", l.window.to_string()),
+            ("checkpoint_every", l.checkpoint_every.to_string()),
+            ("max_unexecuted", l.max_unexecuted.to_string()),
+        ]
+    }
+
+    /// The replica with this id, if the roster has it.
+    pub fn replica(&self, id: ReplicaId) -> Option<&ReplicaEntry> {
+        self.replicas.get(id.index())
+    }
+
+    /// The replica with this key, if the roster has it.
+    pub fn replica_with_key(&self, key: &PublicKey) -> Option<&ReplicaEntry> {
+        self.replicas.iter().find(|r| r.public_key == *key)
+    }
+
+    /// The client with this key, if it is admitted.
+    pub fn client_with_key(&self, key: &PublicKey) -> Option<&ClientEntry> {
+        self.clients.iter().find(|c| c.public_key == *key)
+    }
+
+    /// The hash of the opening of epoch (0,0,0): cluster id, group, member list and limits (§2).
+    pub fn genesis(&self, group: GroupId) -> Digest {
+        let mut h = Hasher::new(Domain::Genesis);
+        h.put(&self.id().0).put(&group.0.to_le_bytes());
+        h.put(&self.ensemble.all().bits().to_le_bytes());
+        self.field_values().iter().for_each(|(name, value)| {
+            h.put_var(name.as_bytes()).put_var(value.as_bytes());
+        });
+        h.finish()
+    }
+}

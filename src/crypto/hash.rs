@@ -1,0 +1,159 @@
+//! SHA-256 with a domain tag.
+
+use crate::types::Digest;
+use sha2::{Digest as _, Sha256};
+
+/// What a hash is of. The tag is the first thing hashed, so two kinds never share a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// A client's request.
+    Request,
+    /// A proposal: what its signature is over, and its name in choices.
+    Proposal,
+    /// A vector of proposals.
+    Vector,
+    /// The opening of the first epoch.
+    Genesis,
+    /// A list of member keys.
+    Members,
+    /// The cluster's identity.
+    Cluster,
+    /// One field of the configuration.
+    Config,
+    /// A leaf of the Merkle tree over a step's outputs.
+    Leaf,
+    /// An inner node of that tree.
+    Node,
+    /// The chain of these trees' roots.
+    Running,
+    /// One command's output.
+    Output,
+    /// The state of ordering, sessions and service at a checkpoint.
+    State,
+    /// One session in the session table.
+    Session,
+    /// One entry of a service's state.
+    Entry,
+    /// A key's fingerprint.
+    Fingerprint,
+    /// A secret derived from a node's key (resets, connection ids).
+    Derive,
+}
+
+impl Domain {
+    /// The tag: printable, fixed for ever, none a prefix of another (each ends in a zero byte).
+    pub fn tag(self) -> &'static [u8] {
+        match self {
+            Domain::Request => b"quorate/1 request\0",
+            Domain::Proposal => b"quorate/1 proposal\0",
+            Domain::Vector => b"quorate/1 vector\0",
+            Domain::Genesis => b"quorate/1 genesis\0",
+            Domain::Members => b"quorate/1 members\0",
+            Domain::Cluster => b"quorate/1 cluster\0",
+            Domain::Config => b"quorate/1 config\0",
+            Domain::Leaf => b"quorate/1 leaf\0",
+            Domain::Node => b"quorate/1 node\0",
+            Domain::Running => b"quorate/1 running\0",
+            Domain::Output => b"quorate/1 output\0",
+            Domain::State => b"quorate/1 state\0",
+            Domain::Session => b"quorate/1 session\0",
+            Domain::Entry => b"quorate/1 entry\0",
+            Domain::Fingerprint => b"quorate/1 fingerprint\0",
+            Domain::Derive => b"quorate/1 derive\0",
+        }
+    }
+}
+
+/// Hashes parts of known length one after the other.
+///
+/// `put` does not mark where a part ends: use it for fixed layouts, and [`Hasher::put_var`] for
+/// anything whose length the reader could not know.
+#[derive(Clone)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// Starts a hash of this kind.
+    pub fn new(domain: Domain) -> Self {
+        Self(Sha256::new_with_prefix(domain.tag()))
+    }
+
+    /// Adds bytes of fixed length.
+    pub fn put(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.update(bytes);
+        self
+    }
+
+    /// Adds a number, eight bytes little-endian.
+    pub fn put_u64(&mut self, n: u64) -> &mut Self {
+        self.put(&n.to_le_bytes())
+    }
+
+    /// Adds bytes of any length, preceded by that length.
+    pub fn put_var(&mut self, bytes: &[u8]) -> &mut Self {
+        self.put_u64(bytes.len() as u64).put(bytes)
+    }
+
+    /// The digest.
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
+/// The digest of one byte string under a domain.
+pub fn hash(domain: Domain, bytes: &[u8]) -> Digest {
+    let mut h = Hasher::new(domain);
+    h.put(bytes);
+    h.finish()
+}
+
+/// Plain SHA-256, for what other programs must be able to compute (key fingerprints).
+pub fn sha256(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Domain; 16] = [
+        Domain::Request,
+        Domain::Proposal,
+        Domain::Vector,
+        Domain::Genesis,
+        Domain::Members,
+        Domain::Cluster,
+        Domain::Config,
+        Domain::Leaf,
+        Domain::Node,
+        Domain::Running,
+        Domain::Output,
+        Domain::State,
+        Domain::Session,
+        Domain::Entry,
+        Domain::Fingerprint,
+        Domain::Derive,
+    ];
+
+    #[test]
+    fn no_tag_is_a_prefix_of_another() {
+        for (i, a) in ALL.iter().enumerate() {
+            for b in &ALL[i + 1..] {
+                assert!(!a.tag().starts_with(b.tag()) && !b.tag().starts_with(a.tag()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_bytes_in_two_domains_differ() {
+        assert_ne!(hash(Domain::Request, b"x"), hash(Domain::Proposal, b"x"));
+    }
+
+    #[test]
+    fn variable_parts_cannot_be_shifted_into_each_other() {
+        let mut a = Hasher::new(Domain::Config);
+        a.put_var(b"ab").put_var(b"c");
+        let mut b = Hasher::new(Domain::Config);
+        b.put_var(b"a").put_var(b"bc");
+        assert_ne!(a.finish(), b.finish());
+    }
+}

@@ -1,0 +1,76 @@
+//! A hash of a set of entries that can be kept up to date entry by entry.
+
+use crate::types::Digest;
+
+const LANES: usize = 1024;
+
+/// A homomorphic hash of a multiset: adding and removing one entry costs the same however large
+/// the set is, and the order of additions does not matter.
+///
+/// LtHash with 1,024 lanes of 16 bits over BLAKE3 (Lewi, Kim, Maykov, Weis, "Securing Update
+/// Propagation with Homomorphic Hashing", 2019; Bellare and Micciancio 1997). A plain sum or
+/// exclusive or of digests would not do: clients choose the entries and could make two sets
+/// collide. About 2 KiB of state; a microsecond or two an update.
+#[derive(Clone)]
+pub struct MultisetHash(Box<[u16; LANES]>);
+
+impl Default for MultisetHash {
+    fn default() -> Self {
+        Self(Box::new([0; LANES]))
+    }
+}
+
+impl MultisetHash {
+    /// The hash of the empty set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an entry, named by its digest.
+    pub fn add(&mut self, entry: &Digest) {
+        self.update(entry, u16::wrapping_add);
+    }
+
+    /// Takes an entry out; it must have been added before.
+    pub fn remove(&mut self, entry: &Digest) {
+        self.update(entry, u16::wrapping_sub);
+    }
+
+    fn update(&mut self, entry: &Digest, op: fn(u16, u16) -> u16) {
+        let mut expanded = [0; 2 * LANES];
+        blake3::Hasher::new_derive_key("quorate 1 multiset entry")
+            .update(&entry.0)
+            .finalize_xof()
+            .fill(&mut expanded);
+        for (lane, bytes) in self.0.iter_mut().zip(expanded.chunks_exact(2)) {
+            *lane = op(*lane, u16::from_le_bytes([bytes[0], bytes[1]]));
+        }
+    }
+
+    /// The digest of the set as it is now.
+    pub fn digest(&self) -> Digest {
+        let mut h = blake3::Hasher::new_derive_key("quorate 1 multiset digest");
+        self.0.iter().for_each(|lane| {
+            h.update(&lane.to_le_bytes());
+        });
+        Digest(*h.finalize().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_does_not_matter_and_removal_undoes_addition() {
+        let (a, b, c) = (Digest([1; 32]), Digest([2; 32]), Digest([3; 32]));
+        let mut x = MultisetHash::new();
+        [a, b, c].iter().for_each(|d| x.add(d));
+        x.remove(&b);
+        let mut y = MultisetHash::new();
+        [c, a].iter().for_each(|d| y.add(d));
+        assert_eq!(x.digest(), y.digest());
+        y.add(&a);
+        assert_ne!(x.digest(), y.digest(), "a multiset counts");
+    }
+}

@@ -1,0 +1,1 @@
+//! Key files as text (filled in below).

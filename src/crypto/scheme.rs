@@ -1,0 +1,266 @@
+//! Signature schemes and keys.
+
+use super::{Domain, Hasher};
+use crate::types::Digest;
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use std::fmt;
+use zeroize::{Zeroize, Zeroizing};
+
+/// An ed25519 public key, 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicKey(pub [u8; 32]);
+
+impl PublicKey {
+    /// Short name of the key for people: the first eight bytes of its hash in hexadecimal.
+    pub fn fingerprint(&self) -> String {
+        super::hash(Domain::Fingerprint, &self.0).to_string()
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key {}", self.fingerprint())
+    }
+}
+
+/// A signature, 64 bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Signature(pub [u8; 64]);
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sig {:02x}{:02x}..", self.0[0], self.0[1])
+    }
+}
+
+/// A private key's 32-byte seed; wiped from memory when dropped, never printed.
+#[derive(Clone)]
+pub struct SecretKey(Zeroizing<[u8; 32]>);
+
+impl SecretKey {
+    /// Takes over a seed.
+    pub fn from_seed(mut seed: [u8; 32]) -> Self {
+        let key = Self(Zeroizing::new(seed));
+        seed.zeroize();
+        key
+    }
+
+    /// The seed, for key files and TLS set-up.
+    pub fn seed(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The ed25519 public key that belongs to it.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(SigningKey::from_bytes(&self.0).verifying_key().to_bytes())
+    }
+
+    /// A secret for another purpose that the key owner can always derive again.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let mut h = Hasher::new(Domain::Derive);
+        h.put(&self.0[..]).put_var(purpose.as_bytes());
+        h.finish().0
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretKey(of {})", self.public().fingerprint())
+    }
+}
+
+/// Why a key is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not a point of the curve.
+    #[error("these 32 bytes are not an ed25519 public key (not a point of the curve)")]
+    NotAPoint,
+    /// Another encoding of a point than the one that everybody else writes.
+    #[error("this ed25519 public key is not in its canonical encoding")]
+    NotCanonical,
+    /// A key of small order, for which everybody can make signatures.
+    #[error("this ed25519 public key is weak (of small order): anybody could sign for it")]
+    Weak,
+}
+
+/// How statements are signed and checked. Statements are 32-byte digests, never whole messages.
+pub trait Scheme: Clone + fmt::Debug + Send + 'static {
+    /// A key ready for signing.
+    type Signer: Send;
+    /// A public key ready for checking: prepared once, used for every message.
+    type Verifier: Clone + Send;
+
+    /// Prepares a private key.
+    fn signer(secret: &SecretKey) -> Self::Signer;
+
+    /// The public key of a prepared private key.
+    fn public(signer: &Self::Signer) -> PublicKey;
+
+    /// Prepares a public key.
+    ///
+    /// # Errors
+    /// [`KeyError`] says what is wrong with the key.
+    fn verifier(public: &PublicKey) -> Result<Self::Verifier, KeyError>;
+
+    /// Signs a digest.
+    fn sign(signer: &Self::Signer, digest: &Digest) -> Signature;
+
+    /// Whether this is the signature of that key over this digest. Strict.
+    fn verify(verifier: &Self::Verifier, digest: &Digest, signature: &Signature) -> bool;
+}
+
+/// Ed25519 with strict verification (RFC 8032; small-order keys and non-canonical parts refused).
+#[derive(Clone, Debug)]
+pub struct Ed25519;
+
+impl Scheme for Ed25519 {
+    type Signer = SigningKey;
+    type Verifier = VerifyingKey;
+
+    fn signer(secret: &SecretKey) -> SigningKey {
+        SigningKey::from_bytes(secret.seed())
+    }
+
+    fn public(signer: &SigningKey) -> PublicKey {
+        PublicKey(signer.verifying_key().to_bytes())
+    }
+
+    fn verifier(public: &PublicKey) -> Result<VerifyingKey, KeyError> {
+        let key = VerifyingKey::from_bytes(&public.0).map_err(|_| KeyError::NotAPoint)?;
+        if key.is_weak() {
+            return Err(KeyError::Weak);
+        }
+        if key.to_edwards().compress().to_bytes() != public.0 {
+            return Err(KeyError::NotCanonical);
+        }
+        Ok(key)
+    }
+
+    fn sign(signer: &SigningKey, digest: &Digest) -> Signature {
+        Signature(signer.sign(&digest.0).to_bytes())
+    }
+
+    fn verify(verifier: &VerifyingKey, digest: &Digest, signature: &Signature) -> bool {
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        verifier.verify_strict(&digest.0, &signature).is_ok()
+    }
+}
+
+/// A keyed hash in place of a signature, for simulations: a hundred times cheaper.
+///
+/// The "public key" is what the keyring lists; the signing secret is derived from it under a salt
+/// that only this module knows, so that code which is handed no [`Keyed::Signer`] of a replica
+/// cannot make a statement of that replica, just as with real keys. It proves nothing to anybody
+/// outside of the process.
+#[derive(Clone, Debug)]
+pub struct Keyed;
+
+/// A signing key of [`Keyed`].
+pub struct KeyedSigner {
+    public: PublicKey,
+    secret: Digest,
+}
+
+impl Keyed {
+    fn secret_of(public: &PublicKey) -> Digest {
+        let mut h = Hasher::new(Domain::Derive);
+        h.put(b"simulated secret").put(&public.0);
+        h.finish()
+    }
+
+    fn tag(secret: &Digest, digest: &Digest) -> Signature {
+        let mut h = Hasher::new(Domain::Derive);
+        h.put(&secret.0).put(&digest.0);
+        let mut out = [0; 64];
+        out[..32].copy_from_slice(&h.finish().0);
+        Signature(out)
+    }
+}
+
+impl Scheme for Keyed {
+    type Signer = KeyedSigner;
+    type Verifier = Digest;
+
+    fn signer(secret: &SecretKey) -> KeyedSigner {
+        let public = PublicKey(super::hash(Domain::Derive, secret.seed()).0);
+        KeyedSigner { public, secret: Self::secret_of(&public) }
+    }
+
+    fn public(signer: &KeyedSigner) -> PublicKey {
+        signer.public
+    }
+
+    fn verifier(public: &PublicKey) -> Result<Digest, KeyError> {
+        Ok(Self::secret_of(public))
+    }
+
+    fn sign(signer: &KeyedSigner, digest: &Digest) -> Signature {
+        Self::tag(&signer.secret, digest)
+    }
+
+    fn verify(verifier: &Digest, digest: &Digest, signature: &Signature) -> bool {
+        Self::tag(verifier, digest) == *signature
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signs_and_refuses<S: Scheme>() {
+        let one = S::signer(&SecretKey::from_seed([1; 32]));
+        let two = S::signer(&SecretKey::from_seed([2; 32]));
+        let (a, b) = (Digest([7; 32]), Digest([8; 32]));
+        let signature = S::sign(&one, &a);
+        let verifier = S::verifier(&S::public(&one)).unwrap();
+        assert!(S::verify(&verifier, &a, &signature));
+        assert!(!S::verify(&verifier, &b, &signature));
+        assert!(!S::verify(&S::verifier(&S::public(&two)).unwrap(), &a, &signature));
+        for byte in 0..64 {
+            let mut bad = signature;
+            bad.0[byte] ^= 1;
+            assert!(!S::verify(&verifier, &a, &bad), "byte {byte}");
+        }
+    }
+
+    #[test]
+    fn both_schemes_sign_and_refuse() {
+        signs_and_refuses::<Ed25519>();
+        signs_and_refuses::<Keyed>();
+    }
+
+    /// B13: adding the group order to `s` gives a second signature for sloppy verifiers.
+    #[test]
+    fn a_malleated_signature_is_refused() {
+        const ORDER: [u8; 32] = [
+            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9,
+            0xde, 0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        ];
+        let key = SecretKey::from_seed([1; 32]);
+        let digest = Digest([7; 32]);
+        let mut s = Ed25519::sign(&Ed25519::signer(&key), &digest);
+        let mut carry = 0u16;
+        for (i, o) in ORDER.iter().enumerate() {
+            let sum = u16::from(s.0[32 + i]) + u16::from(*o) + carry;
+            s.0[32 + i] = sum.to_le_bytes()[0];
+            carry = sum >> 8;
+        }
+        assert!(!Ed25519::verify(&Ed25519::verifier(&key.public()).unwrap(), &digest, &s));
+    }
+
+    /// B13, B27: the neutral element and other small-order points; half of all strings are no point.
+    #[test]
+    fn weak_and_impossible_keys_are_refused() {
+        let mut neutral = [0; 32];
+        neutral[0] = 1;
+        assert_eq!(Ed25519::verifier(&PublicKey(neutral)).unwrap_err(), KeyError::Weak);
+        let refused = (0..=255u8).filter(|b| Ed25519::verifier(&PublicKey([*b; 32])).is_err());
+        assert!(refused.count() > 64);
+    }
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        let shown = format!("{:?}", SecretKey::from_seed([0x41; 32]));
+        assert!(!shown.contains("41414141") && !shown.contains("65, 65"), "{shown}");
+    }
+}

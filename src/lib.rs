@@ -1,0 +1,10 @@
+//! Quorate.
+
+pub mod caller;
+pub mod config;
+pub mod crypto;
+pub mod replica;
+pub mod service;
+pub mod types;
+pub mod voter;
+pub mod wire;

@@ -1,0 +1,123 @@
+//! Everything that a replica asks of its driver, as data.
+
+use crate::types::{Digest, Epoch, LinkId, ReplicaId, Round};
+use bytes::Bytes;
+
+/// Which of the two streams of a replica link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Proposals, wants, pings: never waits behind anything else.
+    Protocol,
+    /// Bodies and state transfer, at lower priority.
+    Bulk,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send a whole frame to a replica; dropped if its link is down.
+    ToPeer {
+        /// To whom.
+        peer: ReplicaId,
+        /// On which stream.
+        lane: Lane,
+        /// The frame with its header.
+        frame: Bytes,
+    },
+    /// Send a whole frame to a client; dropped if its link is down.
+    ToClient {
+        /// On which link.
+        link: LinkId,
+        /// The frame with its header.
+        frame: Bytes,
+    },
+    /// Close the link to a replica.
+    ClosePeer {
+        /// Which.
+        peer: ReplicaId,
+        /// Why; the other side is told.
+        reason: CloseReason,
+    },
+    /// Close a client's link.
+    CloseClient {
+        /// Which.
+        link: LinkId,
+        /// Why; the other side is told.
+        reason: CloseReason,
+    },
+    /// Something that people should know.
+    Event(Event),
+}
+
+/// Why a link is closed by a replica itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseReason {
+    /// A frame that is no message, or not one for this kind of link.
+    #[error("malformed or unexpected message: {0}")]
+    Malformed(&'static str),
+    /// Statements that are not signed by whom they claim.
+    #[error("a message whose signature does not fit")]
+    BadSignature,
+    /// More links of one client key than the quota allows.
+    #[error("too many links of one client key")]
+    TooManyLinks,
+}
+
+/// What a driver logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The replica has no state of the epoch it was in: it follows and signs nothing (§7).
+    Restarted,
+    /// A round does not complete because these members' proposals are missing.
+    Waiting {
+        /// The round.
+        round: Round,
+        /// Who is missing.
+        missing: crate::types::Members,
+    },
+    /// A round that was waited for has completed.
+    Resumed {
+        /// The round.
+        round: Round,
+    },
+    /// A replica signed two different proposals for one round (R5).
+    Equivocation {
+        /// Who.
+        replica: ReplicaId,
+        /// In which epoch.
+        epoch: Epoch,
+        /// In which round.
+        round: Round,
+    },
+    /// A replica signed a proposal that is invalid by R4.
+    InvalidProposal {
+        /// Who.
+        replica: ReplicaId,
+        /// In which round.
+        round: Round,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A checkpoint is attested by `t + 1` replicas.
+    Stable {
+        /// Its round.
+        round: Round,
+        /// The state digest.
+        state: Digest,
+    },
+    /// This replica's attestation differs from that of others at one position.
+    Diverged {
+        /// The other.
+        replica: ReplicaId,
+        /// The round of the position.
+        round: Round,
+    },
+    /// The replica has stopped itself.
+    Halted {
+        /// Why.
+        why: String,
+    },
+}
+
+/// A list of actions in the order in which to do them.
+pub type Actions = Vec<Action>;

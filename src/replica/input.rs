@@ -1,0 +1,54 @@
+//! Everything that can happen to a replica.
+
+use crate::types::{ClientId, LinkId, ReplicaId, Role};
+use crate::wire::{Frame, Hello};
+
+/// One event. The driver hands over all that has come, then [`Input::Drained`].
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A link to another replica is up: its hello was read and the driver found that version,
+    /// cluster and configuration fit. Replaces an older link to the same replica.
+    PeerUp {
+        /// Who, as the link's key says.
+        peer: ReplicaId,
+        /// What it said of itself.
+        hello: Hello,
+    },
+    /// The link to a replica is gone.
+    PeerDown {
+        /// Who.
+        peer: ReplicaId,
+    },
+    /// A frame came from a replica.
+    PeerFrame {
+        /// From whom, as the link's key says.
+        peer: ReplicaId,
+        /// What.
+        frame: Frame,
+    },
+    /// A client's link is up: its key is in the configuration and its greeting fits.
+    ClientUp {
+        /// The link.
+        link: LinkId,
+        /// Whose, as the link's key says.
+        client: ClientId,
+        /// What that key may do.
+        role: Role,
+    },
+    /// A client's link is gone.
+    ClientDown {
+        /// The link.
+        link: LinkId,
+    },
+    /// Frames came from a client, all that one read of its stream gave.
+    ClientFrames {
+        /// On which link.
+        link: LinkId,
+        /// What, in order.
+        frames: Vec<Frame>,
+    },
+    /// The instant of [`super::Replica::next_wake`] has come (or any other time).
+    Tick,
+    /// Nothing more is waiting: now is the time to propose.
+    Drained,
+}

@@ -1,0 +1,49 @@
+//! Services: the deterministic state machines that a group runs.
+
+use crate::types::{AgreedTime, ClientId, Digest};
+
+/// A deterministic state machine.
+///
+/// Replicas run the same commands in the same order, and clients accept what `t + 1` of them
+/// answer; so a service must give **the same outputs and the same state everywhere**. It must not
+/// read a clock (agreed time comes with each command), draw random numbers, iterate over a hash
+/// map with a random seed, read files, sockets or the environment, depend on addresses or on how
+/// threads interleave, nor compute with floating point whose result the platform decides. A
+/// service that breaks this is stopped when replicas find their attestations differ.
+pub trait Service: Send {
+    /// The service's name, part of the cluster's identity.
+    fn name(&self) -> &'static str;
+
+    /// Runs a command that may change the state and gives its output. `time` never goes back.
+    ///
+    /// Any bytes may come as `command`; what it cannot read it answers with an output that says so.
+    fn execute(&mut self, time: AgreedTime, client: &ClientId, command: &[u8]) -> Vec<u8>;
+
+    /// Runs a command that only reads.
+    fn query(&self, time: AgreedTime, client: &ClientId, command: &[u8]) -> Vec<u8>;
+
+    /// The whole state as bytes: equal states give equal bytes.
+    fn snapshot(&self) -> Vec<u8>;
+
+    /// Replaces the state by one that [`Service::snapshot`] gave.
+    ///
+    /// # Errors
+    /// If the bytes are no snapshot; the state is unchanged then.
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError>;
+
+    /// A digest of the state: equal states give equal digests, others never do. Called at every
+    /// checkpoint, so it should cost what changed since the last call and not the whole state;
+    /// [`crate::crypto::MultisetHash`] helps.
+    fn digest(&mut self) -> Digest;
+
+    /// Whether a command that panicked has left the state as it was. If so the command gets a
+    /// deterministic refusal; if not (the default) the replica halts before it answers.
+    fn unchanged_after_panic(&self) -> bool {
+        false
+    }
+}
+
+/// Why bytes are no snapshot of a service.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a snapshot of this service: {0}")]
+pub struct RestoreError(pub String);

@@ -1,0 +1,76 @@
+//! Every bound of the protocol in one place.
+
+/// Limits that are a function of the order: part of the genesis opening, equal at all replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderLimits {
+    /// Bytes of one request's body at most.
+    pub max_request: u32,
+    /// Bytes of one request's outputs together at most; above it the outcome is a refusal.
+    pub max_output: u32,
+    /// Commands in one request at most.
+    pub max_commands: u32,
+    /// Candidates in one proposal at most (R4).
+    pub max_candidates: u32,
+    /// Requests of which only one and the same member has given a candidate, per member (O4).
+    pub sole_quota: u32,
+    /// A request never accepted is forgotten after so many rounds (O4) ...
+    pub forget_after: u64,
+    /// ... and so much agreed time: microseconds, or ticks under the logical clock (O4).
+    pub forget_time: u64,
+    /// Sessions kept; the least recently used in the order is evicted above it (O6).
+    pub max_sessions: u32,
+    /// Requests a session may have outstanding, and replies stored for it (O6).
+    pub window: u32,
+    /// A state digest is attested every so many rounds (§3, attestation).
+    pub checkpoint_every: u64,
+    /// Accepted requests that may wait for execution before no more candidates are given (O7).
+    pub max_unexecuted: u32,
+}
+
+impl Default for OrderLimits {
+    fn default() -> Self {
+        Self {
+            max_request: 256 * 1024,
+            max_output: 512 * 1024,
+            max_commands: 1024,
+            max_candidates: 4096,
+            sole_quota: 4096,
+            forget_after: 64,
+            forget_time: 10_000_000,
+            max_sessions: 4096,
+            window: 1024,
+            checkpoint_every: 256,
+            max_unexecuted: 65_536,
+        }
+    }
+}
+
+/// Limits of one process: they may differ between replicas and change nothing in the order (§10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// Requests of one client seen and not yet executed; above it the answer is `Busy`.
+    pub per_client: u32,
+    /// The same over all clients.
+    pub global: u32,
+    /// Bytes of bodies held for requests not yet executed, over all clients.
+    pub body_bytes: u64,
+    /// Bytes queued for one peer or client that does not read; above it the link is closed.
+    pub link_bytes: u64,
+    /// Connections of one client key.
+    pub links_per_client: u32,
+    /// Bodies kept after execution until a checkpoint is stable, in bytes.
+    pub kept_bytes: u64,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            per_client: 8192,
+            global: 32_768,
+            body_bytes: 256 << 20,
+            link_bytes: 32 << 20,
+            links_per_client: 64,
+            kept_bytes: 256 << 20,
+        }
+    }
+}

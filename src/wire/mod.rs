@@ -1,0 +1,66 @@
+//! What crosses the network and what lies on disk, byte for byte.
+//!
+//! Every layout is fixed and has one encoding: decoding refuses trailing bytes, non-canonical
+//! numbers and flags, and any count above its limit before it allocates. So whatever decodes
+//! re-encodes to the same bytes, and what is signed is what was received. The golden files in
+//! `tests/golden/` freeze the bytes; a change there is a new protocol version.
+//!
+//! A stream carries frames: `length: u32, kind: u8, group: u32, body`, little-endian like every
+//! number here; `length` counts what follows it. A frame is at most [`MAX_FRAME`] bytes.
+
+mod client;
+mod codec;
+mod frame;
+mod hello;
+mod mark;
+mod peer;
+mod proposal;
+
+pub use client::{
+    Command, CommandKind, Note, NoteKind, Outcome, Refusal, Replies, Reply, Request, RequestBody,
+};
+pub use codec::{DecodeError, Reader, Writer};
+pub use frame::{Frame, FrameDecoder, Kind, MAX_FRAME};
+pub use hello::{Greeting, GroupState, Hello, MAX_FIELDS, PROTOCOL_VERSION};
+pub use mark::Mark;
+pub use peer::{Body, Ping, Pong, Want, WantBody};
+pub use proposal::{Attestation, Candidate, MAX_CANDIDATES, Proposal, StepPosition};
+
+/// ALPN of links between replicas.
+pub const ALPN_REPLICA: &[u8] = b"quorate/1";
+/// ALPN of links from clients: a client key can never speak the replica protocol.
+pub const ALPN_CLIENT: &[u8] = b"quorate-client/1";
+
+/// A message with a fixed layout.
+pub trait Message: Sized {
+    /// Its frame kind.
+    const KIND: Kind;
+
+    /// Appends the body of its frame.
+    fn encode(&self, out: &mut Writer);
+
+    /// Reads the body of its frame.
+    ///
+    /// # Errors
+    /// [`DecodeError`] names the part that does not fit and where it stands.
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
+
+    /// Reads a whole body, refusing trailing bytes.
+    ///
+    /// # Errors
+    /// As [`Message::decode`].
+    fn from_body(body: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(body);
+        let message = Self::decode(&mut reader)?;
+        reader.finish()?;
+        Ok(message)
+    }
+
+    /// The whole frame with its header.
+    fn to_frame(&self, group: crate::types::GroupId) -> Vec<u8> {
+        let mut out = Writer::new();
+        frame::begin(&mut out, Self::KIND, group);
+        self.encode(&mut out);
+        frame::end(out)
+    }
+}
