@@ -1,6 +1,7 @@
 //! Everything that a replica asks of its driver, as data.
 
-use crate::types::{Digest, Epoch, LinkId, ReplicaId, Round};
+use crate::types::{AgreedTime, Digest, Epoch, LinkId, ReplicaId, RequestId, Round};
+use crate::wire::StepPosition;
 use bytes::Bytes;
 
 /// Which of the two streams of a replica link.
@@ -117,6 +118,36 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// What a step executed, for checkers; only if the set-up asks for it.
+    Step(Box<StepTrace>),
+}
+
+/// An executed step in full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepTrace {
+    /// The committed vector.
+    pub position: StepPosition,
+    /// Its agreed time.
+    pub time: AgreedTime,
+    /// What ran, in order.
+    pub entries: Vec<TraceEntry>,
+}
+
+/// An executed request in full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceEntry {
+    /// The request's digest.
+    pub digest: Digest,
+    /// Its name.
+    pub request: RequestId,
+    /// The clock part of its unique id.
+    pub uid_clock: u64,
+    /// Its body.
+    pub body: Bytes,
+    /// Its outcome's bytes; empty for one that gets nothing.
+    pub outcome: Bytes,
+    /// Whether it ran now, and not before.
+    pub fresh: bool,
 }
 
 /// A list of actions in the order in which to do them.
