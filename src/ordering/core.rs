@@ -482,6 +482,12 @@ impl<S: Scheme> Core<S> {
         self.waiting.map(|since| (round, missing, since))
     }
 
+    /// Whether a proposal with these contents could be of use: what is not is dropped before its
+    /// signature is checked (§10).
+    pub fn is_news(&self, proposal: &Proposal) -> bool {
+        !self.restarted && self.rounds.has_room(proposal)
+    }
+
     /// Counters.
     pub fn stats(&self) -> &Stats {
         &self.stats

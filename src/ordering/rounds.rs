@@ -83,13 +83,7 @@ impl Rounds {
     /// Stores a proposal whose signature has been checked.
     pub(super) fn store(&mut self, proposal: Held) -> Stored {
         let (round, place) = (proposal.round, proposal.replica.index());
-        let fits = proposal.epoch == self.epoch
-            && proposal.members == self.members
-            && self.members.contains(proposal.replica)
-            && round.0 >= 1
-            && round.0 <= self.complete.0 + AHEAD
-            && round.0 + BEHIND > self.complete.0;
-        if !fits {
+        if !self.has_room(&proposal) {
             return Stored::Ignored;
         }
         let n = self.tips.len();
@@ -102,6 +96,18 @@ impl Rounds {
         let first = held.first().map(|e| e.proposal.clone());
         held.push(Entry { proposal, invalid: false });
         first.map_or(Stored::New, |first| Stored::Second { first })
+    }
+
+    /// Whether a proposal like this one would be stored, unless it is held already.
+    pub(super) fn has_room(&self, p: &Proposal) -> bool {
+        let held = self.slots.get(&p.round).and_then(|s| s.proposals.get(p.replica.index()));
+        p.epoch == self.epoch
+            && p.members == self.members
+            && self.members.contains(p.replica)
+            && p.round.0 >= 1
+            && p.round.0 <= self.complete.0 + AHEAD
+            && p.round.0.saturating_add(BEHIND) > self.complete.0
+            && held.is_none_or(|held| held.len() < 2 && held.iter().all(|e| **e.proposal != *p))
     }
 
     /// A proposal of this replica for this round: with this digest, or any for zero.

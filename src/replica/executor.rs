@@ -4,7 +4,9 @@ use super::bodies::Bodies;
 use super::{Event, StepTrace, TraceEntry};
 use crate::crypto::{Domain, Hasher, Leaf, MerkleTree, hash, running_root};
 use crate::ordering::{Ordered, Step};
-use crate::service::{Admission, Service, SessionTable, StoredReply};
+use crate::service::Service;
+use crate::service::sessions::{Admission, SessionLimits, SessionTable, StoredReply};
+use crate::types::plant::planted;
 use crate::types::{AgreedTime, ClientId, Digest, LinkId, OrderLimits, RequestId, Round};
 use crate::wire::{CommandKind, Outcome, Refusal, Reply, Request, RequestBody, StepPosition};
 use bytes::Bytes;
@@ -36,14 +38,28 @@ pub(super) struct Executed {
     pub(super) position: StepPosition,
     /// By the link that each goes to.
     pub(super) replies: BTreeMap<LinkId, Vec<Reply>>,
+    /// Requests of this step that had run before: their stored replies go out again.
+    pub(super) repeats: Vec<(LinkId, StepPosition, Reply)>,
     pub(super) trace: Option<Event>,
+}
+
+/// What became of one ordered request.
+enum Ran {
+    /// It ran; this is its outcome.
+    Now(Bytes),
+    /// It had run before.
+    Before(StoredReply),
+    /// It has no effect, and its client is told why.
+    Refused(Bytes),
+    /// It gets nothing.
+    Nothing,
 }
 
 impl Executor {
     pub(super) fn new(service: Box<dyn Service>, limits: OrderLimits, trace: bool) -> Self {
         Self {
             service,
-            sessions: SessionTable::new(limits.max_sessions, limits.window),
+            sessions: SessionTable::new(SessionLimits::of(&limits)),
             limits,
             queue: VecDeque::new(),
             missing: BTreeSet::new(),
@@ -81,14 +97,21 @@ impl Executor {
     fn run(&mut self, step: &Step, bodies: &mut Bodies) -> Option<Executed> {
         let mut leaves = Vec::with_capacity(step.requests.len());
         let mut replies: BTreeMap<LinkId, Vec<Reply>> = BTreeMap::new();
-        let mut entries = Vec::new();
+        let (mut entries, mut repeats) = (Vec::new(), Vec::new());
         for (index, ordered) in (0u32..).zip(&step.requests) {
             let held = bodies.get(&ordered.digest).expect("its bodies are all there");
             let (client, origin, request) = (held.client, held.origin, held.request.clone());
             let place = (step.position, index);
-            let (outcome, fresh) = match self.execute(step.time, &client, &request, ordered, place)
-            {
-                Ok(result) => result,
+            let ran = self.execute(step.time, &client, &request, ordered, place);
+            let (outcome, fresh) = match ran {
+                Ok(Ran::Now(outcome)) => (Some(outcome), true),
+                Ok(Ran::Refused(outcome)) => (Some(outcome), false),
+                Ok(Ran::Nothing) => (None, false),
+                Ok(Ran::Before(stored)) => {
+                    let reply = reply_to(&request, stored.index, stored.outcome);
+                    repeats.extend(origin.map(|link| (link, stored.position, reply)));
+                    (None, false)
+                }
                 Err(why) => {
                     self.halted = Some(format!("{} of {client}: {why}", ordered.digest));
                     return None;
@@ -108,8 +131,7 @@ impl Executor {
                 });
             }
             if let (Some(link), Some(outcome)) = (origin, outcome) {
-                let (session, number) = (request.session, request.number);
-                replies.entry(link).or_default().push(Reply { session, number, index, outcome });
+                replies.entry(link).or_default().push(reply_to(&request, index, outcome));
             }
             bodies.executed(&ordered.digest, step.position.round);
         }
@@ -117,11 +139,10 @@ impl Executor {
         let (position, time) = (step.position, step.time);
         let trace =
             self.trace.then(|| Event::Step(Box::new(StepTrace { position, time, entries })));
-        Some(Executed { position, replies, trace })
+        Some(Executed { position, replies, repeats, trace })
     }
 
-    /// Runs one request unless its number has run (O6). Gives its outcome, if it has one at this
-    /// place, and whether it ran now.
+    /// Runs one request unless its number has run (O6).
     fn execute(
         &mut self,
         time: AgreedTime,
@@ -129,21 +150,24 @@ impl Executor {
         request: &Request,
         ordered: &Ordered,
         (position, index): (StepPosition, u32),
-    ) -> Result<(Option<Bytes>, bool), String> {
+    ) -> Result<Ran, String> {
         let Request { session, number, low, .. } = *request;
         let outcome = match self.sessions.admit(client, session, number, low, &ordered.digest) {
-            Admission::Nothing | Admission::Repeat => return Ok((None, false)),
-            Admission::Refused(why) => return Ok((Some(Outcome::Refused(why).to_bytes()), false)),
+            Admission::Nothing if planted("o6-no-duplicate-check") => {
+                self.run_commands(time, client, &request.body)?
+            }
+            Admission::Nothing => return Ok(Ran::Nothing),
+            Admission::Repeat(stored) => return Ok(Ran::Before(stored.clone())),
+            Admission::Refused(why) => return Ok(Ran::Refused(Outcome::Refused(why).to_bytes())),
             Admission::Open if !request.body.is_empty() => Outcome::Refused(Refusal::Malformed),
             Admission::Open => Outcome::Opened,
             Admission::Fresh => self.run_commands(time, client, &request.body)?,
         };
         let outcome = outcome.to_bytes();
-        let reply = StoredReply { digest: ordered.digest, position, index, outcome };
-        let outcome = reply.outcome.clone();
-        self.sessions.record(client, session, number, reply);
+        let reply = StoredReply { position, index, outcome: outcome.clone() };
+        self.sessions.record(client, session, number, &ordered.digest, reply);
         self.executed += 1;
-        Ok((Some(outcome), true))
+        Ok(Ran::Now(outcome))
     }
 
     fn run_commands(
@@ -201,8 +225,17 @@ impl Executor {
 
     /// The stored reply to this request, if it was executed; or that of another request with its
     /// number, which has another digest.
-    pub(super) fn stored(&self, client: &ClientId, request: &Request) -> Option<&StoredReply> {
+    pub(super) fn stored(
+        &self,
+        client: &ClientId,
+        request: &Request,
+    ) -> Option<(&Digest, &StoredReply)> {
         self.sessions.lookup(client, request.session, request.number)
+    }
+
+    /// Whether no request with this number can run in this session any more.
+    pub(super) fn is_spent(&self, client: &ClientId, request: &Request) -> bool {
+        self.sessions.is_spent(client, request.session, request.number)
     }
 
     /// A body came that the next step may lack: whether it does.
@@ -261,4 +294,8 @@ impl Executor {
     pub(super) fn service_name(&self) -> &'static str {
         self.service.name()
     }
+}
+
+fn reply_to(request: &Request, index: u32, outcome: Bytes) -> Reply {
+    Reply { session: request.session, number: request.number, index, outcome }
 }
