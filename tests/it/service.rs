@@ -95,12 +95,12 @@ fn op() -> impl Strategy<Value = Op> {
     let prefix = prop_oneof![Just(Vec::new()), key()];
     prop_oneof![
         3 => (key(), value()).prop_map(|(k, v)| Op::Put(k, v)),
-        key().prop_map(Op::Get),
+        1 => key().prop_map(Op::Get),
         2 => key().prop_map(Op::Delete),
         2 => (key(), prop::option::of(value()), value()).prop_map(|(k, o, n)| Op::Cas(k, o, n)),
         2 => (key(), by).prop_map(|(k, by)| Op::Incr(k, by)),
-        (prefix.clone(), prefix, 1u32..8).prop_map(|(p, after, limit)| Op::Scan(p, after, limit)),
-        Just(Op::Ping),
+        1 => (prefix.clone(), prefix, 1u32..8).prop_map(|(p, after, limit)| Op::Scan(p, after, limit)),
+        1 => Just(Op::Ping),
     ]
 }
 
