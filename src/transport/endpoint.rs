@@ -1,14 +1,14 @@
 //! The socket: dialling, accepting, closing.
 
 use super::connected::{Accepted, Dialled, Handshaken};
-use super::error::{Talk, clip, code};
+use super::error::{Talk, clip, code, printable};
 use super::gate::{Gate, Handshakes, Ticket, Verdict};
 use super::tls::{Identity, Pin, TlsError, peer_key};
 use super::{Admit, LinkClass, LinkError, Settings, TransportError};
 use crate::crypto::{PublicKey, SecretKey};
 use quinn::crypto::HmacKey;
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{Connection, EndpointConfig, Incoming, ServerConfig, TokioRuntime};
+use quinn::{Connection, ConnectionError, EndpointConfig, Incoming, ServerConfig, TokioRuntime};
 use quinn_proto::HashedConnectionIdGenerator;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -25,6 +25,8 @@ const ACCEPTED: usize = 64;
 const MAX_INCOMING: usize = 256;
 const INCOMING_BYTES: u64 = 16 * 1024;
 const INCOMING_BYTES_TOTAL: u64 = 2 << 20;
+/// The drafts before it are not spoken.
+const QUIC_VERSION_1: u32 = 1;
 /// TLS wants a server name; it is neither sent nor looked at.
 const NAME: &str = "replica";
 
@@ -231,11 +233,11 @@ async fn shake_hands(incoming: Incoming, ticket: Ticket, context: Arc<Context>) 
     config.crypto = Arc::new(tls);
     let connecting = match incoming.accept_with(Arc::new(config)) {
         Ok(connecting) => connecting,
-        Err(error) => return tracing::debug!(%from, %error, "not a handshake"),
+        Err(error) => return failed(from, &error),
     };
     let connection = match timeout(context.settings.handshake_timeout, connecting).await {
         Err(_) => return tracing::debug!(%from, "handshake timed out"),
-        Ok(Err(error)) => return tracing::debug!(%from, %error, "handshake failed"),
+        Ok(Err(error)) => return failed(from, &error),
         Ok(Ok(connection)) => connection,
     };
     let (peer, class) = (peer_key(connection.peer_identity()), class_of(&connection));
@@ -252,6 +254,11 @@ async fn shake_hands(incoming: Incoming, ticket: Ticket, context: Arc<Context>) 
     if context.hand_over.send(accepted).await.is_ok() {
         ticket.admitted();
     }
+}
+
+// The words in it may be a stranger's.
+fn failed(from: SocketAddr, error: &ConnectionError) {
+    tracing::debug!(%from, error = printable(error.to_string().as_bytes()), "handshake failed");
 }
 
 fn class_of(connection: &Connection) -> Option<LinkClass> {
@@ -295,6 +302,7 @@ fn endpoint_config(
         config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(seed)));
     }
     config
+        .supported_versions(vec![QUIC_VERSION_1])
         .max_udp_payload_size(settings.max_datagram())
         .map_err(|e| TransportError::Settings(e.to_string()))?;
     Ok(config)

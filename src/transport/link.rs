@@ -7,7 +7,7 @@ use super::{Lane, LinkClass, LinkError};
 use crate::crypto::PublicKey;
 use crate::wire::Frame;
 use bytes::{Bytes, BytesMut};
-use quinn::{Connection, ConnectionError, RecvStream, SendStream, WriteError};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt, WriteError};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,6 +18,9 @@ use tokio::time::timeout;
 
 /// Bytes of the reason in a closing frame at most; longer ones are cut.
 pub const MAX_REASON: usize = 200;
+
+/// An outbox of fewer bytes keeps its buffer.
+const KEPT: usize = 64 * 1024;
 
 /// What a link reports.
 #[derive(Debug)]
@@ -144,6 +147,11 @@ impl Link {
         self.shared.fault(reason);
     }
 
+    #[cfg(test)]
+    pub(super) fn shared_for_tests(&self) -> &Shared {
+        &self.shared
+    }
+
     pub(super) async fn first_of(&mut self, lane: Lane) -> Result<Frame, LinkError> {
         let talk = self.shared.talk;
         let Some(inbox) = self.inboxes.as_mut().and_then(|inboxes| inboxes.of(lane)) else {
@@ -189,6 +197,15 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, BytesMut> {
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    // What is left of a small buffer serves the next batch; a large one would be held by it.
+    fn take(&self) -> Bytes {
+        let mut bytes = self.lock();
+        match bytes.len() {
+            0..KEPT => bytes.split().freeze(),
+            _ => std::mem::take(&mut *bytes).freeze(),
+        }
+    }
 }
 
 impl Shared {
@@ -226,8 +243,16 @@ impl Shared {
 
     /// Closes at once, dropping what is queued.
     pub fn fault(&self, reason: &str) {
-        let reason = self.reason.get_or_init(|| clip(reason).to_owned());
-        self.connection.close(code::FAULT, reason.as_bytes());
+        self.reason.get_or_init(|| clip(reason).to_owned());
+        self.hang_up(code::FAULT);
+    }
+
+    // Closing a connection that is gone already would overwrite what is known of its end.
+    fn hang_up(&self, code: VarInt) {
+        if self.connection.close_reason().is_none() {
+            let reason = self.reason.get().map_or("", String::as_str);
+            self.connection.close(code, reason.as_bytes());
+        }
         self.forget_queued();
     }
 
@@ -276,7 +301,7 @@ impl Shared {
 async fn write(shared: Arc<Shared>, lane: Lane, mut stream: SendStream) {
     let outbox = shared.outbox(lane);
     loop {
-        let queued = outbox.lock().split().freeze();
+        let queued = outbox.take();
         if queued.is_empty() {
             if shared.reason.get().is_some() {
                 break;
@@ -329,9 +354,7 @@ async fn supervise(
     shared.outboxes.iter().for_each(|outbox| outbox.wake.notify_one());
     let delivered = async { while writers.join_next().await.is_some() {} };
     let _ = timeout(grace, delivered).await;
-    let reason = shared.reason.get().map_or("", String::as_str);
-    shared.connection.close(code::CLOSED, reason.as_bytes());
-    shared.forget_queued();
+    shared.hang_up(code::CLOSED);
 }
 
 async fn told_to_stop(shutdown: &mut watch::Receiver<Option<String>>) -> String {

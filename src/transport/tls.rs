@@ -79,6 +79,23 @@ impl Identity {
         config.max_early_data_size = 0;
         Ok(QuicServerConfig::try_from(config)?)
     }
+
+    /// A dialler that offers what ours never would.
+    #[cfg(test)]
+    pub fn foreign(&self, pin: Arc<Pin>, alpn: &[&[u8]], with_key: bool) -> QuicClientConfig {
+        let builder = rustls::ClientConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(pin);
+        let key = AlwaysResolvesClientRawPublicKeys::new(self.key.clone());
+        let mut config = match with_key {
+            true => builder.with_client_cert_resolver(Arc::new(key)),
+            false => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        QuicClientConfig::try_from(config).unwrap()
+    }
 }
 
 /// TLS could not be set up; does not depend on the peer.
