@@ -6,6 +6,7 @@ pub mod crypto;
 pub mod ordering;
 pub mod replica;
 pub mod service;
+pub mod transport;
 pub mod types;
 pub mod voter;
 pub mod wire;
