@@ -15,3 +15,6 @@ pub use actions::{Action, Actions, Answer, CallError};
 pub use input::{Input, Token};
 pub use setup::Setup;
 pub use stats::{ReplicaStats, Stats};
+
+#[cfg(test)]
+mod tests;
