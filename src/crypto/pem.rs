@@ -66,6 +66,9 @@ const PUBLIC: &str = "PUBLIC KEY";
 /// group, so that a bare key in base64 can be appended.
 const SPKI_PREFIX: &str = "MCowBQYDK2VwAyEA";
 
+/// How the base64 of an ed25519 PKCS#8 private key begins, version 1 and version 2.
+const PKCS8_PREFIXES: [&str; 2] = ["MC4CAQAwBQYDK2Vw", "MFECAQEwBQYDK2Vw"];
+
 impl SecretKey {
     /// The key as PKCS#8 version 1 in PEM; wiped from memory when dropped.
     pub fn to_pem(&self) -> Zeroizing<String> {
@@ -124,6 +127,9 @@ impl PublicKey {
         if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
             let bytes = from_hex(text).expect("64 hexadecimal digits are 32 bytes");
             return Some(checked(bytes));
+        }
+        if PKCS8_PREFIXES.iter().any(|p| text.starts_with(p)) {
+            return Some(Err(PemError::PrivateForPublic));
         }
         let base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/".contains(&b);
         let body = text.strip_suffix('=').filter(|b| b.bytes().all(base64))?;
@@ -302,6 +308,10 @@ mod tests {
             assert_eq!(PublicKey::from_inline(path), None, "{path}");
         }
         assert!(PublicKey::from_inline(&"0".repeat(64)).unwrap().is_err());
+        // A private key pasted without its first line is named as such, never taken for a path.
+        let pem = self::key().to_pem();
+        let private = pem.lines().nth(1).unwrap();
+        assert_eq!(PublicKey::from_inline(private), Some(Err(PemError::PrivateForPublic)));
     }
 
     #[test]
