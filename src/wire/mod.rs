@@ -17,7 +17,8 @@ mod peer;
 mod proposal;
 
 pub use client::{
-    Command, CommandKind, Note, NoteKind, Outcome, Refusal, Replies, Reply, Request, RequestBody,
+    Command, CommandKind, MAX_COMMANDS, Note, NoteKind, Outcome, Refusal, Replies, Reply, Request,
+    RequestBody,
 };
 pub use codec::{DecodeError, Reader, Writer};
 pub use frame::{Frame, FrameDecoder, Kind, MAX_FRAME, OPEN_FRAME};
