@@ -1,9 +1,12 @@
 //! Quorate.
 
+pub mod adversary;
 pub mod caller;
 pub mod config;
 pub mod crypto;
+pub mod daemon;
 pub mod files;
+pub mod metrics;
 pub mod ordering;
 pub mod replica;
 pub mod service;
@@ -11,3 +14,5 @@ pub mod transport;
 pub mod types;
 pub mod voter;
 pub mod wire;
+
+pub use daemon::Daemon;
