@@ -2,6 +2,7 @@
 
 pub mod adversary;
 pub mod caller;
+pub mod cli;
 pub mod config;
 pub mod crypto;
 pub mod daemon;

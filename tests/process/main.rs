@@ -1,1 +1,3 @@
+//! Real processes.
 
+mod commands;
