@@ -14,7 +14,7 @@ const HEADER: usize = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Kind {
-    /// Opens the bulk stream; empty. Lets the other side see the stream.
+    /// [`super::Open`]: opens the bulk stream.
     Open = 0,
     /// A replica's [`super::Hello`].
     Hello = 1,
