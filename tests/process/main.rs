@@ -1,1 +1,1 @@
-
+//! Real processes, real QUIC on loopback, real signals.
