@@ -4,6 +4,8 @@
 //!
 //! This reads text, not types: it finds honest mistakes and habits, not somebody who hides.
 
+#[path = "layering/docs.rs"]
+mod docs;
 #[path = "layering/purity.rs"]
 mod purity;
 #[path = "layering/samples.rs"]
@@ -65,6 +67,23 @@ fn no_file_names_a_path_of_somebodys_machine() {
     let texts = tree::tracked_texts();
     assert!(texts.len() > 20, "the tree was not found: {} files", texts.len());
     report(&texts.iter().flat_map(|(p, t)| tree::machine_paths(p, t)).collect::<Vec<_>>());
+}
+
+#[test]
+fn links_in_the_documentation_lead_somewhere() {
+    let texts = tree::tracked_texts();
+    let pages = texts.iter().filter(|(path, _)| path.ends_with(".md"));
+    report(&pages.flat_map(|(p, t)| docs::dead_links(p, t, tree::exists)).collect::<Vec<_>>());
+}
+
+/// Rules are cited by number all over the code; the page that says what they mean has them all.
+#[test]
+fn rules_that_the_code_cites_are_on_the_protocols_page() {
+    let protocol = tree::text("docs/protocol.md");
+    // The samples here cite rules that do not exist.
+    let found = tree::sources().into_iter().filter(|f| !f.path.starts_with("tests/layering/"));
+    let found: Vec<Source> = found.collect();
+    report(&found.iter().flat_map(|f| docs::unknown_rules(f, &protocol)).collect::<Vec<_>>());
 }
 
 /// Fails with all findings, one a line.

@@ -1,5 +1,6 @@
 //! Small bad files, each with what must be said about it, and good ones with nothing to say.
 
+use super::docs::{dead_links, unknown_rules};
 use super::source::Source;
 use super::table::{Table, differences};
 use super::tree::machine_paths;
@@ -176,6 +177,27 @@ fn machine_paths_are_found() {
         assert_eq!(machine_paths("a.md", &bad).len(), 1, "{bad}");
         let good = format!("https://example.org/{name}/page and docs/{name}/page");
         assert_eq!(machine_paths("a.md", &good), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn dead_links_are_found() {
+    let exists = |path: &str| ["README.md", "docs/a.md", "docs/adr"].contains(&path);
+    let page = "[a](a.md) [b](../README.md#part) [c](https://a.b/c) [d](#here) [e](adr/)";
+    assert_eq!(dead_links("docs/b.md", page, exists), Vec::<String>::new());
+    assert_eq!(dead_links("docs/adr/b.md", "x\n[a](a.md)", exists).len(), 1);
+    assert!(dead_links("README.md", "[a](b.md)", exists)[0].contains("README.md:1"));
+}
+
+#[test]
+fn rules_that_nobody_wrote_down_are_found() {
+    let protocol = "- **R4 Validity.** and **O6**, `M1` to `M4`.";
+    let found = |comment: &str| unknown_rules(&Source::new("src/voter/a.rs", comment), protocol);
+    assert_eq!(found("/// rule O6 and (R4, O6), rules M2 to M4; a bare C9"), Vec::<String>::new());
+    assert_eq!(found("let a = b(C9);"), Vec::<String>::new());
+    for bad in ["/// rule O9", "// rules R4 and O9.", "f(); // see (O9)", "//! (R4, O9)"] {
+        assert!(found(bad).iter().all(|f| f.contains("no rule O9")), "{bad}");
+        assert_eq!(found(bad).len(), 1, "{bad}");
     }
 }
 

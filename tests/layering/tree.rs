@@ -8,10 +8,19 @@ use std::process::Command;
 /// Directories that may hold Rust files.
 const ROOTS: [&str; 5] = ["src", "tests", "benches", "examples", "fuzz"];
 
-/// One file by its path from the top.
+/// One Rust file by its path from the top.
 pub fn read(path: &str) -> Source {
-    let text = std::fs::read_to_string(top().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
-    Source::new(path, &text)
+    Source::new(path, &text(path))
+}
+
+/// One file's text by its path from the top.
+pub fn text(path: &str) -> String {
+    std::fs::read_to_string(top().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// Whether there is a file or directory of this path from the top.
+pub fn exists(path: &str) -> bool {
+    top().join(path).exists()
 }
 
 /// All Rust files; those that a parent declares under `#[cfg(test)]` count as test code.
