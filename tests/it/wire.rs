@@ -6,6 +6,7 @@
 //! count makes a decoder allocate, a signed message that was changed never verifies.
 
 mod hostile;
+mod limits;
 mod samples;
 
 use quorate::types::GroupId;

@@ -277,7 +277,8 @@ fn proposal() -> Verified<Proposal> {
     Verified::sign(unsigned_proposal(), &keyring(), &signer)
 }
 
-fn unsigned_proposal() -> Proposal {
+/// The proposal of the golden file, before it was signed.
+pub fn unsigned_proposal() -> Proposal {
     Proposal {
         epoch: Epoch { generation: 0, resets: 1, accused: 0 },
         members: ensemble().all(),
