@@ -80,6 +80,7 @@ fn test_code_uses_its_own_layer_and_below() {
     let test = |code: &str| format!("#[cfg(test)]\nmod tests {{ {code} }}");
     fine("src/voter/a.rs", &test("use super::*; use crate::ordering::Uid;"));
     fine("src/voter/tests.rs", "use crate::ordering::Uid;");
+    fine("src/voter/votes_tests.rs", "use crate::ordering::Uid; fn f() { a.unwrap(); }");
     refused("src/voter/a.rs", &test("use crate::transport::Link;"), "`transport`");
     refused("src/voter/tests/a.rs", "use crate::transport::Link;", "`transport`");
     let before = "use crate::ordering::Uid;\n#[cfg(test)] mod tests { use super::*; }";

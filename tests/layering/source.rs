@@ -22,11 +22,12 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads a file's text. Below `src`, a file named `tests.rs` or below a `tests` directory is
-    /// test code; outside of `src` everything is.
+    /// Reads a file's text. Below `src`, a file named `tests.rs` or `*_tests.rs`, or below a
+    /// `tests` directory, is test code; outside of `src` everything is.
     pub fn new(path: &str, text: &str) -> Self {
         let below_src = path.starts_with("src/");
-        let named_so = path.split('/').any(|part| part == "tests" || part == "tests.rs");
+        let is_tests = |part: &str| part == "tests" || part == "tests.rs";
+        let named_so = path.split('/').any(is_tests) || path.ends_with("_tests.rs");
         let is_test = !below_src || named_so;
         let all = tokens(text);
         let items = test_items(&all);

@@ -101,7 +101,10 @@ proptest! {
     }
 
     #[test]
-    fn proposals_of_any_size_survive_a_round_trip(choice in 0..=31usize, candidates in 0..200usize) {
+    fn proposals_of_any_size_survive_a_round_trip(
+        choice in 0..=31usize,
+        candidates in 0..200usize,
+    ) {
         let proposal = proposal(choice, candidates);
         let frame = proposal.to_frame(GroupId::MAIN);
         prop_assert_eq!(decoded(&frame), Ok(proposal));
