@@ -9,12 +9,15 @@ pub const MAX_FRAME: usize = 1 << 20;
 
 const HEADER: usize = 5;
 
+/// The whole frame of kind [`Kind::Open`].
+pub const OPEN_FRAME: [u8; 9] = [HEADER as u8, 0, 0, 0, Kind::Open as u8, 0, 0, 0, 0];
+
 /// What a frame holds. The numbers are part of the protocol; those not listed are refused.
 /// 8 to 12 are kept for blames, calls, reports and restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Kind {
-    /// [`super::Open`]: opens the bulk stream.
+    /// Opens the bulk stream; empty. Lets the other side see the stream.
     Open = 0,
     /// A replica's [`super::Hello`].
     Hello = 1,

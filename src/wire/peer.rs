@@ -4,20 +4,6 @@ use super::{DecodeError, Kind, Message, Reader, Writer};
 use crate::types::{ClientId, Digest, Epoch, ReplicaId, Round};
 use bytes::Bytes;
 
-/// Opens the bulk stream, so that the other side sees it before anything travels there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Open;
-
-impl Message for Open {
-    const KIND: Kind = Kind::Open;
-
-    fn encode(&self, _: &mut Writer) {}
-
-    fn decode(_: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self)
-    }
-}
-
 /// Asks for a proposal (rule R5). Unsigned: the answer carries its own signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Want {
