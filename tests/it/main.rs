@@ -1,4 +1,5 @@
-//! Everything simulated or in memory.
+//! Everything that runs in memory: no process, no socket, no sleeping.
 
 mod config;
 mod service;
+mod wire;

@@ -1,3 +1,3 @@
-//! Real processes.
+//! Real processes, real QUIC on loopback, real signals.
 
 mod commands;
