@@ -1,6 +1,7 @@
 //! Quorate.
 
 pub mod caller;
+pub mod cli;
 pub mod config;
 pub mod crypto;
 pub mod files;
