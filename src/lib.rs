@@ -2,6 +2,7 @@
 
 pub mod caller;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod crypto;
 pub mod files;
@@ -12,3 +13,5 @@ pub mod transport;
 pub mod types;
 pub mod voter;
 pub mod wire;
+
+pub use client::Client;
