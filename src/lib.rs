@@ -43,6 +43,7 @@
 pub mod adversary;
 pub mod caller;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod crypto;
 pub mod daemon;
@@ -56,4 +57,5 @@ pub mod types;
 pub mod voter;
 pub mod wire;
 
+pub use client::Client;
 pub use daemon::Daemon;

@@ -166,6 +166,7 @@ impl Voter {
                 position: Some(value.position),
                 index: Some(value.index),
                 outcome: Some(value.outcome.clone()),
+                link_error: None,
             });
         }
         let (kind, at) = (*self.notes.get(replica.index())?)?;
@@ -184,7 +185,15 @@ fn silent(replica: ReplicaId, now: Instant, link: LinkState) -> Ballot {
 }
 
 fn empty(replica: ReplicaId, verdict: Verdict) -> Ballot {
-    Ballot { replica, verdict, after: None, position: None, index: None, outcome: None }
+    Ballot {
+        replica,
+        verdict,
+        after: None,
+        position: None,
+        index: None,
+        outcome: None,
+        link_error: None,
+    }
 }
 
 #[cfg(test)]
