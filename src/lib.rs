@@ -34,6 +34,7 @@
 //! | 6 | `files` | key files and the cluster file, read and written with care for their modes | types crypto config | no |
 //! | 6 | `transport` | quinn and rustls: mutual TLS with raw public keys pinned to the roster | types crypto wire config | no |
 //! | 6 | `metrics` | names and export of the cores' counters | 0–5 | no |
+//! | 7 | `client` | the async client: a caller driven over transport | 0–5 transport metrics | no |
 //! | 7 | `daemon` | the process of a replica: driver, clocks, signals, admin address | 0–5 adversary files transport metrics | no |
 //! | 9 | `cli` | the subcommands | all | no |
 //!
