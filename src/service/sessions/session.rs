@@ -112,6 +112,12 @@ impl Session {
         weight
     }
 
+    /// Stores the reply to the opening, unless there is one.
+    pub fn record_opening(&mut self, stored: Box<Stored>) {
+        self.opened.get_or_insert(stored);
+        self.digest = None;
+    }
+
     pub fn stored(&self, number: u64) -> Option<&Stored> {
         match &self.slots[self.place(number)?] {
             Slot::Stored(stored) => Some(stored),
