@@ -300,6 +300,30 @@ async fn the_verifier_runs_in_every_handshake() {
     assert!(matches!(error, LinkError::NotAdmitted { .. }), "{error}");
 }
 
+/// The same for a dialler that would resume its sessions if it were given tickets.
+#[tokio::test]
+async fn no_tickets_are_given() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let admit: Admit = Arc::new(move |_, _| count.fetch_add(1, Ordering::Relaxed) < usize::MAX);
+    let acceptor = Endpoint::bind(loopback(), &secret(REPLICA), Some(admit), settings()).unwrap();
+    let identity = Identity::new(&secret(CLIENT)).unwrap();
+    let pin = Pin::new(secret(REPLICA).public(), &identity);
+    let config = identity.foreign(pin, &[LinkClass::Client.alpn()], true);
+    let config = quinn::ClientConfig::new(Arc::new(config));
+    let endpoint = quinn::Endpoint::client(loopback()).unwrap();
+    for n in 1..=5 {
+        let connecting = endpoint.connect_with(config.clone(), acceptor.local_addr(), "x").unwrap();
+        let (connection, accepted) =
+            soon(async { tokio::join!(connecting, acceptor.accept()) }).await;
+        let _link = soon(accepted.unwrap().open(&ping(0))).await.unwrap();
+        // Tickets would come before the first frame.
+        let (_, mut stream) = soon(connection.unwrap().accept_bi()).await.unwrap();
+        soon(stream.read_chunk(1, true)).await.unwrap().unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), 2 * n);
+    }
+}
+
 /// A dialler that is not ours: any protocol names, with or without a key.
 async fn foreign_dial(to: &Endpoint, alpn: &[&[u8]], with_key: bool) -> LinkError {
     let identity = Identity::new(&secret(CLIENT)).unwrap();
