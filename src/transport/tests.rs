@@ -147,7 +147,7 @@ impl Pair {
 }
 
 #[tokio::test]
-async fn frames_flow_in_order_both_ways_and_bulk_does_not_hold_up_the_protocol() {
+async fn frames_flow_in_order_both_ways_on_both_lanes() {
     const BLOCKS: u64 = 12;
     const PINGS: u64 = 300;
     let mut pair = Pair::new(LinkClass::Replica, settings()).await;
@@ -193,6 +193,43 @@ async fn frames_flow_in_order_both_ways_and_bulk_does_not_hold_up_the_protocol()
         }
     }
     eventually(|| pair.a.queued() == 0 && pair.d.queued() == 0).await;
+}
+
+/// A peer that reads no bulk, so that its window is full and our buffer too, still gets what the
+/// protocol sends.
+#[tokio::test]
+async fn unread_bulk_does_not_hold_up_the_protocol() {
+    let small = Settings { stream_window: 64 * 1024, ..settings() };
+    let acceptor = acceptor(small.clone());
+    let identity = Identity::new(&secret(DIALLER)).unwrap();
+    let pin = Pin::new(secret(REPLICA).public(), &identity);
+    let config = identity.dialler(pin, LinkClass::Replica).unwrap();
+    let mut config = quinn::ClientConfig::new(Arc::new(config));
+    config.transport_config(small.for_dialler(LinkClass::Replica));
+    let endpoint = quinn::Endpoint::client(loopback()).unwrap();
+    let connecting = endpoint.connect_with(config, acceptor.local_addr(), "x").unwrap();
+    let (connection, accepted) = soon(async { tokio::join!(connecting, acceptor.accept()) }).await;
+    let (connection, accepted) = (connection.unwrap(), accepted.unwrap());
+    let link = soon(accepted.open(&ping(0))).await.unwrap();
+    let (_send, mut protocol) = soon(connection.accept_bi()).await.unwrap();
+    let _bulk = soon(connection.accept_bi()).await.unwrap();
+
+    const BULK: usize = 4 << 20;
+    link.send(Lane::Bulk, &raw(Kind::Body, &[0; MAX_FRAME - 5]));
+    link.flush();
+    let taken = MAX_FRAME - 64 * 1024;
+    eventually(|| link.queued() <= taken + 64).await;
+    for _ in 1..BULK / MAX_FRAME {
+        link.send(Lane::Bulk, &raw(Kind::Body, &[0; MAX_FRAME - 5]));
+    }
+    for n in 1..50 {
+        link.send(Lane::Protocol, &ping(n));
+        link.flush();
+    }
+    let mut bytes = vec![0; 50 * ping(0).len()];
+    soon(protocol.read_exact(&mut bytes)).await.unwrap();
+    assert_eq!(bytes, (0..50).flat_map(ping).collect::<Vec<u8>>());
+    assert!(link.queued() > BULK - 2 * MAX_FRAME);
 }
 
 #[tokio::test]
