@@ -26,8 +26,10 @@
 //! #     secret: SecretKey, roster: Vec<PublicKey>, hello: Vec<u8>, ping: Vec<u8>,
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! let peers = roster.clone();
-//! let admit: Admit = Arc::new(move |key, class| class == LinkClass::Replica && peers.contains(key));
-//! let endpoint = Endpoint::bind("0.0.0.0:7000".parse()?, &secret, Some(admit), Settings::default())?;
+//! let admit: Admit =
+//!     Arc::new(move |key, class| class == LinkClass::Replica && peers.contains(key));
+//! let listen = "0.0.0.0:7000".parse()?;
+//! let endpoint = Endpoint::bind(listen, &secret, Some(admit), Settings::default())?;
 //! let (sender, mut events) = tokio::sync::mpsc::channel(256);
 //!
 //! // Dialling: the peer's hello comes first, ours is the first frame on the protocol lane.
