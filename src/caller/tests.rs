@@ -821,6 +821,58 @@ fn a_restarted_replica_is_named_as_such() {
     assert_eq!(e.ballots[1].verdict, Verdict::Note(NoteKind::Restarted));
 }
 
+/// Calls in one request end each in its own time, and outputs still go to whom they belong.
+#[test]
+fn c2_each_call_has_its_own_deadline() {
+    let mut w = World::dark(setup(1));
+    w.queue(1, &["a"], true);
+    w.at(400);
+    w.queue(2, &["b"], true);
+    (1..=3).for_each(|i| w.up(i));
+    w.drained();
+    w.say_all(&w.latest(), &Outcome::Opened);
+    w.drained();
+    let q = w.latest();
+    assert_eq!(commands(&q), ["a", "b"]);
+    w.at(1000);
+    assert!(matches!(w.error(1), CallError::NoMajority { .. }));
+    assert_eq!((w.done.len(), w.caller.stats().outstanding), (1, 1));
+    w.now = 1100;
+    w.say_all(&q, &executed(&["1", "2"]));
+    assert_eq!(w.outputs(2), [b"2"]);
+    let waited = w.done[1].1.as_ref().unwrap().explanation.waited;
+    assert_eq!(waited, Duration::from_millis(700), "from the call, not from the request");
+    assert_eq!((w.done.len(), w.caller.stats().timeouts), (2, 1));
+}
+
+#[test]
+fn time_that_goes_back_is_ignored() {
+    let mut w = World::open(setup(1));
+    w.at(500);
+    w.at(0);
+    w.call(1, "x");
+    w.at(999);
+    assert!(w.done.is_empty(), "the call came at 500");
+    w.at(1500);
+    assert_eq!(w.done.len(), 1);
+}
+
+#[test]
+fn o6_every_replacement_session_has_another_nonce() {
+    let mut w = World::open(setup(1));
+    let mut nonces = vec![SESSION];
+    for token in 0..5 {
+        let q = w.call(token, "x");
+        assert_eq!((q.session, q.number), (*nonces.last().unwrap(), 1));
+        w.say_all(&q, &Outcome::Refused(Refusal::UnknownSession));
+        w.drained();
+        let opening = w.latest();
+        assert!(opening.number == 0 && !nonces.contains(&opening.session));
+        nonces.push(opening.session);
+        w.say_all(&opening, &Outcome::Opened);
+    }
+}
+
 /// One step of a random run.
 #[derive(Clone, Debug)]
 enum Step {
