@@ -886,7 +886,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (1usize..4, any::<bool>()).prop_map(|(commands, coalesce)| Step::Call { commands, coalesce }),
+        3 => (1usize..4, any::<bool>())
+            .prop_map(|(commands, coalesce)| Step::Call { commands, coalesce }),
         6 => (0usize..5).prop_map(|replica| Step::Honest { replica }),
         4 => (0usize..5, 0u64..12, 0u8..6)
             .prop_map(|(replica, number, kind)| Step::Lie { replica, number, kind }),
@@ -938,7 +939,8 @@ proptest! {
             match step {
                 Step::Call { commands, coalesce } => {
                     token += 1;
-                    let texts: Vec<String> = (0..commands).map(|c| format!("{token}.{c}")).collect();
+                    let texts = (0..commands).map(|c| format!("{token}.{c}"));
+                    let texts: Vec<String> = texts.collect();
                     w.queue(token, &texts.iter().map(String::as_str).collect::<Vec<_>>(), coalesce);
                     wanted.insert(token, texts);
                 }
@@ -948,7 +950,10 @@ proptest! {
                 }
                 Step::Lie { replica, number, kind } if !good(replica) => {
                     let q = seen.get(&number).cloned().unwrap_or(Request {
-                        session: SESSION, number, low: 1, body: RequestBody { commands: vec![command("?")] }.to_bytes(),
+                        session: SESSION,
+                        number,
+                        low: 1,
+                        body: RequestBody { commands: vec![command("?")] }.to_bytes(),
                     });
                     lie(&mut w, replica as u8 + 1, &q, kind);
                 }
@@ -985,10 +990,12 @@ proptest! {
         }
         prop_assert_eq!(w.done.len(), wanted.len());
         for (token, texts) in wanted {
-            let expected: Vec<Vec<u8>> = texts.iter().map(|c| format!("did {c}").into_bytes()).collect();
-            prop_assert_eq!(w.outputs(token), expected.iter().map(|o| &o[..]).collect::<Vec<_>>());
+            let expected: Vec<String> = texts.iter().map(|c| format!("did {c}")).collect();
+            let expected: Vec<&[u8]> = expected.iter().map(|o| o.as_bytes()).collect();
+            prop_assert_eq!(w.outputs(token), expected);
         }
-        prop_assert!(w.caller.stats().replicas[2..].iter().all(|s| s.dissent == 0 && s.closed == 0));
+        let stats = w.caller.stats();
+        prop_assert!(stats.replicas[2..].iter().all(|s| s.dissent == 0 && s.closed == 0));
     }
 
     /// Any bytes as any frame: nothing panics, and nothing is accepted from one replica.
