@@ -70,8 +70,8 @@ impl Voter {
             return Heard::default();
         }
         let changed = before.is_some();
-        let others = self.votes.iter().enumerate().filter(|(i, _)| *i != own);
-        let mut equal = others.filter_map(|(_, v)| v.as_ref()).filter(|v| v.value == value);
+        // None of these is this replica's own: what it said before is not equal.
+        let mut equal = self.votes.iter().flatten().filter(|v| v.value == value);
         let first = equal.next().map(|v| v.value.outcome.clone());
         let count = 1 + usize::from(first.is_some()) + equal.count();
         if let Some(outcome) = first {
