@@ -64,6 +64,24 @@ fn timers(t: &Timing) -> [Timer; 6] {
     ]
 }
 
+/// What is allowed but has a price.
+fn warnings(c: &Cluster) -> Vec<String> {
+    let t = &c.timing;
+    let default = 5 * t.delta + t.join_delay;
+    let mut warnings = Vec::new();
+    if t.patience < default {
+        warnings.push(format!(
+            "patience is below its default {}: recovery is faster, but good replicas may be \
+             excluded wrongly, which weakens the promise against liars",
+            show_duration(default)
+        ));
+    }
+    if c.clients.is_empty() {
+        warnings.push("there is no [[client]]: nobody can use this cluster".to_owned());
+    }
+    warnings
+}
+
 /// The limits under the names that they have in the file.
 fn limits(c: &Cluster) -> Vec<(&'static str, u64)> {
     let l = &c.limits;
@@ -122,6 +140,7 @@ fn as_text(c: &Cluster) -> String {
         };
         put(&format!("  {}", t.name), format!("{:<9} {note}", show_duration(t.value)));
     }
+    warnings(c).into_iter().for_each(|text| put("  warning", text));
     put("\nlimits, shared by all replicas", String::new());
     for (name, value) in limits(c) {
         let shown = match (name, c.clock) {
@@ -204,6 +223,7 @@ fn as_json(c: &Cluster) -> Value {
         "allow_liars": c.testing.allow_liars,
         "delta_microseconds": micros(c.timing.delta),
         "timers": timers,
+        "warnings": warnings(c),
         "limits": numbers(limits(c)),
         "quotas": numbers(quotas(c)),
         "replicas": replicas,
@@ -235,5 +255,69 @@ fn role(role: Role) -> &'static str {
         Role::Read => "read",
         Role::Write => "write",
         Role::Admin => "admin",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::init::{InitOptions, write_cluster};
+
+    /// A cluster file in which `line` was replaced by `instead`.
+    fn cluster(line: &str, instead: &str) -> Cluster {
+        let dir = tempfile::tempdir().unwrap();
+        let new = write_cluster(&InitOptions::new(dir.path())).unwrap();
+        let text = std::fs::read_to_string(&new.config_file).unwrap();
+        assert!(text.contains(line), "{line}");
+        std::fs::write(&new.config_file, text.replacen(line, instead, 1)).unwrap();
+        load_cluster(&new.config_file).unwrap()
+    }
+
+    #[test]
+    fn everything_that_follows_from_a_file_is_printed() {
+        let c = cluster("", "");
+        let (text, json) = (as_text(&c), as_json(&c).to_string());
+        let mut parts = vec![c.id().to_hex(), c.digest().to_hex()];
+        parts.extend(c.replicas.iter().map(|r| r.public_key.fingerprint()));
+        parts.extend(c.clients.iter().map(|c| c.public_key.fingerprint()));
+        parts.extend(limits(&c).iter().chain(&quotas(&c)).map(|(name, _)| (*name).to_owned()));
+        parts.extend(timers(&c.timing).iter().map(|t| t.formula.to_owned()));
+        for part in parts {
+            assert!(text.contains(&part) && json.contains(&part), "{part}\n{text}");
+        }
+        for line in [
+            "replicas               n = 3 = 2t + 1",
+            "majority               2 equal replies",
+            "strong                 3 equal replies",
+            "  delta                100ms",
+            "  patience             510ms     = 5 delta + join_delay",
+            "  least patience       411ms     = 4 delta + join_delay + 1ms of timer grain",
+            "  forget_time          10s",
+        ] {
+            assert!(text.lines().any(|l| l.starts_with(line)), "{line}\n{text}");
+        }
+        assert!(!text.contains("warning") && !text.contains("LIARS"), "{text}");
+        assert_eq!(as_json(&c)["n"], 3);
+    }
+
+    /// No formula may say anything but what the default is.
+    #[test]
+    fn derived_timers_are_those_of_the_file() {
+        for delta in ["1ms", "30ms", "100ms", "2s", "1m"] {
+            let c = cluster("delta = \"100ms\"", &format!("delta = \"{delta}\""));
+            assert!(timers(&c.timing).iter().all(|t| t.value == t.derived), "{delta}");
+        }
+    }
+
+    #[test]
+    fn what_differs_from_the_default_and_what_it_costs_is_said() {
+        let text = as_text(&cluster("[order]", "[timers]\npatience = \"450ms\"\n[order]"));
+        assert!(text.contains("450ms     set in the file; 5 delta + join_delay would be 510ms"));
+        assert!(text.contains("warning") && text.contains("weakens the promise"), "{text}");
+        let text = as_text(&cluster("[order]", "[testing]\nallow_liars = true\n[order]"));
+        assert!(text.contains("LIARS ARE ALLOWED"), "{text}");
+        let logical = "clock = \"logical\"\n[limits]\nforget_time = 77";
+        let text = as_text(&cluster("clock = \"hybrid\"", logical));
+        assert!(text.contains("77 ticks"), "{text}");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Subcommand, output};
 use crate::config::{FaultModel, parse_duration};
+use crate::files::shell_word;
 use crate::files::init::{InitOptions, NewCluster, write_cluster};
 use clap::Args;
 use std::fmt::Write as _;
@@ -70,7 +71,7 @@ fn fault_model(text: &str) -> Result<FaultModel, String> {
 
 fn report(new: &NewCluster) -> String {
     let c = &new.cluster;
-    let config = new.config_file.display();
+    let config = shell_word(&new.config_file);
     let mut out = String::new();
     let mut line = |text: String| writeln!(out, "{text}").expect("a string takes all");
     line(format!(
@@ -85,11 +86,11 @@ fn report(new: &NewCluster) -> String {
     line("next: look at it, then start each replica in a terminal of its own".to_owned());
     line(format!("  quorate check --config {config}"));
     for (replica, key) in c.replicas.iter().zip(&new.replica_keys) {
-        let (id, key) = (replica.id.number(), key.display());
+        let (id, key) = (replica.id.number(), shell_word(key));
         line(format!("  quorate replica --config {config} --id {id} --key {key}"));
     }
     if let Some(key) = new.client_keys.first() {
-        let key = key.display();
+        let key = shell_word(key);
         line("and ask them something".to_owned());
         line(format!("  quorate client --config {config} --key {key} put greeting hello"));
     }

@@ -1,11 +1,12 @@
 //! The command line: one file for each subcommand.
 //!
 //! To add one: write `src/cli/NAME.rs` with a struct that derives [`clap::Args`] and implements
-//! [`Subcommand`], and add its line to `subcommands!` below. The struct's doc comment is its help.
+//! `Subcommand`, and add its line to `subcommands!` below. The struct's doc comment is its help.
 //!
 //! Exit codes: 0 all is well; 2 the command line, a file or the configuration is wrong; what else
 //! there is, the subcommand's [`Failure`] says.
 
+mod admin;
 mod output;
 
 use clap::Parser;
@@ -42,6 +43,8 @@ subcommands! {
     init::Init,
     keygen::Keygen,
     check::Check,
+    replica::Replica,
+    status::Status,
 }
 
 /// Keeps a service answering, and answering right, while some of the machines that run it crash,

@@ -1,3 +1,5 @@
-//! Everything that runs in memory: no process, no socket, no real time.
+//! Everything that runs in memory: no process, no socket, no sleeping.
 
+mod config;
 mod service;
+mod wire;
