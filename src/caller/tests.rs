@@ -911,7 +911,7 @@ proptest! {
                     prop_assert_eq!(q.session, SESSION);
                     prop_assert!(q.low <= q.number);
                     let over = |c: &String| {
-                        let token = c.split('.').next().unwrap().parse().unwrap();
+                        let token: u64 = c.split('.').next().unwrap().parse().unwrap();
                         w.done.iter().any(|(t, _)| *t == token)
                     };
                     let passed = seen.range(1..q.low.max(1)).map(|(_, p)| p);
