@@ -48,6 +48,7 @@ subcommands! {
     status::Status,
     client::Client,
     doctor::Doctor,
+    bench::Bench,
 }
 
 /// Keeps a service answering, and answering right, while some of the machines that run it crash,
