@@ -45,6 +45,7 @@ subcommands! {
     check::Check,
     replica::Replica,
     status::Status,
+    demo::Demo,
 }
 
 /// Keeps a service answering, and answering right, while some of the machines that run it crash,
