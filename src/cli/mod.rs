@@ -49,6 +49,7 @@ subcommands! {
     client::Client,
     doctor::Doctor,
     bench::Bench,
+    demo::Demo,
 }
 
 /// Keeps a service answering, and answering right, while some of the machines that run it crash,
