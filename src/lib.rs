@@ -5,6 +5,7 @@ pub mod config;
 pub mod crypto;
 pub mod replica;
 pub mod service;
+pub mod simulator;
 pub mod types;
 pub mod voter;
 pub mod wire;

@@ -1,0 +1,16 @@
+//! A fake world to run whole clusters in: virtual time, a network that misbehaves on demand, and
+//! checkers that know the truth.
+//!
+//! Everything follows from one seed. The cores run unchanged; only what surrounds them is fake.
+//! The checkers share no code with what they check: they see what replicas say they executed and
+//! what clients sent and accepted, and judge that against models of their own.
+
+mod dice;
+mod network;
+mod node;
+mod world;
+
+pub use dice::Dice;
+pub use network::NetworkOptions;
+pub use node::{Arrival, Clock, Effect, Node, NodeId};
+pub use world::{Fault, Noted, Stopped, World, WorldOptions};
