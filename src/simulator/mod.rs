@@ -6,6 +6,8 @@
 //! what clients sent and accepted, and judge that against models of their own.
 
 mod dice;
+pub mod linear;
+pub mod model;
 mod network;
 mod node;
 mod world;
