@@ -1,6 +1,7 @@
 //! Everything that a replica asks of its driver, as data.
 
-use crate::types::{Digest, Epoch, LinkId, ReplicaId, Round};
+use crate::types::{AgreedTime, Digest, Epoch, LinkId, ReplicaId, RequestId, Round};
+use crate::wire::StepPosition;
 use bytes::Bytes;
 
 /// Which of the two streams of a replica link.
@@ -117,6 +118,36 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// A step was executed; only told where tracing is on.
+    Step(Box<StepTrace>),
+}
+
+/// An executed step, for those who check the order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepTrace {
+    /// The vector whose commit executed it.
+    pub position: StepPosition,
+    /// Its agreed time (O5).
+    pub time: AgreedTime,
+    /// The requests in the order of execution.
+    pub entries: Vec<TraceEntry>,
+}
+
+/// One request of an executed step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceEntry {
+    /// Names the request.
+    pub digest: Digest,
+    /// Whose request, and which.
+    pub request: RequestId,
+    /// The clock part of its uid.
+    pub uid_clock: u64,
+    /// The request's body.
+    pub body: Bytes,
+    /// What came of it ([`crate::wire::Outcome`]).
+    pub outcome: Bytes,
+    /// Whether it was executed for the first time.
+    pub fresh: bool,
 }
 
 /// A list of actions in the order in which to do them.

@@ -5,8 +5,11 @@
 //! The checkers share no code with what they check: they see what replicas say they executed and
 //! what clients sent and accepted, and judge that against models of their own.
 
+pub mod check;
 mod dice;
+pub mod fairness;
 pub mod linear;
+pub mod liveness;
 pub mod model;
 mod network;
 mod node;
