@@ -3,6 +3,7 @@
 pub mod caller;
 pub mod config;
 pub mod crypto;
+pub mod ordering;
 pub mod replica;
 pub mod service;
 pub mod simulator;

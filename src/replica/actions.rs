@@ -118,35 +118,35 @@ pub enum Event {
         /// Why.
         why: String,
     },
-    /// A step was executed; only told where tracing is on.
+    /// What a step executed, for checkers; only if the set-up asks for it.
     Step(Box<StepTrace>),
 }
 
-/// An executed step, for those who check the order.
+/// An executed step in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepTrace {
-    /// The vector whose commit executed it.
+    /// The committed vector.
     pub position: StepPosition,
-    /// Its agreed time (O5).
+    /// Its agreed time.
     pub time: AgreedTime,
-    /// The requests in the order of execution.
+    /// What ran, in order.
     pub entries: Vec<TraceEntry>,
 }
 
-/// One request of an executed step.
+/// An executed request in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceEntry {
-    /// Names the request.
+    /// The request's digest.
     pub digest: Digest,
-    /// Whose request, and which.
+    /// Its name.
     pub request: RequestId,
-    /// The clock part of its uid.
+    /// The clock part of its unique id.
     pub uid_clock: u64,
-    /// The request's body.
+    /// Its body.
     pub body: Bytes,
-    /// What came of it ([`crate::wire::Outcome`]).
+    /// Its outcome's bytes; empty for one that gets nothing.
     pub outcome: Bytes,
-    /// Whether it was executed for the first time.
+    /// Whether it ran now, and not before.
     pub fresh: bool,
 }
 

@@ -1,9 +1,28 @@
-//! One replica: links, intake, ordering, execution, replies (work in progress).
+//! One replica: links, intake, ordering, execution, replies.
+//!
+//! [`Replica`] takes one event at a time and answers with actions; it holds no socket, no clock
+//! and no thread, so the daemon and the simulator run the very same code. Inside, a request goes
+//! this way:
+//!
+//! 1. `intake.rs` judges a client's request (limits, role, repeats) and holds its body;
+//! 2. the ordering core gives it a candidate, exchanges proposals, and commits steps;
+//! 3. `executor.rs` runs committed steps in order against the service, once all bodies are there
+//!    (`bodies.rs` holds them, missing ones are fetched from whoever gave a candidate, O7);
+//! 4. the replies of a step go out together, one message a client link.
+//!
+//! Signatures are checked here, before the core: [`crate::crypto::Unverified`] goes no further.
 
 mod actions;
+mod bodies;
+mod executor;
 mod input;
+mod intake;
+mod links;
+#[allow(clippy::module_inception)]
+mod replica;
 mod status;
 
 pub use actions::{Action, Actions, CloseReason, Event, Lane, StepTrace, TraceEntry};
 pub use input::Input;
+pub use replica::{Replica, Setup};
 pub use status::{LinkStatus, Standing, Status, Waiting};

@@ -1,4 +1,16 @@
-//! Services: the deterministic state machines that a group runs.
+//! Services: the deterministic state machines that a group runs, and what makes each request run
+//! at most once.
+//!
+//! - [`Service`] is what one writes to have one's own replicated.
+//! - [`kv`] and [`counter`] are built in; [`built_in`] finds them by the name in a configuration.
+//! - [`sessions`] is the table of rule O6. It stands beside the service, not around it: a replica
+//!   asks it before it executes a request and tells it the reply.
+//!
+//! All of it is pure: equal commands in equal order give equal outputs, digests and snapshots.
+
+pub mod counter;
+pub mod kv;
+pub mod sessions;
 
 use crate::types::{AgreedTime, ClientId, Digest};
 
@@ -47,3 +59,28 @@ pub trait Service: Send {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a snapshot of this service: {0}")]
 pub struct RestoreError(pub String);
+
+/// The names that [`built_in`] knows.
+pub const BUILT_IN: [&str; 2] = [kv::Kv::NAME, counter::Counter::NAME];
+
+/// A new built-in service by its name; `None` if there is none of that name.
+pub fn built_in(name: &str) -> Option<Box<dyn Service>> {
+    match name {
+        kv::Kv::NAME => Some(Box::new(kv::Kv::new())),
+        counter::Counter::NAME => Some(Box::new(counter::Counter::new())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_services_are_found_by_the_names_they_give() {
+        for name in BUILT_IN {
+            assert_eq!(built_in(name).map(|s| s.name()), Some(name));
+        }
+        assert!(built_in("no such service").is_none());
+    }
+}

@@ -7,6 +7,7 @@
 mod ensemble;
 mod ids;
 mod limits;
+pub mod plant;
 mod time;
 mod timing;
 

@@ -1,1 +1,3 @@
+//! Everything that runs in memory: no process, no socket, no real time.
 
+mod service;

@@ -1,0 +1,363 @@
+//! From committed vectors to a total order: rules O1 to O4.
+//!
+//! A pure function of the committed vectors: two replicas that committed the same vectors hold
+//! the same [`Order`] and executed the same steps. Its state has deterministic limits and a
+//! digest.
+
+use super::{Ordered, Step};
+use crate::crypto::{Domain, Hasher};
+use crate::types::plant::planted;
+use crate::types::{
+    AgreedTime, Cuid, Digest, Ensemble, Members, OrderLimits, ReplicaId, Round, Uid,
+};
+use crate::wire::{Proposal, StepPosition};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The state of the order after the vectors committed so far.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    ensemble: Ensemble,
+    limits: OrderLimits,
+    /// C of the last committed vector (O2).
+    agreed: u64,
+    /// Every request with a committed candidate, until it is forgotten; executed ones for
+    /// `forget_after` rounds more, so that candidates still on their way change nothing.
+    known: BTreeMap<Digest, Known>,
+    /// Accepted and not executed, in no particular order; normally those of two rounds.
+    accepted: Vec<Digest>,
+    /// Unexecuted requests that lack a candidate of some member, by their smallest candidate.
+    partial: BTreeSet<(Cuid, Digest)>,
+    /// Requests of which only this replica has given a candidate (O4), by roster place.
+    sole: Vec<u32>,
+    /// Never accepted so far, in the order of their first candidates.
+    half_seen: VecDeque<(Round, Digest)>,
+    executed: VecDeque<(Round, Digest)>,
+}
+
+/// What is known of a request.
+#[derive(Clone, Debug)]
+struct Known {
+    /// The first committed candidate of each replica (O1), in the order of commitment.
+    candidates: Vec<Cuid>,
+    holders: Members,
+    /// The round of its first candidate, and C there (O4).
+    first: (Round, u64),
+    state: State,
+    /// Its entry in `partial`, if it has one.
+    partial: Option<Cuid>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    HalfSeen,
+    /// In which round, and C of the round after that once it is committed (O2's cap).
+    Accepted(Round, Option<u64>),
+    Executed,
+}
+
+/// A committed vector: one proposal a member, in member order.
+pub(super) struct Vector<'a> {
+    pub(super) position: StepPosition,
+    pub(super) members: Members,
+    pub(super) proposals: Vec<&'a Proposal>,
+}
+
+impl Order {
+    pub(super) fn new(ensemble: Ensemble, limits: OrderLimits) -> Self {
+        Self {
+            ensemble,
+            limits,
+            agreed: 0,
+            known: BTreeMap::new(),
+            accepted: Vec::new(),
+            partial: BTreeSet::new(),
+            sole: vec![0; ensemble.n()],
+            half_seen: VecDeque::new(),
+            executed: VecDeque::new(),
+        }
+    }
+
+    /// C, the agreed clock, after the last committed vector.
+    pub(super) fn agreed(&self) -> u64 {
+        self.agreed
+    }
+
+    /// Whether accepted requests wait for their execution.
+    pub(super) fn has_unexecuted(&self) -> bool {
+        !self.accepted.is_empty()
+    }
+
+    /// Whether the request was executed, as far as that is remembered.
+    pub(super) fn is_executed(&self, request: &Digest) -> bool {
+        self.known.get(request).is_some_and(|k| k.state == State::Executed)
+    }
+
+    /// How many requests are known and not executed.
+    pub(super) fn unexecuted(&self) -> usize {
+        self.known.len() - self.executed.len()
+    }
+
+    /// Commits the next vector and gives what is executed by that.
+    pub(super) fn commit(&mut self, vector: &Vector<'_>) -> Step {
+        let round = vector.position.round;
+        self.advance_clock(&vector.proposals);
+        self.cap_the_round_before(round);
+        let over_quota = self.take_candidates(vector);
+        let requests = self.execute_due(round, vector.members);
+        let forgotten = self.forget(round);
+        let at_checkpoint = round.0.is_multiple_of(self.limits.checkpoint_every);
+        Step {
+            position: vector.position,
+            time: AgreedTime(self.agreed),
+            requests,
+            forgotten,
+            over_quota,
+            attestations: vector.proposals.iter().map(|p| (p.replica, p.attestation)).collect(),
+            checkpoint: at_checkpoint.then(|| self.digest()),
+        }
+    }
+
+    /// O2: C(h) is the (t+1)-th smallest `now` in V(h), or C(h-1) if that is larger.
+    fn advance_clock(&mut self, proposals: &[&Proposal]) {
+        let mut clocks: Vec<u64> = proposals.iter().map(|p| p.now).collect();
+        if !planted("o5-clock-of-first-member") {
+            clocks.sort_unstable();
+        }
+        let place = if planted("o5-clock-of-first-member") { 0 } else { self.ensemble.t() };
+        self.agreed = self.agreed.max(clocks[place]);
+    }
+
+    /// O2: from the commit of V(h+1) on, the id of a request accepted in V(h) is at most C(h+1).
+    fn cap_the_round_before(&mut self, round: Round) {
+        for digest in &self.accepted {
+            let known = self.known.get_mut(digest).expect("accepted requests are known");
+            if let State::Accepted(accepted, cap @ None) = &mut known.state
+                && accepted.next() == round
+            {
+                *cap = Some(self.agreed);
+            }
+        }
+    }
+
+    /// O1 and the quota of O4. Gives the candidates that were over it.
+    fn take_candidates(&mut self, vector: &Vector<'_>) -> Vec<(ReplicaId, Digest)> {
+        let mut touched = Vec::new();
+        let mut new = Vec::new();
+        for proposal in &vector.proposals {
+            for c in &proposal.candidates {
+                let cuid = Cuid { clock: c.clock, replica: proposal.replica };
+                self.take_candidate(cuid, c.request, vector, &mut touched, &mut new);
+            }
+        }
+        let over_quota = self.enforce_quota(new);
+        for digest in touched {
+            self.index_partial(&digest, vector.members);
+        }
+        over_quota
+    }
+
+    fn take_candidate(
+        &mut self,
+        cuid: Cuid,
+        request: Digest,
+        vector: &Vector<'_>,
+        touched: &mut Vec<Digest>,
+        new: &mut Vec<(Cuid, Digest)>,
+    ) {
+        let round = vector.position.round;
+        let place = cuid.replica.index();
+        let Some(known) = self.known.get_mut(&request) else {
+            let holders = [cuid.replica].into_iter().collect();
+            let candidates = vec![cuid];
+            let first = (round, self.agreed);
+            let known = Known { candidates, holders, first, state: State::HalfSeen, partial: None };
+            self.known.insert(request, known);
+            self.half_seen.push_back((round, request));
+            self.sole[place] += 1;
+            touched.push(request);
+            new.push((cuid, request));
+            return;
+        };
+        if known.state == State::Executed {
+            return;
+        }
+        if known.holders.contains(cuid.replica) {
+            if planted("o1-late-candidate-counts") {
+                known.candidates.retain(|c| c.replica != cuid.replica);
+                known.candidates.push(cuid);
+            }
+            return;
+        }
+        if known.candidates.len() == 1 {
+            self.sole[known.candidates[0].replica.index()] -= 1;
+        }
+        known.candidates.push(cuid);
+        known.holders.insert(cuid.replica);
+        let quorum = self.ensemble.majority() - usize::from(planted("o1-t-candidates-accept"));
+        if known.state == State::HalfSeen && known.candidates.len() >= quorum {
+            known.state = State::Accepted(round, None);
+            self.accepted.push(request);
+        }
+        touched.push(request);
+    }
+
+    /// O4: of the requests that only one member has seen it may have `sole_quota`; those beyond,
+    /// the latest first, are as if never given.
+    fn enforce_quota(&mut self, mut new: Vec<(Cuid, Digest)>) -> Vec<(ReplicaId, Digest)> {
+        if self.sole.iter().all(|count| *count <= self.limits.sole_quota) {
+            return Vec::new();
+        }
+        let mut dropped = Vec::new();
+        new.sort_unstable();
+        for (cuid, digest) in new.into_iter().rev() {
+            let place = cuid.replica.index();
+            let is_sole = self.known.get(&digest).is_some_and(|k| k.candidates.len() == 1);
+            if is_sole && self.sole[place] > self.limits.sole_quota {
+                self.sole[place] -= 1;
+                self.known.remove(&digest);
+                dropped.push((cuid.replica, digest));
+            }
+        }
+        if !dropped.is_empty() {
+            let known = &self.known;
+            self.half_seen.retain(|(_, digest)| known.contains_key(digest));
+        }
+        dropped
+    }
+
+    /// Keeps `partial` true for a request whose candidates changed.
+    fn index_partial(&mut self, digest: &Digest, members: Members) {
+        let Some(known) = self.known.get_mut(digest) else { return };
+        let smallest = known.candidates.iter().min().copied();
+        let entry = smallest.filter(|_| !known.holders.includes(members));
+        if known.partial == entry {
+            return;
+        }
+        if let Some(old) = std::mem::replace(&mut known.partial, entry) {
+            self.partial.remove(&(old, *digest));
+        }
+        if let Some(new) = entry {
+            self.partial.insert((new, *digest));
+        }
+    }
+
+    /// O3. A request is due when (i) it was accepted two rounds ago or earlier, or (ii) every
+    /// unexecuted request with a candidate not above its id, itself included, has a candidate
+    /// from every member. With a due one everything runs that has an id not above it.
+    fn execute_due(&mut self, round: Round, members: Members) -> Vec<Ordered> {
+        let mut queue: Vec<(Uid, Round, Digest)> = Vec::with_capacity(self.accepted.len());
+        let first_partial = self.partial.first().map(|(cuid, _)| Uid::of(*cuid));
+        let mut last_due = None;
+        for digest in &self.accepted {
+            let known = &self.known[digest];
+            let State::Accepted(accepted, cap) = known.state else {
+                unreachable!("the accepted list holds accepted requests only")
+            };
+            let uid = self.uid(&known.candidates, cap);
+            let overdue = accepted.0 + 2 <= round.0 && !planted("o3-never-overdue");
+            let stable = known.holders.includes(members) && first_partial.is_none_or(|p| uid < p);
+            if overdue || stable || planted("o3-no-stability") {
+                last_due = last_due.max(Some(uid));
+            }
+            queue.push((uid, accepted, *digest));
+        }
+        let Some(last_due) = last_due else { return Vec::new() };
+        queue.retain(|(uid, ..)| *uid <= last_due);
+        if planted("o3-order-by-digest") {
+            queue.sort_unstable_by_key(|(_, _, digest)| *digest);
+        } else {
+            queue.sort_unstable();
+        }
+        let executed = queue.into_iter().map(|entry| self.execute(round, entry)).collect();
+        let known = &self.known;
+        self.accepted.retain(|digest| known[digest].state != State::Executed);
+        executed
+    }
+
+    /// O2: the (t+1)-th smallest candidate, at most the cap.
+    fn uid(&self, candidates: &[Cuid], cap: Option<u64>) -> Uid {
+        let mut sorted: Vec<Cuid> = candidates.to_vec();
+        sorted.sort_unstable();
+        let place = match () {
+            () if planted("o2-smallest-candidate") => 0,
+            () if planted("o2-largest-candidate") => sorted.len() - 1,
+            () => self.ensemble.t().min(sorted.len() - 1),
+        };
+        let uid = Uid::of(sorted[place]);
+        cap.map_or(uid, |c| uid.capped(c))
+    }
+
+    fn execute(&mut self, round: Round, (uid, accepted, digest): (Uid, Round, Digest)) -> Ordered {
+        let known = self.known.get_mut(&digest).expect("accepted requests are known");
+        known.state = State::Executed;
+        let holders = known.holders;
+        if let Some(entry) = known.partial.take() {
+            self.partial.remove(&(entry, digest));
+        }
+        if let [only] = known.candidates[..] {
+            self.sole[only.replica.index()] -= 1;
+        }
+        known.candidates = Vec::new();
+        self.executed.push_back((round, digest));
+        Ordered { digest, uid, accepted, holders }
+    }
+
+    /// O4, and the end of the memory of executed requests.
+    fn forget(&mut self, round: Round) -> Vec<Digest> {
+        let mut forgotten = Vec::new();
+        while let Some((entered, digest)) = self.half_seen.front().copied() {
+            let waiting = self.known.get(&digest).map(|k| (k.state, k.first));
+            if let Some((State::HalfSeen, first)) = waiting
+                && first.0 == entered
+            {
+                let old = first.0.0.saturating_add(self.limits.forget_after) <= round.0
+                    && first.1.saturating_add(self.limits.forget_time) <= self.agreed;
+                if !old {
+                    break;
+                }
+                self.forget_half_seen(&digest);
+                forgotten.push(digest);
+            }
+            self.half_seen.pop_front();
+        }
+        let horizon = round.0.saturating_sub(self.limits.forget_after);
+        while let Some((_, digest)) = self.executed.pop_front_if(|(r, _)| r.0 <= horizon) {
+            self.known.remove(&digest);
+        }
+        forgotten
+    }
+
+    fn forget_half_seen(&mut self, digest: &Digest) {
+        let known = self.known.remove(digest).expect("half-seen requests are known");
+        if let Some(entry) = known.partial {
+            self.partial.remove(&(entry, *digest));
+        }
+        if let [only] = known.candidates[..] {
+            self.sole[only.replica.index()] -= 1;
+        }
+    }
+
+    /// A digest of the whole ordering state.
+    fn digest(&self) -> Digest {
+        let mut h = Hasher::new(Domain::State);
+        h.put_u64(self.agreed).put_u64(self.known.len() as u64);
+        for (digest, known) in &self.known {
+            let (tag, round, cap) = match known.state {
+                State::HalfSeen => (0, Round(0), None),
+                State::Accepted(round, cap) => (1, round, cap),
+                State::Executed => (2, Round(0), None),
+            };
+            h.put(&digest.0).put(&[tag]).put_u64(round.0).put_u64(cap.unwrap_or(0));
+            h.put_u64(known.first.0.0).put_u64(known.first.1);
+            h.put_u64(known.candidates.len() as u64);
+            known.candidates.iter().for_each(|c| {
+                h.put_u64(c.clock).put(&[c.replica.number()]);
+            });
+        }
+        h.finish()
+    }
+}
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;

@@ -1,0 +1,237 @@
+//! The proposals held, and which vectors are complete (R1, R3, R4, R5).
+
+use crate::crypto::{Context, Domain, Hasher, Verified};
+use crate::types::plant::planted;
+use crate::types::{Digest, Epoch, Members, ReplicaId, Round};
+use crate::wire::Proposal;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A proposal as it is shared between the store, the wire and reports.
+pub(super) type Held = Arc<Verified<Proposal>>;
+
+/// How many rounds ahead of the last complete one proposals are kept (§10).
+pub(super) const AHEAD: u64 = 4;
+/// How many complete rounds are kept to answer Wants.
+const BEHIND: u64 = 8;
+
+/// The proposals of the rounds around the present one.
+#[derive(Clone, Debug)]
+pub(super) struct Rounds {
+    epoch: Epoch,
+    members: Members,
+    slots: BTreeMap<Round, Slot>,
+    /// The last complete round.
+    complete: Round,
+    /// What the next round's proposals must choose: hashes of V(complete), or the opening.
+    choice: Vec<Digest>,
+    /// For each replica (roster place) its highest candidate clock and last `now` in the chain
+    /// up to V(complete) (R4).
+    tips: Vec<Tip>,
+}
+
+/// A replica's clocks in the chain.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tip {
+    candidate: u64,
+    now: u64,
+}
+
+/// The proposals of one round, at most two a replica (by roster place).
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    proposals: Vec<Vec<Entry>>,
+    /// Of a complete round: which proposal of each member is in its vector.
+    vector: Vec<Held>,
+    digest: Digest,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    proposal: Held,
+    /// Found invalid by R4.
+    invalid: bool,
+}
+
+/// What came of storing a proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    New,
+    /// The replica has signed another one for this round (R5).
+    Second {
+        first: Held,
+    },
+    /// Held already, of another epoch, too old, too far ahead, or a third.
+    Ignored,
+}
+
+impl Rounds {
+    pub(super) fn new(epoch: Epoch, members: Members, n: usize, opening: Digest) -> Self {
+        let slots = BTreeMap::new();
+        let tips = vec![Tip::default(); n];
+        Self { epoch, members, slots, complete: Round(0), choice: vec![opening], tips }
+    }
+
+    pub(super) fn complete(&self) -> Round {
+        self.complete
+    }
+
+    pub(super) fn choice(&self) -> &[Digest] {
+        &self.choice
+    }
+
+    /// Stores a proposal whose signature has been checked.
+    pub(super) fn store(&mut self, proposal: Held) -> Stored {
+        let (round, place) = (proposal.round, proposal.replica.index());
+        if !self.has_room(&proposal) {
+            return Stored::Ignored;
+        }
+        let n = self.tips.len();
+        let slot = self.slots.entry(round).or_default();
+        slot.proposals.resize_with(n, Vec::new);
+        let held = &mut slot.proposals[place];
+        if held.len() == 2 || held.iter().any(|e| e.proposal.digest() == proposal.digest()) {
+            return Stored::Ignored;
+        }
+        let first = held.first().map(|e| e.proposal.clone());
+        held.push(Entry { proposal, invalid: false });
+        first.map_or(Stored::New, |first| Stored::Second { first })
+    }
+
+    /// Whether a proposal like this one would be stored, unless it is held already.
+    pub(super) fn has_room(&self, p: &Proposal) -> bool {
+        let held = self.slots.get(&p.round).and_then(|s| s.proposals.get(p.replica.index()));
+        p.epoch == self.epoch
+            && p.members == self.members
+            && self.members.contains(p.replica)
+            && p.round.0 >= 1
+            && p.round.0 <= self.complete.0 + AHEAD
+            && p.round.0.saturating_add(BEHIND) > self.complete.0
+            && held.is_none_or(|held| held.len() < 2 && held.iter().all(|e| **e.proposal != *p))
+    }
+
+    /// A proposal of this replica for this round: with this digest, or any for zero.
+    pub(super) fn find(&self, round: Round, replica: ReplicaId, digest: &Digest) -> Option<&Held> {
+        let held = self.slots.get(&round)?.proposals.get(replica.index())?;
+        let fits = |e: &&Entry| *digest == Digest::ZERO || e.proposal.digest() == *digest;
+        held.iter().find(fits).map(|e| &e.proposal)
+    }
+
+    /// Whether any member but `except` has a proposal for this round.
+    pub(super) fn started_by_others(&self, round: Round, except: ReplicaId) -> bool {
+        self.senders(round).iter().any(|r| r != except)
+    }
+
+    /// Who has a proposal for this round.
+    pub(super) fn senders(&self, round: Round) -> Members {
+        let Some(slot) = self.slots.get(&round) else { return Members::NONE };
+        let sent = slot.proposals.iter().enumerate().filter(|(_, held)| !held.is_empty());
+        sent.map(|(place, _)| ReplicaId::from_index(place)).collect()
+    }
+
+    /// Members whose proposal of this round is missing, invalid, or chooses otherwise (R1).
+    pub(super) fn missing(&self, round: Round) -> Members {
+        let usable = |m: &ReplicaId| self.usable(round, *m).is_some();
+        self.members.minus(self.members.iter().filter(usable).collect())
+    }
+
+    /// Whether V(round) has candidates; `round` must be complete and kept.
+    pub(super) fn has_candidates(&self, round: Round) -> bool {
+        let has = |slot: &Slot| slot.vector.iter().any(|p| !p.candidates.is_empty());
+        self.slots.get(&round).is_some_and(has)
+    }
+
+    /// The complete vector of this round, if it is kept: its hash and its proposals in order.
+    pub(super) fn vector(&self, round: Round) -> Option<(Digest, &[Held])> {
+        let slot = self.slots.get(&round).filter(|slot| !slot.vector.is_empty())?;
+        Some((slot.digest, &slot.vector))
+    }
+
+    /// Judges the proposals of the next round by R4 now that the chain they name is known. Gives
+    /// those found invalid, each once.
+    pub(super) fn judge(&mut self, limit: u32) -> Vec<(Held, &'static str)> {
+        let next = self.complete.next();
+        let Some(slot) = self.slots.get_mut(&next) else { return Vec::new() };
+        let mut found = Vec::new();
+        for entry in slot.proposals.iter_mut().flatten().filter(|e| !e.invalid) {
+            // One that chooses otherwise is of a chain that is not known here: not judged.
+            if entry.proposal.choice != self.choice {
+                continue;
+            }
+            let tip = self.tips[entry.proposal.replica.index()];
+            if let Err(why) = check(&entry.proposal, tip, limit) {
+                entry.invalid = true;
+                found.push((entry.proposal.clone(), why));
+            }
+        }
+        found
+    }
+
+    /// Completes the next round if every member's proposal is there, valid, with the one choice
+    /// (R1). Call [`Rounds::judge`] before.
+    pub(super) fn try_complete(&mut self, context: &Context) -> bool {
+        let next = self.complete.next();
+        if !self.missing(next).is_empty() {
+            return false;
+        }
+        let proposals = self.members.iter().map(|m| self.usable(next, m).cloned());
+        let vector: Vec<Held> = proposals.collect::<Option<_>>().expect("none is missing");
+        self.choice = vector.iter().map(|p| p.digest()).collect();
+        let digest = vector_hash(context, self.epoch, next, &self.choice);
+        for p in &vector {
+            let tip = &mut self.tips[p.replica.index()];
+            tip.candidate = p.candidates.last().map_or(tip.candidate, |c| c.clock);
+            tip.now = p.now;
+        }
+        let slot = self.slots.get_mut(&next).expect("its proposals are in it");
+        (slot.vector, slot.digest) = (vector, digest);
+        self.complete = next;
+        let oldest = Round(next.0.saturating_sub(BEHIND));
+        self.slots.retain(|round, _| *round > oldest);
+        true
+    }
+
+    fn usable(&self, round: Round, member: ReplicaId) -> Option<&Held> {
+        let held = self.slots.get(&round)?.proposals.get(member.index())?;
+        let fits = |e: &&Entry| !e.invalid && e.proposal.choice == self.choice;
+        held.iter().find(fits).map(|e| &e.proposal)
+    }
+}
+
+/// R4: what depends only on the signed bytes and the chain.
+fn check(p: &Proposal, tip: Tip, limit: u32) -> Result<(), &'static str> {
+    if p.candidates.len() > limit as usize {
+        return Err("more candidates than the opening's limit");
+    }
+    if p.now < tip.now {
+        return Err("its clock went back");
+    }
+    let mut last = tip.candidate;
+    for c in &p.candidates {
+        if c.clock <= last && !planted("r4-accept-low-candidate") {
+            return Err("a candidate id that is not above the sender's highest");
+        }
+        last = c.clock;
+    }
+    if !p.candidates.is_empty() && last > p.now {
+        return Err("a candidate id above the sender's own clock");
+    }
+    Ok(())
+}
+
+/// The hash of a vector: domain, cluster, group, epoch, round, proposal hashes in member order.
+pub(super) fn vector_hash(
+    context: &Context,
+    epoch: Epoch,
+    round: Round,
+    hashes: &[Digest],
+) -> Digest {
+    let mut h = Hasher::new(Domain::Vector);
+    h.put(&context.cluster.0).put(&context.group.0.to_le_bytes());
+    h.put(&epoch.generation.to_le_bytes()).put(&epoch.resets.to_le_bytes());
+    h.put(&epoch.accused.to_le_bytes()).put_u64(round.0);
+    hashes.iter().for_each(|d| {
+        h.put(&d.0);
+    });
+    h.finish()
+}

@@ -1,0 +1,74 @@
+//! Asking for proposals that are missing, and remembering who asked us (R5).
+
+use crate::types::{Digest, Instant, Members, ReplicaId, Round, Timing};
+use std::collections::BTreeMap;
+
+/// What was asked and what is owed. Bounded: rounds are at most four ahead, and both maps hold
+/// at most one entry for each (round, replica).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wants {
+    /// Who waits for a proposal that we do not hold either.
+    owed: BTreeMap<(Round, ReplicaId), Members>,
+    /// Proposals named by a choice: which one, and when to ask for it.
+    overtaken: BTreeMap<(Round, ReplicaId), (Digest, Instant)>,
+    /// When we last asked for what is missing of the round under way.
+    asked_at: Option<Instant>,
+}
+
+impl Wants {
+    pub(super) fn remember(&mut self, round: Round, replica: ReplicaId, who: ReplicaId) {
+        self.owed.entry((round, replica)).or_default().insert(who);
+    }
+
+    /// Who waits for this proposal; they are owed nothing afterwards.
+    pub(super) fn take_waiting(&mut self, round: Round, replica: ReplicaId) -> Vec<ReplicaId> {
+        let who = self.owed.remove(&(round, replica)).unwrap_or_default();
+        who.iter().collect()
+    }
+
+    pub(super) fn forget_until(&mut self, complete: Round) {
+        self.owed.retain(|(round, _), _| *round > complete);
+        self.overtaken.retain(|(round, _), _| *round > complete);
+        self.asked_at = None;
+    }
+
+    /// A choice names a proposal that we lack.
+    pub(super) fn overtaken(&mut self, round: Round, who: ReplicaId, which: Digest, at: Instant) {
+        self.overtaken.entry((round, who)).or_insert((which, at));
+    }
+
+    pub(super) fn overtaken_wake(&self) -> Option<Instant> {
+        self.overtaken.values().map(|(_, at)| *at).min()
+    }
+
+    /// Named proposals whose time has come; each is asked for once this way, after that with the
+    /// other missing ones.
+    pub(super) fn overtaken_due(&mut self, now: Instant) -> Vec<(Round, ReplicaId, Digest)> {
+        let due = self.overtaken.iter().filter(|(_, (_, at))| *at <= now);
+        let due: Vec<_> = due.map(|((round, who), (which, _))| (*round, *who, *which)).collect();
+        for (round, who, _) in &due {
+            self.overtaken.remove(&(*round, *who));
+        }
+        due
+    }
+
+    /// When to ask next for what is missing of a round in which we sent at `sent_at`.
+    pub(super) fn next_ask(&self, sent_at: Instant, timing: &Timing) -> Instant {
+        self.asked_at.map_or(sent_at + 2 * timing.delta, |at| at + timing.patience)
+    }
+
+    /// Whose proposals to ask for now: 2Δ after sending, then every `patience`.
+    pub(super) fn due(
+        &mut self,
+        now: Instant,
+        sent_at: Instant,
+        timing: &Timing,
+        missing: Members,
+    ) -> Vec<ReplicaId> {
+        if missing.is_empty() || now < self.next_ask(sent_at, timing) {
+            return Vec::new();
+        }
+        self.asked_at = Some(now);
+        missing.iter().collect()
+    }
+}

@@ -1,0 +1,170 @@
+//! The requests behind the digests: from when they are seen until their effect is safe (O7).
+
+use crate::types::{ClientId, Digest, LinkId, Quotas, Round};
+use crate::wire::Request;
+use std::collections::{BTreeMap, VecDeque};
+
+/// A request that is held.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) client: ClientId,
+    pub(super) request: Request,
+    /// The client's link that brought it last: where its reply goes.
+    pub(super) origin: Option<LinkId>,
+    /// Executed already; kept for replicas that lack the body.
+    pub(super) executed: bool,
+}
+
+/// All requests held, within the process's quotas.
+#[derive(Debug)]
+pub(super) struct Bodies {
+    quotas: Quotas,
+    held: BTreeMap<Digest, Held>,
+    /// Not executed yet, by client.
+    outstanding: BTreeMap<ClientId, u32>,
+    outstanding_total: u32,
+    outstanding_bytes: u64,
+    /// Executed ones in the order of their execution.
+    kept: VecDeque<(Round, Digest)>,
+    kept_bytes: u64,
+}
+
+impl Bodies {
+    pub(super) fn new(quotas: Quotas) -> Self {
+        Self {
+            quotas,
+            held: BTreeMap::new(),
+            outstanding: BTreeMap::new(),
+            outstanding_total: 0,
+            outstanding_bytes: 0,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+        }
+    }
+
+    pub(super) fn get(&self, digest: &Digest) -> Option<&Held> {
+        self.held.get(digest)
+    }
+
+    pub(super) fn get_mut(&mut self, digest: &Digest) -> Option<&mut Held> {
+        self.held.get_mut(digest)
+    }
+
+    pub(super) fn outstanding(&self) -> u32 {
+        self.outstanding_total
+    }
+
+    /// Whether the quotas leave room for one more request of this client: its own share first,
+    /// then everybody's (§10).
+    pub(super) fn has_room(&self, client: &ClientId, bytes: usize) -> bool {
+        self.outstanding.get(client).is_none_or(|n| *n < self.quotas.per_client)
+            && self.outstanding_total < self.quotas.global
+            && self.outstanding_bytes + bytes as u64 <= self.quotas.body_bytes
+    }
+
+    /// Holds a request that is not held yet.
+    pub(super) fn insert(&mut self, digest: Digest, held: Held) {
+        *self.outstanding.entry(held.client).or_insert(0) += 1;
+        self.outstanding_total += 1;
+        self.outstanding_bytes += size(&held);
+        let before = self.held.insert(digest, held);
+        assert!(before.is_none(), "a request is inserted once");
+    }
+
+    /// Marks a request as executed and keeps its body for others.
+    pub(super) fn executed(&mut self, digest: &Digest, round: Round) {
+        let Some(held) = self.held.get_mut(digest).filter(|held| !held.executed) else { return };
+        held.executed = true;
+        let (client, bytes) = (held.client, size(held));
+        self.release(&client, bytes);
+        self.kept.push_back((round, *digest));
+        self.kept_bytes += bytes;
+        while self.kept_bytes > self.quotas.kept_bytes {
+            self.drop_oldest();
+        }
+    }
+
+    /// Forgets a request that was never accepted (O4).
+    pub(super) fn forget(&mut self, digest: &Digest) {
+        if self.held.get(digest).is_some_and(|held| !held.executed) {
+            let held = self.held.remove(digest).expect("it was there a line ago");
+            self.release(&held.client, size(&held));
+        }
+    }
+
+    /// Drops what was executed up to a stable checkpoint.
+    pub(super) fn stable(&mut self, round: Round) {
+        while self.kept.front().is_some_and(|(executed, _)| *executed <= round) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some((_, digest)) = self.kept.pop_front() else { return };
+        if let Some(held) = self.held.remove(&digest) {
+            self.kept_bytes -= size(&held);
+        }
+    }
+
+    fn release(&mut self, client: &ClientId, bytes: u64) {
+        self.outstanding_total -= 1;
+        self.outstanding_bytes -= bytes;
+        let count = self.outstanding.get_mut(client).expect("it has one outstanding at least");
+        *count -= 1;
+        if *count == 0 {
+            self.outstanding.remove(client);
+        }
+    }
+}
+
+fn size(held: &Held) -> u64 {
+    // What an entry costs besides its body, roughly.
+    held.request.body.len() as u64 + 200
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::SessionId;
+
+    fn held(client: u8, len: usize) -> Held {
+        let body = vec![0; len].into();
+        let request = Request { session: SessionId(1), number: 1, low: 1, body };
+        Held { client: ClientId([client; 32]), request, origin: None, executed: false }
+    }
+
+    fn digest(n: u8) -> Digest {
+        Digest([n; 32])
+    }
+
+    #[test]
+    fn a_client_is_limited_before_everybody_is() {
+        let quotas = Quotas { per_client: 2, global: 3, ..Quotas::default() };
+        let mut bodies = Bodies::new(quotas);
+        bodies.insert(digest(1), held(1, 10));
+        bodies.insert(digest(2), held(1, 10));
+        assert!(!bodies.has_room(&ClientId([1; 32]), 1));
+        assert!(bodies.has_room(&ClientId([2; 32]), 1));
+        bodies.insert(digest(3), held(2, 10));
+        assert!(!bodies.has_room(&ClientId([2; 32]), 1), "everybody's share is used up");
+        bodies.executed(&digest(1), Round(1));
+        assert!(bodies.has_room(&ClientId([1; 32]), 1));
+        bodies.forget(&digest(2));
+        assert_eq!(bodies.outstanding(), 1);
+    }
+
+    #[test]
+    fn bodies_are_kept_until_a_checkpoint_is_stable_or_the_quota_is_used_up() {
+        let mut bodies = Bodies::new(Quotas { kept_bytes: 1000, ..Quotas::default() });
+        for n in 1..=3 {
+            bodies.insert(digest(n), held(1, 100));
+            bodies.executed(&digest(n), Round(n.into()));
+        }
+        assert!(bodies.get(&digest(1)).is_some());
+        bodies.stable(Round(2));
+        assert!(bodies.get(&digest(2)).is_none() && bodies.get(&digest(3)).is_some());
+        bodies.insert(digest(4), held(1, 700));
+        bodies.executed(&digest(4), Round(4));
+        assert!(bodies.get(&digest(3)).is_none() && bodies.get(&digest(4)).is_some());
+    }
+}

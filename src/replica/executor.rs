@@ -1,0 +1,301 @@
+//! Executes committed steps in order, deterministically.
+
+use super::bodies::Bodies;
+use super::{Event, StepTrace, TraceEntry};
+use crate::crypto::{Domain, Hasher, Leaf, MerkleTree, hash, running_root};
+use crate::ordering::{Ordered, Step};
+use crate::service::Service;
+use crate::service::sessions::{Admission, SessionLimits, SessionTable, StoredReply};
+use crate::types::plant::planted;
+use crate::types::{AgreedTime, ClientId, Digest, LinkId, OrderLimits, RequestId, Round};
+use crate::wire::{CommandKind, Outcome, Refusal, Reply, Request, RequestBody, StepPosition};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How many of the last positions are remembered to compare attestations with.
+const RECENT: usize = 128;
+
+/// Service, sessions, and the steps that wait.
+pub(super) struct Executor {
+    service: Box<dyn Service>,
+    sessions: SessionTable,
+    limits: OrderLimits,
+    queue: VecDeque<Box<Step>>,
+    /// Bodies that the first waiting step lacks; empty if it has not been looked at.
+    missing: BTreeSet<Digest>,
+    position: StepPosition,
+    running: Digest,
+    recent: VecDeque<(Round, Digest)>,
+    checkpoint: (Round, Digest),
+    executed: u64,
+    halted: Option<String>,
+    trace: bool,
+}
+
+/// What a step gives to the outside.
+pub(super) struct Executed {
+    pub(super) position: StepPosition,
+    /// By the link that each goes to.
+    pub(super) replies: BTreeMap<LinkId, Vec<Reply>>,
+    /// Requests of this step that had run before: their stored replies go out again.
+    pub(super) repeats: Vec<(LinkId, StepPosition, Reply)>,
+    pub(super) trace: Option<Event>,
+}
+
+/// What became of one ordered request.
+enum Ran {
+    /// It ran; this is its outcome.
+    Now(Bytes),
+    /// It had run before.
+    Before(StoredReply),
+    /// It has no effect, and its client is told why.
+    Refused(Bytes),
+    /// It gets nothing.
+    Nothing,
+}
+
+impl Executor {
+    pub(super) fn new(service: Box<dyn Service>, limits: OrderLimits, trace: bool) -> Self {
+        Self {
+            service,
+            sessions: SessionTable::new(SessionLimits::of(&limits)),
+            limits,
+            queue: VecDeque::new(),
+            missing: BTreeSet::new(),
+            position: StepPosition::default(),
+            running: Digest::ZERO,
+            recent: VecDeque::new(),
+            checkpoint: (Round(0), Digest::ZERO),
+            executed: 0,
+            halted: None,
+            trace,
+        }
+    }
+
+    pub(super) fn push(&mut self, step: Box<Step>) {
+        self.queue.push_back(step);
+    }
+
+    /// Executes the next step if its bodies are all there.
+    pub(super) fn run_next(&mut self, bodies: &mut Bodies) -> Option<Executed> {
+        if self.halted.is_some() {
+            return None;
+        }
+        let step = self.queue.front()?;
+        if self.missing.is_empty() {
+            let lacks = |o: &&Ordered| bodies.get(&o.digest).is_none();
+            self.missing = step.requests.iter().filter(lacks).map(|o| o.digest).collect();
+        }
+        if !self.missing.is_empty() {
+            return None;
+        }
+        let step = self.queue.pop_front().expect("it was there above");
+        self.run(&step, bodies)
+    }
+
+    fn run(&mut self, step: &Step, bodies: &mut Bodies) -> Option<Executed> {
+        let mut leaves = Vec::with_capacity(step.requests.len());
+        let mut replies: BTreeMap<LinkId, Vec<Reply>> = BTreeMap::new();
+        let (mut entries, mut repeats) = (Vec::new(), Vec::new());
+        for (index, ordered) in (0u32..).zip(&step.requests) {
+            let held = bodies.get(&ordered.digest).expect("its bodies are all there");
+            let (client, origin, request) = (held.client, held.origin, held.request.clone());
+            let place = (step.position, index);
+            let ran = self.execute(step.time, &client, &request, ordered, place);
+            let (outcome, fresh) = match ran {
+                Ok(Ran::Now(outcome)) => (Some(outcome), true),
+                Ok(Ran::Refused(outcome)) => (Some(outcome), false),
+                Ok(Ran::Nothing) => (None, false),
+                Ok(Ran::Before(stored)) => {
+                    let reply = reply_to(&request, stored.index, stored.outcome);
+                    repeats.extend(origin.map(|link| (link, stored.position, reply)));
+                    (None, false)
+                }
+                Err(why) => {
+                    self.halted = Some(format!("{} of {client}: {why}", ordered.digest));
+                    return None;
+                }
+            };
+            let output = outcome.as_ref().map_or(Digest::ZERO, |o| hash(Domain::Output, o));
+            leaves.push(Leaf { request: ordered.digest, index, output });
+            if self.trace {
+                let Request { session, number, body, .. } = request.clone();
+                entries.push(TraceEntry {
+                    digest: ordered.digest,
+                    request: RequestId { client, session, number },
+                    uid_clock: ordered.uid.clock(),
+                    body,
+                    outcome: outcome.clone().unwrap_or_default(),
+                    fresh,
+                });
+            }
+            if let (Some(link), Some(outcome)) = (origin, outcome) {
+                replies.entry(link).or_default().push(reply_to(&request, index, outcome));
+            }
+            bodies.executed(&ordered.digest, step.position.round);
+        }
+        self.finish(step, &leaves);
+        let (position, time) = (step.position, step.time);
+        let trace =
+            self.trace.then(|| Event::Step(Box::new(StepTrace { position, time, entries })));
+        Some(Executed { position, replies, repeats, trace })
+    }
+
+    /// Runs one request unless its number has run (O6).
+    fn execute(
+        &mut self,
+        time: AgreedTime,
+        client: &ClientId,
+        request: &Request,
+        ordered: &Ordered,
+        (position, index): (StepPosition, u32),
+    ) -> Result<Ran, String> {
+        let Request { session, number, low, .. } = *request;
+        let outcome = match self.sessions.admit(client, session, number, low, &ordered.digest) {
+            Admission::Nothing if planted("o6-no-duplicate-check") => {
+                self.run_commands(time, client, &request.body)?
+            }
+            Admission::Nothing => return Ok(Ran::Nothing),
+            Admission::Repeat(stored) => return Ok(Ran::Before(stored.clone())),
+            Admission::Refused(why) => return Ok(Ran::Refused(Outcome::Refused(why).to_bytes())),
+            Admission::Open if !request.body.is_empty() => Outcome::Refused(Refusal::Malformed),
+            Admission::Open => Outcome::Opened,
+            Admission::Fresh => self.run_commands(time, client, &request.body)?,
+        };
+        let outcome = outcome.to_bytes();
+        let reply = StoredReply { position, index, outcome: outcome.clone() };
+        self.sessions.record(client, session, number, &ordered.digest, reply);
+        self.executed += 1;
+        Ok(Ran::Now(outcome))
+    }
+
+    fn run_commands(
+        &mut self,
+        time: AgreedTime,
+        client: &ClientId,
+        body: &Bytes,
+    ) -> Result<Outcome, String> {
+        let limits = self.limits;
+        let fits = body.len() <= limits.max_request as usize;
+        let Some(parsed) = RequestBody::parse(body).ok().filter(|_| fits) else {
+            return Ok(Outcome::Refused(Refusal::Malformed));
+        };
+        if parsed.commands.len() > limits.max_commands as usize {
+            return Ok(Outcome::Refused(Refusal::Malformed));
+        }
+        let service = &mut self.service;
+        let run = AssertUnwindSafe(|| {
+            let run_one = |c: &crate::wire::Command| match c.kind {
+                CommandKind::Execute => service.execute(time, client, &c.bytes),
+                CommandKind::Query => service.query(time, client, &c.bytes),
+            };
+            parsed.commands.iter().map(run_one).map(Bytes::from).collect::<Vec<_>>()
+        });
+        let outputs = match catch_unwind(run) {
+            Ok(outputs) => outputs,
+            // With several commands in a request the earlier ones may have changed the state.
+            Err(_) if self.service.unchanged_after_panic() && parsed.commands.len() == 1 => {
+                return Ok(Outcome::Refused(Refusal::ServicePanicked));
+            }
+            Err(_) => return Err("the service panicked and its state is in doubt".to_owned()),
+        };
+        let overhead = outputs.len() * Outcome::OUTPUT_OVERHEAD;
+        let bytes = outputs.iter().map(|o| o.len()).sum::<usize>() + overhead;
+        if bytes > limits.max_output as usize {
+            return Ok(Outcome::Refused(Refusal::OutputTooLarge));
+        }
+        Ok(Outcome::Executed(outputs))
+    }
+
+    fn finish(&mut self, step: &Step, leaves: &[Leaf]) {
+        let root = MerkleTree::new(leaves).root();
+        self.running = running_root(&self.running, &step.position.vector, &root);
+        self.position = step.position;
+        self.recent.push_back((step.position.round, self.running));
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
+        if let Some(ordering) = step.checkpoint {
+            let mut h = Hasher::new(Domain::State);
+            h.put(&ordering.0).put(&self.sessions.digest().0).put(&self.service.digest().0);
+            self.checkpoint = (step.position.round, h.finish());
+        }
+    }
+
+    /// The stored reply to this request, if it was executed; or that of another request with its
+    /// number, which has another digest.
+    pub(super) fn stored(
+        &self,
+        client: &ClientId,
+        request: &Request,
+    ) -> Option<(&Digest, &StoredReply)> {
+        self.sessions.lookup(client, request.session, request.number)
+    }
+
+    /// Whether no request with this number can run in this session any more.
+    pub(super) fn is_spent(&self, client: &ClientId, request: &Request) -> bool {
+        self.sessions.is_spent(client, request.session, request.number)
+    }
+
+    /// A body came that the next step may lack: whether it does.
+    pub(super) fn lacks(&self, digest: &Digest) -> bool {
+        self.missing.contains(digest)
+    }
+
+    pub(super) fn found(&mut self, digest: &Digest) {
+        self.missing.remove(digest);
+    }
+
+    /// What the next step lacks, with the replicas that gave candidates and so hold it (O7).
+    pub(super) fn missing(&self) -> Vec<Ordered> {
+        let Some(step) = self.queue.front().filter(|_| !self.missing.is_empty()) else {
+            return Vec::new();
+        };
+        step.requests.iter().filter(|o| self.missing.contains(&o.digest)).copied().collect()
+    }
+
+    pub(super) fn is_waiting_for_bodies(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    /// Steps and requests ordered and not executed.
+    pub(super) fn backlog(&self) -> usize {
+        self.queue.iter().map(|step| step.requests.len()).sum()
+    }
+
+    /// The running root after the step of this round, if it is remembered.
+    pub(super) fn running_at(&self, round: Round) -> Option<Digest> {
+        let first = self.recent.front()?.0;
+        let place = usize::try_from(round.0.checked_sub(first.0)?).ok()?;
+        self.recent.get(place).filter(|(r, _)| *r == round).map(|(_, running)| *running)
+    }
+
+    pub(super) fn position(&self) -> StepPosition {
+        self.position
+    }
+
+    pub(super) fn running(&self) -> Digest {
+        self.running
+    }
+
+    pub(super) fn checkpoint(&self) -> (Round, Digest) {
+        self.checkpoint
+    }
+
+    pub(super) fn executed(&self) -> u64 {
+        self.executed
+    }
+
+    pub(super) fn halted(&self) -> Option<&str> {
+        self.halted.as_deref()
+    }
+
+    pub(super) fn service_name(&self) -> &'static str {
+        self.service.name()
+    }
+}
+
+fn reply_to(request: &Request, index: u32, outcome: Bytes) -> Reply {
+    Reply { session: request.session, number: request.number, index, outcome }
+}

@@ -1,0 +1,83 @@
+//! What comes from clients: the only way into a candidate (§2 *seen*, O6, O8, C2, §10).
+
+use super::bodies::{Bodies, Held};
+use super::executor::Executor;
+use super::links::Client;
+use crate::crypto::Context;
+use crate::service::sessions::StoredReply;
+use crate::types::{Digest, LinkId, OrderLimits, Role};
+use crate::wire::{CommandKind, Note, NoteKind, Request, RequestBody};
+
+/// What to do with a client's request.
+#[derive(Debug)]
+pub(super) enum Decision {
+    /// Give it a candidate; it is held.
+    Admit(Digest),
+    /// It was executed: here is the reply again (C2).
+    Again(StoredReply),
+    /// It is under way.
+    UnderWay,
+    /// It completes a step that waited for this body (O7); it is held.
+    WasMissing(Digest),
+    /// Tell the client why not.
+    Note(Note),
+}
+
+/// Decides about one request and holds its body if it is let in.
+pub(super) fn decide(
+    (link, client): (LinkId, Client),
+    request: Request,
+    context: &Context,
+    limits: &OrderLimits,
+    bodies: &mut Bodies,
+    executor: &Executor,
+) -> Decision {
+    let note =
+        |kind| Decision::Note(Note { session: request.session, number: request.number, kind });
+    if let Err(kind) = acceptable(client.role, &request, limits) {
+        return note(kind);
+    }
+    let digest = request.digest(context, &client.id);
+    if let Some(held) = bodies.get_mut(&digest) {
+        // A repeat, perhaps over a new link: the reply goes where it came from last.
+        held.origin = Some(link);
+        if !held.executed {
+            return Decision::UnderWay;
+        }
+    }
+    match executor.stored(&client.id, &request) {
+        Some((executed, stored)) if *executed == digest => return Decision::Again(stored.clone()),
+        Some(_) => return note(NoteKind::NumberTaken),
+        None if executor.is_spent(&client.id, &request) => return note(NoteKind::NumberTaken),
+        None => {}
+    }
+    if bodies.get(&digest).is_some() {
+        return Decision::UnderWay;
+    }
+    let missing = executor.lacks(&digest);
+    let room = bodies.has_room(&client.id, request.body.len())
+        && executor.backlog() < limits.max_unexecuted as usize;
+    if !missing && !room {
+        return note(NoteKind::Busy);
+    }
+    let held = Held { client: client.id, request, origin: Some(link), executed: false };
+    bodies.insert(digest, held);
+    if missing { Decision::WasMissing(digest) } else { Decision::Admit(digest) }
+}
+
+/// The same verdict at every good replica, before anything is ordered (K7, O8).
+fn acceptable(role: Role, request: &Request, limits: &OrderLimits) -> Result<(), NoteKind> {
+    if request.number == 0 {
+        // Any role may open a session: it reads nothing and writes nothing of the service.
+        return if request.body.is_empty() { Ok(()) } else { Err(NoteKind::Unacceptable) };
+    }
+    if request.body.len() > limits.max_request as usize {
+        return Err(NoteKind::Unacceptable);
+    }
+    if role != Role::Read {
+        return Ok(());
+    }
+    let parsed = RequestBody::parse(&request.body).map_err(|_| NoteKind::Unacceptable)?;
+    let only_reads = parsed.commands.iter().all(|c| c.kind == CommandKind::Query);
+    if only_reads { Ok(()) } else { Err(NoteKind::Forbidden) }
+}

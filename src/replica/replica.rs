@@ -1,0 +1,611 @@
+//! The loop of a replica: one event in, actions out.
+
+use super::bodies::{Bodies, Held};
+use super::executor::{Executed, Executor};
+use super::intake::{self, Decision};
+use super::links::{Client, Links};
+use super::{Action, Actions, CloseReason, Event, Input, Lane, Standing, Status, Waiting};
+use crate::crypto::{Keyring, Scheme, Unverified};
+use crate::ordering::{self, Core, Step};
+use crate::service::Service;
+use crate::types::{ClockKind, Digest, GroupId, Instant, LinkId, Members, Now, OrderLimits};
+use crate::types::{Quotas, ReplicaId, Round, Timing};
+use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message, Note, NoteKind};
+use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Replies, Reply, Request, StepPosition};
+use crate::wire::{Want, WantBody};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// Bytes of bodies that one [`WantBody`] is answered with at most.
+const MAX_BODIES_ANSWER: usize = 4 << 20;
+
+/// What a replica is made from.
+pub struct Setup<S: Scheme> {
+    /// Whose it is.
+    pub id: ReplicaId,
+    /// The roster's keys and the context.
+    pub keyring: Keyring<S>,
+    /// The own signing key.
+    pub signer: S::Signer,
+    /// Hash of the opening of epoch (0,0,0).
+    pub genesis: Digest,
+    /// Δ and the timers.
+    pub timing: Timing,
+    /// Where candidate ids come from.
+    pub clock: ClockKind,
+    /// Limits that all replicas share.
+    pub limits: OrderLimits,
+    /// Limits of this process.
+    pub quotas: Quotas,
+    /// Starts of this replica on its disk, from 1.
+    pub incarnation: u64,
+    /// Whether its disk shows that it took part before.
+    pub restarted: bool,
+    /// The configuration digest field by field, for the hello.
+    pub fields: Vec<(String, Digest)>,
+    /// Whether to report every executed step in full, for checkers.
+    pub trace: bool,
+}
+
+/// One replica of one group.
+pub struct Replica<S: Scheme> {
+    id: ReplicaId,
+    group: GroupId,
+    keyring: Keyring<S>,
+    timing: Timing,
+    limits: OrderLimits,
+    quotas: Quotas,
+    incarnation: u64,
+    fields: Vec<(String, Digest)>,
+    core: Core<S>,
+    executor: Executor,
+    bodies: Bodies,
+    links: Links,
+    /// The last checkpoint that each replica attests, by roster place.
+    attested: Vec<(Round, Digest)>,
+    stable: Round,
+    /// Replicas whose attestation was found to differ from ours.
+    diverged: Members,
+    /// When to ask next for missing bodies, and how often that was done for the present step.
+    fetch: Option<(Instant, usize)>,
+    delta_held: bool,
+    halt_reported: bool,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    requests: u64,
+    repeats: u64,
+    busy: u64,
+    forbidden: u64,
+    unacceptable: u64,
+    malformed: u64,
+    bad_signatures: u64,
+    unknown_group: u64,
+    bodies_asked: u64,
+    bodies_sent: u64,
+    bodies_received: u64,
+    forgotten: u64,
+    over_quota: u64,
+}
+
+impl<S: Scheme> Replica<S> {
+    /// A replica in epoch (0,0,0), running `service`.
+    pub fn new(setup: Setup<S>, service: Box<dyn Service>, now: Now) -> Self {
+        let ensemble = setup.keyring.ensemble();
+        let peers = ensemble.replicas().filter(|r| *r != setup.id);
+        let core = ordering::Setup {
+            id: setup.id,
+            keyring: setup.keyring.clone(),
+            signer: setup.signer,
+            genesis: setup.genesis,
+            timing: setup.timing,
+            clock: setup.clock,
+            limits: setup.limits,
+            restarted: setup.restarted,
+        };
+        Self {
+            id: setup.id,
+            group: setup.keyring.context().group,
+            timing: setup.timing,
+            limits: setup.limits,
+            quotas: setup.quotas,
+            incarnation: setup.incarnation,
+            fields: setup.fields,
+            core: Core::new(core, now),
+            executor: Executor::new(service, setup.limits, setup.trace),
+            bodies: Bodies::new(setup.quotas),
+            links: Links::new(peers, now.monotonic),
+            attested: vec![(Round(0), Digest::ZERO); ensemble.n()],
+            stable: Round(0),
+            diverged: Members::NONE,
+            fetch: None,
+            delta_held: true,
+            halt_reported: false,
+            counters: Counters::default(),
+            keyring: setup.keyring,
+        }
+    }
+
+    /// Handles one event. Appends what is to be done, in order.
+    pub fn handle(&mut self, now: Now, input: Input, out: &mut Actions) {
+        match input {
+            Input::PeerUp { peer, hello } => self.peer_up(now, peer, &hello, out),
+            Input::PeerDown { peer } => self.links.peer_down(peer, now.monotonic),
+            Input::PeerFrame { peer, frame } => self.peer_frame(now, peer, &frame, out),
+            Input::ClientUp { link, client, role } => {
+                let client = Client { id: client, role };
+                if !self.links.client_up(link, client, self.quotas.links_per_client) {
+                    let reason = CloseReason::TooManyLinks;
+                    out.push(Action::CloseClient { link, reason });
+                }
+            }
+            Input::ClientDown { link } => self.links.client_down(link),
+            Input::ClientFrames { link, frames } => {
+                for frame in frames {
+                    self.client_frame(now, link, &frame, out);
+                }
+            }
+            Input::Tick => {
+                self.core(now, ordering::Input::Tick, out);
+                self.ping_and_fetch(now, out);
+            }
+            Input::Drained => {
+                self.core(now, ordering::Input::Drained, out);
+                self.ping_and_fetch(now, out);
+            }
+        }
+    }
+
+    /// When [`Input::Tick`] is needed at the latest.
+    pub fn next_wake(&self) -> Option<Instant> {
+        let fetch = self.fetch.map(|(at, _)| at);
+        [self.core.next_wake(), self.links.next_ping(), fetch].into_iter().flatten().min()
+    }
+
+    /// How this replica introduces itself on a new link.
+    pub fn hello(&self) -> Hello {
+        Hello {
+            version: PROTOCOL_VERSION,
+            cluster: self.keyring.context().cluster,
+            replica: self.id,
+            incarnation: self.incarnation,
+            restarted: self.core.is_restarted(),
+            fields: self.fields.clone(),
+            groups: vec![GroupState {
+                group: self.group,
+                promise: self.core.epoch(),
+                round: self.core.complete(),
+            }],
+        }
+    }
+
+    // --- replicas -----------------------------------------------------------------------------
+
+    fn peer_up(&mut self, now: Now, peer: ReplicaId, hello: &Hello, out: &mut Actions) {
+        self.links.peer_up(peer, now.monotonic);
+        let here = hello.groups.iter().find(|g| g.group == self.group);
+        let complete = here.map_or(Round(0), |g| g.round);
+        self.core(now, ordering::Input::PeerUp { peer, complete }, out);
+    }
+
+    fn peer_frame(&mut self, now: Now, peer: ReplicaId, frame: &Frame, out: &mut Actions) {
+        if frame.group != self.group {
+            self.counters.unknown_group += 1;
+            return;
+        }
+        let body = &frame.body;
+        let result = match frame.kind {
+            Kind::Proposal => Unverified::from_body(body).map(|p| self.proposal(now, peer, p, out)),
+            Kind::Want => Want::from_body(body).map(|want| {
+                self.core(now, ordering::Input::Want { from: peer, want }, out);
+            }),
+            Kind::Ping => Ping::from_body(body).map(|ping| {
+                let pong = Pong { sent: ping.sent, wall: ping.wall, answered: now.wall.0 };
+                out.push(to_peer(peer, Lane::Protocol, pong.to_frame(self.group)));
+            }),
+            Kind::Pong => Pong::from_body(body)
+                .map(|pong| self.links.pong(peer, &pong, now, self.timing.delta)),
+            Kind::WantBody => WantBody::from_body(body).map(|w| self.want_body(peer, &w, out)),
+            Kind::Body => Body::from_body(body).map(|body| self.body(now, body, out)),
+            Kind::Open | Kind::Hello => Ok(()),
+            Kind::Greeting | Kind::Request | Kind::Replies | Kind::Note => {
+                self.close_peer(peer, CloseReason::Malformed("a client's message"), out);
+                Ok(())
+            }
+        };
+        if let Err(e) = result {
+            self.counters.malformed += 1;
+            self.close_peer(peer, CloseReason::Malformed(e.what), out);
+        }
+    }
+
+    fn proposal(
+        &mut self,
+        now: Now,
+        peer: ReplicaId,
+        proposal: Unverified<Proposal>,
+        out: &mut Actions,
+    ) {
+        if !self.core.is_news(proposal.peek()) {
+            return;
+        }
+        match proposal.verify(&self.keyring) {
+            Ok(verified) => {
+                self.core(now, ordering::Input::Proposal(verified.into()), out);
+            }
+            Err(_) => {
+                self.counters.bad_signatures += 1;
+                self.close_peer(peer, CloseReason::BadSignature, out);
+            }
+        }
+    }
+
+    fn want_body(&mut self, peer: ReplicaId, want: &WantBody, out: &mut Actions) {
+        let mut sent = 0;
+        for held in want.digests.iter().filter_map(|d| self.bodies.get(d)) {
+            sent += held.request.body.len();
+            if sent > MAX_BODIES_ANSWER {
+                break;
+            }
+            let mut request = crate::wire::Writer::new();
+            held.request.encode(&mut request);
+            let body = Body { client: held.client, request: request.into_bytes().into() };
+            self.counters.bodies_sent += 1;
+            out.push(to_peer(peer, Lane::Bulk, body.to_frame(self.group)));
+        }
+    }
+
+    /// O7: takes a body that a step waits for; its digest says whether it is the right one.
+    fn body(&mut self, now: Now, body: Body, out: &mut Actions) {
+        let Ok(request) = Request::from_body(&body.request) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        let digest = request.digest(&self.keyring.context(), &body.client);
+        if !self.executor.lacks(&digest) || self.bodies.get(&digest).is_some() {
+            return;
+        }
+        self.counters.bodies_received += 1;
+        let held = Held { client: body.client, request, origin: None, executed: false };
+        self.bodies.insert(digest, held);
+        self.executor.found(&digest);
+        self.execute(now, out);
+    }
+
+    fn close_peer(&mut self, peer: ReplicaId, reason: CloseReason, out: &mut Actions) {
+        if self.links.is_up(peer) {
+            out.push(Action::ClosePeer { peer, reason });
+        }
+    }
+
+    // --- clients ------------------------------------------------------------------------------
+
+    fn client_frame(&mut self, now: Now, link: LinkId, frame: &Frame, out: &mut Actions) {
+        let Some(client) = self.links.client(link) else { return };
+        if frame.group != self.group {
+            self.counters.unknown_group += 1;
+            return;
+        }
+        let result = match frame.kind {
+            Kind::Request => Request::from_body(&frame.body)
+                .map(|request| self.request(now, link, client, request, out)),
+            Kind::Ping => Ping::from_body(&frame.body).map(|ping| {
+                let pong = Pong { sent: ping.sent, wall: ping.wall, answered: now.wall.0 };
+                out.push(to_client(link, pong.to_frame(self.group)));
+            }),
+            Kind::Greeting => Ok(()),
+            _ => {
+                let reason = CloseReason::Malformed("not a client's message");
+                out.push(Action::CloseClient { link, reason });
+                Ok(())
+            }
+        };
+        if let Err(e) = result {
+            self.counters.malformed += 1;
+            out.push(Action::CloseClient { link, reason: CloseReason::Malformed(e.what) });
+        }
+    }
+
+    fn request(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        client: Client,
+        request: Request,
+        out: &mut Actions,
+    ) {
+        self.counters.requests += 1;
+        let Request { session, number, .. } = request;
+        let away = if self.executor.halted().is_some() {
+            Some(NoteKind::Halted)
+        } else {
+            self.core.is_restarted().then_some(NoteKind::Restarted)
+        };
+        if let Some(kind) = away {
+            let note = Note { session, number, kind };
+            out.push(to_client(link, note.to_frame(self.group)));
+            return;
+        }
+        let context = self.keyring.context();
+        let (bodies, executor) = (&mut self.bodies, &self.executor);
+        match intake::decide((link, client), request, &context, &self.limits, bodies, executor) {
+            Decision::Admit(request) => {
+                self.core(now, ordering::Input::Seen { request }, out);
+            }
+            Decision::Again(stored) => {
+                self.counters.repeats += 1;
+                let (index, outcome) = (stored.index, stored.outcome);
+                let reply = Reply { session, number, index, outcome };
+                self.reply(link, stored.position, vec![reply], out);
+            }
+            Decision::UnderWay => self.counters.repeats += 1,
+            Decision::WasMissing(digest) => {
+                self.executor.found(&digest);
+                self.execute(now, out);
+            }
+            Decision::Note(note) => {
+                match note.kind {
+                    NoteKind::Busy => self.counters.busy += 1,
+                    NoteKind::Forbidden => self.counters.forbidden += 1,
+                    _ => self.counters.unacceptable += 1,
+                }
+                out.push(to_client(link, note.to_frame(self.group)));
+            }
+        }
+    }
+
+    // --- order and execution ------------------------------------------------------------------
+
+    fn core(&mut self, now: Now, input: ordering::Input, out: &mut Actions) {
+        let mut actions = Vec::new();
+        self.core.handle(now, input, &mut actions);
+        for action in actions {
+            match action {
+                ordering::Action::Broadcast(proposal) => {
+                    self.delta_held = self.links.delta_held();
+                    let frame = Bytes::from(proposal.to_frame(self.group));
+                    for peer in self.links.up_peers() {
+                        let (lane, frame) = (Lane::Protocol, frame.clone());
+                        out.push(Action::ToPeer { peer, lane, frame });
+                    }
+                }
+                ordering::Action::Send { to, proposal } => {
+                    out.push(to_peer(to, Lane::Protocol, proposal.to_frame(self.group)));
+                }
+                ordering::Action::Ask(want) => {
+                    let frame = Bytes::from(want.to_frame(self.group));
+                    for peer in self.links.up_peers() {
+                        let (lane, frame) = (Lane::Protocol, frame.clone());
+                        out.push(Action::ToPeer { peer, lane, frame });
+                    }
+                }
+                ordering::Action::Committed(step) => self.committed(step, out),
+                ordering::Action::Event(event) => out.extend(report(event).map(Action::Event)),
+            }
+        }
+        self.execute(now, out);
+    }
+
+    fn committed(&mut self, step: Box<Step>, out: &mut Actions) {
+        self.counters.forgotten += step.forgotten.len() as u64;
+        for digest in &step.forgotten {
+            self.bodies.forget(digest);
+        }
+        for (replica, digest) in &step.over_quota {
+            self.counters.over_quota += 1;
+            if *replica == self.id {
+                self.bodies.forget(digest);
+            }
+        }
+        for (replica, attestation) in &step.attestations {
+            self.compare(*replica, attestation, out);
+        }
+        self.executor.push(step);
+    }
+
+    /// Looks at what another has executed: checkpoints that become stable, outputs that differ.
+    fn compare(&mut self, replica: ReplicaId, attestation: &Attestation, out: &mut Actions) {
+        let round = attestation.position.round;
+        let ours = self.executor.running_at(round);
+        if ours.is_some_and(|o| o != attestation.running) && !self.diverged.contains(replica) {
+            self.diverged.insert(replica);
+            out.push(Action::Event(Event::Diverged { replica, round }));
+        }
+        let latest = (attestation.checkpoint, attestation.state);
+        if std::mem::replace(&mut self.attested[replica.index()], latest) == latest {
+            return;
+        }
+        let agreeing = self.attested.iter().filter(|a| **a == latest).count();
+        if latest.0 > self.stable && agreeing >= self.keyring.ensemble().majority() {
+            self.stable = latest.0;
+            self.bodies.stable(latest.0);
+            let (round, state) = latest;
+            out.push(Action::Event(Event::Stable { round, state }));
+        }
+    }
+
+    fn execute(&mut self, now: Now, out: &mut Actions) {
+        let mut ran = false;
+        while let Some(executed) = self.executor.run_next(&mut self.bodies) {
+            ran = true;
+            let Executed { position, replies, repeats, trace } = executed;
+            for (link, replies) in replies {
+                self.reply(link, position, replies, out);
+            }
+            for (link, position, reply) in repeats {
+                self.reply(link, position, vec![reply], out);
+            }
+            out.extend(trace.map(Action::Event));
+            self.fetch = None;
+        }
+        if self.executor.is_waiting_for_bodies() && self.fetch.is_none() {
+            // Bodies are mostly on their way from the client itself.
+            self.fetch = Some((now.monotonic + self.timing.join_delay, 0));
+        }
+        if let Some(why) = self.executor.halted().filter(|_| !self.halt_reported) {
+            out.push(Action::Event(Event::Halted { why: why.to_owned() }));
+            self.halt_reported = true;
+        }
+        if ran {
+            let attestation = self.attestation();
+            self.core.handle(now, ordering::Input::Attest(attestation), &mut Vec::new());
+        }
+    }
+
+    fn attestation(&self) -> Attestation {
+        let (checkpoint, state) = self.executor.checkpoint();
+        Attestation {
+            position: self.executor.position(),
+            running: self.executor.running(),
+            checkpoint,
+            state,
+            rolled: false,
+            delta_held: self.delta_held,
+        }
+    }
+
+    /// Replies of one step to one client, in as many messages as their sizes need.
+    fn reply(&self, link: LinkId, position: StepPosition, replies: Vec<Reply>, out: &mut Actions) {
+        if self.links.client(link).is_none() {
+            return;
+        }
+        let mut message = Replies { position, rolled: false, replies: Vec::new() };
+        let mut bytes = 0;
+        for reply in replies {
+            let size = reply.outcome.len() + Reply::OVERHEAD;
+            if bytes + size > Replies::MAX_BYTES && !message.replies.is_empty() {
+                out.push(to_client(link, message.to_frame(self.group)));
+                message.replies.clear();
+                bytes = 0;
+            }
+            bytes += size;
+            message.replies.push(reply);
+        }
+        out.push(to_client(link, message.to_frame(self.group)));
+    }
+
+    fn ping_and_fetch(&mut self, now: Now, out: &mut Actions) {
+        for (peer, ping) in self.links.due_pings(now, &self.timing) {
+            out.push(to_peer(peer, Lane::Protocol, ping.to_frame(self.group)));
+        }
+        let Some((at, tries)) = self.fetch else { return };
+        if now.monotonic < at {
+            return;
+        }
+        self.fetch = Some((now.monotonic + 2 * self.timing.delta, tries + 1));
+        let mut asks: BTreeMap<ReplicaId, Vec<Digest>> = BTreeMap::new();
+        for ordered in self.executor.missing() {
+            let holders: Vec<ReplicaId> =
+                ordered.holders.iter().filter(|r| *r != self.id).collect();
+            if let Some(holder) = holders.get(tries % holders.len().max(1)) {
+                asks.entry(*holder).or_default().push(ordered.digest);
+            }
+        }
+        for (peer, digests) in asks {
+            for digests in digests.chunks(WantBody::MAX) {
+                self.counters.bodies_asked += digests.len() as u64;
+                let want = WantBody { digests: digests.to_vec() };
+                out.push(to_peer(peer, Lane::Protocol, want.to_frame(self.group)));
+            }
+        }
+    }
+
+    // --- what others may know -----------------------------------------------------------------
+
+    /// What people and their tools may see.
+    pub fn status(&self, now: Now) -> Status {
+        let core = &self.core;
+        let numbers = |m: Members| m.iter().map(|r| r.number()).collect::<Vec<u8>>();
+        let (checkpoint, state) = self.executor.checkpoint();
+        let standing = match () {
+            () if self.executor.halted().is_some() => Standing::Halted,
+            () if core.is_restarted() => Standing::Restarted,
+            () => Standing::Member,
+        };
+        Status {
+            cluster: self.keyring.context().cluster.to_hex(),
+            replica: self.id.number(),
+            incarnation: self.incarnation,
+            standing,
+            service: self.executor.service_name().to_owned(),
+            epoch: core.epoch().to_string(),
+            members: numbers(core.members()),
+            round: core.sent().0,
+            committed: core.committed().0,
+            executed_round: self.executor.position().round.0,
+            executed: self.executor.executed(),
+            running: self.executor.running().to_hex(),
+            checkpoint: checkpoint.0,
+            state: state.to_hex(),
+            stable: self.stable.0,
+            agreed_time: core.agreed(),
+            links: self.links.status(now.monotonic),
+            client_links: self.links.client_count() as u64,
+            outstanding: self.bodies.outstanding().into(),
+            waiting: core.waiting().map(|(round, missing, since)| Waiting {
+                round: round.0,
+                missing: numbers(missing),
+                since_ms: now.monotonic.since(since).as_millis() as u64,
+            }),
+            counters: self.counters(),
+            ..Status::default()
+        }
+    }
+
+    fn counters(&self) -> BTreeMap<String, u64> {
+        let (c, o) = (&self.counters, self.core.stats());
+        let all = [
+            ("requests", c.requests),
+            ("repeats", c.repeats),
+            ("busy", c.busy),
+            ("forbidden", c.forbidden),
+            ("unacceptable", c.unacceptable),
+            ("malformed", c.malformed),
+            ("bad_signatures", c.bad_signatures),
+            ("unknown_group", c.unknown_group),
+            ("bodies_asked", c.bodies_asked),
+            ("bodies_sent", c.bodies_sent),
+            ("bodies_received", c.bodies_received),
+            ("forgotten", c.forgotten),
+            ("over_quota", c.over_quota),
+            ("rounds", o.rounds),
+            ("candidates", o.candidates),
+            ("ordered", o.executed),
+            ("proposals", o.proposals),
+            ("proposals_ignored", o.proposals_ignored),
+            ("invalid_proposals", o.invalid),
+            ("equivocations", o.equivocations),
+            ("wants", o.wants),
+            ("stalls", o.stalls),
+            ("unexecuted", self.core.unexecuted() as u64),
+            ("backlog", self.executor.backlog() as u64),
+            ("diverged", self.diverged.len() as u64),
+        ];
+        all.into_iter().map(|(name, n)| (name.to_owned(), n)).collect()
+    }
+}
+
+fn to_peer(peer: ReplicaId, lane: Lane, frame: Vec<u8>) -> Action {
+    Action::ToPeer { peer, lane, frame: frame.into() }
+}
+
+fn to_client(link: LinkId, frame: Vec<u8>) -> Action {
+    Action::ToClient { link, frame: frame.into() }
+}
+
+fn report(event: ordering::Event) -> Option<Event> {
+    Some(match event {
+        ordering::Event::Waiting { round, missing } => Event::Waiting { round, missing },
+        ordering::Event::Resumed { round } => Event::Resumed { round },
+        ordering::Event::Equivocation { first, .. } => {
+            let (replica, epoch, round) = (first.replica, first.epoch, first.round);
+            Event::Equivocation { replica, epoch, round }
+        }
+        ordering::Event::Invalid { proposal, why } => {
+            Event::InvalidProposal { replica: proposal.replica, round: proposal.round, why }
+        }
+        ordering::Event::Restarted => Event::Restarted,
+    })
+}

@@ -1,0 +1,253 @@
+//! `kv`: keys and values, both bytes, with the few commands that make them useful.
+//!
+//! [`Command`] and [`Output`] say what can be asked and what comes back, byte for byte. The state
+//! is an ordered map, so scans and snapshots have one order everywhere. Every command works out
+//! its answer first and then makes at most one change, so one that failed has changed nothing.
+
+mod command;
+mod output;
+
+pub use command::{Command, MAX_KEY, MAX_SCAN, MAX_VALUE};
+pub use output::{MAX_SCAN_BYTES, Output};
+
+use super::{RestoreError, Service};
+use crate::crypto::{Domain, Hasher, MultisetHash};
+use crate::types::{AgreedTime, ClientId, Digest};
+use crate::wire::{DecodeError, Reader, Writer};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// First bytes of a snapshot.
+const MAGIC: &[u8; 8] = b"quokv/1\n";
+
+/// The key-value service.
+///
+/// Keys and values are copied into the map, so that it never keeps a whole network buffer alive
+/// for the sake of a few bytes.
+#[derive(Clone, Default)]
+pub struct Kv {
+    entries: BTreeMap<Bytes, Entry>,
+    /// Keys written since the last [`Service::digest`], with the digest under which `set` still
+    /// has their entries; `None` if it has none.
+    dirty: BTreeMap<Bytes, Option<Digest>>,
+    /// The entries as they were at the last [`Service::digest`].
+    set: MultisetHash,
+}
+
+#[derive(Clone)]
+struct Entry {
+    value: Bytes,
+    /// As in `set`; without meaning while the key is in `dirty`.
+    digest: Digest,
+}
+
+/// What a command will do to the state.
+enum Change<'a> {
+    Set(&'a [u8], Bytes),
+    Remove(&'a [u8]),
+}
+
+impl Kv {
+    /// The service's name in configurations.
+    pub const NAME: &'static str = "kv";
+
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.entries.get(key).map(|e| &e.value[..])
+    }
+
+    /// The answer to a command, and the change that it makes. Touches nothing.
+    fn plan<'a>(&self, time: AgreedTime, command: Command<'a>) -> (Output, Option<Change<'a>>) {
+        match command {
+            Command::Put { key, value } => {
+                (Output::Done, Some(Change::Set(key, Bytes::copy_from_slice(value))))
+            }
+            Command::Get { key } => {
+                (self.current(key).map_or(Output::Missing, Output::Value), None)
+            }
+            Command::Delete { key } if self.entries.contains_key(key) => {
+                (Output::Done, Some(Change::Remove(key)))
+            }
+            Command::Delete { .. } => (Output::Missing, None),
+            Command::Cas { key, old, new } => {
+                let current = self.current(key);
+                if current.as_deref() == old {
+                    (Output::Done, Some(Change::Set(key, Bytes::copy_from_slice(new))))
+                } else {
+                    (Output::Mismatch { current }, None)
+                }
+            }
+            Command::Incr { key, by } => match self.sum(key, by) {
+                Ok(n) => (Output::Number(n), Some(Change::Set(key, Bytes::from(n.to_string())))),
+                Err(why) => (Output::Error(why.into()), None),
+            },
+            Command::Scan { prefix, after, limit } => (self.scan(prefix, after, limit), None),
+            Command::Ping { .. } => (Output::Time(time), None),
+        }
+    }
+
+    fn current(&self, key: &[u8]) -> Option<Bytes> {
+        self.entries.get(key).map(|e| e.value.clone())
+    }
+
+    /// The number at `key`, 0 if there is none, plus `by`.
+    fn sum(&self, key: &[u8], by: i64) -> Result<i64, &'static str> {
+        let Some(entry) = self.entries.get(key) else { return Ok(by) };
+        let number = std::str::from_utf8(&entry.value).ok().and_then(|text| text.parse().ok());
+        let number: i64 = number.ok_or("the value is not a whole number of 64 bits in decimal")?;
+        number.checked_add(by).ok_or("the sum does not fit into a whole number of 64 bits")
+    }
+
+    fn scan(&self, prefix: &[u8], after: &[u8], limit: u32) -> Output {
+        // A key below the prefix as `after` would start the walk among keys that do not fit.
+        let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for (key, entry) in self.entries.range::<[u8], _>((from, Bound::Unbounded)) {
+            if !key.starts_with(prefix) {
+                break;
+            }
+            bytes += Output::ENTRY_OVERHEAD + key.len() + entry.value.len();
+            if entries.len() == limit as usize || bytes > MAX_SCAN_BYTES {
+                return Output::Entries { entries, more: true };
+            }
+            entries.push((key.clone(), entry.value.clone()));
+        }
+        Output::Entries { entries, more: false }
+    }
+
+    fn apply(&mut self, change: Change<'_>) {
+        let (Change::Set(key, _) | Change::Remove(key)) = change;
+        if !self.dirty.contains_key(key) {
+            let old = self.entries.get(key).map(|e| e.digest);
+            self.dirty.insert(Bytes::copy_from_slice(key), old);
+        }
+        match change {
+            Change::Set(key, value) => match self.entries.get_mut(key) {
+                Some(entry) => entry.value = value,
+                None => {
+                    let entry = Entry { value, digest: Digest::ZERO };
+                    self.entries.insert(Bytes::copy_from_slice(key), entry);
+                }
+            },
+            Change::Remove(key) => {
+                self.entries.remove(key);
+            }
+        }
+    }
+
+    fn parse(snapshot: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(snapshot);
+        if r.raw(MAGIC.len(), "magic")? != MAGIC {
+            return Err(DecodeError { what: "not a kv snapshot of this version", at: 0 });
+        }
+        // The shortest entry is a key of one byte, an empty value and the two lengths.
+        let n = r.count(u32::MAX as usize, Output::ENTRY_OVERHEAD + 1, "entries")?;
+        let mut kv = Self::new();
+        let mut last: &[u8] = b"";
+        for _ in 0..n {
+            let key = r.var(MAX_KEY, "key")?;
+            // Also refuses the empty key, since `last` starts there.
+            if key <= last {
+                return Err(r.error("keys out of order"));
+            }
+            let value = r.var(MAX_VALUE, "value")?;
+            let digest = digest_of(key, value);
+            kv.set.add(&digest);
+            let entry = Entry { value: Bytes::copy_from_slice(value), digest };
+            kv.entries.insert(Bytes::copy_from_slice(key), entry);
+            last = key;
+        }
+        r.finish()?;
+        Ok(kv)
+    }
+}
+
+impl Service for Kv {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn execute(&mut self, time: AgreedTime, _: &ClientId, command: &[u8]) -> Vec<u8> {
+        let (output, change) = match Command::parse(command) {
+            Ok(command) => self.plan(time, command),
+            Err(e) => return Output::malformed(&e).encode(),
+        };
+        // All that could fail comes before the change: see `unchanged_after_panic`.
+        let bytes = output.encode();
+        if let Some(change) = change {
+            self.apply(change);
+        }
+        bytes
+    }
+
+    fn query(&self, time: AgreedTime, _: &ClientId, command: &[u8]) -> Vec<u8> {
+        match Command::parse(command) {
+            Ok(command) if command.is_read_only() => self.plan(time, command).0.encode(),
+            Ok(_) => Output::Error("a query cannot write; send it as a command".into()).encode(),
+            Err(e) => Output::malformed(&e).encode(),
+        }
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.raw(MAGIC).count(self.entries.len());
+        for (key, entry) in &self.entries {
+            out.var(key).var(&entry.value);
+        }
+        out.into_bytes()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
+        *self = Self::parse(snapshot).map_err(|e| RestoreError(e.to_string()))?;
+        Ok(())
+    }
+
+    fn digest(&mut self) -> Digest {
+        for (key, old) in std::mem::take(&mut self.dirty) {
+            let new = self.entries.get_mut(&key).map(|e| {
+                e.digest = digest_of(&key, &e.value);
+                e.digest
+            });
+            if old == new {
+                continue;
+            }
+            if let Some(old) = old {
+                self.set.remove(&old);
+            }
+            if let Some(new) = new {
+                self.set.add(&new);
+            }
+        }
+        self.set.digest()
+    }
+
+    fn unchanged_after_panic(&self) -> bool {
+        true
+    }
+}
+
+fn digest_of(key: &[u8], value: &[u8]) -> Digest {
+    let mut h = Hasher::new(Domain::Entry);
+    h.put_var(key).put_var(value);
+    h.finish()
+}
+
+#[cfg(test)]
+mod tests;

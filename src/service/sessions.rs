@@ -1,0 +1,290 @@
+//! The session table: every request runs at most once (rule O6).
+//!
+//! A replica calls [`SessionTable::admit`] for each ordered request in the order, runs it if the
+//! answer is [`Admission::Fresh`], and hands the reply to [`SessionTable::record`] at once. All of
+//! it is a function of the order: tables that saw the same requests are equal, replies included,
+//! and so are their digests and snapshots. Nothing here knows arrival times or connections.
+//!
+//! A session is named by its client and a nonce that the client chose. Numbers start at 1; number
+//! 0 opens. Per session the table keeps
+//!
+//! - the *low-water mark*: the largest lowest-unanswered number that an executed request of the
+//!   session carried. It never falls. Nothing below it runs any more, and replies below it are
+//!   forgotten, since their client said that it has them;
+//! - for each number in the *window* `low .. low + window` whether it ran, and the reply.
+//!
+//! # What a client that lies about its numbers can do
+//!
+//! Only spoil its own session. Every decision about a request looks at its own session alone.
+//!
+//! - Two requests with one number: the first in the order runs, the other gets nothing.
+//! - A number beyond the window or below the mark is refused and changes nothing, so no gap, jump
+//!   or `u64::MAX` takes more memory than a window has.
+//! - A mark above the request's own number contradicts itself and is refused as below the mark. A
+//!   mark that is too high (its client forgets replies that it lacks) makes the client's own older
+//!   requests refused; one that never rises ends at the window.
+//! - Opening many sessions evicts the sessions that were not used for longest. A client that comes
+//!   back to an evicted one is refused, never executed again.
+//!
+//! A client must wait until its session is open before it numbers requests in it, and must not use
+//! a nonce again: a refused request was not executed, and if it were sent again under other
+//! circumstances, it could be.
+//!
+//! # Bounds
+//!
+//! At most `max_sessions` sessions of `window` numbers, and `reply_bytes` of replies. Above the
+//! last, the session that holds the most gives up its oldest reply, and again, until an eighth is
+//! free. So a session that holds no more than its share of the remaining seven eighths never loses
+//! a reply to others' large ones. A number whose reply was given up counts as executed still: a
+//! repeat of it gets nothing.
+
+mod session;
+mod snapshot;
+
+use crate::crypto::{Domain, Hasher};
+use crate::types::{ClientId, Digest, OrderLimits, SessionId};
+use crate::wire::{Refusal, StepPosition};
+use bytes::Bytes;
+use session::{Session, Slot, Stored};
+use std::collections::{BTreeMap, BinaryHeap};
+
+/// Bounds of a table. They decide what is refused and evicted, so they must be the same at all
+/// replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Sessions kept; at least 1.
+    pub max_sessions: u32,
+    /// Numbers above the low-water mark that a session may use; at least 1.
+    pub window: u32,
+    /// Bytes of all stored replies; each counts [`SessionLimits::REPLY_OVERHEAD`] besides its
+    /// outcome.
+    pub reply_bytes: u64,
+}
+
+impl SessionLimits {
+    /// What a stored reply counts for besides its outcome: about what it takes in memory.
+    pub const REPLY_OVERHEAD: u64 = 192;
+
+    /// The limits that follow from those of the order: 16 KiB of replies a session on average,
+    /// and room for a few of the largest.
+    pub fn of(order: &OrderLimits) -> Self {
+        let shares = u64::from(order.max_sessions).saturating_mul(16 * 1024);
+        let largest = u64::from(order.max_output).saturating_mul(4);
+        Self {
+            max_sessions: order.max_sessions,
+            window: order.window,
+            reply_bytes: shares.saturating_add(largest),
+        }
+    }
+}
+
+/// The reply to an executed request, as every repeat of it gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredReply {
+    /// The step that executed the request.
+    pub position: StepPosition,
+    /// The request's index in the step.
+    pub index: u32,
+    /// The outcome's bytes.
+    pub outcome: Bytes,
+}
+
+/// What to do with an ordered request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Admission<'a> {
+    /// Number 0: the session is open now. [`SessionTable::record`] the reply.
+    Open,
+    /// Execute it and [`SessionTable::record`] the reply.
+    Fresh,
+    /// It was executed before: this was the reply. Number 0: the session was open already.
+    Repeat(&'a StoredReply),
+    /// It gets nothing: another request with this number was executed, or this one was and its
+    /// reply had to be given up.
+    Nothing,
+    /// It has no effect; its client is told why.
+    Refused(Refusal),
+}
+
+type Key = (ClientId, SessionId);
+
+/// The table. See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct SessionTable {
+    limits: SessionLimits,
+    sessions: BTreeMap<Key, Session>,
+    /// Sessions by their last use, longest ago first. Uses are counted, so no two are equal.
+    by_use: BTreeMap<u64, Key>,
+    /// Ordered requests of open sessions so far.
+    uses: u64,
+    /// What the stored replies count for.
+    held: u64,
+}
+
+impl SessionTable {
+    /// An empty table. Limits of 0 sessions or numbers count as 1.
+    pub fn new(limits: SessionLimits) -> Self {
+        let limits = SessionLimits {
+            max_sessions: limits.max_sessions.max(1),
+            window: limits.window.max(1),
+            ..limits
+        };
+        Self { limits, sessions: BTreeMap::new(), by_use: BTreeMap::new(), uses: 0, held: 0 }
+    }
+
+    /// The table's bounds.
+    pub fn limits(&self) -> SessionLimits {
+        self.limits
+    }
+
+    /// How many sessions are open.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether no session is open.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// What all stored replies count for together, at most [`SessionLimits::reply_bytes`].
+    pub fn reply_bytes(&self) -> u64 {
+        self.held
+    }
+
+    /// Decides about the next ordered request. `low` is the client's lowest unanswered number as
+    /// the request says, `digest` the request's.
+    ///
+    /// Number 0 opens the session, evicting the least recently used one if the table is full; if
+    /// it is open, whoever asks again gets the same answer, and `low` and `digest` do not matter.
+    /// Whether an opening's body is empty is the caller's to check, before.
+    ///
+    /// After `Open` and `Fresh` call [`SessionTable::record`] before the next `admit`.
+    pub fn admit(
+        &mut self,
+        client: &ClientId,
+        session: SessionId,
+        number: u64,
+        low: u64,
+        digest: &Digest,
+    ) -> Admission<'_> {
+        let key = (*client, session);
+        if number == 0 && !self.sessions.contains_key(&key) {
+            self.make_room();
+            self.sessions.insert(key, Session::new());
+        }
+        let Some(entry) = self.sessions.get_mut(&key) else {
+            return Admission::Refused(Refusal::UnknownSession);
+        };
+        // Whatever comes of it, a request of an open session is a use of it.
+        self.by_use.remove(&entry.last_used);
+        self.uses += 1;
+        entry.touch(self.uses);
+        self.by_use.insert(self.uses, key);
+        if number == 0 {
+            return match &entry.opened {
+                Some(opened) => Admission::Repeat(&opened.reply),
+                None => Admission::Open,
+            };
+        }
+        entry.admit(number, low, digest, u64::from(self.limits.window), &mut self.held)
+    }
+
+    /// Stores the reply to the request that was admitted last.
+    ///
+    /// A session that is not there (any more) or a number that was not admitted keeps nothing.
+    pub fn record(
+        &mut self,
+        client: &ClientId,
+        session: SessionId,
+        number: u64,
+        digest: &Digest,
+        reply: StoredReply,
+    ) {
+        let Some(entry) = self.sessions.get_mut(&(*client, session)) else { return };
+        let stored = Box::new(Stored::new(*digest, reply));
+        if number == 0 {
+            entry.opened.get_or_insert(stored);
+        } else {
+            self.held = self.held.saturating_add(entry.record(number, stored));
+        }
+        if self.held > self.limits.reply_bytes {
+            self.give_up_replies();
+        }
+    }
+
+    /// The stored reply to a number with the digest of the request that it answers, without
+    /// counting as a use. For answering repeats at once, without ordering them (C2).
+    pub fn lookup(
+        &self,
+        client: &ClientId,
+        session: SessionId,
+        number: u64,
+    ) -> Option<(&Digest, &StoredReply)> {
+        let entry = self.sessions.get(&(*client, session))?;
+        let stored = if number == 0 { entry.opened.as_deref() } else { entry.stored(number) };
+        stored.map(|s| (&s.request, &s.reply))
+    }
+
+    /// Whether the session is open.
+    pub fn knows(&self, client: &ClientId, session: SessionId) -> bool {
+        self.sessions.contains_key(&(*client, session))
+    }
+
+    /// Whether a request with this number can never run in this session as it is open now: one
+    /// has run, or its client has said that it has the answer. Ordering it is of no use.
+    pub fn is_spent(&self, client: &ClientId, session: SessionId, number: u64) -> bool {
+        self.sessions.get(&(*client, session)).is_some_and(|s| s.is_spent(number))
+    }
+
+    /// The session's low-water mark; `None` if it is not open.
+    pub fn low(&self, client: &ClientId, session: SessionId) -> Option<u64> {
+        self.sessions.get(&(*client, session)).map(|s| s.low)
+    }
+
+    /// A digest of the whole table: tables are equal exactly if their digests are. Hashes the
+    /// sessions used and the replies stored since the last call, and 32 bytes for every other.
+    pub fn digest(&mut self) -> Digest {
+        let mut h = Hasher::new(Domain::Session);
+        h.put_u64(self.uses).put_u64(self.sessions.len() as u64);
+        for ((client, id), session) in &mut self.sessions {
+            h.put(&session.digest(client, *id).0);
+        }
+        h.finish()
+    }
+
+    fn make_room(&mut self) {
+        while self.sessions.len() >= self.limits.max_sessions as usize {
+            let Some((_, key)) = self.by_use.pop_first() else { return };
+            if let Some(evicted) = self.sessions.remove(&key) {
+                self.held -= evicted.held;
+            }
+        }
+    }
+
+    /// Gives up replies until an eighth of the limit is free: always the one with the lowest
+    /// number in the session that holds the most, of equals the one with the largest name.
+    ///
+    /// The eighth pays for looking at all sessions.
+    fn give_up_replies(&mut self) {
+        let target = self.limits.reply_bytes - self.limits.reply_bytes / 8;
+        let holders = self.sessions.iter().filter(|(_, s)| s.held > 0);
+        let mut by_held: BinaryHeap<(u64, Key)> = holders.map(|(k, s)| (s.held, *k)).collect();
+        while self.held > target {
+            let Some((_, key)) = by_held.pop() else { return };
+            let session = self.sessions.get_mut(&key).expect("the heap was made from the sessions");
+            let next = by_held.peek();
+            while session.held > 0
+                && self.held > target
+                && next.is_none_or(|next| (session.held, key) > *next)
+            {
+                self.held -= session.give_up_oldest();
+            }
+            if session.held > 0 {
+                by_held.push((session.held, key));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+//! Planted bugs: one place in the code asks by name whether a known mistake should be made.
+//!
+//! With the feature `plant` (on in tests only) a test chooses one at run time and shows that the
+//! checks catch it. Without the feature every question is the constant `false`.
+
+#[cfg(feature = "plant")]
+use std::cell::Cell;
+
+/// Every planted bug by name, with the rule that it breaks.
+pub const PLANTS: [(&str, &str); 14] = [
+    ("o1-t-candidates-accept", "O1: a request is accepted with t candidates"),
+    ("o1-late-candidate-counts", "O1: a second candidate of one replica replaces its first"),
+    ("o2-smallest-candidate", "O2: the unique id is the smallest candidate, not the (t+1)-th"),
+    ("o2-largest-candidate", "O2: the unique id is the largest candidate"),
+    ("o3-no-stability", "O3: an accepted request is due at once"),
+    ("o3-order-by-digest", "O3: due requests run in the order of their digests"),
+    ("o3-never-overdue", "O3: rule (i) is left out, so a fake candidate holds requests back"),
+    ("o5-clock-of-first-member", "O2: the agreed clock is the first member's"),
+    ("o6-no-duplicate-check", "O6: a number that was executed runs again"),
+    ("r2-sign-twice", "R2: a member signs a second proposal for a round after a link came up"),
+    ("r3-commit-early", "R3: a vector counts as committed when it is complete"),
+    ("r4-accept-low-candidate", "R4: candidates below the sender's highest are let through"),
+    ("c1-accept-t-replies", "C1: a client accepts what t replicas say"),
+    ("c1-count-replica-twice", "C1: two replies of one replica are two votes"),
+];
+
+#[cfg(feature = "plant")]
+thread_local! {
+    static CHOSEN: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// Plants a bug in everything that this thread runs from now on; `None` takes it out again.
+///
+/// # Panics
+/// If [`PLANTS`] does not list it.
+#[cfg(feature = "plant")]
+pub fn plant(name: Option<&'static str>) {
+    let known = |n: &'static str| PLANTS.iter().any(|(listed, _)| *listed == n);
+    assert!(name.is_none_or(known), "no planted bug is called {name:?}");
+    CHOSEN.set(name);
+}
+
+/// Whether the bug of this name is planted.
+#[cfg(feature = "plant")]
+pub fn planted(name: &'static str) -> bool {
+    debug_assert!(PLANTS.iter().any(|(listed, _)| *listed == name), "{name} is not listed");
+    CHOSEN.get() == Some(name)
+}
+
+/// Whether the bug of this name is planted: never, without the feature `plant`.
+#[cfg(not(feature = "plant"))]
+#[inline(always)]
+pub const fn planted(_name: &'static str) -> bool {
+    false
+}
