@@ -1,5 +1,6 @@
 //! Quorate.
 
+pub mod adversary;
 pub mod caller;
 pub mod config;
 pub mod crypto;

@@ -1,0 +1,191 @@
+//! A replica that lies: an honest one whose ears and mouth belong to an attack.
+
+use crate::crypto::{Keyring, Scheme, Unverified, Verified};
+use crate::replica::{Action, Actions, Input, Replica, Setup, Status};
+use crate::service::Service;
+use crate::types::{ClockKind, GroupId, Instant, LinkId, Now, ReplicaId};
+use crate::wire::{Frame, Hello, Kind, Message, Proposal, Replies};
+use bytes::Bytes;
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes out as it was.
+    Keep,
+    /// It goes out as it was changed; a proposal is signed again.
+    Changed,
+    /// It does not go out.
+    Drop,
+}
+
+/// A way to lie. Every hook has a default that is honest.
+pub trait Attack<S: Scheme>: Send {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// The clock that candidate ids are taken from, if it must be another than configured.
+    fn clock(&self) -> Option<ClockKind> {
+        None
+    }
+
+    /// The clocks that the honest replica is shown.
+    fn now(&mut self, now: Now) -> Now {
+        now
+    }
+
+    /// What the honest replica hears in place of `input`.
+    fn hear(&mut self, now: Now, input: Input, heard: &mut Vec<Input>) {
+        let _ = now;
+        heard.push(input);
+    }
+
+    /// What becomes of an own proposal on its way to one replica.
+    fn proposal(&mut self, now: Now, to: ReplicaId, proposal: &mut Proposal) -> Fate {
+        let _ = (now, to, proposal);
+        Fate::Keep
+    }
+
+    /// What becomes of replies on their way to one client.
+    fn replies(&mut self, now: Now, to: LinkId, replies: &mut Replies) -> Fate {
+        let _ = (now, to, replies);
+        Fate::Keep
+    }
+
+    /// What becomes of anything else: everything that goes out is shown here last.
+    fn act(&mut self, now: Now, action: Action, out: &mut Actions) {
+        let _ = now;
+        out.push(action);
+    }
+}
+
+/// Links from this number on are a liar's own inventions; drivers count theirs from 0.
+pub(super) const INVENTED: u64 = 1 << 63;
+
+/// A lying replica; its surface is that of [`Replica`].
+pub struct Liar<S: Scheme> {
+    id: ReplicaId,
+    group: GroupId,
+    keyring: Keyring<S>,
+    signer: S::Signer,
+    honest: Replica<S>,
+    attack: Box<dyn Attack<S>>,
+    lies: u64,
+}
+
+impl<S: Scheme> Liar<S> {
+    /// A replica that tells lies. `signer` is the own signing key once more.
+    pub fn new(
+        mut setup: Setup<S>,
+        signer: S::Signer,
+        service: Box<dyn Service>,
+        attack: Box<dyn Attack<S>>,
+        now: Now,
+    ) -> Self {
+        setup.clock = attack.clock().unwrap_or(setup.clock);
+        let (id, keyring) = (setup.id, setup.keyring.clone());
+        let group = keyring.context().group;
+        let honest = Replica::new(setup, service, now);
+        Self { id, group, keyring, signer, honest, attack, lies: 0 }
+    }
+
+    /// Which lie it tells.
+    pub fn attack(&self) -> &'static str {
+        self.attack.name()
+    }
+
+    /// How many messages it has changed or held back so far.
+    pub fn lies(&self) -> u64 {
+        self.lies
+    }
+
+    /// As [`Replica::handle`].
+    pub fn handle(&mut self, now: Now, input: Input, out: &mut Actions) {
+        let (mut heard, mut actions) = (Vec::new(), Actions::new());
+        self.attack.hear(now, input, &mut heard);
+        for input in heard {
+            let shown = self.attack.now(now);
+            self.honest.handle(shown, input, &mut actions);
+        }
+        for action in actions {
+            if let Some(action) = self.twist(now, action) {
+                self.attack.act(now, action, out);
+            }
+        }
+    }
+
+    /// As [`Replica::next_wake`].
+    pub fn next_wake(&self) -> Option<Instant> {
+        self.honest.next_wake()
+    }
+
+    /// As [`Replica::hello`].
+    pub fn hello(&self) -> Hello {
+        self.honest.hello()
+    }
+
+    /// As [`Replica::status`]: what the honest replica within would say.
+    pub fn status(&self, now: Now) -> Status {
+        self.honest.status(now)
+    }
+
+    fn twist(&mut self, now: Now, action: Action) -> Option<Action> {
+        match action {
+            Action::ToPeer { peer, lane, frame } => {
+                let frame = self.twist_proposal(now, peer, frame)?;
+                Some(Action::ToPeer { peer, lane, frame })
+            }
+            Action::ToClient { link, .. } | Action::CloseClient { link, .. }
+                if link.0 >= INVENTED =>
+            {
+                None
+            }
+            Action::ToClient { link, frame } => {
+                let frame = self.twist_replies(now, link, frame)?;
+                Some(Action::ToClient { link, frame })
+            }
+            other => Some(other),
+        }
+    }
+
+    fn twist_proposal(&mut self, now: Now, to: ReplicaId, frame: Bytes) -> Option<Bytes> {
+        let Some(own) = self.own_proposal(&frame) else { return Some(frame) };
+        let mut proposal = own.peek().clone();
+        match self.attack.proposal(now, to, &mut proposal) {
+            Fate::Keep => Some(frame),
+            Fate::Changed => {
+                self.lies += 1;
+                let signed = Verified::sign::<S>(proposal, &self.keyring, &self.signer);
+                Some(signed.to_frame(self.group).into())
+            }
+            Fate::Drop => {
+                self.lies += 1;
+                None
+            }
+        }
+    }
+
+    // Those of others are passed on as they are: nobody can sign them anew.
+    fn own_proposal(&self, frame: &Bytes) -> Option<Unverified<Proposal>> {
+        let parsed = Frame::parse(frame.clone()).ok().filter(|f| f.kind == Kind::Proposal)?;
+        let proposal = Unverified::<Proposal>::from_body(&parsed.body).ok()?;
+        (proposal.peek().replica == self.id).then_some(proposal)
+    }
+
+    fn twist_replies(&mut self, now: Now, to: LinkId, frame: Bytes) -> Option<Bytes> {
+        let parsed = Frame::parse(frame.clone()).ok().filter(|f| f.kind == Kind::Replies);
+        let Some(mut replies) = parsed.and_then(|f| Replies::from_body(&f.body).ok()) else {
+            return Some(frame);
+        };
+        match self.attack.replies(now, to, &mut replies) {
+            Fate::Keep => Some(frame),
+            Fate::Changed => {
+                self.lies += 1;
+                Some(replies.to_frame(self.group).into())
+            }
+            Fate::Drop => {
+                self.lies += 1;
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Replicas that lie, each kind a named file.
+//!
+//! A [`Liar`] runs an honest replica and changes what that one hears and says: so it keeps up with
+//! the protocol, which makes its lies better. It has its own signing key and nobody else's. Which
+//! lie it tells is an [`Attack`]; those that the command line knows are listed by
+//! [`ReplyLie::ALL`] and [`OrderingLie::ALL`].
+//!
+//! A daemon tells lies only where its cluster file allows them, and says so loudly; they are for
+//! people who want to see for themselves that a lie changes nothing.
+
+mod liar;
+mod noise;
+mod ordering_lies;
+mod reply_lies;
+
+pub use liar::{Attack, Fate, Liar};
+pub use noise::Noise;
+pub use ordering_lies::OrderingLie;
+pub use reply_lies::ReplyLie;
+
+use crate::crypto::Scheme;
+
+/// A name that is not the name of a lie.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no lie called {given:?}; there are: {known}")]
+pub struct UnknownLie {
+    given: String,
+    known: String,
+}
+
+/// A lie of either kind, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// About replies: clients must see through it.
+    Reply(ReplyLie),
+    /// In the ordering protocol: replicas must withstand it.
+    Ordering(OrderingLie),
+}
+
+impl Lie {
+    /// All lies.
+    pub fn all() -> impl Iterator<Item = Lie> {
+        let replies = ReplyLie::ALL.into_iter().map(Lie::Reply);
+        replies.chain(OrderingLie::ALL.into_iter().map(Lie::Ordering))
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Lie::Reply(lie) => lie.name(),
+            Lie::Ordering(lie) => lie.name(),
+        }
+    }
+
+    /// The attack that tells it; `seed` decides whatever it leaves to chance.
+    pub fn attack<S: Scheme>(self, seed: u64) -> Box<dyn Attack<S>> {
+        match self {
+            Lie::Reply(lie) => Box::new(lie.attack(seed)),
+            Lie::Ordering(lie) => lie.attack(seed),
+        }
+    }
+}
+
+impl std::str::FromStr for Lie {
+    type Err = UnknownLie;
+
+    fn from_str(given: &str) -> Result<Self, UnknownLie> {
+        by_name(given, Self::all(), Self::name)
+    }
+}
+
+fn by_name<T: Copy>(
+    given: &str,
+    all: impl Iterator<Item = T>,
+    name: fn(T) -> &'static str,
+) -> Result<T, UnknownLie> {
+    let all: Vec<T> = all.collect();
+    let known = || all.iter().map(|lie| name(*lie)).collect::<Vec<_>>().join(", ");
+    let found = all.iter().copied().find(|lie| name(*lie) == given);
+    found.ok_or_else(|| UnknownLie { given: given.to_owned(), known: known() })
+}
+
+#[cfg(test)]
+mod tests;
