@@ -9,11 +9,12 @@ use bytes::Bytes;
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Send a whole frame to a replica; dropped if its link is down.
+    /// Send whole frames to a replica; dropped if its link is down. What goes to one replica at
+    /// one [`super::Input::Drained`] comes in one action.
     Send {
         /// To which.
         replica: ReplicaId,
-        /// The frame with its header.
+        /// One frame or more, one after the other, each with its header.
         frame: Bytes,
     },
     /// Close the link to a replica that sends what is no message.
@@ -70,13 +71,68 @@ pub enum CallError {
         /// Who said what.
         explanation: Explanation,
     },
-    /// No `t + 1` equal replies in time. The request may still be executed.
-    #[error("no majority in time; the request may still be executed")]
+    /// No `t + 1` equal replies in time. The request may still be executed, unless it was never
+    /// sent ([`Explanation::sends`] is 0) because requests before it, or the opening of the
+    /// session, got no majority.
+    #[error("no majority in time; {}", what_now(explanation))]
     NoMajority {
         /// Who said what, and who is silent since when.
+        explanation: Explanation,
+    },
+    /// The session was evicted, as `t + 1` replicas say of another request of it, while this one
+    /// was outstanding. It may have been executed before.
+    #[error("the session was evicted; the request may have been executed before")]
+    SessionLost {
+        /// Who said what of this request.
+        explanation: Explanation,
+    },
+    /// `t + 1` replicas agree on an outcome that is none for this request: more than `t` are
+    /// faulty, or their software is of another version than the client's.
+    #[error("replicas agree on an outcome that does not fit the request; compare their versions")]
+    Unreadable {
+        /// Who said what.
         explanation: Explanation,
     },
     /// The call can never be sent: it is empty or larger than the cluster's limits.
     #[error("{0}")]
     Unacceptable(String),
+}
+
+fn what_now(explanation: &Explanation) -> &'static str {
+    match explanation.sends {
+        0 => "the request was never sent",
+        _ => "the request may still be executed",
+    }
+}
+
+impl CallError {
+    /// Who said what, if the call ever waited for replicas.
+    pub fn explanation(&self) -> Option<&Explanation> {
+        match self {
+            CallError::Refused { explanation, .. }
+            | CallError::NotTaken { explanation, .. }
+            | CallError::NoMajority { explanation }
+            | CallError::SessionLost { explanation }
+            | CallError::Unreadable { explanation } => Some(explanation),
+            CallError::Unacceptable(_) => None,
+        }
+    }
+
+    /// Whether the commands may have run, or may yet run: sending them again as a new call may
+    /// run them twice.
+    pub fn may_have_run(&self) -> bool {
+        match self {
+            CallError::Refused { why, .. } => match why {
+                // An earlier copy may have been executed before the session was evicted.
+                Refusal::UnknownSession | Refusal::OutputTooLarge => true,
+                Refusal::BelowLowWater
+                | Refusal::BeyondWindow
+                | Refusal::Malformed
+                | Refusal::ServicePanicked => false,
+            },
+            CallError::NoMajority { explanation } => explanation.sends > 0,
+            CallError::SessionLost { .. } | CallError::Unreadable { .. } => true,
+            CallError::NotTaken { .. } | CallError::Unacceptable(_) => false,
+        }
+    }
 }

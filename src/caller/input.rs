@@ -35,16 +35,20 @@ pub enum Input {
         token: Token,
         /// What to run; not empty.
         commands: Vec<Command>,
-        /// Whether commands of other calls may travel in the same request. Outputs stay apart.
+        /// Whether commands of other calls may travel in the same request. Outputs stay apart,
+        /// but they share the limit on a request's outputs: calls that expect large outputs
+        /// should travel alone.
         coalesce: bool,
     },
-    /// Nobody waits for this call any more. It may still be executed.
+    /// Nobody waits for this call any more. It may still be executed; if it was sent it is
+    /// repeated until it is answered or its time is over.
     Forget {
         /// Which.
         token: Token,
     },
     /// The instant of `next_wake` has come (or any other time).
     Tick,
-    /// Nothing more is waiting: now is the time to send.
+    /// Nothing more is waiting: now is the time to send. Comes after every batch of other inputs;
+    /// nothing is sent at any other time.
     Drained,
 }

@@ -19,5 +19,6 @@ mod trust;
 pub use hash::{Domain, Hasher, hash, sha256};
 pub use merkle::{Leaf, MerklePath, MerkleTree, running_root};
 pub use multiset::MultisetHash;
+pub use pem::PemError;
 pub use scheme::{Ed25519, KeyError, Keyed, PublicKey, Scheme, SecretKey, Signature};
 pub use trust::{Context, Keyring, Signable, Unverified, Verified, VerifyError};

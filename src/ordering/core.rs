@@ -504,3 +504,7 @@ impl<S: Scheme> Core<S> {
         self.order.unexecuted()
     }
 }
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;

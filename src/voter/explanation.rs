@@ -1,9 +1,13 @@
 //! Who answered what and when (rule C2).
 
-use crate::types::ReplicaId;
-use crate::wire::{NoteKind, StepPosition};
+use crate::types::{Members, ReplicaId};
+use crate::wire::{NoteKind, Outcome, StepPosition};
 use bytes::Bytes;
+use std::fmt;
 use std::time::Duration;
+
+/// Bytes of one output that a line shows at most.
+const SHOWN: usize = 40;
 
 /// What one replica's answer is worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +49,142 @@ pub struct Explanation {
     pub needed: usize,
     /// How long the caller waited.
     pub waited: Duration,
-    /// How often the request was sent.
+    /// How often the request was sent. 0: never, it waited for requests before it; the ballots
+    /// are those of the first of these.
     pub sends: u32,
     /// The ballots.
     pub ballots: Vec<Ballot>,
+}
+
+impl Explanation {
+    /// Whose replies equal what was accepted (or the largest bucket, while nothing is).
+    pub fn agreeing(&self) -> Members {
+        self.members(|v| matches!(v, Verdict::Agrees))
+    }
+
+    /// Whose replies differ from that.
+    pub fn dissenting(&self) -> Members {
+        self.members(|v| matches!(v, Verdict::Differs))
+    }
+
+    /// Who has said nothing at all.
+    pub fn silent(&self) -> Members {
+        self.members(|v| matches!(v, Verdict::Silent { .. }))
+    }
+
+    fn members(&self, which: impl Fn(&Verdict) -> bool) -> Members {
+        self.ballots.iter().filter(|b| which(&b.verdict)).map(|b| b.replica).collect()
+    }
+}
+
+impl fmt::Display for Explanation {
+    /// One line a replica, for people. What replicas sent is shortened and escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, ballot) in self.ballots.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{ballot}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Ballot {
+    /// As in `R2 differs after 1.2ms: "41" (round 17, vector 0a1b2c3d4e5f6071, index 0)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.replica)?;
+        match &self.verdict {
+            Verdict::Agrees => write!(f, "agrees")?,
+            Verdict::Differs => write!(f, "differs")?,
+            Verdict::Silent { down_for: None } => write!(f, "silent, its link is up")?,
+            Verdict::Silent { down_for: Some(d) } => write!(f, "silent, no link for {d:.1?}")?,
+            Verdict::Note(kind) => write!(f, "does not vote ({kind})")?,
+        }
+        if let Some(after) = self.after {
+            write!(f, " after {after:.1?}")?;
+        }
+        if let Some(outcome) = &self.outcome {
+            write!(f, ": ")?;
+            write_outcome(f, outcome)?;
+        }
+        if let (Some(p), Some(index)) = (self.position, self.index) {
+            write!(f, " (round {}, vector {}, index {index})", p.round, p.vector)?;
+        }
+        Ok(())
+    }
+}
+
+// The bytes may be a liar's: they may be no outcome at all.
+fn write_outcome(f: &mut fmt::Formatter<'_>, bytes: &Bytes) -> fmt::Result {
+    match Outcome::parse(bytes) {
+        Ok(Outcome::Opened) => write!(f, "session opened"),
+        Ok(Outcome::Refused(why)) => write!(f, "refused: {why}"),
+        Ok(Outcome::Executed(outputs)) => match outputs.as_slice() {
+            [one] => write_bytes(f, one),
+            [first, rest @ ..] => {
+                write_bytes(f, first)?;
+                write!(f, " and {} more", rest.len())
+            }
+            [] => write!(f, "no output"),
+        },
+        Err(_) => {
+            write!(f, "no outcome: ")?;
+            write_bytes(f, bytes)
+        }
+    }
+}
+
+fn write_bytes(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    let shown = &bytes[..bytes.len().min(SHOWN)];
+    write!(f, "\"{}\"", shown.escape_ascii())?;
+    if shown.len() < bytes.len() {
+        write!(f, "... ({} bytes)", bytes.len())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Digest, Round};
+
+    fn ballot(number: u8, verdict: Verdict, outcome: Option<Bytes>) -> Ballot {
+        let position = StepPosition { round: Round(17), vector: Digest([0xab; 32]) };
+        let voted = outcome.is_some();
+        Ballot {
+            replica: ReplicaId::new(number).unwrap(),
+            verdict,
+            after: voted.then_some(Duration::from_micros(1250)),
+            position: voted.then_some(position),
+            index: voted.then_some(3),
+            outcome,
+        }
+    }
+
+    #[test]
+    fn c2_people_get_one_line_a_replica() {
+        let out = |b: &[u8]| Outcome::Executed(vec![Bytes::copy_from_slice(b)]).to_bytes();
+        let long = "x".repeat(1000);
+        let down_for = Some(Duration::from_millis(3200));
+        let ballots = vec![
+            ballot(1, Verdict::Agrees, Some(out(b"41"))),
+            ballot(2, Verdict::Differs, Some(Bytes::from_static(b"\x1b[2J\n"))),
+            ballot(3, Verdict::Silent { down_for }, None),
+            ballot(4, Verdict::Silent { down_for: None }, None),
+            ballot(5, Verdict::Note(NoteKind::Busy), None),
+            ballot(6, Verdict::Differs, Some(out(long.as_bytes()))),
+        ];
+        let text = Explanation { ballots, ..Explanation::default() }.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        let place = "(round 17, vector abababababababab, index 3)";
+        assert_eq!(lines[0], format!("R1 agrees after 1.2ms: \"41\" {place}"));
+        let no_outcome = r#"no outcome: "\x1b[2J\n""#;
+        assert_eq!(lines[1], format!("R2 differs after 1.2ms: {no_outcome} {place}"));
+        assert_eq!(lines[2], "R3 silent, no link for 3.2s");
+        assert_eq!(lines[3], "R4 silent, its link is up");
+        assert!(lines[4].starts_with("R5 does not vote (busy: "), "{}", lines[4]);
+        assert!(lines[5].contains("... (1000 bytes)") && lines[5].len() < 160, "{}", lines[5]);
+        assert_eq!(lines.len(), 6);
+    }
 }

@@ -6,7 +6,7 @@ use crate::types::{ClientId, Digest, SessionId};
 use bytes::Bytes;
 
 /// Commands in one request that the layout allows; the opening's limit may be lower.
-const MAX_COMMANDS: usize = 65_536;
+pub const MAX_COMMANDS: usize = 65_536;
 
 /// A client's batch of one or more commands (rule O6). Number 0 with an empty body opens the
 /// session.

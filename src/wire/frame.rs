@@ -9,6 +9,9 @@ pub const MAX_FRAME: usize = 1 << 20;
 
 const HEADER: usize = 5;
 
+/// The whole frame of kind [`Kind::Open`].
+pub const OPEN_FRAME: [u8; 9] = [HEADER as u8, 0, 0, 0, Kind::Open as u8, 0, 0, 0, 0];
+
 /// What a frame holds. The numbers are part of the protocol; those not listed are refused.
 /// 8 to 12 are kept for blames, calls, reports and restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,10 +17,11 @@ mod peer;
 mod proposal;
 
 pub use client::{
-    Command, CommandKind, Note, NoteKind, Outcome, Refusal, Replies, Reply, Request, RequestBody,
+    Command, CommandKind, MAX_COMMANDS, Note, NoteKind, Outcome, Refusal, Replies, Reply, Request,
+    RequestBody,
 };
 pub use codec::{DecodeError, Reader, Writer};
-pub use frame::{Frame, FrameDecoder, Kind, MAX_FRAME};
+pub use frame::{Frame, FrameDecoder, Kind, MAX_FRAME, OPEN_FRAME};
 pub use hello::{Greeting, GroupState, Hello, MAX_FIELDS, PROTOCOL_VERSION};
 pub use mark::Mark;
 pub use peer::{Body, Ping, Pong, Want, WantBody};

@@ -1,0 +1,283 @@
+//! The caller: its inputs, its timers, and what it sends.
+
+use super::links::Links;
+use super::queue::Queue;
+use super::window::{Pending, Window};
+use super::{Action, Actions, CallError, Input, Setup, Stats, Token};
+use crate::crypto::{Domain, Hasher};
+use crate::types::{Instant, ReplicaId, SessionId};
+use crate::voter::{Explanation, Voter};
+use crate::wire::{Message, Request};
+use bytes::Bytes;
+
+/// One client's core. See the module's page.
+#[derive(Debug)]
+pub struct Caller {
+    pub(super) setup: Setup,
+    pub(super) links: Links,
+    pub(super) queue: Queue,
+    pub(super) session: Option<Session>,
+    // The last attempt to open a session failed: the next waits for a call.
+    pub(super) discouraged: bool,
+    pub(super) counts: Stats,
+    // Sessions begun so far, to derive the nonce of the next.
+    begun: u64,
+    // Time never goes back, whatever the driver says.
+    now: Instant,
+    // No timer runs out before this. It may be early, so that an answer need not look for the
+    // next one: they are all looked at when it has come.
+    wake: Instant,
+}
+
+/// The session that requests go into.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub id: SessionId,
+    /// Whether its opening is accepted.
+    pub open: bool,
+    pub window: Window,
+}
+
+const NEVER: Instant = Instant(u64::MAX);
+
+impl Caller {
+    /// A caller without links. It opens its session at the first [`Input::Drained`] that finds a
+    /// link up.
+    pub fn new(setup: Setup, now: Instant) -> Self {
+        let setup = setup.normalized();
+        Self {
+            links: Links::new(setup.ensemble, now),
+            queue: Queue::new(&setup),
+            session: None,
+            discouraged: false,
+            counts: Stats::default(),
+            begun: 0,
+            now,
+            wake: NEVER,
+            setup,
+        }
+    }
+
+    /// Takes one event and appends what is to be done about it.
+    pub fn handle(&mut self, now: Instant, input: Input, out: &mut Actions) {
+        self.now = self.now.max(now);
+        let now = self.now;
+        let drained = matches!(input, Input::Drained);
+        match input {
+            Input::Up { replica, hello } => self.links.up(replica, now, hello.restarted),
+            Input::Down { replica } => self.links.down(replica, now),
+            Input::Frames { replica, frames } => self.frames(replica, &frames, now, out),
+            Input::Call { token, commands, coalesce } => {
+                match self.queue.push(token, commands, coalesce, now) {
+                    Ok(()) => self.wake_by(now + self.setup.timeout),
+                    Err(why) => {
+                        let result = Err(CallError::Unacceptable(why));
+                        out.push(Action::Done { token, result });
+                    }
+                }
+            }
+            Input::Forget { token } => self.forget(token),
+            Input::Tick | Input::Drained => {}
+        }
+        if now >= self.wake {
+            self.run_timers(now, out);
+        }
+        if drained {
+            self.flush(now, out);
+        }
+    }
+
+    /// When to call again at the latest, with [`Input::Tick`]; never if nothing is outstanding.
+    pub fn next_wake(&self) -> Option<Instant> {
+        let outstanding = self.session.as_ref().is_some_and(|s| s.window.outstanding() > 0);
+        (outstanding || !self.queue.is_empty()).then_some(self.wake)
+    }
+
+    /// Counters, and how things stand.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            outstanding: self.session.as_ref().map_or(0, |s| s.window.outstanding()),
+            queued: self.queue.len(),
+            replicas: self.links.stats(self.now),
+            ..self.counts.clone()
+        }
+    }
+
+    /// Who has said what so far of the request that carries a call (rule C2); `None` if the call
+    /// is over or unknown.
+    pub fn explain(&self, token: Token) -> Option<Explanation> {
+        let mut pending = self.session.iter().flat_map(|s| s.window.all()).map(|(_, p)| p);
+        match pending.find(|p| p.parts.iter().any(|part| part.token == Some(token))) {
+            Some(p) => Some(explain(p, &self.links, self.now)),
+            None => self.queue.contains(token).then(|| self.explain_queued()),
+        }
+    }
+
+    // The explanation of what was never sent: the first outstanding request is what it waits for.
+    pub(super) fn explain_queued(&self) -> Explanation {
+        let first = self.session.iter().flat_map(|s| s.window.all()).next();
+        let explanation = match first {
+            Some((_, p)) => explain(p, &self.links, self.now),
+            None => {
+                let voter = Voter::new(self.setup.ensemble);
+                voter.explain(self.now, self.now, 0, |r| self.links.state(r))
+            }
+        };
+        Explanation { sends: 0, ..explanation }
+    }
+
+    fn forget(&mut self, token: Token) {
+        if self.queue.forget(token) {
+            return;
+        }
+        let pending = self.session.iter_mut().flat_map(|s| s.window.all_mut());
+        let mut parts = pending.flat_map(|(_, p)| &mut p.parts);
+        if let Some(part) = parts.find(|part| part.token == Some(token)) {
+            part.token = None;
+        }
+    }
+
+    fn wake_by(&mut self, at: Instant) {
+        self.wake = self.wake.min(at);
+    }
+
+    // Looks at every timer: calls whose time is over, requests to be repeated.
+    fn run_timers(&mut self, now: Instant, out: &mut Actions) {
+        if self.queue.deadline().is_some_and(|d| d <= now) {
+            let explanation = self.explain_queued();
+            while let Some((token, since)) = self.queue.expired(now) {
+                let explanation = Explanation { waited: now.since(since), ..explanation.clone() };
+                let result = Err(CallError::NoMajority { explanation });
+                out.push(Action::Done { token, result });
+                self.counts.timeouts += 1;
+            }
+        }
+        self.wake = self.queue.deadline().unwrap_or(NEVER);
+        let Some(session) = &mut self.session else { return };
+        let mut given_up = Vec::new();
+        for (number, pending) in session.window.all_mut() {
+            self.counts.timeouts += expire(pending, &self.setup, &self.links, now, out);
+            let deadline = pending.parts.iter().map(|p| p.since + self.setup.timeout);
+            let deadline = deadline.into_iter().find(|d| *d > now);
+            if deadline.is_none() && !pending.parts.is_empty() {
+                given_up.push(number);
+                continue;
+            }
+            if pending.repeat_at <= now {
+                if self.links.repeat(number, pending) {
+                    pending.sends = pending.sends.saturating_add(1);
+                    self.counts.repeats += 1;
+                }
+                pending.repeat_at = now + pending.backoff;
+                pending.backoff = pending.backoff.saturating_mul(2).min(self.setup.repeat_cap);
+            }
+            self.wake = self.wake.min(pending.repeat_at).min(deadline.unwrap_or(NEVER));
+        }
+        for number in given_up {
+            session.window.settle(number);
+        }
+    }
+
+    // Makes requests of what waits and sends everything that is to be sent.
+    fn flush(&mut self, now: Instant, out: &mut Actions) {
+        if !self.links.any_up() {
+            return;
+        }
+        if self.session.is_none() && (!self.discouraged || !self.queue.is_empty()) {
+            self.begin_session(now);
+        }
+        let Some(session) = &mut self.session else { return };
+        // A session that was just begun has number 0 outstanding and not sent.
+        let opening = session.window.pending(0).is_some_and(|p| p.sends == 0);
+        let first_new = if opening { 0 } else { session.window.next() };
+        while session.open && self.setup.may_send(&session.window) {
+            let Some((body, parts)) = self.queue.take() else { break };
+            let commands = body.commands.len();
+            let number = session.window.next();
+            let low = session.window.low();
+            let request = Request { session: session.id, number, low, body: body.to_bytes() };
+            let mut pending = pending(&self.setup, &request, now);
+            (pending.parts, pending.commands) = (parts, commands);
+            self.wake = self.wake.min(pending.repeat_at);
+            session.window.push(pending);
+        }
+        for (_, pending) in session.window.all_from_mut(first_new) {
+            pending.sends = 1;
+        }
+        self.links.flush(&session.window, first_new, out);
+    }
+
+    fn begin_session(&mut self, now: Instant) {
+        let id = nonce(&self.setup, self.begun);
+        self.begun += 1;
+        let request = Request { session: id, number: 0, low: 0, body: Bytes::new() };
+        let opening = pending(&self.setup, &request, now);
+        self.wake_by(opening.repeat_at);
+        let mut window = Window::default();
+        window.push(opening);
+        self.session = Some(Session { id, open: false, window });
+        self.links.forget_repeats();
+    }
+}
+
+impl Setup {
+    // Rule O6: the pipeline bounds how many requests are outstanding, the window how far their
+    // numbers may be apart.
+    fn may_send(&self, window: &Window) -> bool {
+        window.outstanding() < self.pipeline
+            && window.next() - window.low() < u64::from(self.limits.window)
+    }
+}
+
+/// What is known of a request, counted from when it was first sent.
+pub(super) fn explain(pending: &Pending, links: &Links, now: Instant) -> Explanation {
+    pending.voter.explain(now, pending.sent, pending.sends, |r: ReplicaId| links.state(r))
+}
+
+// Tells the calls in a request whose time is over; how many.
+fn expire(
+    pending: &mut Pending,
+    setup: &Setup,
+    links: &Links,
+    now: Instant,
+    out: &mut Actions,
+) -> u64 {
+    let mut expired = 0;
+    for i in 0..pending.parts.len() {
+        let since = pending.parts[i].since;
+        if since + setup.timeout > now {
+            break;
+        }
+        let Some(token) = pending.parts[i].token.take() else { continue };
+        let waited = now.since(since);
+        let explanation = Explanation { waited, ..explain(pending, links, now) };
+        out.push(Action::Done { token, result: Err(CallError::NoMajority { explanation }) });
+        expired += 1;
+    }
+    expired
+}
+
+fn pending(setup: &Setup, request: &Request, now: Instant) -> Pending {
+    Pending {
+        frame: request.to_frame(setup.context.group).into(),
+        parts: Vec::new(),
+        commands: 0,
+        voter: Voter::new(setup.ensemble),
+        sent: now,
+        sends: 0,
+        repeat_at: now + setup.repeat_after,
+        backoff: setup.repeat_after.saturating_mul(2).min(setup.repeat_cap),
+    }
+}
+
+// The nonces are the driver's, then such as nobody else has: the first is in each of them.
+fn nonce(setup: &Setup, begun: u64) -> SessionId {
+    if begun == 0 {
+        return setup.session;
+    }
+    let mut h = Hasher::new(Domain::Derive);
+    h.put(b"client session").put(&setup.client.0).put_u64(setup.session.0).put_u64(begun);
+    let digest = h.finish();
+    let (first, _) = digest.0.split_first_chunk::<8>().expect("a digest has 32 bytes");
+    SessionId(u64::from_le_bytes(*first))
+}

@@ -1,0 +1,256 @@
+//! What comes from replicas: votes, notes, and what follows once `t + 1` agree.
+
+use super::core::{Caller, explain};
+use super::queue::Part;
+use super::window::{Found, Pending, Slot};
+use super::{Action, Actions, Answer, CallError};
+use crate::types::{Instant, ReplicaId, RequestId, SessionId};
+use crate::voter::{Explanation, Value};
+use crate::wire::{
+    DecodeError, Frame, Kind, Message, Note, NoteKind, Outcome, Refusal, Replies, Reply,
+    StepPosition,
+};
+use bytes::Bytes;
+
+impl Caller {
+    /// Takes frames of one replica. What is no message closes its link, and what that link still
+    /// gives is ignored then.
+    pub(super) fn frames(
+        &mut self,
+        replica: ReplicaId,
+        frames: &[Frame],
+        now: Instant,
+        out: &mut Actions,
+    ) {
+        for frame in frames {
+            if !self.links.is_up(replica) {
+                return;
+            }
+            if frame.group != self.setup.context.group {
+                self.links.count(replica).strays += 1;
+                continue;
+            }
+            if let Err(why) = self.frame(replica, frame, now, out) {
+                self.links.down(replica, now);
+                self.links.count(replica).closed += 1;
+                out.push(Action::Close { replica, why });
+            }
+        }
+    }
+
+    fn frame(
+        &mut self,
+        replica: ReplicaId,
+        frame: &Frame,
+        now: Instant,
+        out: &mut Actions,
+    ) -> Result<(), &'static str> {
+        let no_message = |e: DecodeError| e.what;
+        match frame.kind {
+            Kind::Replies => {
+                let message = Replies::from_body(&frame.body).map_err(no_message)?;
+                if message.replies.is_empty() {
+                    return Err("replies without a reply");
+                }
+                for reply in message.replies {
+                    self.links.count(replica).replies += 1;
+                    self.reply(replica, message.position, reply, now, out);
+                }
+                Ok(())
+            }
+            Kind::Note => {
+                let note = Note::from_body(&frame.body).map_err(no_message)?;
+                self.links.count(replica).notes += 1;
+                self.note(replica, &note, now, out);
+                Ok(())
+            }
+            _ => Err("a kind of frame that replicas do not send to clients"),
+        }
+    }
+
+    // Rule C1. What fits no request changes a counter and nothing else.
+    fn reply(
+        &mut self,
+        replica: ReplicaId,
+        position: StepPosition,
+        reply: Reply,
+        now: Instant,
+        out: &mut Actions,
+    ) {
+        let stats = self.links.count(replica);
+        let Some(slot) = find(&mut self.session, reply.session, reply.number) else {
+            stats.strays += 1;
+            return;
+        };
+        let value = Value { position, index: reply.index, outcome: reply.outcome };
+        match slot {
+            Found::Gone => {}
+            Found::Unknown => stats.strays += 1,
+            Found::Slot(Slot::Settled(settled)) => {
+                let differs = settled.value.as_ref().is_some_and(|v| *v != value);
+                if differs && !settled.counted.contains(replica) {
+                    settled.counted.insert(replica);
+                    stats.dissent += 1;
+                }
+            }
+            Found::Slot(Slot::Pending(pending)) => {
+                if value.outcome.len() > self.setup.max_outcome(pending.commands) {
+                    stats.strays += 1;
+                    return;
+                }
+                let heard = pending.voter.hear(replica, now, value);
+                stats.changed += u64::from(heard.changed);
+                if heard.accepted {
+                    self.accept(reply.number, now, out);
+                }
+            }
+        }
+    }
+
+    // A note is never a vote. But when so many replicas would not take a request that it cannot
+    // get the candidates it needs from those that are good, waiting on is of no use.
+    fn note(&mut self, replica: ReplicaId, note: &Note, now: Instant, out: &mut Actions) {
+        let majority = self.setup.ensemble.majority();
+        let slot = find(&mut self.session, note.session, note.number);
+        let Some(Found::Slot(Slot::Pending(pending))) = slot else {
+            if matches!(slot, None | Some(Found::Unknown)) {
+                self.links.count(replica).strays += 1;
+            }
+            return;
+        };
+        pending.voter.note(replica, now, note.kind);
+        let final_word = match note.kind {
+            NoteKind::Forbidden | NoteKind::Unacceptable | NoteKind::NumberTaken => true,
+            NoteKind::Busy | NoteKind::Restarted | NoteKind::Halted => false,
+        };
+        if final_word && pending.voter.noted(note.kind) >= majority {
+            let why = note.kind;
+            self.counts.not_taken += 1;
+            let Some(pending) = self.take_out(note.number) else { return };
+            self.fail(note.number, &pending, now, out, |explanation| CallError::NotTaken {
+                why,
+                explanation,
+            });
+        }
+    }
+
+    // `t + 1` replicas said the same: now it is read.
+    fn accept(&mut self, number: u64, now: Instant, out: &mut Actions) {
+        let Some(pending) = self.take_out(number) else { return };
+        let Some(value) = pending.voter.accepted() else { return };
+        self.counts.accepted += 1;
+        for replica in pending.voter.dissenting().iter() {
+            self.links.count(replica).dissent += 1;
+        }
+        match Outcome::parse(&value.outcome) {
+            Ok(Outcome::Opened) if number == 0 => {
+                self.counts.sessions += 1;
+                self.discouraged = false;
+                self.session.iter_mut().for_each(|s| s.open = true);
+            }
+            Ok(Outcome::Executed(outputs)) if number > 0 && outputs.len() == pending.commands => {
+                self.answer(number, &pending, value, outputs, now, out);
+            }
+            Ok(Outcome::Refused(why)) => {
+                self.counts.refused += 1;
+                self.fail(number, &pending, now, out, |explanation| CallError::Refused {
+                    why,
+                    explanation,
+                });
+                if why == Refusal::UnknownSession {
+                    self.lose_session(now, out);
+                }
+            }
+            _ => self.fail(number, &pending, now, out, |explanation| CallError::Unreadable {
+                explanation,
+            }),
+        }
+    }
+
+    fn take_out(&mut self, number: u64) -> Option<Box<Pending>> {
+        self.session.as_mut()?.window.settle(number)
+    }
+
+    // Every call gets its own outputs.
+    fn answer(
+        &self,
+        number: u64,
+        pending: &Pending,
+        value: &Value,
+        outputs: Vec<Bytes>,
+        now: Instant,
+        out: &mut Actions,
+    ) {
+        let Some(session) = &self.session else { return };
+        let request = RequestId { client: self.setup.client, session: session.id, number };
+        let explanation = explain(pending, &self.links, now);
+        let mut outputs = outputs.into_iter();
+        for part in &pending.parts {
+            let outputs: Vec<Bytes> = outputs.by_ref().take(part.commands).collect();
+            tell(part, &explanation, now, out, |explanation| {
+                let (position, index) = (value.position, value.index);
+                Ok(Answer { request, outputs, position, index, explanation })
+            });
+        }
+    }
+
+    // Tells all calls in a request; all calls that wait, if it was the session's opening.
+    fn fail(
+        &mut self,
+        number: u64,
+        pending: &Pending,
+        now: Instant,
+        out: &mut Actions,
+        error: impl Fn(Explanation) -> CallError,
+    ) {
+        let explanation = explain(pending, &self.links, now);
+        for part in &pending.parts {
+            tell(part, &explanation, now, out, |explanation| Err(error(explanation)));
+        }
+        if number == 0 {
+            self.session = None;
+            self.discouraged = true;
+            while let Some((token, since)) = self.queue.drain_one() {
+                let waited = now.since(since);
+                let result = Err(error(Explanation { waited, sends: 0, ..explanation.clone() }));
+                out.push(Action::Done { token, result });
+            }
+        }
+    }
+
+    // Rule O6: the session was evicted. What is outstanding in it may have been executed before,
+    // so it is never sent again by itself.
+    fn lose_session(&mut self, now: Instant, out: &mut Actions) {
+        let Some(session) = self.session.take() else { return };
+        for (_, pending) in session.window.all() {
+            let explanation = explain(pending, &self.links, now);
+            for part in &pending.parts {
+                tell(part, &explanation, now, out, |explanation| {
+                    Err(CallError::SessionLost { explanation })
+                });
+            }
+        }
+        self.links.forget_repeats();
+    }
+}
+
+// Where a number of a session stands; `None` if it is not the session in use.
+fn find(
+    session: &mut Option<super::core::Session>,
+    id: SessionId,
+    number: u64,
+) -> Option<Found<'_>> {
+    session.as_mut().filter(|s| s.id == id).map(|s| s.window.find(number))
+}
+
+fn tell(
+    part: &Part,
+    explanation: &Explanation,
+    now: Instant,
+    out: &mut Actions,
+    result: impl FnOnce(Explanation) -> Result<Answer, CallError>,
+) {
+    let Some(token) = part.token else { return };
+    let waited = now.since(part.since);
+    out.push(Action::Done { token, result: result(Explanation { waited, ..explanation.clone() }) });
+}

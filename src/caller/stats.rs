@@ -1,0 +1,48 @@
+//! What a caller counts.
+
+use std::time::Duration;
+
+/// Counters since the start, and how things stand now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Requests accepted, openings of sessions and refusals included.
+    pub accepted: u64,
+    /// Requests that the order refused.
+    pub refused: u64,
+    /// Requests that `t + 1` replicas would not take.
+    pub not_taken: u64,
+    /// Repeats of a request after its timeout.
+    pub repeats: u64,
+    /// Calls whose time was over.
+    pub timeouts: u64,
+    /// Sessions opened.
+    pub sessions: u64,
+    /// Requests outstanding now.
+    pub outstanding: usize,
+    /// Calls not sent yet.
+    pub queued: usize,
+    /// One entry a replica, in the roster's order.
+    pub replicas: Vec<ReplicaStats>,
+}
+
+/// The part of one replica.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplicaStats {
+    /// Whether its link is up.
+    pub up: bool,
+    /// For how long it has been up or down.
+    pub since: Duration,
+    /// Replies received.
+    pub replies: u64,
+    /// Requests in which its vote differed from what was accepted, each counted once.
+    pub dissent: u64,
+    /// Votes that took the place of a different one before.
+    pub changed: u64,
+    /// Notes received.
+    pub notes: u64,
+    /// Replies and notes for requests that were never sent, that belong to no or an older
+    /// session, or that no good replica could send.
+    pub strays: u64,
+    /// Times that its link was closed for what it sent.
+    pub closed: u64,
+}

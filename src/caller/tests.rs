@@ -1,0 +1,955 @@
+//! Step tables: inputs to actions, one rule each. Names carry the rule.
+
+use super::*;
+use crate::crypto::Context;
+use crate::types::{
+    ClientId, Digest, Ensemble, Epoch, GroupId, Instant, OrderLimits, ReplicaId, Round, SessionId,
+};
+use crate::voter::Verdict;
+use crate::wire::{
+    Command, CommandKind, Frame, FrameDecoder, GroupState, Hello, Kind, Message, Note, NoteKind,
+    Outcome, PROTOCOL_VERSION, Ping, Refusal, Replies, Reply, Request, RequestBody, StepPosition,
+};
+use bytes::Bytes;
+use proptest::prelude::*;
+use std::time::Duration;
+
+const SESSION: SessionId = SessionId(77);
+const MS: u64 = 1_000_000;
+
+fn r(number: u8) -> ReplicaId {
+    ReplicaId::new(number).unwrap()
+}
+
+fn setup(t: u8) -> Setup {
+    Setup {
+        ensemble: Ensemble::new(t).unwrap(),
+        context: Context { cluster: Digest([9; 32]), group: GroupId::MAIN },
+        client: ClientId([5; 32]),
+        session: SESSION,
+        limits: OrderLimits { window: 8, max_commands: 4, ..OrderLimits::default() },
+        repeat_after: Duration::from_millis(100),
+        repeat_cap: Duration::from_millis(300),
+        timeout: Duration::from_millis(1000),
+        pipeline: 4,
+    }
+}
+
+/// A caller and what it has done: time in milliseconds, sends taken apart.
+struct World {
+    caller: Caller,
+    now: u64,
+    sends: Vec<(u8, Bytes)>,
+    done: Vec<(u64, Result<Answer, CallError>)>,
+    closed: Vec<(u8, &'static str)>,
+    round: u64,
+}
+
+impl World {
+    /// Nothing is up.
+    fn dark(setup: Setup) -> Self {
+        let caller = Caller::new(setup, Instant(0));
+        let (sends, done, closed) = (vec![], vec![], vec![]);
+        World { caller, now: 0, sends, done, closed, round: 1 }
+    }
+
+    /// All links are up and the session is open.
+    fn open(setup: Setup) -> Self {
+        let mut w = Self::dark(setup);
+        (1..=w.n()).for_each(|i| w.up(i));
+        w.drained();
+        w.say_all(&w.latest(), &Outcome::Opened);
+        w.sends.clear();
+        w
+    }
+
+    fn n(&self) -> u8 {
+        self.caller.setup.ensemble.n() as u8
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut out = Actions::new();
+        self.caller.handle(Instant(self.now * MS), input, &mut out);
+        for action in out {
+            match action {
+                Action::Send { replica, frame } => self.sends.push((replica.number(), frame)),
+                Action::Done { token, result } => self.done.push((token.0, result)),
+                Action::Close { replica, why } => self.closed.push((replica.number(), why)),
+            }
+        }
+    }
+
+    fn up(&mut self, i: u8) {
+        let groups =
+            vec![GroupState { group: GroupId::MAIN, promise: Epoch::GENESIS, round: Round(0) }];
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            cluster: Digest([9; 32]),
+            replica: r(i),
+            incarnation: 1,
+            restarted: false,
+            fields: vec![],
+            groups,
+        };
+        self.input(Input::Up { replica: r(i), hello });
+    }
+
+    fn down(&mut self, i: u8) {
+        self.input(Input::Down { replica: r(i) });
+    }
+
+    fn drained(&mut self) {
+        self.input(Input::Drained);
+    }
+
+    fn at(&mut self, ms: u64) {
+        self.now = ms;
+        self.input(Input::Tick);
+        self.drained();
+    }
+
+    fn queue(&mut self, token: u64, commands: &[&str], coalesce: bool) {
+        let commands = commands.iter().map(|c| command(c)).collect();
+        self.input(Input::Call { token: Token(token), commands, coalesce });
+    }
+
+    /// One call that travels alone; the request that it became.
+    fn call(&mut self, token: u64, command: &str) -> Request {
+        self.queue(token, &[command], false);
+        self.drained();
+        self.latest()
+    }
+
+    /// The last request sent.
+    fn latest(&self) -> Request {
+        requests(&self.sends.last().expect("something was sent").1).pop().unwrap()
+    }
+
+    fn frame(&mut self, i: u8, kind: Kind, body: Bytes) {
+        let frame = Frame { kind, group: GroupId::MAIN, body };
+        self.input(Input::Frames { replica: r(i), frames: vec![frame] });
+    }
+
+    fn say(&mut self, i: u8, request: &Request, outcome: &Outcome) {
+        self.say_bytes(i, request, 0, outcome.to_bytes());
+    }
+
+    fn say_bytes(&mut self, i: u8, request: &Request, index: u32, outcome: Bytes) {
+        let (session, number) = (request.session, request.number);
+        let reply = Reply { session, number, index, outcome };
+        self.reply(i, vec![reply]);
+    }
+
+    fn reply(&mut self, i: u8, replies: Vec<Reply>) {
+        let round = Round(self.round);
+        let position = StepPosition { round, vector: Digest([1; 32]) };
+        let message = Replies { position, rolled: false, replies };
+        self.frame(i, Kind::Replies, body_of(&message));
+    }
+
+    fn say_all(&mut self, request: &Request, outcome: &Outcome) {
+        (1..=self.n()).for_each(|i| self.say(i, request, outcome));
+    }
+
+    fn note(&mut self, i: u8, request: &Request, kind: NoteKind) {
+        let note = Note { session: request.session, number: request.number, kind };
+        self.frame(i, Kind::Note, body_of(&note));
+    }
+
+    fn to(&self, i: u8) -> Vec<Request> {
+        self.sends.iter().filter(|(to, _)| *to == i).flat_map(|(_, f)| requests(f)).collect()
+    }
+
+    fn numbers(&self, i: u8) -> Vec<u64> {
+        self.to(i).iter().map(|q| q.number).collect()
+    }
+
+    fn outputs(&self, token: u64) -> Vec<&[u8]> {
+        let (_, result) = self.done.iter().find(|(t, _)| *t == token).expect("the call is over");
+        result.as_ref().expect("an answer").outputs.iter().map(|o| &o[..]).collect()
+    }
+
+    fn error(&self, token: u64) -> &CallError {
+        let (_, result) = self.done.iter().find(|(t, _)| *t == token).expect("the call is over");
+        result.as_ref().expect_err("no answer")
+    }
+}
+
+fn command(text: &str) -> Command {
+    Command { kind: CommandKind::Execute, bytes: Bytes::copy_from_slice(text.as_bytes()) }
+}
+
+fn executed(outputs: &[&str]) -> Outcome {
+    let outputs = outputs.iter().map(|o| Bytes::copy_from_slice(o.as_bytes()));
+    Outcome::Executed(outputs.collect())
+}
+
+fn body_of(message: &impl Message) -> Bytes {
+    Frame::parse(message.to_frame(GroupId::MAIN).into()).unwrap().body
+}
+
+fn requests(bytes: &Bytes) -> Vec<Request> {
+    let mut decoder = FrameDecoder::default();
+    decoder.push(bytes.clone());
+    let mut requests = vec![];
+    while let Some(frame) = decoder.next_frame().unwrap() {
+        assert_eq!((frame.kind, frame.group), (Kind::Request, GroupId::MAIN));
+        requests.push(Request::from_body(&frame.body).unwrap());
+    }
+    assert_eq!(decoder.buffered(), 0, "whole frames only");
+    requests
+}
+
+fn commands(request: &Request) -> Vec<String> {
+    let body = RequestBody::parse(&request.body).unwrap();
+    body.commands.iter().map(|c| String::from_utf8(c.bytes.to_vec()).unwrap()).collect()
+}
+
+// Sessions (O6).
+
+#[test]
+fn o6_the_session_is_opened_by_number_zero_before_any_other() {
+    let mut w = World::dark(setup(1));
+    w.queue(1, &["put"], false);
+    w.drained();
+    assert!(w.sends.is_empty(), "nobody to send to");
+    w.up(1);
+    w.up(3);
+    w.drained();
+    let open = Request { session: SESSION, number: 0, low: 0, body: Bytes::new() };
+    assert_eq!((w.to(1), w.to(2), w.to(3)), (vec![open.clone()], vec![], vec![open.clone()]));
+    w.sends.clear();
+    w.say(1, &open, &Outcome::Opened);
+    w.drained();
+    assert!(w.sends.is_empty(), "one replica's word opens nothing");
+    w.say(3, &open, &Outcome::Opened);
+    w.drained();
+    assert_eq!(w.numbers(1), [1]);
+    assert_eq!(commands(&w.latest()), ["put"]);
+    assert_eq!(w.caller.stats().sessions, 1);
+}
+
+#[test]
+fn o6_numbers_rise_by_one_and_low_is_the_lowest_unanswered() {
+    let mut w = World::open(setup(1));
+    let sent: Vec<Request> = (1..=3).map(|i| w.call(i, "x")).collect();
+    let marks = |q: &Request| (q.number, q.low);
+    assert_eq!(sent.iter().map(marks).collect::<Vec<_>>(), [(1, 1), (2, 1), (3, 1)]);
+    w.say_all(&sent[1], &executed(&["b"]));
+    assert_eq!(marks(&w.call(4, "x")), (4, 1), "1 is still unanswered");
+    w.say_all(&sent[0], &executed(&["a"]));
+    assert_eq!(marks(&w.call(5, "x")), (5, 3));
+}
+
+#[test]
+fn o6_the_pipeline_bounds_what_is_outstanding() {
+    let mut w = World::open(setup(1));
+    (1..=6).for_each(|i| w.queue(i, &["x"], false));
+    w.drained();
+    assert_eq!(w.numbers(2), [1, 2, 3, 4]);
+    let first = w.to(2).remove(0);
+    w.sends.clear();
+    w.say(1, &first, &executed(&["a"]));
+    w.drained();
+    assert!(w.sends.is_empty(), "a slot is free on acceptance only");
+    w.say(2, &first, &executed(&["a"]));
+    w.drained();
+    assert_eq!(w.numbers(2), [5]);
+    assert_eq!((w.caller.stats().outstanding, w.caller.stats().queued), (4, 1));
+}
+
+#[test]
+fn o6_numbers_never_leave_the_window_above_the_low_water_mark() {
+    let mut w = World::open(setup(1));
+    w.call(1, "stuck");
+    for i in 2..=8 {
+        let q = w.call(i, "x");
+        assert_eq!(q.number, i);
+        w.say_all(&q, &executed(&["a"]));
+    }
+    w.sends.clear();
+    w.queue(9, &["x"], false);
+    w.drained();
+    assert!(w.sends.is_empty(), "number 9 would be beyond the window of 8 above 1");
+    w.at(1000);
+    assert!(matches!(w.error(1), CallError::NoMajority { .. }));
+}
+
+/// With t + 1 replicas gone for long every call fails in its own time, each one is sent, and
+/// what was given up holds nothing back: neither window nor pipeline fill up for good.
+#[test]
+fn o6_what_is_given_up_stalls_neither_window_nor_pipeline() {
+    let mut w = World::open(setup(1));
+    w.down(2);
+    w.down(3);
+    for i in 0..40 {
+        w.now = 2000 * i;
+        let q = w.call(i, "x");
+        assert_eq!(
+            (q.number, q.low),
+            (i + 1, i + 1),
+            "the low-water mark passes what was given up"
+        );
+        w.at(2000 * i + 1000);
+        assert!(matches!(w.error(i), CallError::NoMajority { .. }));
+        assert_eq!(w.caller.stats().outstanding, 0);
+        assert_eq!(w.caller.next_wake(), None);
+    }
+    w.up(2);
+    let q = w.call(99, "y");
+    w.say(1, &q, &executed(&["z"]));
+    w.say(2, &q, &executed(&["z"]));
+    assert_eq!(w.outputs(99), [b"z"]);
+}
+
+#[test]
+fn o6_an_evicted_session_fails_what_is_in_it_and_resends_nothing() {
+    let mut w = World::open(setup(1));
+    let lost = w.call(1, "lost");
+    w.call(2, "also lost");
+    (3..=5).for_each(|i| w.queue(i, &["later"], false));
+    w.drained();
+    assert_eq!(w.numbers(1), [1, 2, 3, 4]);
+    w.sends.clear();
+    let refused = Outcome::Refused(Refusal::UnknownSession);
+    w.say(1, &lost, &refused);
+    assert!(w.done.is_empty(), "one replica evicts nobody");
+    w.say(2, &lost, &refused);
+    assert!(matches!(w.error(1), CallError::Refused { why: Refusal::UnknownSession, .. }));
+    for token in 2..=4 {
+        assert!(matches!(w.error(token), CallError::SessionLost { .. }));
+        assert!(w.error(token).may_have_run());
+    }
+    assert_eq!(w.done.len(), 4, "5 was never sent and may go into another session");
+    w.drained();
+    let opening = w.latest();
+    assert_eq!((opening.number, opening.session == SESSION), (0, false));
+    w.say_all(&opening, &Outcome::Opened);
+    w.sends.clear();
+    w.drained();
+    assert_eq!(w.to(1).len(), 1);
+    let again = w.latest();
+    assert_eq!((again.session, again.number, again.low), (opening.session, 1, 1));
+    assert_eq!(commands(&again), ["later"]);
+    // What still comes for the old session is of no consequence.
+    w.say(1, &lost, &executed(&["a"]));
+    w.say(2, &lost, &executed(&["a"]));
+    assert_eq!(w.done.len(), 4);
+    w.say_all(&again, &executed(&["5"]));
+    assert_eq!(w.outputs(5), [b"5"]);
+}
+
+#[test]
+fn o6_a_refused_opening_fails_who_waits_and_is_tried_again_on_the_next_call_only() {
+    let mut w = World::dark(setup(1));
+    (1..=3).for_each(|i| w.up(i));
+    w.queue(1, &["x"], true);
+    w.drained();
+    let opening = w.latest();
+    w.note(1, &opening, NoteKind::Forbidden);
+    assert!(w.done.is_empty());
+    w.note(2, &opening, NoteKind::Forbidden);
+    assert!(matches!(w.error(1), CallError::NotTaken { why: NoteKind::Forbidden, .. }));
+    w.sends.clear();
+    w.at(5000);
+    assert!(w.sends.is_empty());
+    w.queue(2, &["x"], true);
+    w.drained();
+    assert_eq!(w.latest().number, 0);
+    assert_ne!(w.latest().session, opening.session);
+}
+
+// Votes (C1).
+
+#[test]
+fn c1_a_call_gets_what_t_plus_one_replicas_said() {
+    let mut w = World::open(setup(1));
+    let q = w.call(1, "get");
+    w.now = 3;
+    w.say(2, &q, &executed(&["lie"]));
+    w.say(3, &q, &executed(&["truth"]));
+    assert!(w.done.is_empty());
+    w.now = 5;
+    w.say(1, &q, &executed(&["truth"]));
+    assert_eq!(w.outputs(1), [b"truth"]);
+    let answer = w.done[0].1.as_ref().unwrap();
+    assert_eq!(answer.position.round, Round(1));
+    assert_eq!(answer.request.number, 1);
+    let e = &answer.explanation;
+    assert_eq!(
+        (e.agreeing().to_string(), e.dissenting().to_string()),
+        ("{R1,R3}".into(), "{R2}".into())
+    );
+    assert_eq!((e.waited, e.sends), (Duration::from_millis(5), 1));
+    assert_eq!(w.caller.stats().replicas[1].dissent, 1);
+}
+
+#[test]
+fn c1_the_same_output_at_another_place_is_another_value() {
+    let mut w = World::open(setup(1));
+    let q = w.call(1, "get");
+    w.say_bytes(1, &q, 0, executed(&["a"]).to_bytes());
+    w.say_bytes(2, &q, 1, executed(&["a"]).to_bytes());
+    w.round = 2;
+    w.say_bytes(3, &q, 0, executed(&["a"]).to_bytes());
+    assert!(w.done.is_empty());
+}
+
+#[test]
+fn c1_a_replica_that_changes_its_word_counts_once() {
+    let mut w = World::open(setup(1));
+    let q = w.call(1, "get");
+    for i in 0..10 {
+        w.say(2, &q, &executed(&[["a", "b"][i % 2]]));
+    }
+    assert!(w.done.is_empty());
+    assert_eq!(w.caller.stats().replicas[1].changed, 9);
+}
+
+#[test]
+fn c1_late_dissent_is_counted_once_a_request() {
+    let mut w = World::open(setup(1));
+    let q = w.call(1, "get");
+    w.say(1, &q, &executed(&["a"]));
+    w.say(2, &q, &executed(&["a"]));
+    for _ in 0..3 {
+        w.say(3, &q, &executed(&["late lie"]));
+        w.say(2, &q, &executed(&["a"]));
+    }
+    let dissent: Vec<u64> = w.caller.stats().replicas.iter().map(|s| s.dissent).collect();
+    assert_eq!(dissent, [0, 0, 1]);
+}
+
+#[test]
+fn c1_an_accepted_outcome_that_does_not_fit_is_an_error() {
+    let garbage = Bytes::from_static(&[77, 1, 2]);
+    let cases = [
+        garbage.clone(),
+        executed(&["one", "too many"]).to_bytes(),
+        executed(&[]).to_bytes(),
+        Outcome::Opened.to_bytes(),
+    ];
+    for outcome in cases {
+        let mut w = World::open(setup(1));
+        let q = w.call(1, "get");
+        w.say_bytes(1, &q, 0, outcome.clone());
+        w.say_bytes(2, &q, 0, outcome);
+        assert!(matches!(w.error(1), CallError::Unreadable { .. }));
+        let next = w.call(2, "get");
+        w.say_all(&next, &executed(&["ok"]));
+        assert_eq!(w.outputs(2), [b"ok"]);
+    }
+    let mut w = World::dark(setup(1));
+    (1..=3).for_each(|i| w.up(i));
+    w.queue(1, &["x"], true);
+    w.drained();
+    let opening = w.latest();
+    (1..=3).for_each(|i| w.say_bytes(i, &opening, 0, garbage.clone()));
+    assert!(matches!(w.error(1), CallError::Unreadable { .. }));
+}
+
+#[test]
+fn c1_a_refusal_by_t_plus_one_is_an_answer() {
+    let mut w = World::open(setup(1));
+    let q = w.call(1, "x");
+    let refused = Outcome::Refused(Refusal::ServicePanicked);
+    w.say(1, &q, &refused);
+    w.say(3, &q, &refused);
+    assert!(matches!(w.error(1), CallError::Refused { why: Refusal::ServicePanicked, .. }));
+    assert!(!w.error(1).may_have_run());
+    assert_eq!(w.call(2, "x").session, SESSION, "the session goes on");
+}
+
+#[test]
+fn notes_of_t_plus_one_replicas_end_a_call_that_cannot_be_accepted() {
+    for why in [NoteKind::Forbidden, NoteKind::Unacceptable, NoteKind::NumberTaken] {
+        let mut w = World::open(setup(2));
+        let q = w.call(1, "x");
+        w.note(1, &q, why);
+        w.note(1, &q, why);
+        w.note(2, &q, why);
+        w.note(4, &q, NoteKind::Busy);
+        assert!(w.done.is_empty(), "t liars may say so, too");
+        w.note(5, &q, why);
+        match w.error(1) {
+            CallError::NotTaken { why: said, explanation } => {
+                assert_eq!(*said, why);
+                assert_eq!(explanation.ballots[4].verdict, Verdict::Note(why));
+            }
+            other => panic!("{other}"),
+        }
+        assert_eq!(w.call(2, "x").low, 2);
+    }
+}
+
+// Repeats (C2).
+
+#[test]
+fn k17_repeats_are_the_same_bytes_at_growing_distances() {
+    let mut w = World::open(setup(1));
+    w.call(1, "x");
+    w.call(2, "y");
+    let first: Vec<Bytes> =
+        w.sends.iter().filter(|(to, _)| *to == 2).map(|s| s.1.clone()).collect();
+    w.say_all(&w.to(2)[0].clone(), &executed(&["a"]));
+    w.sends.clear();
+    let mut times = vec![];
+    for ms in 1..1000 {
+        w.at(ms);
+        for (to, frame) in w.sends.drain(..) {
+            assert_eq!(
+                frame, first[1],
+                "the digest covers the low-water mark: not one bit changes"
+            );
+            if to == 2 {
+                times.push(ms);
+            }
+        }
+    }
+    assert_eq!(times, [100, 300, 600, 900]);
+    assert_eq!(w.caller.stats().repeats, 4);
+}
+
+#[test]
+fn c2_next_wake_is_enough_to_repeat_and_to_give_up() {
+    let mut w = World::open(setup(1));
+    assert_eq!(w.caller.next_wake(), None);
+    w.call(1, "x");
+    let mut wakes = vec![];
+    while let Some(at) = w.caller.next_wake() {
+        assert!(at.0 > w.now * MS, "no wake in the past");
+        w.at(at.0 / MS);
+        wakes.push(w.now);
+    }
+    assert_eq!(wakes, [100, 300, 600, 900, 1000]);
+    assert!(matches!(w.error(1), CallError::NoMajority { .. }));
+}
+
+#[test]
+fn c2_a_repeat_goes_to_those_that_have_not_voted() {
+    let mut w = World::open(setup(1));
+    let q = w.call(1, "x");
+    w.say(1, &q, &executed(&["a"]));
+    w.sends.clear();
+    w.at(100);
+    assert_eq!((w.numbers(1), w.numbers(2), w.numbers(3)), (vec![], vec![1], vec![1]));
+    w.say(2, &q, &executed(&["b"]));
+    w.say(3, &q, &executed(&["c"]));
+    w.sends.clear();
+    w.at(300);
+    assert_eq!(w.sends.len(), 3, "all have voted without a majority: all are asked again");
+}
+
+#[test]
+fn c2_a_replica_whose_link_comes_up_gets_everything_unanswered_in_one_send() {
+    let mut w = World::open(setup(1));
+    w.down(3);
+    let sent: Vec<Request> = (1..=3).map(|i| w.call(i, "x")).collect();
+    w.say(1, &sent[1], &executed(&["a"]));
+    w.say(2, &sent[1], &executed(&["a"]));
+    w.sends.clear();
+    w.up(3);
+    w.queue(4, &["new"], false);
+    w.drained();
+    assert_eq!(w.sends.iter().filter(|(to, _)| *to == 3).count(), 1);
+    assert_eq!(w.numbers(3), [1, 3, 4]);
+    assert_eq!(w.numbers(1), [4]);
+    assert_eq!(w.to(3)[0], sent[0]);
+}
+
+#[test]
+fn what_one_drained_sends_goes_in_one_action_a_replica() {
+    let mut w = World::open(setup(1));
+    w.call(1, "x");
+    w.sends.clear();
+    w.now = 100;
+    (2..=3).for_each(|i| w.queue(i, &["y"], false));
+    w.drained();
+    assert_eq!(w.sends.len(), 3);
+    assert_eq!(w.numbers(2), [1, 2, 3], "a repeat and two new ones");
+}
+
+#[test]
+fn busy_is_waited_out_until_the_deadline() {
+    let mut w = World::open(setup(1));
+    let q = w.call(1, "x");
+    (1..=3).for_each(|i| w.note(i, &q, NoteKind::Busy));
+    assert!(w.done.is_empty());
+    w.sends.clear();
+    w.drained();
+    assert!(w.sends.is_empty(), "not at once");
+    w.at(100);
+    assert_eq!(w.numbers(1), [1]);
+    (1..=3).for_each(|i| w.note(i, &q, NoteKind::Busy));
+    w.at(999);
+    assert!(w.done.is_empty());
+    w.at(1000);
+    match w.error(1) {
+        CallError::NoMajority { explanation } => {
+            assert!(explanation.ballots.iter().all(|b| b.verdict == Verdict::Note(NoteKind::Busy)));
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn c2_no_majority_says_who_answered_and_who_is_silent_since_when() {
+    let mut w = World::open(setup(1));
+    w.at(50);
+    w.down(3);
+    w.at(200);
+    let q = w.call(1, "x");
+    w.now = 210;
+    w.say(1, &q, &executed(&["a"]));
+    w.at(1200);
+    let error = w.error(1);
+    assert_eq!(error.to_string(), "no majority in time; the request may still be executed");
+    assert!(error.may_have_run());
+    let e = error.explanation().unwrap();
+    assert_eq!(e.waited, Duration::from_millis(1000));
+    assert_eq!(e.ballots[0].after, Some(Duration::from_millis(10)));
+    assert_eq!(e.ballots[1].verdict, Verdict::Silent { down_for: None });
+    let down_for = Some(Duration::from_millis(1150));
+    assert_eq!(e.ballots[2].verdict, Verdict::Silent { down_for });
+    assert_eq!(w.caller.stats().timeouts, 1);
+    // A late majority changes nothing.
+    w.say(2, &q, &executed(&["a"]));
+    assert_eq!(w.done.len(), 1);
+}
+
+#[test]
+fn c2_a_call_that_was_never_sent_says_so() {
+    let mut w = World::dark(setup(1));
+    w.up(1);
+    w.queue(1, &["x"], true);
+    w.drained();
+    w.say(1, &w.latest(), &Outcome::Opened);
+    let early = w.caller.explain(Token(1)).unwrap();
+    assert_eq!((early.sends, early.agreeing().to_string()), (0, "{R1}".into()));
+    w.at(1000);
+    let error = w.error(1);
+    assert_eq!(error.to_string(), "no majority in time; the request was never sent");
+    assert!(!error.may_have_run());
+    assert_eq!(error.explanation().unwrap().silent().to_string(), "{R2,R3}");
+    // The opening goes on: the next call finds the session open if the others come back.
+    w.sends.clear();
+    w.up(2);
+    w.drained();
+    assert_eq!(w.numbers(2), [0]);
+}
+
+#[test]
+fn c2_explains_a_call_on_request() {
+    let mut w = World::open(setup(1));
+    let q = w.call(1, "x");
+    w.say(2, &q, &executed(&["a"]));
+    let e = w.caller.explain(Token(1)).unwrap();
+    assert_eq!(
+        (e.agreeing().to_string(), e.silent().to_string()),
+        ("{R2}".into(), "{R1,R3}".into())
+    );
+    w.say(1, &q, &executed(&["a"]));
+    assert_eq!(w.caller.explain(Token(1)), None);
+}
+
+#[test]
+fn forgotten_calls_get_no_answer_but_are_finished() {
+    let mut w = World::open(setup(1));
+    w.queue(1, &["a"], true);
+    w.queue(2, &["b"], true);
+    w.drained();
+    let q = w.latest();
+    w.input(Input::Forget { token: Token(1) });
+    w.say_all(&q, &executed(&["1", "2"]));
+    assert_eq!(w.done.len(), 1);
+    assert_eq!(w.outputs(2), [b"2"]);
+    w.queue(3, &["c"], true);
+    w.input(Input::Forget { token: Token(3) });
+    w.sends.clear();
+    w.drained();
+    assert!(w.sends.is_empty(), "what was not sent yet is dropped");
+}
+
+// Coalescing.
+
+#[test]
+fn calls_share_a_request_up_to_the_limit_and_get_their_own_outputs() {
+    let mut w = World::open(setup(1));
+    w.queue(1, &["a"], true);
+    w.queue(2, &["b", "c"], true);
+    w.queue(3, &["d"], true);
+    w.queue(4, &["e"], true);
+    w.queue(5, &["alone"], false);
+    w.queue(6, &["f"], true);
+    w.drained();
+    let sent = w.to(1);
+    let packed: Vec<Vec<String>> = sent.iter().map(commands).collect();
+    let expected: [&[&str]; 4] = [&["a", "b", "c", "d"], &["e"], &["alone"], &["f"]];
+    assert_eq!(packed, expected);
+    w.say_all(&sent[0], &executed(&["1", "2", "3", "4"]));
+    assert_eq!(
+        (w.outputs(1), w.outputs(2), w.outputs(3)),
+        (vec![&b"1"[..]], vec![&b"2"[..], b"3"], vec![&b"4"[..]])
+    );
+}
+
+#[test]
+fn calls_share_a_request_only_as_far_as_its_bytes_go() {
+    let limits = OrderLimits { max_request: 4 + 2 * 15, ..setup(1).limits };
+    let mut w = World::open(Setup { limits, ..setup(1) });
+    for i in 1..=3 {
+        w.queue(i, &["0123456789"], true);
+    }
+    w.drained();
+    assert_eq!(w.to(1).iter().map(|q| q.body.len()).collect::<Vec<_>>(), [34, 19]);
+}
+
+#[test]
+fn calls_that_never_fit_are_refused_at_once() {
+    let limits = OrderLimits { max_request: 30, ..setup(1).limits };
+    let mut w = World::open(Setup { limits, ..setup(1) });
+    w.queue(1, &[], true);
+    w.queue(2, &["1", "2", "3", "4", "5"], true);
+    w.queue(3, &["0123456789012345678901"], true);
+    w.queue(4, &["012345678901234567890"], true);
+    for (token, names) in [(1, "at least one"), (2, "max_commands"), (3, "max_request")] {
+        let text = w.error(token).to_string();
+        assert!(text.contains(names), "{text}");
+    }
+    assert_eq!(w.done.len(), 3);
+}
+
+// Hostile replicas.
+
+#[test]
+fn replies_that_fit_nothing_are_counted_and_ignored() {
+    let mut w = World::open(setup(1));
+    let q = w.call(1, "x");
+    let outcome = executed(&["a"]).to_bytes();
+    for (session, number) in [(SessionId(1), 1), (SESSION, 2), (SESSION, u64::MAX)] {
+        for i in 1..=3 {
+            w.reply(i, vec![Reply { session, number, index: 0, outcome: outcome.clone() }]);
+            w.note(i, &Request { session, number, ..q.clone() }, NoteKind::Forbidden);
+        }
+    }
+    assert!(w.done.is_empty() && w.closed.is_empty());
+    assert!(w.caller.stats().replicas.iter().all(|s| s.strays == 6));
+    w.say_all(&q, &executed(&["a"]));
+    assert_eq!(w.outputs(1), [b"a"]);
+}
+
+#[test]
+fn an_outcome_that_no_good_replica_sends_is_not_kept() {
+    let limits = OrderLimits { max_output: 1000, ..setup(1).limits };
+    let mut w = World::open(Setup { limits, ..setup(1) });
+    let q = w.call(1, "x");
+    w.say_bytes(1, &q, 0, executed(&["x".repeat(1000).as_str()]).to_bytes());
+    assert_eq!(w.caller.explain(Token(1)).unwrap().silent().len(), 2);
+    w.say_bytes(2, &q, 0, vec![0; 1100].into());
+    assert_eq!(w.caller.explain(Token(1)).unwrap().silent().len(), 2);
+    assert_eq!(w.caller.stats().replicas[1].strays, 1);
+}
+
+#[test]
+fn a_list_of_many_replies_for_one_request_is_one_vote() {
+    let mut w = World::open(setup(1));
+    let q = w.call(1, "x");
+    let outcome = executed(&["a"]).to_bytes();
+    let reply = Reply { session: SESSION, number: q.number, index: 0, outcome };
+    w.reply(1, vec![reply; 10_000]);
+    assert!(w.done.is_empty());
+}
+
+#[test]
+fn what_is_no_message_closes_the_link_and_silences_it() {
+    let empty = Replies { position: StepPosition::default(), rolled: false, replies: vec![] };
+    let cases = [
+        (Kind::Replies, Bytes::from_static(b"garbage")),
+        (Kind::Replies, body_of(&empty)),
+        (Kind::Note, Bytes::from_static(b"")),
+        (Kind::Ping, body_of(&Ping { sent: 1, wall: 2 })),
+        (
+            Kind::Request,
+            body_of(&Request { session: SESSION, number: 1, low: 1, body: Bytes::new() }),
+        ),
+    ];
+    for (kind, body) in cases {
+        let mut w = World::open(setup(1));
+        let q = w.call(1, "x");
+        w.frame(2, kind, body);
+        assert_eq!(w.closed.len(), 1, "{kind:?}");
+        w.say(2, &q, &executed(&["a"]));
+        w.say(1, &q, &executed(&["a"]));
+        assert!(w.done.is_empty(), "the closed link does not vote");
+        w.up(2);
+        w.say(2, &q, &executed(&["a"]));
+        assert_eq!(w.outputs(1), [b"a"]);
+        assert_eq!(w.caller.stats().replicas[1].closed, 1);
+    }
+}
+
+#[test]
+fn other_groups_and_replicas_outside_of_the_roster_are_ignored() {
+    let mut w = World::open(setup(1));
+    let q = w.call(1, "x");
+    for i in 4..=31 {
+        w.up(i);
+        w.say(i, &q, &executed(&["a"]));
+        w.down(i);
+    }
+    let frame = Frame { kind: Kind::Replies, group: GroupId(7), body: Bytes::from_static(b"?") };
+    w.input(Input::Frames { replica: r(1), frames: vec![frame] });
+    assert!(w.done.is_empty() && w.closed.is_empty());
+}
+
+#[test]
+fn a_restarted_replica_is_named_as_such() {
+    let mut w = World::open(setup(1));
+    w.down(2);
+    let hello = Hello {
+        version: PROTOCOL_VERSION,
+        cluster: Digest([9; 32]),
+        replica: r(2),
+        incarnation: 2,
+        restarted: true,
+        fields: vec![],
+        groups: vec![],
+    };
+    w.input(Input::Up { replica: r(2), hello });
+    w.call(1, "x");
+    let e = w.caller.explain(Token(1)).unwrap();
+    assert_eq!(e.ballots[1].verdict, Verdict::Note(NoteKind::Restarted));
+}
+
+/// One step of a random run.
+#[derive(Clone, Debug)]
+enum Step {
+    Call { commands: usize, coalesce: bool },
+    Honest { replica: usize },
+    Lie { replica: usize, number: u64, kind: u8 },
+    Link { replica: usize, up: bool },
+    Wait { ms: u64 },
+    Drained,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (1usize..4, any::<bool>()).prop_map(|(commands, coalesce)| Step::Call { commands, coalesce }),
+        6 => (0usize..5).prop_map(|replica| Step::Honest { replica }),
+        4 => (0usize..5, 0u64..12, 0u8..6)
+            .prop_map(|(replica, number, kind)| Step::Lie { replica, number, kind }),
+        1 => (0usize..5, any::<bool>()).prop_map(|(replica, up)| Step::Link { replica, up }),
+        1 => (1u64..150).prop_map(|ms| Step::Wait { ms }),
+        4 => Just(Step::Drained),
+    ]
+}
+
+/// What good replicas answer: a function of the request.
+fn truth(q: &Request) -> Outcome {
+    match q.number {
+        0 => Outcome::Opened,
+        _ => {
+            let outputs: Vec<String> = commands(q).iter().map(|c| format!("did {c}")).collect();
+            executed(&outputs.iter().map(String::as_str).collect::<Vec<_>>())
+        }
+    }
+}
+
+fn lie(w: &mut World, i: u8, q: &Request, kind: u8) {
+    match kind {
+        0 => w.say(i, q, &executed(&["lie"])),
+        1 => w.say(i, q, &Outcome::Refused(Refusal::UnknownSession)),
+        2 => w.note(i, q, NoteKind::Forbidden),
+        3 => w.say_bytes(i, q, 9, truth(q).to_bytes()),
+        4 => w.say_bytes(i, q, 0, Bytes::from_static(b"\xff")),
+        _ => w.frame(i, Kind::Replies, Bytes::from_static(b"garbage")),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// B18, B19, K17: whatever two liars of five say and whichever links break, every answer is
+    /// the true one, every request keeps its bytes, low-water marks never pass a number that is
+    /// still wanted, and once the three good replicas are up and answer every call is answered.
+    #[test]
+    fn c1_liars_change_no_answer(steps in proptest::collection::vec(step(), 1..150)) {
+        let timeout = Duration::from_secs(3600);
+        let mut w = World::dark(Setup { timeout, ..setup(2) });
+        let good = |i: usize| i >= 2;
+        let mut seen: std::collections::BTreeMap<u64, Request> = Default::default();
+        let mut wanted = std::collections::BTreeMap::new();
+        let mut token = 0;
+        (1..=5).for_each(|i| w.up(i));
+        let wrap_up = [Step::Drained, Step::Wait { ms: 300 }].into_iter().cycle().take(120);
+        for (at, step) in steps.iter().cloned().chain(wrap_up).enumerate() {
+            match step {
+                Step::Call { commands, coalesce } => {
+                    token += 1;
+                    let texts: Vec<String> = (0..commands).map(|c| format!("{token}.{c}")).collect();
+                    w.queue(token, &texts.iter().map(String::as_str).collect::<Vec<_>>(), coalesce);
+                    wanted.insert(token, texts);
+                }
+                Step::Honest { replica } if good(replica) => {
+                    let known: Vec<Request> = seen.values().cloned().collect();
+                    known.iter().for_each(|q| w.say(replica as u8 + 1, q, &truth(q)));
+                }
+                Step::Lie { replica, number, kind } if !good(replica) => {
+                    let q = seen.get(&number).cloned().unwrap_or(Request {
+                        session: SESSION, number, low: 1, body: RequestBody { commands: vec![command("?")] }.to_bytes(),
+                    });
+                    lie(&mut w, replica as u8 + 1, &q, kind);
+                }
+                Step::Link { replica, up: true } => w.up(replica as u8 + 1),
+                Step::Link { replica, up: false } => w.down(replica as u8 + 1),
+                Step::Wait { ms } => w.at(w.now + ms),
+                Step::Drained => w.drained(),
+                Step::Honest { .. } | Step::Lie { .. } => {}
+            }
+            for (_, frame) in std::mem::take(&mut w.sends) {
+                for q in requests(&frame) {
+                    prop_assert_eq!(q.session, SESSION);
+                    prop_assert!(q.low <= q.number);
+                    let over = |c: &String| {
+                        let token = c.split('.').next().unwrap().parse().unwrap();
+                        w.done.iter().any(|(t, _)| *t == token)
+                    };
+                    let passed = seen.range(1..q.low.max(1)).map(|(_, p)| p);
+                    let answered = passed.clone().all(|p| commands(p).iter().all(over));
+                    prop_assert!(seen.contains_key(&q.number) || answered);
+                    let before = seen.entry(q.number).or_insert_with(|| q.clone());
+                    prop_assert_eq!(&*before, &q);
+                }
+            }
+            if at >= steps.len() {
+                for i in 3..=5 {
+                    if !w.caller.links.is_up(r(i)) {
+                        w.up(i);
+                    }
+                    let known: Vec<Request> = seen.values().cloned().collect();
+                    known.iter().for_each(|q| w.say(i, q, &truth(q)));
+                }
+            }
+        }
+        prop_assert_eq!(w.done.len(), wanted.len());
+        for (token, texts) in wanted {
+            let expected: Vec<Vec<u8>> = texts.iter().map(|c| format!("did {c}").into_bytes()).collect();
+            prop_assert_eq!(w.outputs(token), expected.iter().map(|o| &o[..]).collect::<Vec<_>>());
+        }
+        prop_assert!(w.caller.stats().replicas[2..].iter().all(|s| s.dissent == 0 && s.closed == 0));
+    }
+
+    /// Any bytes as any frame: nothing panics, and nothing is accepted from one replica.
+    #[test]
+    fn arbitrary_frames_do_no_harm(frames in proptest::collection::vec(
+        (0usize..3, proptest::collection::vec(any::<u8>(), 0..200)), 1..40,
+    )) {
+        let mut w = World::open(setup(1));
+        w.call(1, "x");
+        for (kind, body) in frames {
+            w.frame(2, [Kind::Replies, Kind::Note, Kind::Hello][kind], body.into());
+            w.up(2);
+        }
+        prop_assert!(w.done.is_empty());
+    }
+}

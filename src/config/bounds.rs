@@ -1,0 +1,120 @@
+//! `[limits]`, which all replicas share, and `[quotas]`, which each process has for itself.
+
+use super::error::{ConfigError, Source};
+use super::field::Section;
+use super::raw::{Placed, RawLimits, RawQuotas};
+use crate::types::{ClockKind, OrderLimits, Quotas};
+use crate::wire::{MAX_CANDIDATES, MAX_COMMANDS, MAX_FRAME, Replies, Reply};
+
+/// The largest request body: a frame must hold it together with the headers of a
+/// [`crate::wire::Request`] inside of a [`crate::wire::Body`], which take less than 128 bytes.
+const MAX_REQUEST: u32 = MAX_FRAME as u32 - 128;
+
+/// The smallest request body that is of any use.
+const MIN_REQUEST: u32 = 256;
+
+const MILLION: u32 = 1_000_000;
+
+/// Bytes of an outcome with outputs that are neither outputs nor lengths of outputs.
+const OUTCOME_HEADER: usize = 5;
+
+pub(super) fn parse_limits(
+    source: Source<'_>,
+    raw: &Placed<RawLimits>,
+    clock: ClockKind,
+) -> Result<OrderLimits, ConfigError> {
+    let d = OrderLimits::default();
+    let Some(raw) = raw else { return Ok(d) };
+    let section = Section::new(source, "[limits]", raw.span());
+    let raw = raw.get_ref();
+    let key = |name, value, example| section.key(name, value, example);
+    let candidates = u32::try_from(MAX_CANDIDATES).expect("MAX_CANDIDATES is 16384");
+    let commands = u32::try_from(MAX_COMMANDS).expect("MAX_COMMANDS is 65536");
+    let forget_key = match clock {
+        ClockKind::Logical => key("forget_time", &raw.forget_time, "10000000"),
+        _ => key("forget_time", &raw.forget_time, "\"10s\""),
+    };
+    let forget_time = match clock {
+        _ if !forget_key.is_given() => d.forget_time,
+        ClockKind::Logical => forget_key.whole(1..=u64::from(u32::MAX)).map_err(|mut e| {
+            e.problem.push_str(" (the logical clock counts ticks, one a candidate)");
+            e
+        })?,
+        _ => match forget_key.duration()?.as_micros() {
+            0 => return Err(forget_key.refuse("this must be longer than nothing")),
+            micros => u64::try_from(micros).expect("a configured duration is at most a day"),
+        },
+    };
+    let limits = OrderLimits {
+        max_request: key("max_request", &raw.max_request, "262144")
+            .whole_or(d.max_request, MIN_REQUEST..=MAX_REQUEST)?,
+        max_output: key("max_output", &raw.max_output, "524288")
+            .whole_or(d.max_output, 1..=MAX_REQUEST)?,
+        max_commands: key("max_commands", &raw.max_commands, "1024")
+            .whole_or(d.max_commands, 1..=commands)?,
+        max_candidates: key("max_candidates", &raw.max_candidates, "4096")
+            .whole_or(d.max_candidates, 1..=candidates)?,
+        sole_quota: key("sole_quota", &raw.sole_quota, "4096")
+            .whole_or(d.sole_quota, 1..=MILLION)?,
+        forget_after: key("forget_after", &raw.forget_after, "64")
+            .whole_or(d.forget_after, 1..=u64::from(u32::MAX))?,
+        forget_time,
+        max_sessions: key("max_sessions", &raw.max_sessions, "4096")
+            .whole_or(d.max_sessions, 1..=MILLION)?,
+        window: key("window", &raw.window, "1024").whole_or(d.window, 1..=65_536)?,
+        checkpoint_every: key("checkpoint_every", &raw.checkpoint_every, "256")
+            .whole_or(d.checkpoint_every, 1..=u64::from(MILLION))?,
+        max_unexecuted: key("max_unexecuted", &raw.max_unexecuted, "65536")
+            .whole_or(d.max_unexecuted, 1..=16 * MILLION)?,
+    };
+    refuse_output_above_a_message(&section, raw, &limits)?;
+    Ok(limits)
+}
+
+/// A reply must fit one message with the length of each output.
+fn refuse_output_above_a_message(
+    section: &Section<'_>,
+    raw: &RawLimits,
+    limits: &OrderLimits,
+) -> Result<(), ConfigError> {
+    let lengths = limits.max_commands as usize * crate::wire::Outcome::OUTPUT_OVERHEAD;
+    let room = Replies::MAX_BYTES.saturating_sub(Reply::OVERHEAD + OUTCOME_HEADER + lengths);
+    if limits.max_output as usize <= room {
+        return Ok(());
+    }
+    let output = section.key("max_output", &raw.max_output, "524288");
+    let commands = section.key("max_commands", &raw.max_commands, "1024");
+    let at = if output.is_given() { output } else { commands };
+    let (max_output, max_commands) = (limits.max_output, limits.max_commands);
+    Err(at.error(
+        format!("{max_output} bytes of output from {max_commands} commands do not fit one message"),
+        format!("write at most max_output = {room}, or fewer max_commands"),
+    ))
+}
+
+pub(super) fn parse_quotas(
+    source: Source<'_>,
+    raw: &Placed<RawQuotas>,
+    limits: &OrderLimits,
+) -> Result<Quotas, ConfigError> {
+    let d = Quotas::default();
+    let Some(raw) = raw else { return Ok(d) };
+    let section = Section::new(source, "[quotas]", raw.span());
+    let raw = raw.get_ref();
+    let key = |name, value, example| section.key(name, value, example);
+    let (request, frame, most) = (u64::from(limits.max_request), MAX_FRAME as u64, 1u64 << 40);
+    Ok(Quotas {
+        per_client: key("per_client", &raw.per_client, "8192")
+            .whole_or(d.per_client, 1..=16 * MILLION)?,
+        global: key("global", &raw.global, "32768").whole_or(d.global, 1..=16 * MILLION)?,
+        // Less than one request could never be taken, less than one frame never be sent.
+        body_bytes: key("body_bytes", &raw.body_bytes, "268435456")
+            .whole_or(d.body_bytes, request..=most)?,
+        link_bytes: key("link_bytes", &raw.link_bytes, "33554432")
+            .whole_or(d.link_bytes, frame..=most)?,
+        links_per_client: key("links_per_client", &raw.links_per_client, "64")
+            .whole_or(d.links_per_client, 1..=65_536)?,
+        kept_bytes: key("kept_bytes", &raw.kept_bytes, "268435456")
+            .whole_or(d.kept_bytes, request..=most)?,
+    })
+}

@@ -1,0 +1,135 @@
+//! From the text of a cluster file to a [`Cluster`], refusing what is not sound.
+
+use super::cluster::{Cluster, FaultModel, ServiceChoice, Testing};
+use super::error::{ConfigError, Source};
+use super::field::Section;
+use super::raw::{Placed, RawCluster, RawFile, RawOrder, RawService, RawTesting};
+use super::roster::Roster;
+use super::{bounds, timers};
+use crate::crypto::pem::from_hex;
+use crate::types::{ClockKind, Ensemble, MAX_T};
+
+/// How a key file is read: the path as the cluster file names it, relative to that file; gives the
+/// file's text or says why not.
+pub type ReadKey<'a> = dyn FnMut(&str) -> Result<String, String> + 'a;
+
+/// Characters of a service's or client's name at most.
+pub(super) const MAX_NAME: usize = 64;
+
+impl Cluster {
+    /// Reads a cluster file. `file` is its name for messages; `read_key` reads the public keys
+    /// that the text names by their path.
+    ///
+    /// # Errors
+    /// The first thing that is wrong: where, what, and what to write instead.
+    pub fn parse(
+        text: &str,
+        file: &str,
+        read_key: &mut ReadKey<'_>,
+    ) -> Result<Cluster, ConfigError> {
+        let source = Source { file, text };
+        let raw: RawFile = toml::from_str(text).map_err(|e| source.toml_error(&e))?;
+        let head = parse_head(source, &raw.cluster)?;
+        let clock = parse_clock(source, &raw.order)?;
+        let timing = timers::parse(source, &raw.timers, head.delta, &head.delta_span)?;
+        let limits = bounds::parse_limits(source, &raw.limits, clock)?;
+        let quotas = bounds::parse_quotas(source, &raw.quotas, &limits)?;
+        let service = parse_service(source, &raw.service)?;
+        let testing = parse_testing(source, &raw.testing)?;
+        let mut roster = Roster::new(source, read_key);
+        let replicas = roster.parse_replicas(&raw.replica, head.ensemble, &head.t_span)?;
+        let clients = roster.parse_clients(&raw.client)?;
+        Ok(Cluster {
+            nonce: head.nonce,
+            fault_model: head.fault_model,
+            ensemble: head.ensemble,
+            timing,
+            clock,
+            limits,
+            quotas,
+            replicas,
+            clients,
+            service,
+            testing,
+        })
+    }
+}
+
+/// What `[cluster]` says.
+struct Head {
+    nonce: [u8; 32],
+    fault_model: FaultModel,
+    ensemble: Ensemble,
+    delta: std::time::Duration,
+    t_span: std::ops::Range<usize>,
+    delta_span: std::ops::Range<usize>,
+}
+
+fn parse_head(source: Source<'_>, raw: &Placed<RawCluster>) -> Result<Head, ConfigError> {
+    let Some(raw) = raw else {
+        return Err(source.error(
+            0..0,
+            "there is no section [cluster]",
+            "let `quorate init` write the file, or start from configs/three-loopback.toml",
+        ));
+    };
+    let section = Section::new(source, "[cluster]", raw.span());
+    let raw = raw.get_ref();
+    let model = section.key("fault_model", &raw.fault_model, "\"byzantine\"");
+    let fault_model = model.choice()?;
+    if fault_model == FaultModel::FailStop {
+        return Err(model.error(
+            "\"fail-stop\" is not built yet",
+            "write fault_model = \"byzantine\", which survives stopped replicas as well, \
+             with n = 2t + 1",
+        ));
+    }
+    let nonce_key = section.key("nonce", &raw.nonce, "\"<64 hexadecimal digits>\"");
+    let nonce = from_hex(nonce_key.text()?).filter(|n| *n != [0; 32]).ok_or_else(|| {
+        nonce_key.error(
+            "this must be a random number of 64 hexadecimal digits",
+            "write what `openssl rand -hex 32` prints",
+        )
+    })?;
+    let t = section.key("t", &raw.t, "1");
+    let faults = u8::try_from(t.whole(1..=u64::from(MAX_T))?).expect("in range by the line above");
+    let delta = section.key("delta", &raw.delta, "\"100ms\"");
+    Ok(Head {
+        nonce,
+        fault_model,
+        ensemble: Ensemble::new(faults).expect("1 to MAX_T by the lines above"),
+        delta: delta.duration()?,
+        t_span: t.span(),
+        delta_span: delta.span(),
+    })
+}
+
+fn parse_clock(source: Source<'_>, raw: &Placed<RawOrder>) -> Result<ClockKind, ConfigError> {
+    let Some(raw) = raw else { return Ok(ClockKind::Hybrid) };
+    let section = Section::new(source, "[order]", raw.span());
+    section.key("clock", &raw.get_ref().clock, "\"hybrid\"").choice_or(ClockKind::Hybrid)
+}
+
+fn parse_service(
+    source: Source<'_>,
+    raw: &Placed<RawService>,
+) -> Result<ServiceChoice, ConfigError> {
+    let Some(raw) = raw else { return Ok(ServiceChoice { name: "kv".to_owned() }) };
+    let section = Section::new(source, "[service]", raw.span());
+    let key = section.key("name", &raw.get_ref().name, "\"kv\"");
+    let name = key.text()?;
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(allowed) {
+        return Err(key.refuse(format!(
+            "a service's name is 1 to {MAX_NAME} of the characters a-z, 0-9, - and _"
+        )));
+    }
+    Ok(ServiceChoice { name: name.to_owned() })
+}
+
+fn parse_testing(source: Source<'_>, raw: &Placed<RawTesting>) -> Result<Testing, ConfigError> {
+    let Some(raw) = raw else { return Ok(Testing::default()) };
+    let section = Section::new(source, "[testing]", raw.span());
+    let allow_liars = section.key("allow_liars", &raw.get_ref().allow_liars, "false").flag()?;
+    Ok(Testing { allow_liars })
+}

@@ -1,0 +1,198 @@
+//! `[[replica]]` and `[[client]]`: who is who, with nothing given twice.
+
+use super::address::{Address, parse_admin};
+use super::cluster::{ClientEntry, ReplicaEntry};
+use super::error::{ConfigError, Source};
+use super::field::{Key, Section};
+use super::parse::{MAX_NAME, ReadKey};
+use super::raw::{RawClient, RawReplica};
+use crate::crypto::{PemError, PublicKey};
+use crate::types::{Ensemble, ReplicaId, Role};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use toml::Spanned;
+
+/// Reads replicas and clients, and remembers which keys have been given to whom.
+pub(super) struct Roster<'a, 'k> {
+    source: Source<'a>,
+    read_key: &'a mut ReadKey<'k>,
+    keys: BTreeMap<PublicKey, String>,
+}
+
+/// An entry of the roster before it is put in order, and where its parts stand.
+struct Placement {
+    entry: ReplicaEntry,
+    id_line: usize,
+    address: Address,
+    address_line: usize,
+    admin_line: usize,
+}
+
+impl<'a, 'k> Roster<'a, 'k> {
+    pub(super) fn new(source: Source<'a>, read_key: &'a mut ReadKey<'k>) -> Self {
+        Self { source, read_key, keys: BTreeMap::new() }
+    }
+
+    /// The replicas in the order of their ids: exactly 1 to n.
+    pub(super) fn parse_replicas(
+        &mut self,
+        raw: &[Spanned<RawReplica>],
+        ensemble: Ensemble,
+        t_span: &Range<usize>,
+    ) -> Result<Vec<ReplicaEntry>, ConfigError> {
+        let mut placed: Vec<Placement> = Vec::new();
+        for replica in raw {
+            let next = self.parse_replica(replica, ensemble, &placed)?;
+            placed.push(next);
+        }
+        placed.sort_by_key(|p| p.entry.id);
+        let missing: Vec<String> = ensemble
+            .replicas()
+            .filter(|id| placed.iter().all(|p| p.entry.id != *id))
+            .map(|id| id.number().to_string())
+            .collect();
+        if !missing.is_empty() {
+            let (t, n) = (ensemble.t(), ensemble.n());
+            return Err(self.source.error(
+                t_span.clone(),
+                format!("t = {t} needs n = 2t + 1 = {n} replicas, the file lists {}", raw.len()),
+                format!("add a section [[replica]] with id = {}", missing.join(", and id = ")),
+            ));
+        }
+        Ok(placed.into_iter().map(|p| p.entry).collect())
+    }
+
+    fn parse_replica(
+        &mut self,
+        raw: &Spanned<RawReplica>,
+        ensemble: Ensemble,
+        earlier: &[Placement],
+    ) -> Result<Placement, ConfigError> {
+        let section = Section::new(self.source, "[[replica]]", raw.span());
+        let raw = raw.get_ref();
+        let (t, n) = (ensemble.t(), ensemble.n());
+        let id_key = section.key("id", &raw.id, "1");
+        let number = id_key.whole(0..=u64::from(u32::MAX))?;
+        let id = u8::try_from(number).ok().and_then(ReplicaId::new);
+        let Some(id) = id.filter(|id| ensemble.contains(*id)) else {
+            return Err(id_key.error(
+                format!("{number} is not one of the ids 1 to {n} of a cluster with t = {t}"),
+                format!("number the replicas 1 to {n} without gaps, or change t: n must be 2t + 1"),
+            ));
+        };
+        if let Some(other) = earlier.iter().find(|p| p.entry.id == id) {
+            let problem = format!("id {number} is taken by the replica of line {}", other.id_line);
+            return Err(id_key.error(problem, format!("give each of 1 to {n} to one replica")));
+        }
+        let address_key = section.key("address", &raw.address, "\"192.0.2.1:7100\"");
+        let address = Address::parse(&address_key)?;
+        let admin_key = section.key("admin", &raw.admin, "\"127.0.0.1:7200\"");
+        let admin = parse_admin(&admin_key)?;
+        let public_key = self.parse_key(
+            &section.key("public_key", &raw.public_key, "\"keys/replica-1.pub.pem\""),
+            format!("replica {number}"),
+        )?;
+        let placement = Placement {
+            entry: ReplicaEntry { id, address: address.text.clone(), admin, public_key },
+            id_line: self.source.line(id_key.span().start),
+            address,
+            address_line: self.source.line(address_key.span().start),
+            admin_line: self.source.line(admin_key.span().start),
+        };
+        placement.refuse_taken(earlier, &address_key, &admin_key)?;
+        Ok(placement)
+    }
+
+    /// The clients in the order of the file.
+    pub(super) fn parse_clients(
+        &mut self,
+        raw: &[Spanned<RawClient>],
+    ) -> Result<Vec<ClientEntry>, ConfigError> {
+        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut clients = Vec::new();
+        for raw in raw {
+            let section = Section::new(self.source, "[[client]]", raw.span());
+            let raw = raw.get_ref();
+            let name_key = section.key("name", &raw.name, "\"client-1\"");
+            let name = name_key.text()?;
+            if name.is_empty() || name.chars().count() > MAX_NAME || name.contains(char::is_control)
+            {
+                return Err(
+                    name_key.refuse(format!("a name is 1 to {MAX_NAME} printable characters"))
+                );
+            }
+            let line = self.source.line(name_key.span().start);
+            if let Some(other) = names.insert(name, line) {
+                let problem = format!("the name {name:?} is taken by the client of line {other}");
+                return Err(name_key.error(problem, "give each client a name of its own"));
+            }
+            let key = section.key("public_key", &raw.public_key, "\"keys/client-1.pub.pem\"");
+            let public_key = self.parse_key(&key, format!("client {name:?}"))?;
+            let role = section.key("role", &raw.role, "\"write\"").choice_or(Role::Write)?;
+            clients.push(ClientEntry { name: name.to_owned(), public_key, role });
+        }
+        Ok(clients)
+    }
+
+    /// A public key, in place or in a file, that nobody else has.
+    fn parse_key(&mut self, key: &Key<'_>, owner: String) -> Result<PublicKey, ConfigError> {
+        let text = key.text()?;
+        let refuse = |of: &str, e: PemError| {
+            key.error(format!("{of}: {e}"), "write the path of a .pub.pem file, or the key itself")
+        };
+        let public = match PublicKey::from_inline(text) {
+            Some(key) => key.map_err(|e| refuse("the key written here", e))?,
+            None if text.trim().is_empty() => return Err(key.refuse("this is empty")),
+            None => {
+                let read = (self.read_key)(text).map_err(|e| {
+                    key.error(
+                        format!("cannot read the key file {text:?}: {e}"),
+                        "write a path relative to this file, or the key itself as base64 or 64 \
+                         hexadecimal digits",
+                    )
+                })?;
+                let parsed = PublicKey::from_inline(&read);
+                parsed
+                    .unwrap_or_else(|| PublicKey::from_pem(&read))
+                    .map_err(|e| refuse(&format!("the key file {text:?}"), e))?
+            }
+        };
+        let line = self.source.line(key.span().start);
+        let taken = self.keys.insert(public, format!("{owner} (line {line})"));
+        match taken {
+            None => Ok(public),
+            Some(other) => Err(key.error(
+                format!("this is also the key of {other}"),
+                "give everyone a key of their own: `quorate keygen --name NAME --out keys`",
+            )),
+        }
+    }
+}
+
+impl Placement {
+    /// Refuses an address that an earlier replica has. Several hosts may each have their own
+    /// loopback admin address.
+    fn refuse_taken(
+        &self,
+        earlier: &[Placement],
+        address: &Key<'_>,
+        admin: &Key<'_>,
+    ) -> Result<(), ConfigError> {
+        for other in earlier {
+            let of = other.entry.id.number();
+            if other.address == self.address {
+                let problem =
+                    format!("replica {of} has this address too (line {})", other.address_line);
+                return Err(address.error(problem, "give each replica an address of its own"));
+            }
+            let reached = !self.entry.admin.ip().is_loopback();
+            let same_host = other.address.host == self.address.host;
+            if other.entry.admin == self.entry.admin && (reached || same_host) {
+                let problem =
+                    format!("replica {of} has this address too (line {})", other.admin_line);
+                return Err(admin.error(problem, "give each replica a port of its own"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,439 @@
+//! Tests of the whole parser: what a good file gives, one row for each refusal, and garbage
+//! everywhere.
+
+use super::*;
+use crate::crypto::SecretKey;
+use crate::types::{ClockKind, OrderLimits, Quotas, Role, Timing};
+use std::time::Duration;
+
+/// A file in which every key is written, so that every key can be changed.
+const FULL: &str = r#"[cluster]
+nonce = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+fault_model = "byzantine"
+t = 1
+delta = "100ms"
+[timers]
+patience = "600ms"
+join_delay = "20ms"
+gather = "1ms"
+heartbeat = "3s"
+ping_every = "250ms"
+[order]
+clock = "real-time"
+[limits]
+max_request = 65536
+max_output = 65537
+max_commands = 100
+max_candidates = 101
+sole_quota = 102
+forget_after = 103
+forget_time = "20s"
+max_sessions = 104
+window = 105
+checkpoint_every = 106
+max_unexecuted = 107
+[quotas]
+per_client = 201
+global = 202
+body_bytes = 1000000
+link_bytes = 2000000
+links_per_client = 203
+kept_bytes = 1000001
+[service]
+name = "ledger"
+[testing]
+allow_liars = true
+[[replica]]
+id = 2
+address = "replica-2.example.org:7102"
+admin = "127.0.0.1:7202"
+public_key = "KEY2"
+[[replica]]
+id = 1
+address = "127.0.0.1:7101"
+admin = "127.0.0.1:7201"
+public_key = "keys/replica-1.pub.pem"
+[[replica]]
+id = 3
+address = "[::1]:7103"
+admin = "[::1]:7203"
+public_key = "KEY3"
+[[client]]
+name = "alice"
+public_key = "KEY4"
+role = "read"
+[[client]]
+name = "bob"
+public_key = "KEY5"
+"#;
+
+fn key(n: u8) -> crate::crypto::PublicKey {
+    SecretKey::from_seed([n; 32]).public()
+}
+
+fn full() -> String {
+    (2..=5).fold(FULL.to_owned(), |text, n| text.replace(&format!("KEY{n}"), &key(n).to_inline()))
+}
+
+fn parse(text: &str) -> Result<Cluster, ConfigError> {
+    Cluster::parse(text, "q.toml", &mut |path| match path {
+        "keys/replica-1.pub.pem" => Ok(key(1).to_pem()),
+        "keys/private.pem" => Ok(SecretKey::from_seed([1; 32]).to_pem().to_string()),
+        _ => Err("no such file".to_owned()),
+    })
+}
+
+/// The full file with one line, which must be there once, replaced by others.
+fn with(line: &str, instead: &str) -> String {
+    let text = full();
+    let line = format!("{}\n", line.replace("KEY4", &key(4).to_inline()));
+    assert_eq!(text.matches(&line).count(), 1, "{line}");
+    text.replacen(&line, &format!("{instead}\n"), 1)
+}
+
+#[test]
+fn every_value_arrives() {
+    let c = parse(&full()).unwrap();
+    assert_eq!(c.nonce[..3], [0x00, 0x11, 0x22]);
+    assert_eq!((c.fault_model, c.ensemble.n()), (FaultModel::Byzantine, 3));
+    let ms = Duration::from_millis;
+    let timing = Timing {
+        delta: ms(100),
+        patience: ms(600),
+        join_delay: ms(20),
+        gather: ms(1),
+        heartbeat: ms(3000),
+        ping_every: ms(250),
+    };
+    assert_eq!((c.timing, c.clock), (timing, ClockKind::RealTime));
+    let limits = OrderLimits {
+        max_request: 65_536,
+        max_output: 65_537,
+        max_commands: 100,
+        max_candidates: 101,
+        sole_quota: 102,
+        forget_after: 103,
+        forget_time: 20_000_000,
+        max_sessions: 104,
+        window: 105,
+        checkpoint_every: 106,
+        max_unexecuted: 107,
+    };
+    assert_eq!(c.limits, limits);
+    let quotas = Quotas {
+        per_client: 201,
+        global: 202,
+        body_bytes: 1_000_000,
+        link_bytes: 2_000_000,
+        links_per_client: 203,
+        kept_bytes: 1_000_001,
+    };
+    assert_eq!((c.quotas, c.testing.allow_liars, &*c.service.name), (quotas, true, "ledger"));
+    let ids: Vec<u8> = c.replicas.iter().map(|r| r.id.number()).collect();
+    assert_eq!(ids, [1, 2, 3]);
+    assert_eq!(c.replicas[1].address, "replica-2.example.org:7102");
+    assert_eq!(c.replicas[2].admin.to_string(), "[::1]:7203");
+    assert_eq!(
+        [1, 2, 3].map(key).as_slice(),
+        c.replicas.iter().map(|r| r.public_key).collect::<Vec<_>>()
+    );
+    let clients: Vec<_> = c.clients.iter().map(|c| (&*c.name, c.public_key, c.role)).collect();
+    assert_eq!(clients, [("alice", key(4), Role::Read), ("bob", key(5), Role::Write)]);
+}
+
+/// What is left out has the defaults of `types`.
+#[test]
+fn optional_sections_may_be_left_out() {
+    let text = full();
+    let (head, rest) = text.split_once("[timers]").unwrap();
+    let (_, roster) = rest.split_once("[[replica]]").unwrap();
+    let c = parse(&format!("{head}[[replica]]{roster}")).unwrap();
+    assert_eq!(c.timing, Timing::from_delta(Duration::from_millis(100)));
+    assert_eq!((c.limits, c.quotas), (OrderLimits::default(), Quotas::default()));
+    assert_eq!((c.clock, &*c.service.name), (ClockKind::Hybrid, "kv"));
+    assert!(!c.testing.allow_liars);
+}
+
+#[test]
+fn patience_follows_a_join_delay_that_is_overridden() {
+    let c = parse(&with("patience = \"600ms\"", "")).unwrap();
+    assert_eq!(c.timing.patience, Duration::from_millis(5 * 100 + 20));
+}
+
+#[test]
+fn under_the_logical_clock_forget_time_counts_ticks() {
+    let text = with("clock = \"real-time\"", "clock = \"logical\"");
+    let e = parse(&text).unwrap_err();
+    assert!(e.line == 21 && e.problem.contains("ticks"), "{e}");
+    let c = parse(&text.replace("\"20s\"", "77")).unwrap();
+    assert_eq!(c.limits.forget_time, 77);
+}
+
+/// The order of the roster in the file, clients, addresses and quotas are not part of what hosts
+/// must agree on; everything else is.
+#[test]
+fn the_cluster_id_and_the_configuration_digest_cover_what_they_should() {
+    let c = parse(&full()).unwrap();
+    for (line, instead) in [
+        ("address = \"127.0.0.1:7101\"", "address = \"127.0.0.2:7101\""),
+        ("per_client = 201", "per_client = 999"),
+        ("role = \"read\"", "role = \"admin\""),
+        ("ping_every = \"250ms\"", "ping_every = \"251ms\""),
+    ] {
+        let other = parse(&with(line, instead)).unwrap();
+        assert_eq!((c.id(), c.digest()), (other.id(), other.digest()), "{instead}");
+    }
+    let digest_only = parse(&with("window = 105", "window = 106")).unwrap();
+    assert_eq!(c.id(), digest_only.id());
+    assert_ne!(c.digest(), digest_only.digest());
+    let other = parse(&with("name = \"ledger\"", "name = \"kv\"")).unwrap();
+    assert_ne!(c.id(), other.id());
+}
+
+struct Row(&'static str, &'static str, usize, &'static str);
+
+fn check(rows: &[Row]) {
+    for Row(line, instead, at, part) in rows {
+        let e = parse(&with(line, instead)).expect_err(instead);
+        assert_eq!(e.line, *at, "{instead}: {e}");
+        assert!(e.to_string().contains(part), "{instead}: {e}\nlacks {part:?}");
+        assert!(e.to_string().starts_with(&format!("q.toml:{at}:")), "{e}");
+        assert!(!e.remedy.is_empty(), "{e}");
+    }
+}
+
+#[test]
+fn refusals_of_the_file_as_a_whole() {
+    check(&[
+        Row("t = 1", "t == 1", 4, "configs/three-loopback.toml"),
+        Row("t = 1", "t = 1\nt = 2", 5, "duplicate key"),
+        Row("t = 1", "t = 1\ndleta = \"1s\"", 5, "did you mean `delta`?"),
+        Row("t = 1", "t = 1\nleader = 3", 5, "unknown key `leader`; here one may write nonce, "),
+        Row("[timers]", "[timer]", 6, "unknown key `timer`; did you mean `timers`?"),
+        Row("[order]", "[orders]\n[order]", 12, "did you mean `order`?"),
+        Row("role = \"read\"", "rule = \"read\"", 55, "unknown key `rule`; did you mean `role`?"),
+        Row("id = 2", "id = 2\nhost = \"x\"", 39, "unknown key `host`"),
+        Row("[service]", "[limits]\n[service]", 33, "duplicate key"),
+    ]);
+    let e = parse("").unwrap_err();
+    assert!(e.line == 1 && e.to_string().contains("quorate init"), "{e}");
+    let e = parse("cluster = 3").unwrap_err();
+    assert!(e.to_string().contains("expected a section [cluster]"), "{e}");
+    let e = parse("[cluster]\n[replica]\nid = 1\n").unwrap_err();
+    assert!(e.line == 2 && e.to_string().contains("with two brackets"), "{e}");
+}
+
+#[test]
+fn refusals_in_cluster() {
+    let nonce = "nonce = \"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"";
+    let zero = "nonce = \"0000000000000000000000000000000000000000000000000000000000000000\"";
+    check(&[
+        Row(nonce, "", 1, "[cluster] has no `nonce`"),
+        Row(nonce, "nonce = \"12\"", 2, "openssl rand -hex 32"),
+        Row(nonce, zero, 2, "openssl rand -hex 32"),
+        Row(nonce, "nonce = 12", 2, "a string in quotes, not a whole number"),
+        Row("t = 1", "", 1, "add a line t = 1"),
+        Row("t = 1", "t = 0", 4, "0 is not allowed, it must be from 1 to 15"),
+        Row("t = 1", "t = -1", 4, "-1 is not allowed"),
+        Row("t = 1", "t = 16", 4, "from 1 to 15"),
+        Row("t = 1", "t = \"1\"", 4, "a whole number without quotes, not a string"),
+        Row("t = 1", "t = 1.0", 4, "not a number with a fraction"),
+        Row("t = 1", "t = 2", 4, "t = 2 needs n = 2t + 1 = 5 replicas, the file lists 3; add"),
+        Row("t = 1", "t = 2", 4, "with id = 4, and id = 5"),
+        Row("fault_model = \"byzantine\"", "", 1, "has no `fault_model`"),
+        Row(
+            "fault_model = \"byzantine\"",
+            "fault_model = \"fail-stop\"",
+            3,
+            "not built yet; write fault_model = \"byzantine\"",
+        ),
+        Row(
+            "fault_model = \"byzantine\"",
+            "fault_model = \"crash\"",
+            3,
+            "\"crash\" is not known; write \"byzantine\" or \"fail-stop\"",
+        ),
+    ]);
+}
+
+#[test]
+fn refusals_of_durations_and_timers() {
+    check(&[
+        Row("delta = \"100ms\"", "", 1, "has no `delta`"),
+        Row("delta = \"100ms\"", "delta = 100", 5, "a duration in quotes, with its unit"),
+        Row("delta = \"100ms\"", "delta = \"100\"", 5, "units us, ms, s, m"),
+        Row("delta = \"100ms\"", "delta = \"0.1s\"", 5, "units us, ms, s, m"),
+        Row("delta = \"100ms\"", "delta = \"-1s\"", 5, "is no duration"),
+        Row("delta = \"100ms\"", "delta = \"0ms\"", 5, "outside of 100us to 1m"),
+        Row("delta = \"100ms\"", "delta = \"2m\"", 5, "outside of 100us to 1m"),
+        Row("delta = \"100ms\"", "delta = \"99999999m\"", 5, "longer than a day"),
+        // 4 delta + join_delay + 1 ms is 421 ms.
+        Row("patience = \"600ms\"", "patience = \"420ms\"", 7, "at least patience = \"421ms\""),
+        Row("delta = \"100ms\"", "delta = \"150ms\"", 7, "at least patience = \"621ms\""),
+        Row("join_delay = \"20ms\"", "join_delay = \"101ms\"", 8, "101ms is above delta"),
+        Row("gather = \"1ms\"", "gather = \"21ms\"", 9, "longer than join_delay, 20ms"),
+        Row("heartbeat = \"3s\"", "heartbeat = \"99ms\"", 10, "99ms is below delta"),
+        Row("ping_every = \"250ms\"", "ping_every = \"0us\"", 11, "below 1ms"),
+    ]);
+    assert!(parse(&with("patience = \"600ms\"", "patience = \"421ms\"")).is_ok());
+    // Without an override it is delta that is too short for the timers' grain.
+    let text = with("delta = \"100ms\"", "delta = \"500us\"");
+    let (head, rest) = text.split_once("[timers]").unwrap();
+    let (_, rest) = rest.split_once("[order]").unwrap();
+    let e = parse(&format!("{head}[order]{rest}")).unwrap_err();
+    assert!(e.line == 5 && e.to_string().contains("a delta of at least 1ms"), "{e}");
+}
+
+#[test]
+fn refusals_of_order_and_limits() {
+    check(&[
+        Row("clock = \"real-time\"", "clock = \"sundial\"", 13, "write one of \"real-time\", "),
+        Row("max_request = 65536", "max_request = 0", 15, "from 256 to 1048448"),
+        Row("max_request = 65536", "max_request = 1048576", 15, "from 256 to 1048448"),
+        Row("max_output = 65537", "max_output = 0", 16, "0 is not allowed"),
+        Row("max_output = 65537", "max_output = 1048440", 16, "write at most max_output = 1048"),
+        Row("max_commands = 100", "max_commands = 0", 17, "from 1 to 65536"),
+        Row("max_commands = 100", "max_commands = 65537", 17, "from 1 to 65536"),
+        Row("max_candidates = 101", "max_candidates = 16385", 18, "from 1 to 16384"),
+        Row("max_candidates = 101", "max_candidates = 0", 18, "from 1 to 16384"),
+        Row("sole_quota = 102", "sole_quota = 0", 19, "`sole_quota`: 0 is not allowed"),
+        Row("forget_after = 103", "forget_after = 0", 20, "`forget_after`: 0 is not allowed"),
+        Row("forget_time = \"20s\"", "forget_time = \"0s\"", 21, "longer than nothing"),
+        Row("forget_time = \"20s\"", "forget_time = 20", 21, "a duration in quotes"),
+        Row("max_sessions = 104", "max_sessions = 0", 22, "`max_sessions`: 0 is not allowed"),
+        Row("window = 105", "window = 0", 23, "from 1 to 65536"),
+        Row("window = 105", "window = 65537", 23, "from 1 to 65536"),
+        Row("checkpoint_every = 106", "checkpoint_every = 0", 24, "0 is not allowed"),
+        Row("max_unexecuted = 107", "max_unexecuted = 0", 25, "0 is not allowed"),
+        Row("per_client = 201", "per_client = 0", 27, "0 is not allowed"),
+        Row("global = 202", "global = 0", 28, "0 is not allowed"),
+        Row("body_bytes = 1000000", "body_bytes = 65535", 29, "from 65536 to"),
+        Row("link_bytes = 2000000", "link_bytes = 1000", 30, "from 1048576 to"),
+        Row("links_per_client = 203", "links_per_client = 0", 31, "0 is not allowed"),
+        Row("kept_bytes = 1000001", "kept_bytes = 1", 32, "from 65536 to"),
+        Row("name = \"ledger\"", "name = \"My Bank\"", 34, "a-z, 0-9"),
+        Row("name = \"ledger\"", "name = \"\"", 34, "a-z, 0-9"),
+        Row("allow_liars = true", "allow_liars = \"no\"", 36, "true or false without quotes"),
+    ]);
+    // More commands leave less room for outputs; the larger limit of the two is at fault.
+    let text = with("max_output = 65537", "").replace("max_commands = 100", "max_commands = 65536");
+    assert!(parse(&text).is_ok());
+    let text = with("max_output = 65537", "max_output = 800000");
+    let e = parse(&text.replace("max_commands = 100", "max_commands = 65536")).unwrap_err();
+    assert!(e.line == 16 && e.to_string().contains("or fewer max_commands"), "{e}");
+}
+
+#[test]
+fn refusals_of_ids_and_addresses() {
+    let address = "address = \"127.0.0.1:7101\"";
+    let admin = "admin = \"127.0.0.1:7201\"";
+    check(&[
+        Row("id = 2", "", 37, "[[replica]] has no `id`"),
+        Row("id = 2", "id = 0", 38, "0 is not one of the ids 1 to 3"),
+        Row("id = 2", "id = 4", 38, "n must be 2t + 1"),
+        Row("id = 2", "id = 300", 38, "300 is not one of the ids"),
+        Row("id = 3", "id = 2", 48, "id 2 is taken by the replica of line 38"),
+        Row(address, "", 42, "has no `address`"),
+        Row(address, "address = \"localhost\"", 44, "has no port"),
+        Row(address, "address = \"localhost:\"", 44, "\"\" is no port"),
+        Row(address, "address = \"localhost:99999\"", 44, "\"99999\" is no port"),
+        Row(address, "address = \"localhost:+99\"", 44, "\"+99\" is no port"),
+        Row(address, "address = \"localhost:0\"", 44, "port 0 cannot be dialled"),
+        Row(address, "address = \"127.0.0.1:0\"", 44, "port 0 cannot be dialled"),
+        Row(address, "address = \"0.0.0.0:7101\"", 44, "the one for all interfaces"),
+        Row(address, "address = \"::1:7101\"", 44, "write it in brackets: \"[::1]:7101\""),
+        Row(address, "address = \"127.0.0.256:7101\"", 44, "neither a host name nor an IP"),
+        Row(address, "address = \"a b:7101\"", 44, "neither a host name nor an IP"),
+        Row(address, "address = \":7101\"", 44, "neither a host name nor an IP"),
+        Row(address, "address = \"[::1]:7103\"", 49, "replica 1 has this address too (line 44)"),
+        Row(address, "address = \"[0:0::1]:7103\"", 49, "replica 1 has this address too"),
+        Row(address, "address = \"Replica-2.example.ORG:7102\"", 44, "replica 2 has this address"),
+        Row(admin, "", 42, "has no `admin`"),
+        Row(admin, "admin = \"localhost:7201\"", 45, "no host names here"),
+        Row(admin, "admin = \"127.0.0.1:0\"", 45, "port 0"),
+        Row(admin, "admin = \"0.0.0.0:7201\"", 45, "the one for all interfaces"),
+    ]);
+}
+
+#[test]
+fn admin_addresses_clash_where_they_are_the_same_socket() {
+    // Two hosts may each have their loopback port 7202; one host may not have it twice.
+    let shared = with("admin = \"127.0.0.1:7201\"", "admin = \"127.0.0.1:7202\"");
+    assert!(parse(&shared).is_ok());
+    let one_host = shared.replace("127.0.0.1:7101", "replica-2.example.org:7101");
+    let e = parse(&one_host).unwrap_err();
+    assert!(e.line == 45 && e.to_string().contains("replica 2 has this address too"), "{e}");
+    let public = full().replace("127.0.0.1:7201", "192.0.2.1:80");
+    let e = parse(&public.replace("127.0.0.1:7202", "192.0.2.1:80")).unwrap_err();
+    assert_eq!(e.line, 45, "{e}");
+}
+
+#[test]
+fn refusals_of_keys_and_clients() {
+    let path = "public_key = \"keys/replica-1.pub.pem\"";
+    let weak = "public_key = \
+                \"0100000000000000000000000000000000000000000000000000000000000000\"";
+    check(&[
+        Row(path, "", 42, "has no `public_key`"),
+        Row(path, "public_key = \"\"", 46, "this is empty"),
+        Row(path, "public_key = \"keys/r9.pem\"", 46, "\"keys/r9.pem\": no such file; write"),
+        Row(path, "public_key = \"keys/private.pem\"", 46, "a private key where a public key"),
+        Row(path, weak, 46, "weak"),
+        Row(path, "public_key = \"\"\"-----BEGIN RSA PUBLIC KEY-----\"\"\"", 46, "a key for RSA"),
+        Row("name = \"alice\"", "", 52, "[[client]] has no `name`"),
+        Row("name = \"alice\"", "name = \"\"", 53, "printable characters"),
+        Row("name = \"alice\"", "name = \"a\\u0007\"", 53, "printable characters"),
+        Row("name = \"bob\"", "name = \"alice\"", 57, "is taken by the client of line 53"),
+        Row("role = \"read\"", "role = \"root\"", 55, "\"read\", \"write\", \"admin\""),
+    ]);
+    let two = key(2).to_inline();
+    for (n, line, part) in [
+        (3, 51, "this is also the key of replica 2 (line 41)"),
+        (4, 54, "this is also the key of replica 2 (line 41)"),
+    ] {
+        let e = parse(&full().replace(&key(n).to_inline(), &two)).unwrap_err();
+        assert!(e.line == line && e.to_string().contains(part), "{e}");
+    }
+    let e = parse(&full().replace(&key(5).to_inline(), &key(4).to_inline())).unwrap_err();
+    assert!(e.line == 58 && e.to_string().contains("client \"alice\" (line 54)"), "{e}");
+}
+
+/// Every key of the file in turn gets values that are none: an error or a cluster, never a panic;
+/// and values of a type that no key takes are always refused at that very line.
+#[test]
+fn garbage_at_every_key_is_refused() {
+    let text = full();
+    let lines: Vec<&str> = text.lines().collect();
+    let never = ["[1, 2]", "{ a = 1 }", "1979-05-27", "3.5", "nan", "-9223372036854775808", "-1"];
+    let maybe = ["\"\"", "\"\\u0000\"", "\"ß\"", "0", "9223372036854775807", "true", "\"0us\""];
+    let broken = ["", "\"", "99999999999999999999", "[", "'''", "\"\\q\"", "0x", "\u{feff}"];
+    for (i, line) in lines.iter().enumerate() {
+        let Some((name, _)) = line.split_once(" = ") else { continue };
+        let put = |value: &str| {
+            let mut changed: Vec<String> = lines.iter().map(|l| (*l).to_owned()).collect();
+            changed[i] = format!("{name} = {value}");
+            parse(&changed.join("\n"))
+        };
+        for value in never {
+            let e = put(value).expect_err(value);
+            assert_eq!(e.line, i + 1, "{name} = {value}: {e}");
+            assert!(e.to_string().contains(&format!("`{name}`")), "{e}");
+        }
+        for value in broken {
+            assert!(put(value).is_err(), "{name} = {value}");
+        }
+        for value in maybe {
+            if let Err(e) = put(value) {
+                assert!(!e.problem.is_empty() && !e.remedy.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_cut_anywhere_never_panics() {
+    let text = full();
+    for cut in 0..text.len() {
+        let _ = parse(&text[..cut]);
+    }
+}

@@ -1,0 +1,375 @@
+//! Making a cluster: its file and all keys.
+
+use super::keys::{create_key_directory, identity_files, write_private};
+use super::write::sync_directory_of;
+use super::{FileError, create_new, generate_key};
+use crate::config::{Cluster, FaultModel, show_duration};
+use crate::crypto::SecretKey;
+use crate::types::{Digest, Ensemble, MAX_T};
+use std::fmt::Write as _;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Admin ports lie so far above the replicas'.
+pub const ADMIN_PORT_OFFSET: u16 = 100;
+
+/// Clients that `init` makes keys for at most; more can be added by hand.
+pub const MAX_CLIENTS: u16 = 1000;
+
+/// What cluster to make.
+#[derive(Clone, Debug)]
+pub struct InitOptions {
+    /// Where to: `quorate.toml` and `keys/` are made in it. It may exist.
+    pub directory: PathBuf,
+    /// How many replicas may be bad.
+    pub t: u8,
+    /// What must be survived.
+    pub fault_model: FaultModel,
+    /// Replica `i` gets port `base_port + i`, and `base_port + 100 + i` for its admin address.
+    pub base_port: u16,
+    /// How many clients to make keys for.
+    pub clients: u16,
+    /// Δ.
+    pub delta: Duration,
+    /// The host in all addresses: a name or an IP address.
+    pub host: String,
+    /// Whether replicas may be started as liars.
+    pub allow_liars: bool,
+}
+
+impl InitOptions {
+    /// A cluster on this machine that survives one bad replica, with two clients and Δ = 100 ms.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            t: 1,
+            fault_model: FaultModel::Byzantine,
+            base_port: 7100,
+            clients: 2,
+            delta: Duration::from_millis(100),
+            host: "127.0.0.1".to_owned(),
+            allow_liars: false,
+        }
+    }
+}
+
+/// A cluster on disk.
+#[derive(Debug)]
+pub struct NewCluster {
+    /// What the file says.
+    pub cluster: Cluster,
+    /// The cluster file.
+    pub config_file: PathBuf,
+    /// Private key files of the replicas, in the order of their ids.
+    pub replica_keys: Vec<PathBuf>,
+    /// Private key files of the clients.
+    pub client_keys: Vec<PathBuf>,
+}
+
+/// Makes a cluster: `quorate.toml` and, under `keys/`, `replica-1.pem`, `replica-1.pub.pem` and so
+/// on to `client-1.pem` and its like.
+///
+/// # Errors
+/// If an option cannot be met, or anything that would be written exists. On an error no file is
+/// left behind.
+pub fn write_cluster(options: &InitOptions) -> Result<NewCluster, FileError> {
+    let ensemble = check_options(options)?;
+    let identities = draw_identities(ensemble, options.clients)?;
+    let mut nonce = [0; 32];
+    getrandom::fill(&mut nonce).map_err(FileError::Random)?;
+    let text = render(options, ensemble, &nonce, &identities);
+    let config_file = options.directory.join("quorate.toml");
+    // Read before it is written: whatever the options were, no file is made that is refused later.
+    let no_files = &mut |_: &str| Err("keys are written out in a new file".to_owned());
+    let cluster = Cluster::parse(&text, &config_file.display().to_string(), no_files)
+        .map_err(|e| FileError::Request(format!("{}; {}", e.problem, e.remedy)))?;
+    let keys = options.directory.join("keys");
+    let mut made = Made::default();
+    match made.write_all(&config_file, &text, &keys, &identities) {
+        Ok(()) => {}
+        Err(e) => {
+            made.remove();
+            return Err(e);
+        }
+    }
+    let mut private_files: Vec<PathBuf> =
+        identities.iter().map(|i| identity_files(&keys, &i.name).0).collect();
+    let client_keys = private_files.split_off(ensemble.n());
+    Ok(NewCluster { cluster, config_file, replica_keys: private_files, client_keys })
+}
+
+/// The ports of a replica: for QUIC and for the admin address.
+pub fn ports(base_port: u16, number: u8) -> (u16, u16) {
+    let port = base_port.saturating_add(u16::from(number));
+    (port, port.saturating_add(ADMIN_PORT_OFFSET))
+}
+
+struct NewIdentity {
+    name: String,
+    secret: SecretKey,
+}
+
+fn check_options(o: &InitOptions) -> Result<Ensemble, FileError> {
+    let refuse = |message: String| Err(FileError::Request(message));
+    if o.fault_model == FaultModel::FailStop {
+        return refuse(
+            "--fault-model fail-stop is not built yet; byzantine survives stopped replicas as \
+             well, with n = 2t + 1"
+                .to_owned(),
+        );
+    }
+    let Some(ensemble) = Ensemble::new(o.t) else {
+        return refuse(format!("--t {} is out of range; write 1 to {MAX_T}", o.t));
+    };
+    let highest = usize::from(u16::MAX) - usize::from(ADMIN_PORT_OFFSET) - ensemble.n();
+    if o.base_port == 0 || usize::from(o.base_port) > highest {
+        return refuse(format!(
+            "--base-port {} leaves no room: ports run from it + 1 to it + {}; write 1 to {highest}",
+            o.base_port,
+            usize::from(ADMIN_PORT_OFFSET) + ensemble.n(),
+        ));
+    }
+    if o.clients > MAX_CLIENTS {
+        return refuse(format!("--clients {} is above {MAX_CLIENTS}", o.clients));
+    }
+    if o.host.contains(['"', '\\', '\n', '\r']) || o.host.contains(char::is_control) {
+        return refuse(format!("--host {:?} is neither a name nor an IP address", o.host));
+    }
+    Ok(ensemble)
+}
+
+fn draw_identities(ensemble: Ensemble, clients: u16) -> Result<Vec<NewIdentity>, FileError> {
+    let replicas = (1..=ensemble.n()).map(|i| format!("replica-{i}"));
+    let clients = (1..=clients).map(|i| format!("client-{i}"));
+    replicas.chain(clients).map(|name| Ok(NewIdentity { name, secret: generate_key()? })).collect()
+}
+
+/// The files made so far, to be removed if one cannot be.
+#[derive(Default)]
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    fn write_all(
+        &mut self,
+        config_file: &Path,
+        text: &str,
+        keys: &Path,
+        identities: &[NewIdentity],
+    ) -> Result<(), FileError> {
+        let pairs: Vec<_> = identities.iter().map(|i| identity_files(keys, &i.name)).collect();
+        let keys_in_place = pairs.iter().flat_map(|(private, public)| [&**private, &**public]);
+        let taken = |path: &Path| path.symlink_metadata().is_ok();
+        if let Some(path) = keys_in_place.chain([config_file]).find(|p| taken(p)) {
+            return Err(FileError::Exists(path.to_owned()));
+        }
+        if let Some(directory) = keys.parent() {
+            fs::create_dir_all(directory)
+                .map_err(FileError::io("create the directory", directory))?;
+        }
+        create_key_directory(keys)?;
+        for (identity, (private, public)) in identities.iter().zip(pairs) {
+            write_private(&private, &identity.secret)?;
+            self.0.push(private);
+            create_new(&public, identity.secret.public().to_pem().as_bytes(), 0o644)?;
+            self.0.push(public);
+        }
+        create_new(config_file, text.as_bytes(), 0o644)?;
+        self.0.push(config_file.to_owned());
+        self.0.first().map_or(Ok(()), |key| sync_directory_of(key))?;
+        sync_directory_of(config_file)
+    }
+
+    fn remove(self) {
+        for path in self.0 {
+            // The error that matters is the one that led here.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// The text of the cluster file, with every optional section shown as a comment.
+fn render(
+    o: &InitOptions,
+    ensemble: Ensemble,
+    nonce: &[u8; 32],
+    identities: &[NewIdentity],
+) -> String {
+    let mut out = String::new();
+    let (n, t) = (ensemble.n(), ensemble.t());
+    let timing = crate::types::Timing::from_delta(o.delta);
+    let mut put = |text: String| out.push_str(&text);
+    put(include_str!("template/cluster.toml")
+        .replace("@N@", &n.to_string())
+        .replace("@T@", &t.to_string())
+        .replace("@NONCE@", &Digest(*nonce).to_hex())
+        .replace("@DELTA@", &show_duration(o.delta))
+        .replace("@PATIENCE@", &show_duration(timing.patience))
+        .replace("@JOIN_DELAY@", &show_duration(timing.join_delay))
+        .replace("@GATHER@", &show_duration(timing.gather))
+        .replace("@HEARTBEAT@", &show_duration(timing.heartbeat))
+        .replace("@PING_EVERY@", &show_duration(timing.ping_every)));
+    if o.allow_liars {
+        put("\n[testing]\n# Replicas may be started as liars: for demonstrations only.\n\
+             allow_liars = true\n"
+            .to_owned());
+    }
+    let (replicas, clients) = identities.split_at(n);
+    for (number, identity) in (1u8..).zip(replicas) {
+        put(render_replica(o, number, identity));
+    }
+    for identity in clients {
+        let NewIdentity { name, secret } = identity;
+        let key = secret.public().to_inline();
+        put(format!("\n[[client]]\nname = \"{name}\"\npublic_key = \"{key}\"\nrole = \"write\"\n"));
+    }
+    out
+}
+
+fn render_replica(o: &InitOptions, number: u8, identity: &NewIdentity) -> String {
+    let (port, admin) = ports(o.base_port, number);
+    let address = match o.host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(ip)) => format!("[{ip}]:{port}"),
+        _ => format!("{}:{port}", o.host),
+    };
+    let key = identity.secret.public().to_inline();
+    let mut text = String::new();
+    write!(
+        text,
+        "\n[[replica]]\nid = {number}\naddress = \"{address}\"\nadmin = \"127.0.0.1:{admin}\"\n\
+         public_key = \"{key}\"\n"
+    )
+    .expect("a string takes all that is written");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::{load_cluster, read_public_key, read_secret_key};
+    use std::os::unix::fs::PermissionsExt;
+
+    fn options(directory: &Path) -> InitOptions {
+        InitOptions::new(directory.join("cluster"))
+    }
+
+    #[test]
+    fn what_init_writes_loads_as_it_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let asked = InitOptions {
+            t: 2,
+            base_port: 9000,
+            clients: 3,
+            delta: Duration::from_millis(250),
+            allow_liars: true,
+            ..options(dir.path())
+        };
+        let new = write_cluster(&asked).unwrap();
+        assert_eq!(load_cluster(&new.config_file).unwrap(), new.cluster);
+        let c = &new.cluster;
+        assert_eq!((c.ensemble.n(), c.clients.len(), c.timing.delta), (5, 3, asked.delta));
+        assert!(c.testing.allow_liars);
+        assert_eq!(c.replicas[4].address, "127.0.0.1:9005");
+        assert_eq!(c.replicas[4].admin.to_string(), "127.0.0.1:9105");
+        let keys = new.replica_keys.iter().zip(c.replicas.iter().map(|r| r.public_key));
+        let clients = new.client_keys.iter().zip(c.clients.iter().map(|c| c.public_key));
+        for (file, key) in keys.chain(clients) {
+            assert_eq!(read_secret_key(file).unwrap().public(), key);
+            assert_eq!(read_public_key(&file.with_extension("pub.pem")).unwrap(), key);
+        }
+        assert!(new.client_keys[2].ends_with("keys/client-3.pem"));
+        let mode = fs::metadata(dir.path().join("cluster/keys")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    /// The values that the file shows as comments are the defaults.
+    #[test]
+    fn the_comments_tell_the_truth() {
+        let dir = tempfile::tempdir().unwrap();
+        let new = write_cluster(&options(dir.path())).unwrap();
+        let text = fs::read_to_string(&new.config_file).unwrap();
+        let is_code = |l: &str| l.starts_with("# [") || l.contains(" = ") && !l.contains("n = 2t");
+        let uncomment = |l: &str| match l.strip_prefix("# ") {
+            Some(rest) if is_code(l) => rest.to_owned(),
+            _ => l.to_owned(),
+        };
+        let lines: Vec<String> = text.lines().map(uncomment).collect();
+        assert!(lines.iter().any(|l| l == "[quotas]") && lines.iter().any(|l| l == "[timers]"));
+        let mut none = |_: &str| Err(String::new());
+        assert_eq!(Cluster::parse(&lines.join("\n"), "f", &mut none).unwrap(), new.cluster);
+    }
+
+    #[test]
+    fn two_clusters_differ_in_everything_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = write_cluster(&options(&dir.path().join("1"))).unwrap().cluster;
+        let two = write_cluster(&options(&dir.path().join("2"))).unwrap().cluster;
+        assert_ne!(one.nonce, two.nonce);
+        assert_ne!(one.replicas[0].public_key, two.replicas[0].public_key);
+        assert_ne!(one.id(), two.id());
+    }
+
+    #[test]
+    fn anything_in_the_way_is_kept_and_nothing_is_left_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let asked = options(dir.path());
+        for name in ["quorate.toml", "keys/replica-2.pem", "keys/client-2.pub.pem"] {
+            let path = asked.directory.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "mine").unwrap();
+            let e = write_cluster(&asked).unwrap_err();
+            assert!(matches!(&e, FileError::Exists(p) if *p == path), "{e}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+            fs::remove_file(&path).unwrap();
+            let left = fs::read_dir(asked.directory.join("keys")).map_or(0, |d| d.count());
+            assert!(left == 0 && !asked.directory.join("quorate.toml").exists());
+        }
+        write_cluster(&asked).unwrap();
+        assert!(matches!(write_cluster(&asked), Err(FileError::Exists(_))));
+    }
+
+    #[test]
+    fn hosts_may_be_names_and_ipv6() {
+        let dir = tempfile::tempdir().unwrap();
+        for (host, address) in [("::1", "[::1]:7101"), ("localhost", "localhost:7101")] {
+            let asked = InitOptions { host: host.to_owned(), ..options(&dir.path().join(address)) };
+            assert_eq!(write_cluster(&asked).unwrap().cluster.replicas[0].address, address);
+        }
+    }
+
+    #[test]
+    fn options_that_cannot_be_met_are_refused_before_anything_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = options(dir.path());
+        let with = |change: &dyn Fn(&mut InitOptions)| {
+            let mut options = good.clone();
+            change(&mut options);
+            options
+        };
+        let host = |h: &str| with(&|o| o.host = h.to_owned());
+        let rows = [
+            (with(&|o| o.t = 0), "1 to 15"),
+            (with(&|o| o.t = 16), "1 to 15"),
+            (with(&|o| o.base_port = 0), "--base-port 0"),
+            (with(&|o| o.base_port = 65_433), "write 1 to 65432"),
+            (with(&|o| o.base_port = 65_535), "write 1 to 65432"),
+            (with(&|o| o.clients = 1001), "--clients"),
+            (with(&|o| o.delta = Duration::ZERO), "outside of 100us"),
+            (with(&|o| o.delta = Duration::from_micros(500)), "at least 1ms"),
+            (with(&|o| o.delta = Duration::from_secs(61)), "outside of 100us to 1m"),
+            (with(&|o| o.fault_model = FaultModel::FailStop), "not built yet"),
+            (host("0.0.0.0"), "for all interfaces"),
+            (host("a b"), "neither a host name"),
+            (host(""), "neither a host name"),
+            (host("x\"\nt = 3"), "--host"),
+        ];
+        for (options, part) in rows {
+            let e = write_cluster(&options).unwrap_err().to_string();
+            assert!(e.contains(part), "{e}");
+        }
+        assert!(!good.directory.exists());
+        let highest = with(&|o| o.base_port = 65_432);
+        assert_eq!(write_cluster(&highest).unwrap().cluster.replicas[2].admin.port(), 65_535);
+    }
+}

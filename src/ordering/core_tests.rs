@@ -1,0 +1,372 @@
+//! Step tables on the core: the R rules, with proposals handed over by hand.
+
+use super::*;
+use crate::crypto::{Context, Keyed, PublicKey, SecretKey, Unverified};
+use crate::types::{Ensemble, GroupId, Wall};
+
+use std::time::Duration;
+
+const DELTA: Duration = Duration::from_millis(100);
+
+fn secret(i: usize) -> SecretKey {
+    SecretKey::from_seed([i as u8 + 1; 32])
+}
+
+fn keyring(t: u8) -> Keyring<Keyed> {
+    let ensemble = Ensemble::new(t).unwrap();
+    let keys = (0..ensemble.n()).map(|i| Keyed::public(&Keyed::signer(&secret(i))));
+    let keys: Vec<PublicKey> = keys.collect();
+    let context = Context { cluster: Digest([9; 32]), group: GroupId::MAIN };
+    Keyring::new(context, ensemble, keys).unwrap()
+}
+
+fn at(ms: u64) -> Now {
+    Now { monotonic: Instant(ms * 1_000_000), wall: Wall(1_000_000 + ms * 1000) }
+}
+
+fn core_of(i: usize, t: u8, restarted: bool) -> Core<Keyed> {
+    let setup = Setup {
+        id: ReplicaId::from_index(i),
+        keyring: keyring(t),
+        signer: Keyed::signer(&secret(i)),
+        genesis: Digest([1; 32]),
+        timing: Timing::from_delta(DELTA),
+        clock: ClockKind::Hybrid,
+        limits: OrderLimits::default(),
+        restarted,
+    };
+    Core::new(setup, at(0))
+}
+
+/// A core that has heard of everybody.
+fn ready(i: usize) -> Core<Keyed> {
+    let mut core = core_of(i, 1, false);
+    for other in (0..3).filter(|o| *o != i) {
+        let up = Input::PeerUp { peer: ReplicaId::from_index(other), complete: Round(0) };
+        assert!(act(&mut core, 0, up).is_empty());
+    }
+    core
+}
+
+fn act(core: &mut Core<Keyed>, ms: u64, input: Input) -> Vec<Action> {
+    let mut out = Vec::new();
+    core.handle(at(ms), input, &mut out);
+    out
+}
+
+fn drain(core: &mut Core<Keyed>, ms: u64) -> Vec<Held> {
+    let sent = |a| match a {
+        Action::Broadcast(p) => Some(p),
+        _ => None,
+    };
+    act(core, ms, Input::Drained).into_iter().filter_map(sent).collect()
+}
+
+fn see(core: &mut Core<Keyed>, ms: u64, n: u8) {
+    assert!(act(core, ms, Input::Seen { request: Digest([n; 32]) }).is_empty());
+}
+
+fn give(core: &mut Core<Keyed>, ms: u64, p: &Held) -> Vec<Action> {
+    act(core, ms, Input::Proposal(p.clone()))
+}
+
+/// Changes a proposal and signs it again with the sender's key: what a liar can do.
+fn resign(p: &Held, change: impl FnOnce(&mut Proposal)) -> Held {
+    let mut forged = p.message().clone();
+    change(&mut forged);
+    let signer = Keyed::signer(&secret(forged.replica.index()));
+    Arc::new(Verified::sign(forged, &keyring(1), &signer))
+}
+
+fn steps(actions: &[Action]) -> Vec<Vec<u8>> {
+    let step = |a: &Action| match a {
+        Action::Committed(s) => Some(s.requests.iter().map(|o| o.digest.0[0]).collect()),
+        _ => None,
+    };
+    actions.iter().filter_map(step).collect()
+}
+
+/// Runs one round over three cores that all have work; gives each core's actions on completion.
+fn round(cores: &mut [Core<Keyed>], ms: u64) -> Vec<Vec<Action>> {
+    let sent: Vec<Held> = cores.iter_mut().flat_map(|c| drain(c, ms)).collect();
+    assert_eq!(sent.len(), cores.len(), "everybody has work");
+    let give_all = |(i, core): (usize, &mut Core<Keyed>)| {
+        let others = sent.iter().enumerate().filter(|(j, _)| *j != i);
+        others.flat_map(|(_, p)| give(core, ms, p)).collect()
+    };
+    cores.iter_mut().enumerate().map(give_all).collect()
+}
+
+#[test]
+fn a_request_alone_runs_after_two_exchanges() {
+    let mut cores: Vec<_> = (0..3).map(ready).collect();
+    cores.iter_mut().for_each(|c| see(c, 1, 7));
+    assert!(round(&mut cores, 1).iter().all(|a| steps(a).is_empty()));
+    for actions in round(&mut cores, 2) {
+        assert_eq!(steps(&actions), [vec![7]]);
+    }
+    assert!(cores.iter_mut().all(|c| drain(c, 3).is_empty()), "R6: no work, no round");
+    assert!(cores.iter().all(|c| c.committed() == Round(1) && c.complete() == Round(2)));
+}
+
+#[test]
+fn r1_no_proposal_of_the_next_round_before_the_vector_is_complete() {
+    let (mut one, mut two) = (ready(0), ready(1));
+    see(&mut one, 1, 7);
+    see(&mut two, 1, 7);
+    drain(&mut one, 1);
+    let from_two = drain(&mut two, 1).remove(0);
+    give(&mut one, 2, &from_two);
+    see(&mut one, 3, 8);
+    assert!(drain(&mut one, 3).is_empty(), "R3's proposal is missing");
+    assert!(act(&mut one, 5000, Input::Tick).iter().all(|a| !matches!(a, Action::Broadcast(_))));
+}
+
+#[test]
+fn r1_a_vector_needs_one_choice() {
+    let mut cores: Vec<_> = (0..3).map(ready).collect();
+    cores.iter_mut().for_each(|c| see(c, 1, 7));
+    round(&mut cores, 1);
+    let second: Vec<Held> = cores.iter_mut().flat_map(|c| drain(c, 2)).collect();
+    let other = resign(&second[2], |p| p.choice[0] = Digest([0xee; 32]));
+    give(&mut cores[0], 2, &second[1]);
+    let out = give(&mut cores[0], 2, &other);
+    assert!(steps(&out).is_empty());
+    assert_eq!(cores[0].complete(), Round(1));
+    assert!(!out.iter().any(|a| matches!(a, Action::Event(Event::Invalid { .. }))), "not judged");
+    // The one that chooses as everybody does completes it, whatever came before.
+    let out = give(&mut cores[0], 2, &second[2]);
+    assert!(matches!(out[0], Action::Event(Event::Equivocation { .. })));
+    assert_eq!(steps(&out), [vec![7]]);
+}
+
+#[test]
+fn r4_invalid_proposals_are_reported_and_count_as_missing() {
+    type Change = fn(&mut Proposal);
+    let changes: [(&str, Change); 5] = [
+        ("candidates not increasing", |p| p.candidates[1].clock = p.candidates[0].clock),
+        ("a candidate above now", |p| p.candidates[1].clock = p.now + 1),
+        ("a clock that goes back", |p| p.now = 1),
+        ("a candidate below the last round's", |p| p.candidates[0].clock = 1),
+        ("too many", |p| {
+            p.candidates = (0..5000)
+                .map(|i| Candidate { clock: p.now - 5000 + i, request: Digest([i as u8; 32]) })
+                .collect();
+        }),
+    ];
+    for (what, change) in changes {
+        let mut cores: Vec<_> = (0..3).map(ready).collect();
+        cores.iter_mut().for_each(|c| see(c, 100, 7));
+        round(&mut cores, 100);
+        for n in [8, 9] {
+            cores.iter_mut().for_each(|c| see(c, 200, n));
+        }
+        let sent: Vec<Held> = cores.iter_mut().flat_map(|c| drain(c, 200)).collect();
+        give(&mut cores[0], 200, &sent[1]);
+        let out = give(&mut cores[0], 200, &resign(&sent[2], change));
+        let invalid = out.iter().any(|a| matches!(a, Action::Event(Event::Invalid { .. })));
+        assert!(invalid, "{what}");
+        assert_eq!((cores[0].complete(), cores[0].stats().invalid), (Round(1), 1), "{what}");
+    }
+}
+
+/// A round ahead is not judged and not lost: links overtake each other.
+#[test]
+fn r4_a_proposal_of_a_round_ahead_waits() {
+    let mut cores: Vec<_> = (0..3).map(ready).collect();
+    cores.iter_mut().for_each(|c| see(c, 1, 7));
+    let first: Vec<Held> = cores.iter_mut().flat_map(|c| drain(c, 1)).collect();
+    for i in [1, 2] {
+        (0..3).filter(|j| *j != i).for_each(|j| drop(give(&mut cores[i], 1, &first[j])));
+    }
+    let ahead: Vec<Held> = cores[1..].iter_mut().flat_map(|c| drain(c, 2)).collect();
+    assert!(ahead.iter().all(|p| p.round == Round(2)));
+    for p in ahead.iter().chain(&first[1..]) {
+        give(&mut cores[0], 3, p);
+    }
+    assert_eq!(cores[0].complete(), Round(1));
+    let own = drain(&mut cores[0], 3);
+    assert_eq!((own.len(), cores[0].complete(), cores[0].committed()), (1, Round(2), Round(1)));
+}
+
+#[test]
+fn r5_what_is_missing_is_asked_for_after_two_delta_and_then_every_patience() {
+    let mut one = ready(0);
+    see(&mut one, 10, 7);
+    drain(&mut one, 10);
+    let asks = |out: Vec<Action>| {
+        let who = |a: &Action| match a {
+            Action::Ask(w) => Some((w.round.0, w.replica.number())),
+            _ => None,
+        };
+        out.iter().filter_map(who).collect::<Vec<_>>()
+    };
+    assert_eq!(one.next_wake(), Some(at(210).monotonic));
+    assert!(asks(act(&mut one, 209, Input::Tick)).is_empty());
+    assert_eq!(asks(act(&mut one, 210, Input::Tick)), [(1, 2), (1, 3)]);
+    assert!(asks(act(&mut one, 211, Input::Tick)).is_empty());
+    assert_eq!(asks(act(&mut one, 210 + 510, Input::Tick)), [(1, 2), (1, 3)]);
+}
+
+#[test]
+fn r5_a_want_is_answered_now_or_when_the_proposal_comes() {
+    let (mut one, mut two) = (ready(0), ready(1));
+    see(&mut two, 1, 7);
+    let p = drain(&mut two, 1).remove(0);
+    let (epoch, digest) = (Epoch::GENESIS, Digest::ZERO);
+    let want = Want { epoch, round: Round(1), replica: ReplicaId::from_index(1), digest };
+    let from = ReplicaId::from_index(2);
+    assert!(act(&mut one, 2, Input::Want { from, want }).is_empty());
+    let out = give(&mut one, 3, &p);
+    assert!(matches!(&out[..], [Action::Send { to, proposal }] if *to == from && *proposal == p));
+    let out = act(&mut one, 4, Input::Want { from, want });
+    assert!(matches!(&out[..], [Action::Send { to, .. }] if *to == from));
+    // Nobody is remembered for what cannot come: no memory for nonsense.
+    for round in [Round(0), Round(6), Round(u64::MAX)] {
+        assert!(act(&mut one, 5, Input::Want { from, want: Want { round, ..want } }).is_empty());
+    }
+}
+
+#[test]
+fn r5_two_proposals_of_one_replica_are_reported_once_and_a_third_is_not_kept() {
+    let (mut one, mut two) = (ready(0), ready(1));
+    see(&mut two, 1, 7);
+    let first = drain(&mut two, 1).remove(0);
+    let second = resign(&first, |p| p.candidates.clear());
+    let third = resign(&first, |p| p.now += 1);
+    assert!(give(&mut one, 1, &first).is_empty());
+    assert!(give(&mut one, 1, &first).is_empty(), "the same again is no lie");
+    assert!(matches!(give(&mut one, 1, &second)[0], Action::Event(Event::Equivocation { .. })));
+    assert!(give(&mut one, 1, &third).is_empty());
+    assert!(!one.is_news(third.message()));
+}
+
+#[test]
+fn r6_a_member_without_work_joins_after_join_delay_and_with_work_at_once() {
+    let (mut one, mut two) = (ready(0), ready(1));
+    see(&mut two, 1, 7);
+    let p = drain(&mut two, 1).remove(0);
+    give(&mut one, 2, &p);
+    assert!(drain(&mut one, 2).is_empty());
+    assert!(act(&mut one, 11, Input::Tick).is_empty());
+    assert_eq!(one.next_wake(), Some(at(12).monotonic), "Δ/10 after it heard of the round");
+    let out = act(&mut one, 12, Input::Tick);
+    assert!(matches!(&out[..], [Action::Broadcast(p)] if p.candidates.is_empty()));
+
+    let mut one = ready(0);
+    give(&mut one, 2, &p);
+    see(&mut one, 3, 7);
+    assert_eq!(drain(&mut one, 3).len(), 1, "the request has come: nothing to wait for");
+}
+
+#[test]
+fn r6_gather_waits_for_a_named_request_but_not_long() {
+    let (mut one, mut two) = (ready(0), ready(1));
+    see(&mut two, 1, 7);
+    let p = drain(&mut two, 1).remove(0);
+    see(&mut one, 1, 8);
+    give(&mut one, 2, &p);
+    assert!(drain(&mut one, 2).is_empty(), "7 is on its way");
+    let wake = one.next_wake().unwrap();
+    assert_eq!(wake, at(2).monotonic + Duration::from_micros(500));
+    let late = Now { monotonic: wake, wall: Wall(1_002_500) };
+    let mut out = Vec::new();
+    one.handle(late, Input::Tick, &mut out);
+    assert!(matches!(&out[..], [Action::Broadcast(p)] if p.candidates.len() == 1));
+}
+
+#[test]
+fn r6_the_heartbeat_runs_a_round_in_an_idle_group() {
+    let mut one = ready(0);
+    assert_eq!(one.next_wake(), Some(at(1000).monotonic));
+    assert!(act(&mut one, 999, Input::Tick).is_empty());
+    assert!(matches!(act(&mut one, 1000, Input::Tick)[0], Action::Broadcast(_)));
+}
+
+#[test]
+fn a_stalled_round_is_reported_once_with_who_is_missing() {
+    let mut one = ready(0);
+    see(&mut one, 10, 7);
+    drain(&mut one, 10);
+    act(&mut one, 300, Input::Tick);
+    let out = act(&mut one, 10 + 510, Input::Tick);
+    let missing: Members = [1, 2].map(ReplicaId::from_index).into_iter().collect();
+    let waits =
+        |a: &Action| matches!(a, Action::Event(Event::Waiting { missing: m, .. }) if *m == missing);
+    assert_eq!(out.iter().filter(|a| waits(a)).count(), 1);
+    assert_eq!(one.waiting(), Some((Round(1), missing, at(10).monotonic)));
+    assert!(!act(&mut one, 900, Input::Tick).iter().any(|a| waits(a)));
+}
+
+#[test]
+fn a_link_that_comes_up_gets_the_last_two_own_proposals() {
+    let mut cores: Vec<_> = (0..3).map(ready).collect();
+    cores.iter_mut().for_each(|c| see(c, 1, 7));
+    round(&mut cores, 1);
+    drain(&mut cores[0], 2);
+    let up = Input::PeerUp { peer: ReplicaId::from_index(1), complete: Round(1) };
+    let resent = |a: &Action| match a {
+        Action::Send { proposal, .. } => proposal.round.0,
+        other => panic!("unexpected {other:?}"),
+    };
+    let rounds: Vec<u64> = act(&mut cores[0], 3, up).iter().map(resent).collect();
+    assert_eq!(rounds, [1, 2]);
+}
+
+#[test]
+fn a_restarted_replica_signs_nothing() {
+    let mut core = core_of(0, 1, true);
+    see(&mut core, 1, 7);
+    assert!(act(&mut core, 5000, Input::Drained).is_empty());
+    assert!(act(&mut core, 9000, Input::Tick).is_empty());
+    assert_eq!(core.next_wake(), None);
+}
+
+#[test]
+fn a_replica_that_lost_its_disk_finds_out_from_its_peers_before_it_signs() {
+    let mut core = core_of(0, 1, false);
+    see(&mut core, 1, 7);
+    let up = |n, round| Input::PeerUp { peer: ReplicaId::from_index(n), complete: Round(round) };
+    act(&mut core, 1, up(1, 0));
+    assert!(drain(&mut core, 1).is_empty(), "one of two others may lie or know nothing");
+    let out = act(&mut core, 2, up(2, 4));
+    assert!(matches!(out[..], [Action::Event(Event::Restarted)]));
+    assert!(drain(&mut core, 3).is_empty() && core.is_restarted());
+}
+
+#[test]
+fn a_forged_proposal_does_not_verify() {
+    let mut one = ready(0);
+    see(&mut one, 1, 7);
+    let p = drain(&mut one, 1).remove(0);
+    let mut forged = p.message().clone();
+    forged.replica = ReplicaId::from_index(1);
+    assert!(Unverified::new(forged, *p.signature()).verify(&keyring(1)).is_err());
+}
+
+#[test]
+fn the_planted_bugs_of_the_rounds_are_caught() {
+    use crate::types::plant::plant;
+    let broken: [(&'static str, fn()); 3] = [
+        ("r2-sign-twice", r2_one_proposal_a_round_even_when_links_come_and_go),
+        ("r3-commit-early", a_request_alone_runs_after_two_exchanges),
+        ("r4-accept-low-candidate", r4_invalid_proposals_are_reported_and_count_as_missing),
+    ];
+    for (name, test) in broken {
+        plant(Some(name));
+        let caught = std::panic::catch_unwind(test).is_err();
+        plant(None);
+        assert!(caught, "{name} was not caught");
+    }
+}
+
+#[test]
+fn r2_one_proposal_a_round_even_when_links_come_and_go() {
+    let mut one = ready(0);
+    see(&mut one, 1, 7);
+    let first = drain(&mut one, 1);
+    let up = Input::PeerUp { peer: ReplicaId::from_index(1), complete: Round(0) };
+    act(&mut one, 2, up);
+    see(&mut one, 3, 8);
+    assert_eq!(first.len() + drain(&mut one, 3).len(), 1);
+}

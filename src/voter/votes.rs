@@ -1,0 +1,191 @@
+//! The vote on one request (rule C1).
+
+use super::{Ballot, Explanation, Verdict};
+use crate::types::{Ensemble, Instant, Members, ReplicaId};
+use crate::wire::{NoteKind, StepPosition};
+use bytes::Bytes;
+
+/// What replicas vote on. Two replies are equal only if all three parts are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// The step that executed the request.
+    pub position: StepPosition,
+    /// The request's index in that step.
+    pub index: u32,
+    /// The outcome's bytes. They are compared and never read before they are accepted.
+    pub outcome: Bytes,
+}
+
+/// What a vote changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Heard {
+    /// The replica had voted for something else before.
+    pub changed: bool,
+    /// By this vote the value became accepted. True at most once in a voter's life.
+    pub accepted: bool,
+}
+
+/// What the client knows of its link to a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Up.
+    Up,
+    /// Up, and the replica's hello says that it restarted without its state and answers nobody.
+    Restarted,
+    /// Down since then; since the client's start if it never was up.
+    Down(Instant),
+}
+
+/// Collects replies to one request and accepts what `t + 1` replicas said. See the module's page
+/// for the rules and why they hold.
+#[derive(Clone, Debug)]
+pub struct Voter {
+    needed: usize,
+    // One place a replica: nobody can vote twice, and memory does not grow with what is sent.
+    votes: Vec<Option<Vote>>,
+    // Empty until the first note comes; then one place a replica.
+    notes: Vec<Option<(NoteKind, Instant)>>,
+    accepted: Option<Value>,
+}
+
+#[derive(Clone, Debug)]
+struct Vote {
+    value: Value,
+    at: Instant,
+}
+
+impl Voter {
+    /// A vote among the replicas of an ensemble that nobody has voted in yet.
+    pub fn new(ensemble: Ensemble) -> Self {
+        let votes = vec![None; ensemble.n()];
+        Self { needed: ensemble.majority(), votes, notes: Vec::new(), accepted: None }
+    }
+
+    /// Takes a replica's reply. The last different reply of a replica is its vote, the time is
+    /// that of the first of equal ones. Replicas outside of the roster are ignored.
+    pub fn hear(&mut self, replica: ReplicaId, at: Instant, mut value: Value) -> Heard {
+        let own = replica.index();
+        let Some(before) = self.votes.get(own) else { return Heard::default() };
+        if before.as_ref().is_some_and(|v| v.value == value) {
+            return Heard::default();
+        }
+        let changed = before.is_some();
+        let others = self.votes.iter().enumerate().filter(|(i, _)| *i != own);
+        let mut equal = others.filter_map(|(_, v)| v.as_ref()).filter(|v| v.value == value);
+        let first = equal.next().map(|v| v.value.outcome.clone());
+        let count = 1 + usize::from(first.is_some()) + equal.count();
+        if let Some(outcome) = first {
+            // Equal values share their bytes: only different ones cost memory.
+            value.outcome = outcome;
+        }
+        let accepted = self.accepted.is_none() && count >= self.needed;
+        if accepted {
+            self.accepted = Some(value.clone());
+        }
+        self.votes[own] = Some(Vote { value, at });
+        Heard { changed, accepted }
+    }
+
+    /// Takes a replica's note. Notes are never votes; the last one of a replica is kept.
+    pub fn note(&mut self, replica: ReplicaId, at: Instant, kind: NoteKind) {
+        if self.notes.is_empty() {
+            self.notes = vec![None; self.votes.len()];
+        }
+        if let Some(place) = self.notes.get_mut(replica.index()) {
+            *place = Some((kind, at));
+        }
+    }
+
+    /// What `t + 1` replicas said. Once there, it stays, whatever comes later.
+    pub fn accepted(&self) -> Option<&Value> {
+        self.accepted.as_ref()
+    }
+
+    /// How many replicas have given this note last and have not voted.
+    pub fn noted(&self, kind: NoteKind) -> usize {
+        let noted = self.notes.iter().zip(&self.votes);
+        noted.filter(|(n, v)| v.is_none() && n.is_some_and(|(k, _)| k == kind)).count()
+    }
+
+    /// Who has voted, for whatever value.
+    pub fn voted(&self) -> Members {
+        self.members(|_| true)
+    }
+
+    /// Who votes for something else than what was accepted; nobody while nothing is accepted.
+    pub fn dissenting(&self) -> Members {
+        match &self.accepted {
+            Some(accepted) => self.members(|v| v.value != *accepted),
+            None => Members::NONE,
+        }
+    }
+
+    /// Who said what and when, as it stands now. `sent` is when the request was first sent,
+    /// `link` what is known of the links.
+    pub fn explain(
+        &self,
+        now: Instant,
+        sent: Instant,
+        sends: u32,
+        link: impl Fn(ReplicaId) -> LinkState,
+    ) -> Explanation {
+        let reference = self.accepted.as_ref().or_else(|| self.largest_bucket());
+        let ballots = (0..self.votes.len()).map(|i| {
+            let replica = ReplicaId::from_index(i);
+            self.ballot(replica, sent, reference)
+                .unwrap_or_else(|| silent(replica, now, link(replica)))
+        });
+        let ballots = ballots.collect();
+        Explanation { needed: self.needed, waited: now.since(sent), sends, ballots }
+    }
+
+    fn members(&self, which: impl Fn(&Vote) -> bool) -> Members {
+        let votes = self.votes.iter().enumerate();
+        let chosen = votes.filter(|(_, v)| v.as_ref().is_some_and(&which));
+        chosen.map(|(i, _)| ReplicaId::from_index(i)).collect()
+    }
+
+    // The value with most votes; of several that of the lowest replica.
+    fn largest_bucket(&self) -> Option<&Value> {
+        let values = || self.votes.iter().flatten().map(|v| &v.value);
+        values().rev().max_by_key(|a| values().filter(|b| a == b).count())
+    }
+
+    fn ballot(
+        &self,
+        replica: ReplicaId,
+        sent: Instant,
+        reference: Option<&Value>,
+    ) -> Option<Ballot> {
+        if let Some(Vote { value, at }) = &self.votes[replica.index()] {
+            let agrees = reference == Some(value);
+            return Some(Ballot {
+                replica,
+                verdict: if agrees { Verdict::Agrees } else { Verdict::Differs },
+                after: Some(at.since(sent)),
+                position: Some(value.position),
+                index: Some(value.index),
+                outcome: Some(value.outcome.clone()),
+            });
+        }
+        let (kind, at) = (*self.notes.get(replica.index())?)?;
+        let verdict = Verdict::Note(kind);
+        Some(Ballot { after: Some(at.since(sent)), ..empty(replica, verdict) })
+    }
+}
+
+fn silent(replica: ReplicaId, now: Instant, link: LinkState) -> Ballot {
+    let verdict = match link {
+        LinkState::Up => Verdict::Silent { down_for: None },
+        LinkState::Restarted => Verdict::Note(NoteKind::Restarted),
+        LinkState::Down(since) => Verdict::Silent { down_for: Some(now.since(since)) },
+    };
+    empty(replica, verdict)
+}
+
+fn empty(replica: ReplicaId, verdict: Verdict) -> Ballot {
+    Ballot { replica, verdict, after: None, position: None, index: None, outcome: None }
+}
+
+#[cfg(test)]
+mod tests;

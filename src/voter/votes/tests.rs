@@ -1,0 +1,206 @@
+use super::*;
+use crate::types::{Digest, Round};
+use proptest::prelude::*;
+use std::time::Duration;
+
+fn r(number: u8) -> ReplicaId {
+    ReplicaId::new(number).unwrap()
+}
+
+fn voter(t: u8) -> Voter {
+    Voter::new(Ensemble::new(t).unwrap())
+}
+
+fn value(round: u64, vector: u8, index: u32, outcome: &[u8]) -> Value {
+    let position = StepPosition { round: Round(round), vector: Digest([vector; 32]) };
+    Value { position, index, outcome: Bytes::copy_from_slice(outcome) }
+}
+
+fn good() -> Value {
+    value(7, 1, 3, b"good")
+}
+
+const NOW: Instant = Instant(1_000);
+const ACCEPTED: Heard = Heard { changed: false, accepted: true };
+const COUNTED: Heard = Heard { changed: false, accepted: false };
+const CHANGED: Heard = Heard { changed: true, accepted: false };
+
+#[test]
+fn c1_accepts_with_the_vote_that_makes_t_plus_one_equal() {
+    let mut v = voter(2);
+    assert_eq!(v.hear(r(1), NOW, good()), COUNTED);
+    assert_eq!(v.hear(r(4), NOW, good()), COUNTED);
+    assert_eq!(v.accepted(), None);
+    assert_eq!(v.hear(r(2), NOW, good()), ACCEPTED);
+    assert_eq!(v.accepted(), Some(&good()));
+    assert_eq!(v.hear(r(3), NOW, good()), COUNTED, "accepted once only");
+}
+
+#[test]
+fn c1_position_index_and_outcome_must_all_be_equal() {
+    for other in [
+        value(8, 1, 3, b"good"),
+        value(7, 2, 3, b"good"),
+        value(7, 1, 4, b"good"),
+        value(7, 1, 3, b"goof"),
+        value(7, 1, 3, b""),
+    ] {
+        let mut v = voter(1);
+        v.hear(r(1), NOW, good());
+        assert_eq!(v.hear(r(2), NOW, other), COUNTED);
+        assert_eq!(v.accepted(), None);
+    }
+}
+
+/// B19: t equal wrong replies come first; the voter waits past them and past each other one.
+#[test]
+fn c1_waits_past_any_number_of_differing_replies() {
+    let mut v = voter(3);
+    for i in 1..=3 {
+        v.hear(r(i), NOW, value(7, 9, 3, b"wrong"));
+    }
+    assert_eq!(v.accepted(), None);
+    for i in 4..=6 {
+        assert_eq!(v.hear(r(i), NOW, good()), COUNTED);
+    }
+    assert_eq!(v.hear(r(7), NOW, good()), ACCEPTED);
+    assert_eq!(v.dissenting().to_string(), "{R1,R2,R3}");
+}
+
+#[test]
+fn c1_a_replica_never_counts_twice() {
+    let mut v = voter(1);
+    for _ in 0..5 {
+        assert_eq!(v.hear(r(2), NOW, good()), COUNTED);
+    }
+    // Nor by going away and coming back.
+    assert_eq!(v.hear(r(2), NOW, value(7, 9, 3, b"wrong")), CHANGED);
+    assert_eq!(v.hear(r(2), NOW, good()), CHANGED);
+    assert_eq!(v.accepted(), None);
+    // A vote that was left behind no longer counts.
+    v.hear(r(2), NOW, value(7, 9, 3, b"wrong"));
+    assert_eq!(v.hear(r(1), NOW, good()), COUNTED);
+    assert_eq!(v.hear(r(3), NOW, good()), ACCEPTED);
+}
+
+#[test]
+fn c1_what_is_accepted_stays() {
+    let mut v = voter(1);
+    v.hear(r(1), NOW, good());
+    v.hear(r(2), NOW, good());
+    for i in 1..=3 {
+        assert!(!v.hear(r(i), NOW, value(9, 9, 9, b"later")).accepted);
+    }
+    assert_eq!(v.accepted(), Some(&good()));
+    assert_eq!(v.dissenting().len(), 3);
+}
+
+#[test]
+fn notes_are_never_votes() {
+    let mut v = voter(1);
+    for i in 1..=3 {
+        v.note(r(i), NOW, NoteKind::Forbidden);
+    }
+    assert_eq!((v.noted(NoteKind::Forbidden), v.noted(NoteKind::Busy)), (3, 0));
+    assert_eq!((v.accepted(), v.voted()), (None, Members::NONE));
+    v.hear(r(1), NOW, good());
+    assert_eq!(v.noted(NoteKind::Forbidden), 2, "a vote takes the place of a note");
+    v.note(r(2), NOW, NoteKind::Busy);
+    assert_eq!((v.noted(NoteKind::Forbidden), v.noted(NoteKind::Busy)), (1, 1));
+}
+
+#[test]
+fn replicas_outside_of_the_roster_are_ignored() {
+    let mut v = voter(1);
+    v.note(r(4), NOW, NoteKind::Busy);
+    for i in 4..=31 {
+        assert_eq!(v.hear(r(i), NOW, good()), COUNTED);
+    }
+    assert_eq!((v.accepted(), v.voted(), v.noted(NoteKind::Busy)), (None, Members::NONE, 0));
+}
+
+#[test]
+fn c2_explains_who_said_what_and_when() {
+    let mut v = voter(3);
+    let at = |ms: u64| Instant(ms * 1_000_000);
+    let ms = Duration::from_millis;
+    v.hear(r(1), at(12), value(7, 9, 3, b"wrong"));
+    v.hear(r(2), at(13), good());
+    v.hear(r(2), at(19), good());
+    v.hear(r(3), at(14), good());
+    v.note(r(4), at(15), NoteKind::Busy);
+    let link = |replica: ReplicaId| match replica.number() {
+        5 => LinkState::Down(at(4)),
+        6 => LinkState::Restarted,
+        _ => LinkState::Up,
+    };
+    let e = v.explain(at(20), at(10), 2, link);
+    assert_eq!((e.needed, e.waited, e.sends), (4, ms(10), 2));
+    let verdicts: Vec<_> = e.ballots.iter().map(|b| (b.verdict.clone(), b.after)).collect();
+    let expected = vec![
+        (Verdict::Differs, Some(ms(2))),
+        (Verdict::Agrees, Some(ms(3))),
+        (Verdict::Agrees, Some(ms(4))),
+        (Verdict::Note(NoteKind::Busy), Some(ms(5))),
+        (Verdict::Silent { down_for: Some(ms(16)) }, None),
+        (Verdict::Note(NoteKind::Restarted), None),
+        (Verdict::Silent { down_for: None }, None),
+    ];
+    assert_eq!(verdicts, expected);
+    assert_eq!(e.ballots[0].outcome.as_deref(), Some(&b"wrong"[..]));
+    assert_eq!(e.agreeing().to_string(), "{R2,R3}");
+    assert_eq!(e.dissenting().to_string(), "{R1}");
+    assert_eq!(e.silent().to_string(), "{R5,R7}");
+}
+
+/// One event of a schedule: a replica, and what it says if it is a liar.
+fn events(n: usize) -> impl Strategy<Value = Vec<(usize, u8, bool)>> {
+    proptest::collection::vec((0..n, 0u8..6, any::<bool>()), 0..120)
+}
+
+// Liars prefer values that nearly are the good one, and the good one itself.
+fn lie(kind: u8) -> Value {
+    match kind {
+        0 => good(),
+        1 => value(7, 1, 3, b"wrong"),
+        2 => value(7, 1, 4, b"good"),
+        3 => value(8, 1, 3, b"good"),
+        4 => value(7, 2, 3, b"good"),
+        _ => value(7, 1, 3, b""),
+    }
+}
+
+proptest! {
+    /// B18 and B19: at most t liars, saying anything as often as they like between the good
+    /// replies, never get anything but the good value accepted; and it is accepted exactly when
+    /// t + 1 replicas stand for it, so at the latest with the (t + 1)-th good reply.
+    #[test]
+    fn c1_only_the_good_value_and_always_the_good_value(
+        t in 1u8..=3, first in 0usize..7, schedule in events(7),
+    ) {
+        let e = Ensemble::new(t).unwrap();
+        let is_liar = |i: usize| (i + first) % e.n() < e.t();
+        let mut v = Voter::new(e);
+        let mut standing = vec![None; e.n()];
+        let mut accepted = false;
+        for (i, kind, noted) in schedule {
+            let i = i % e.n();
+            let replica = ReplicaId::from_index(i);
+            if noted {
+                v.note(replica, NOW, NoteKind::Forbidden);
+                continue;
+            }
+            let says = if is_liar(i) { lie(kind) } else { good() };
+            let heard = v.hear(replica, NOW, says.clone());
+            standing[i] = Some(says);
+            let count = standing.iter().flatten().filter(|s| **s == good()).count();
+            prop_assert_eq!(heard.accepted, !accepted && count > e.t());
+            accepted |= heard.accepted;
+            prop_assert_eq!(v.accepted().cloned(), accepted.then(good));
+        }
+        for i in (0..e.n()).filter(|i| !is_liar(*i)) {
+            v.hear(ReplicaId::from_index(i), NOW, good());
+        }
+        prop_assert_eq!(v.accepted(), Some(&good()));
+    }
+}
