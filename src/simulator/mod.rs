@@ -6,16 +6,25 @@
 //! what clients sent and accepted, and judge that against models of their own.
 
 pub mod check;
+mod client_node;
 mod dice;
 pub mod fairness;
+mod kv;
 pub mod linear;
 pub mod liveness;
+mod lying_client;
 pub mod model;
 mod network;
 mod node;
+mod note;
+mod replica_node;
 mod world;
 
+pub use client_node::{ClientNode, Workload};
 pub use dice::Dice;
+pub use lying_client::{ClientLie, LyingClient};
 pub use network::NetworkOptions;
 pub use node::{Arrival, Clock, Effect, Node, NodeId};
+pub use note::{Note, client_id};
+pub use replica_node::{Inner, ReplicaNode};
 pub use world::{Fault, Noted, Stopped, World, WorldOptions};

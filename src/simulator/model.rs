@@ -27,6 +27,8 @@ pub enum KvOp {
     Scan(Key, Key, u32),
     /// Changes nothing.
     Ping,
+    /// Anything that is no command, or that must not write and would.
+    Nonsense,
 }
 
 /// What comes back.
@@ -96,6 +98,7 @@ impl Model for KvModel {
                 KvOut::Entries(fitting, more)
             }
             KvOp::Ping => KvOut::Pong,
+            KvOp::Nonsense => KvOut::Error,
         }
     }
 
@@ -104,7 +107,7 @@ impl Model for KvModel {
             KvOp::Put(k, _) | KvOp::Get(k) | KvOp::Delete(k) => Some(vec![k.clone()]),
             KvOp::Cas(k, ..) | KvOp::Incr(k, _) => Some(vec![k.clone()]),
             KvOp::Scan(..) => None,
-            KvOp::Ping => Some(Vec::new()),
+            KvOp::Ping | KvOp::Nonsense => Some(Vec::new()),
         }
     }
 }

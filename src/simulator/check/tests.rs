@@ -20,7 +20,7 @@ fn entry(number: u64) -> TraceEntry {
         request: id(number),
         uid_clock: number,
         body: Bytes::from_static(b"body"),
-        outcome: Outcome::Executed(vec![]).to_bytes(),
+        outcome: Outcome::Executed(vec![Bytes::from_static(b"a"), Bytes::new()]).to_bytes(),
         fresh: true,
     }
 }
@@ -141,14 +141,16 @@ fn clients_accept_only_what_a_good_replica_executed() {
     let mut c = checks();
     c.on_step(r(0), &step(1, &[1, 2])).unwrap();
     let position = step(1, &[]).position;
-    let good = Accepted { request: id(2), position, index: 1, outcome: Outcome::Executed(vec![]) };
+    let outputs = vec![Bytes::new()];
+    let good = Accepted { request: id(2), position, index: 1, outputs };
     assert_eq!(c.on_accepted(&good), Ok(()));
     let elsewhere = StepPosition { vector: digest(8), ..position };
     for wrong in [
         Accepted { index: 0, ..good.clone() },
         Accepted { index: 5, ..good.clone() },
         Accepted { position: elsewhere, ..good.clone() },
-        Accepted { outcome: Outcome::Opened, ..good.clone() },
+        Accepted { outputs: vec![Bytes::from_static(b"b")], ..good.clone() },
+        Accepted { outputs: vec![], ..good.clone() },
     ] {
         assert_eq!(rule(c.on_accepted(&wrong)), "acceptance");
     }
