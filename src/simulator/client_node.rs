@@ -1,5 +1,6 @@
 //! A correct client as a node of the world: a caller with somebody who makes calls.
 
+use super::node::frames_of;
 use super::note::{client_id, name_of};
 use super::{Arrival, Dice, Effect, Node, NodeId, Note};
 use crate::caller::{Action, Actions, Caller, Input, Setup, Token};
@@ -7,7 +8,7 @@ use crate::crypto::Context;
 use crate::replica::Lane;
 use crate::service::kv;
 use crate::types::{Digest, Instant, Now};
-use crate::wire::{Command, CommandKind, Frame, Hello};
+use crate::wire::{Command, CommandKind, Hello};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -117,13 +118,13 @@ impl ClientNode {
         for action in actions {
             match action {
                 Action::Send { replica, frame } => {
-                    let parsed = Frame::parse(frame.clone()).ok();
                     let client = client_id(self.number);
-                    let named = parsed.and_then(|f| name_of(&f, &self.context, &client));
-                    if let Some((digest, sent)) = named
-                        && self.sent.insert(digest)
-                    {
-                        out.push(Effect::Note(Note::Sent(digest, sent)));
+                    for parsed in frames_of(&frame).unwrap_or_default() {
+                        if let Some((digest, sent)) = name_of(&parsed, &self.context, &client)
+                            && self.sent.insert(digest)
+                        {
+                            out.push(Effect::Note(Note::Sent(digest, sent)));
+                        }
                     }
                     let (to, lane) = (NodeId::Replica(replica), Lane::Protocol);
                     out.push(Effect::Send { to, lane, frame });

@@ -2,7 +2,7 @@
 
 use crate::replica::Lane;
 use crate::types::{Instant, Now, ReplicaId};
-use crate::wire::{Frame, Hello};
+use crate::wire::{Frame, FrameDecoder, Hello};
 use bytes::Bytes;
 use std::fmt;
 
@@ -74,13 +74,13 @@ pub enum Arrival {
 /// What a node asks of the world.
 #[derive(Clone, Debug)]
 pub enum Effect<T> {
-    /// Send bytes that are or claim to be one whole frame; dropped if the link is down.
+    /// Send bytes that are or claim to be whole frames; dropped if the link is down.
     Send {
         /// To whom.
         to: NodeId,
         /// On which stream.
         lane: Lane,
-        /// The frame.
+        /// The frames.
         frame: Bytes,
     },
     /// Close a link.
@@ -92,6 +92,16 @@ pub enum Effect<T> {
     },
     /// Tell the checkers something.
     Note(T),
+}
+
+/// Cuts bytes into the frames that they are; `None` if they are not just whole frames.
+pub(super) fn frames_of(bytes: &Bytes) -> Option<Vec<Frame>> {
+    let (mut decoder, mut frames) = (FrameDecoder::default(), Vec::new());
+    decoder.push(bytes.clone());
+    while let Some(frame) = decoder.next_frame().ok()? {
+        frames.push(frame);
+    }
+    (decoder.buffered() == 0).then_some(frames)
 }
 
 /// A node: the same surface as the cores have.

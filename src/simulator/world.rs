@@ -4,6 +4,7 @@
 //! events and the same [`World::trace_hash`]. A node takes no time to handle what comes.
 
 use super::network::{Network, Pair, nanos, pair};
+use super::node::frames_of;
 use super::{Arrival, Clock, Dice, Effect, NetworkOptions, Node, NodeId};
 use crate::types::Digest;
 use crate::wire::Frame;
@@ -263,10 +264,10 @@ impl<N: Node> World<N> {
                 if self.network.connection(to, from) != Some(connection) {
                     return;
                 }
-                match Frame::parse(frame) {
-                    Ok(frame) => post(inbox, to, from, connection, frame),
+                match frames_of(&frame) {
+                    Some(frames) => post(inbox, to, from, connection, frames),
                     // As the real driver does with a stream that cannot be read any further.
-                    Err(_) => {
+                    None => {
                         self.network.fire("malformed frame");
                         self.sever(pair(from, to), nanos(self.network.options().reconnect));
                     }
@@ -413,7 +414,7 @@ impl<N: Node> World<N> {
 }
 
 // Frames of one sender that come at one instant come in one read.
-fn post(inbox: &mut Inbox, to: NodeId, from: NodeId, on: u64, frame: Frame) {
+fn post(inbox: &mut Inbox, to: NodeId, from: NodeId, on: u64, new: Vec<Frame>) {
     let arrivals = inbox.entry(to).or_default();
     let latest = arrivals.iter_mut().rev().find(|a| match a {
         Arrival::Up { peer, .. } | Arrival::Down { peer, .. } => *peer == from,
@@ -421,8 +422,8 @@ fn post(inbox: &mut Inbox, to: NodeId, from: NodeId, on: u64, frame: Frame) {
         Arrival::Tick | Arrival::Drained => false,
     });
     match latest {
-        Some(Arrival::Frames { connection, frames, .. }) if *connection == on => frames.push(frame),
-        _ => arrivals.push(Arrival::Frames { peer: from, connection: on, frames: vec![frame] }),
+        Some(Arrival::Frames { connection, frames, .. }) if *connection == on => frames.extend(new),
+        _ => arrivals.push(Arrival::Frames { peer: from, connection: on, frames: new }),
     }
 }
 
