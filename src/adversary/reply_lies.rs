@@ -102,6 +102,8 @@ impl<S: Scheme> Attack<S> for LyingReplies {
 fn wrong_output(reply: &mut Reply) {
     let told = match Outcome::parse(&reply.outcome) {
         Ok(Outcome::Executed(outputs)) => Outcome::Executed(outputs.iter().map(other).collect()),
+        // A client that gets no session asks nothing and cannot be deceived.
+        Ok(Outcome::Opened) => Outcome::Opened,
         _ => Outcome::Executed(vec![Bytes::from_static(b"a lie")]),
     };
     reply.outcome = told.to_bytes();

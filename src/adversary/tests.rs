@@ -79,7 +79,7 @@ fn ordering_lies_change_what_they_are_called_after() {
     assert_eq!(sent(OrderingLie::HalfSend, 1).0, Fate::Drop);
     assert_eq!(sent(OrderingLie::SilentProposals, 0).0, Fate::Drop);
     let (first, second) = (sent(OrderingLie::Equivocate, 0), sent(OrderingLie::Equivocate, 1));
-    assert_eq!((first.0, second.0), (Fate::Keep, Fate::Changed));
+    assert_eq!((first.0, second.0), (Fate::Changed, Fate::Keep));
     assert_ne!(first.1, second.1);
     assert!(sent(OrderingLie::InvalidCandidates, 0).1.candidates[0].clock > 100);
     assert_ne!(sent(OrderingLie::WrongChoice, 0).1.choice, proposal().choice);

@@ -73,6 +73,7 @@ pub struct Checks {
     seen: BTreeSet<RequestId>,
     sent: BTreeMap<Digest, Sent>,
     receipts: BTreeMap<Digest, BTreeMap<ReplicaId, u64>>,
+    vouchers: BTreeMap<Digest, Members>,
     roots: BTreeMap<u64, (ReplicaId, String)>,
 }
 
@@ -88,6 +89,7 @@ impl Checks {
             seen: BTreeSet::new(),
             sent: BTreeMap::new(),
             receipts: BTreeMap::new(),
+            vouchers: BTreeMap::new(),
             roots: BTreeMap::new(),
         }
     }
@@ -130,9 +132,10 @@ impl Checks {
     /// A replica has got a request from its client.
     pub fn on_received(&mut self, replica: ReplicaId, digest: Digest, time: u64) {
         self.receipts.entry(digest).or_default().entry(replica).or_insert(time);
+        self.vouchers.entry(digest).or_default().insert(replica);
     }
 
-    /// A replica said that it does not take a request now: it has not got it after all.
+    /// A replica said that it does not take a request now: fairness owes it nothing.
     pub fn on_declined(&mut self, replica: ReplicaId, request: RequestId) {
         for (digest, times) in &mut self.receipts {
             if self.sent.get(digest).is_some_and(|s| s.request == request) {
@@ -199,8 +202,8 @@ impl Checks {
             let what = format!("{replica} executed {name} with a body that is not its client's");
             return broken("validity", what);
         }
-        let vouched = self.receipts.get(&entry.digest);
-        if !vouched.is_some_and(|r| r.keys().any(|r| self.good.contains(*r))) {
+        let vouched = self.vouchers.get(&entry.digest);
+        if !vouched.is_some_and(|who| who.iter().any(|r| self.good.contains(r))) {
             let what = format!("{name} was executed, but no good replica had it from its client");
             return broken("validity", what);
         }
@@ -211,8 +214,10 @@ impl Checks {
     fn once(&mut self, entry: &TraceEntry) -> Checked {
         let name = entry.request;
         if !entry.fresh {
+            let refused = matches!(Outcome::parse(&entry.outcome), Ok(Outcome::Refused(_)));
+            let known = self.seen.contains(&name) || refused;
             let what = format!("{name} is called a repetition and is none");
-            return if self.seen.contains(&name) { Ok(()) } else { broken("exactly once", what) };
+            return if known { Ok(()) } else { broken("exactly once", what) };
         }
         self.seen.insert(name);
         match Outcome::parse(&entry.outcome) {
