@@ -35,6 +35,8 @@ pub enum OrderingLie {
     Equivocate,
     /// Candidates above its own clock, which R4 forbids.
     InvalidCandidates,
+    /// Candidates below its highest so far, which R4 forbids.
+    FallingCandidates,
     /// Chooses a vector that nobody has.
     WrongChoice,
     /// Sends no proposals.
@@ -43,7 +45,7 @@ pub enum OrderingLie {
 
 impl OrderingLie {
     /// All of them.
-    pub const ALL: [OrderingLie; 11] = [
+    pub const ALL: [OrderingLie; 12] = [
         OrderingLie::ClockEarly,
         OrderingLie::ClockLate,
         OrderingLie::ClockHuge,
@@ -53,6 +55,7 @@ impl OrderingLie {
         OrderingLie::HalfSend,
         OrderingLie::Equivocate,
         OrderingLie::InvalidCandidates,
+        OrderingLie::FallingCandidates,
         OrderingLie::WrongChoice,
         OrderingLie::SilentProposals,
     ];
@@ -69,6 +72,7 @@ impl OrderingLie {
             OrderingLie::HalfSend => "half-send",
             OrderingLie::Equivocate => "equivocate",
             OrderingLie::InvalidCandidates => "invalid-candidates",
+            OrderingLie::FallingCandidates => "falling-candidates",
             OrderingLie::WrongChoice => "wrong-choice",
             OrderingLie::SilentProposals => "silent-proposals",
         }
@@ -81,6 +85,7 @@ impl OrderingLie {
             self,
             OrderingLie::Equivocate
                 | OrderingLie::InvalidCandidates
+                | OrderingLie::FallingCandidates
                 | OrderingLie::WrongChoice
                 | OrderingLie::SilentProposals
         )
@@ -160,6 +165,11 @@ impl<S: Scheme> Attack<S> for LyingOrder {
                 let clock = proposal.now.saturating_add(SECOND);
                 let request = crate::crypto::sha256(&proposal.round.0.to_le_bytes());
                 proposal.candidates.push(Candidate { clock, request });
+                Fate::Changed
+            }
+            OrderingLie::FallingCandidates if proposal.round.0 > 3 => {
+                let request = crate::crypto::sha256(&proposal.round.0.to_le_bytes());
+                proposal.candidates.insert(0, Candidate { clock: 1, request });
                 Fate::Changed
             }
             OrderingLie::WrongChoice => match proposal.choice.first_mut() {

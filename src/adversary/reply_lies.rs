@@ -5,6 +5,7 @@
 
 use super::{Attack, Fate, Noise, UnknownLie, by_name};
 use crate::crypto::Scheme;
+use crate::replica::{Action, Actions};
 use crate::types::{LinkId, Now, SessionId};
 use crate::wire::{Outcome, Replies, Reply};
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use std::str::FromStr;
 /// A lie about replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReplyLie {
-    /// Another output than the executed one.
+    /// Another output than the executed one, told twice in case somebody counts messages.
     WrongOutput,
     /// The right output at a position that does not exist.
     CorruptDigest,
@@ -72,6 +73,13 @@ pub struct LyingReplies {
 impl<S: Scheme> Attack<S> for LyingReplies {
     fn name(&self) -> &'static str {
         self.lie.name()
+    }
+
+    fn act(&mut self, _: Now, action: Action, out: &mut Actions) {
+        if self.lie == ReplyLie::WrongOutput && matches!(action, Action::ToClient { .. }) {
+            out.push(action.clone());
+        }
+        out.push(action);
     }
 
     fn replies(&mut self, _: Now, to: LinkId, replies: &mut Replies) -> Fate {

@@ -7,13 +7,19 @@ use super::liveness::Waits;
 use super::model::{KvModel, KvOut};
 use super::{Clock, NodeId, Note, Noted, Options, client_id, kv};
 use crate::replica::Event;
-use crate::types::{ReplicaId, RequestId};
+use crate::types::{AgreedTime, ReplicaId, RequestId};
 use crate::wire::Command;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Steps that the search for an order may take.
 const SEARCH_STEPS: u64 = 3_000_000;
+
+/// Microseconds by which agreed time may be ahead of every good clock: a hybrid clock counts one
+/// up for each candidate where many come at once.
+const MAX_LEAD: u64 = 1000;
+/// Microseconds by which it may be behind: an idle group commits a round a heartbeat later.
+const MAX_LAG: u64 = 2_000_000;
 
 /// A call of a correct client.
 struct Made {
@@ -34,6 +40,8 @@ pub struct Judge {
     pub failed: BTreeMap<String, u64>,
     clients: u32,
     calls: BTreeMap<(u32, u64), Made>,
+    /// Wall clocks of good replicas, where agreed time is to be measured against them.
+    clocks: Vec<Clock>,
 }
 
 impl Judge {
@@ -46,7 +54,13 @@ impl Judge {
             failed: BTreeMap::new(),
             clients: options.clients,
             calls: BTreeMap::new(),
+            clocks: Vec::new(),
         }
+    }
+
+    /// A good replica has this clock: from now on agreed time must not run ahead of all of these.
+    pub fn on_clock(&mut self, clock: Clock) {
+        self.clocks.push(clock);
     }
 
     /// Takes a note.
@@ -69,7 +83,10 @@ impl Judge {
                 self.checks.on_declined(r, request);
                 Ok(())
             }
-            (NodeId::Replica(r), Note::Step(step)) => self.checks.on_step(r, &step),
+            (NodeId::Replica(r), Note::Step(step)) => {
+                self.checks.on_step(r, &step)?;
+                self.on_time(r, time, step.time)
+            }
             (NodeId::Replica(r), Note::Event(event)) => self.on_event(r, &event),
             (node, Note::Closed(peer, why)) => self.on_closed(node, peer, &why),
             (NodeId::Client(c), note) => self.on_client(c, time, note),
@@ -87,11 +104,13 @@ impl Judge {
             }
             Note::Answered { call, request, position, index, outputs } => {
                 self.waits.on_answer(client, call, time);
-                let outs = kv::outs(&outputs).map_err(|what| violation("answer", what))?;
+                let accepted = Accepted { request, position, index, outputs };
+                self.checks.on_accepted(&accepted)?;
+                let outs = kv::outs(&accepted.outputs).map_err(|w| violation("answer", w))?;
                 if let Some(made) = self.calls.get_mut(&(client, call)) {
                     made.answered = Some((time, request, outs));
                 }
-                self.checks.on_accepted(&Accepted { request, position, index, outputs })
+                Ok(())
             }
             Note::Failed(call, why) => {
                 self.waits.on_answer(client, call, time);
@@ -100,6 +119,16 @@ impl Judge {
             }
             other => unreachable!("no client says {other:?}"),
         }
+    }
+
+    // O2, B31: t liars cannot move agreed time beyond what a good replica's clock reads. It is what
+    // they read some rounds ago; how far it may lag the bound on a call says.
+    fn on_time(&self, at: ReplicaId, now: u64, agreed: AgreedTime) -> Checked {
+        let walls = || self.clocks.iter().map(|c| c.read(now).wall.0);
+        let (Some(high), Some(low)) = (walls().max(), walls().min()) else { return Ok(()) };
+        let fits = low.saturating_sub(MAX_LAG) <= agreed.0 && agreed.0 <= high + MAX_LEAD;
+        let what = format!("agreed {agreed} at {at}, good clocks read {low} to {high}");
+        if fits || !self.checks.good().contains(at) { Ok(()) } else { Err(violation("time", what)) }
     }
 
     // Nothing that good replicas report may say that a good one lies, differs or has stopped.

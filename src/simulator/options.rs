@@ -121,6 +121,14 @@ impl Options {
         Self { name, ..Self::default() }
     }
 
+    /// Whether agreed time must keep to the good replicas' wall clocks: not if it counts ticks,
+    /// if clocks are stepped or if frames are late.
+    pub fn checks_time(&self) -> bool {
+        let faults = &self.random_faults;
+        let calm = faults.steps + faults.pauses + faults.slows + faults.breaks == 0;
+        self.clock != ClockKind::Logical && calm && self.faults.is_empty() && self.must_finish
+    }
+
     /// The replicas that are good all the time.
     pub fn good(&self) -> Members {
         let n = 2 * usize::from(self.t) + 1;

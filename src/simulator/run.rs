@@ -18,7 +18,7 @@ use std::time::Duration;
 /// How often replicas are asked how far they are.
 const LOOK_EVERY: u64 = 50_000_000;
 /// How long a run goes on after the last answer, so that everybody catches up.
-const SETTLE: u64 = 3_000_000_000;
+const SETTLE: u64 = 1_200_000_000;
 
 // The streams of the seed.
 const NETWORK: u64 = 0;
@@ -154,6 +154,9 @@ impl<'a> Run<'a> {
         for (id, secret) in self.ensemble.replicas().zip(&secrets) {
             let clock = random_clock(options, &mut clocks);
             let inner = replica(options, seed, id, secret, &keyring, clock.read(0));
+            if options.checks_time() && options.good().contains(id) {
+                self.judge.on_clock(clock);
+            }
             let node = Member::Replica(ReplicaNode::new(inner, context));
             self.world.add(NodeId::Replica(id), node, clock);
         }

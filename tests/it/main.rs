@@ -1,4 +1,6 @@
 //! Everything that runs in memory: no process, no socket, no real time.
 
+#[cfg(feature = "plant")]
+mod planted;
 mod service;
 mod simulation;

@@ -182,7 +182,9 @@ fn ordering_lies_that_stop_the_rounds_are_safe() {
         for report in seeds(0..4, &options) {
             let seen = match lie {
                 OrderingLie::Equivocate => "equivocation",
-                OrderingLie::InvalidCandidates => "invalid proposal",
+                OrderingLie::InvalidCandidates | OrderingLie::FallingCandidates => {
+                    "invalid proposal"
+                }
                 _ => "waiting",
             };
             assert!(report.events.get(seen).is_some_and(|n| *n > 0), "{lie:?}: {report:?}");
@@ -228,7 +230,7 @@ fn who_came_clearly_first_is_executed_first() {
     let lies = OrderingLie::ALL.into_iter().filter(|l| l.keeps_pace()).map(Some);
     for lie in honest.into_iter().chain(lies) {
         for clock in [ClockKind::RealTime, ClockKind::Hybrid] {
-            let workload = Workload { calls: 60, think: ms(12), ..Workload::default() };
+            let workload = Workload { calls: 40, think: ms(12), ..Workload::default() };
             let liars = lie.map(|l| (2, Lie::Ordering(l))).into_iter().collect();
             let name = "who_came_clearly_first_is_executed_first";
             let clock_spread = Duration::from_micros(500);
