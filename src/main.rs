@@ -1,3 +1,11 @@
-//! The `quorate` command.
+//! The `quorate` command; [`quorate::cli`] is what it does.
 
-fn main() {}
+use std::process::ExitCode;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    quorate::cli::run()
+}

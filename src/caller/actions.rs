@@ -93,6 +93,12 @@ pub enum CallError {
         /// Who said what.
         explanation: Explanation,
     },
+    /// The client was closed before an answer came. Made by the driver only.
+    #[error("the client was closed; {}", what_now(explanation))]
+    Closed {
+        /// Who said what until then.
+        explanation: Explanation,
+    },
     /// The call can never be sent: it is empty or larger than the cluster's limits.
     #[error("{0}")]
     Unacceptable(String),
@@ -113,7 +119,21 @@ impl CallError {
             | CallError::NotTaken { explanation, .. }
             | CallError::NoMajority { explanation }
             | CallError::SessionLost { explanation }
-            | CallError::Unreadable { explanation } => Some(explanation),
+            | CallError::Unreadable { explanation }
+            | CallError::Closed { explanation } => Some(explanation),
+            CallError::Unacceptable(_) => None,
+        }
+    }
+
+    /// The same, for the driver to add what it knows of links.
+    pub fn explanation_mut(&mut self) -> Option<&mut Explanation> {
+        match self {
+            CallError::Refused { explanation, .. }
+            | CallError::NotTaken { explanation, .. }
+            | CallError::NoMajority { explanation }
+            | CallError::SessionLost { explanation }
+            | CallError::Unreadable { explanation }
+            | CallError::Closed { explanation } => Some(explanation),
             CallError::Unacceptable(_) => None,
         }
     }
@@ -130,7 +150,9 @@ impl CallError {
                 | Refusal::Malformed
                 | Refusal::ServicePanicked => false,
             },
-            CallError::NoMajority { explanation } => explanation.sends > 0,
+            CallError::NoMajority { explanation } | CallError::Closed { explanation } => {
+                explanation.sends > 0
+            }
             CallError::SessionLost { .. } | CallError::Unreadable { .. } => true,
             CallError::NotTaken { .. } | CallError::Unacceptable(_) => false,
         }

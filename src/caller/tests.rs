@@ -821,6 +821,58 @@ fn a_restarted_replica_is_named_as_such() {
     assert_eq!(e.ballots[1].verdict, Verdict::Note(NoteKind::Restarted));
 }
 
+/// Calls in one request end each in its own time, and outputs still go to whom they belong.
+#[test]
+fn c2_each_call_has_its_own_deadline() {
+    let mut w = World::dark(setup(1));
+    w.queue(1, &["a"], true);
+    w.at(400);
+    w.queue(2, &["b"], true);
+    (1..=3).for_each(|i| w.up(i));
+    w.drained();
+    w.say_all(&w.latest(), &Outcome::Opened);
+    w.drained();
+    let q = w.latest();
+    assert_eq!(commands(&q), ["a", "b"]);
+    w.at(1000);
+    assert!(matches!(w.error(1), CallError::NoMajority { .. }));
+    assert_eq!((w.done.len(), w.caller.stats().outstanding), (1, 1));
+    w.now = 1100;
+    w.say_all(&q, &executed(&["1", "2"]));
+    assert_eq!(w.outputs(2), [b"2"]);
+    let waited = w.done[1].1.as_ref().unwrap().explanation.waited;
+    assert_eq!(waited, Duration::from_millis(700), "from the call, not from the request");
+    assert_eq!((w.done.len(), w.caller.stats().timeouts), (2, 1));
+}
+
+#[test]
+fn time_that_goes_back_is_ignored() {
+    let mut w = World::open(setup(1));
+    w.at(500);
+    w.at(0);
+    w.call(1, "x");
+    w.at(999);
+    assert!(w.done.is_empty(), "the call came at 500");
+    w.at(1500);
+    assert_eq!(w.done.len(), 1);
+}
+
+#[test]
+fn o6_every_replacement_session_has_another_nonce() {
+    let mut w = World::open(setup(1));
+    let mut nonces = vec![SESSION];
+    for token in 0..5 {
+        let q = w.call(token, "x");
+        assert_eq!((q.session, q.number), (*nonces.last().unwrap(), 1));
+        w.say_all(&q, &Outcome::Refused(Refusal::UnknownSession));
+        w.drained();
+        let opening = w.latest();
+        assert!(opening.number == 0 && !nonces.contains(&opening.session));
+        nonces.push(opening.session);
+        w.say_all(&opening, &Outcome::Opened);
+    }
+}
+
 /// One step of a random run.
 #[derive(Clone, Debug)]
 enum Step {
@@ -834,7 +886,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (1usize..4, any::<bool>()).prop_map(|(commands, coalesce)| Step::Call { commands, coalesce }),
+        3 => (1usize..4, any::<bool>())
+            .prop_map(|(commands, coalesce)| Step::Call { commands, coalesce }),
         6 => (0usize..5).prop_map(|replica| Step::Honest { replica }),
         4 => (0usize..5, 0u64..12, 0u8..6)
             .prop_map(|(replica, number, kind)| Step::Lie { replica, number, kind }),
@@ -886,7 +939,8 @@ proptest! {
             match step {
                 Step::Call { commands, coalesce } => {
                     token += 1;
-                    let texts: Vec<String> = (0..commands).map(|c| format!("{token}.{c}")).collect();
+                    let texts = (0..commands).map(|c| format!("{token}.{c}"));
+                    let texts: Vec<String> = texts.collect();
                     w.queue(token, &texts.iter().map(String::as_str).collect::<Vec<_>>(), coalesce);
                     wanted.insert(token, texts);
                 }
@@ -896,7 +950,10 @@ proptest! {
                 }
                 Step::Lie { replica, number, kind } if !good(replica) => {
                     let q = seen.get(&number).cloned().unwrap_or(Request {
-                        session: SESSION, number, low: 1, body: RequestBody { commands: vec![command("?")] }.to_bytes(),
+                        session: SESSION,
+                        number,
+                        low: 1,
+                        body: RequestBody { commands: vec![command("?")] }.to_bytes(),
                     });
                     lie(&mut w, replica as u8 + 1, &q, kind);
                 }
@@ -933,10 +990,12 @@ proptest! {
         }
         prop_assert_eq!(w.done.len(), wanted.len());
         for (token, texts) in wanted {
-            let expected: Vec<Vec<u8>> = texts.iter().map(|c| format!("did {c}").into_bytes()).collect();
-            prop_assert_eq!(w.outputs(token), expected.iter().map(|o| &o[..]).collect::<Vec<_>>());
+            let expected: Vec<String> = texts.iter().map(|c| format!("did {c}")).collect();
+            let expected: Vec<&[u8]> = expected.iter().map(|o| o.as_bytes()).collect();
+            prop_assert_eq!(w.outputs(token), expected);
         }
-        prop_assert!(w.caller.stats().replicas[2..].iter().all(|s| s.dissent == 0 && s.closed == 0));
+        let stats = w.caller.stats();
+        prop_assert!(stats.replicas[2..].iter().all(|s| s.dissent == 0 && s.closed == 0));
     }
 
     /// Any bytes as any frame: nothing panics, and nothing is accepted from one replica.

@@ -437,3 +437,31 @@ fn a_file_cut_anywhere_never_panics() {
         let _ = parse(&text[..cut]);
     }
 }
+
+/// The largest limits that the parser allows fit a frame: making one panics if they do not.
+#[test]
+fn the_largest_limits_fit_a_frame() {
+    use crate::types::{ClientId, GroupId, SessionId};
+    use crate::wire::{Body, Message, Outcome, Replies, Reply, Request};
+    let text = with("max_request = 65536", "max_request = 1048448");
+    let text = text.replace("body_bytes = 1000000", "body_bytes = 1048448");
+    let text = text.replace("kept_bytes = 1000001", "kept_bytes = 1048448");
+    let largest = |max_output: u32| {
+        parse(&text.replace("max_output = 65537", &format!("max_output = {max_output}")))
+    };
+    let max_output = (1_000_000..1_048_448).rev().find(|n| largest(*n).is_ok()).unwrap();
+    let limits = largest(max_output).unwrap().limits;
+
+    let body = vec![0; limits.max_request as usize].into();
+    let request = Request { session: SessionId(1), number: 1, low: 1, body };
+    let frame = request.to_frame(GroupId::MAIN).split_off(9);
+    Body { client: ClientId([0; 32]), request: frame.into() }.to_frame(GroupId::MAIN);
+
+    let mut outputs = vec![bytes::Bytes::new(); limits.max_commands as usize];
+    outputs[0] = vec![0; limits.max_output as usize].into();
+    let outcome = Outcome::Executed(outputs).to_bytes();
+    assert_eq!(outcome.len() + Reply::OVERHEAD, Replies::MAX_BYTES);
+    let reply = Reply { session: SessionId(1), number: 1, index: 0, outcome };
+    Replies { position: Default::default(), rolled: false, replies: vec![reply] }
+        .to_frame(GroupId::MAIN);
+}

@@ -36,7 +36,7 @@ impl MultisetHash {
         self.update(entry, u16::wrapping_sub);
     }
 
-    fn update(&mut self, entry: &Digest, op: fn(u16, u16) -> u16) {
+    fn update(&mut self, entry: &Digest, op: impl Fn(u16, u16) -> u16) {
         let mut expanded = [0; 2 * LANES];
         blake3::Hasher::new_derive_key("quorate 1 multiset entry")
             .update(&entry.0)

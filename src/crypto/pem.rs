@@ -6,9 +6,10 @@
 
 use super::{Ed25519, KeyError, PublicKey, Scheme, SecretKey};
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{self, DecodePrivateKey, DecodePublicKey, KeypairBytes};
-use ed25519_dalek::pkcs8::{EncodePrivateKey, EncodePublicKey, PublicKeyBytes, spki};
-use zeroize::Zeroizing;
+use ed25519_dalek::pkcs8::{self, ALGORITHM_ID, DecodePrivateKey, DecodePublicKey};
+use ed25519_dalek::pkcs8::{EncodePublicKey, KeypairBytes, OctetStringRef, PrivateKeyInfoRef};
+use ed25519_dalek::pkcs8::{PublicKeyBytes, SecretDocument, spki};
+use zeroize::{Zeroize, Zeroizing};
 
 /// Why a text is not the key that was asked for. The message says what to do instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,8 +73,15 @@ const PKCS8_PREFIXES: [&str; 2] = ["MC4CAQAwBQYDK2Vw", "MFECAQEwBQYDK2Vw"];
 impl SecretKey {
     /// The key as PKCS#8 version 1 in PEM; wiped from memory when dropped.
     pub fn to_pem(&self) -> Zeroizing<String> {
-        let pair = KeypairBytes { secret_key: *self.seed(), public_key: None };
-        pair.to_pkcs8_pem(LineEnding::LF).expect("32 bytes always fit PKCS#8")
+        // As `KeypairBytes` would write it, but its buffer on the stack is not wiped.
+        let mut octets = Zeroizing::new([0; 34]);
+        octets[..2].copy_from_slice(&[0x04, 0x20]);
+        octets[2..].copy_from_slice(self.seed());
+        let octets = OctetStringRef::new(&octets[..]).expect("34 bytes are an octet string");
+        let info = PrivateKeyInfoRef::new(ALGORITHM_ID, octets);
+        SecretDocument::encode_msg(&info)
+            .and_then(|der| der.to_pem(PRIVATE, LineEnding::LF))
+            .expect("32 bytes always fit PKCS#8")
     }
 
     /// Reads a PKCS#8 private key in PEM. What stands around the block is ignored.
@@ -82,8 +90,9 @@ impl SecretKey {
     /// [`PemError`]; it never quotes the key.
     pub fn from_pem(text: &str) -> Result<Self, PemError> {
         let block = block_of(text, PRIVATE)?;
-        let pair = KeypairBytes::from_pkcs8_pem(block).map_err(private_error)?;
+        let mut pair = KeypairBytes::from_pkcs8_pem(block).map_err(private_error)?;
         let key = SecretKey::from_seed(pair.secret_key);
+        pair.secret_key.zeroize();
         match pair.public_key {
             Some(public) if public.0 != key.public().0 => Err(PemError::Mismatch),
             _ => Ok(key),
@@ -229,6 +238,7 @@ fn algorithm_name(oid: pkcs8::ObjectIdentifier) -> String {
 mod tests {
     use super::*;
     use crate::types::Digest;
+    use ed25519_dalek::pkcs8::EncodePrivateKey;
 
     fn key() -> SecretKey {
         SecretKey::from_seed([7; 32])

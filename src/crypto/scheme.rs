@@ -248,7 +248,7 @@ mod tests {
         assert!(!Ed25519::verify(&Ed25519::verifier(&key.public()).unwrap(), &digest, &s));
     }
 
-    /// B13, B27: the neutral element and other small-order points; half of all strings are no point.
+    /// B13, B27: the neutral element and other small-order points; half of all strings are none.
     #[test]
     fn weak_and_impossible_keys_are_refused() {
         let mut neutral = [0; 32];

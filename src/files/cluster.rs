@@ -26,7 +26,7 @@ pub fn load_cluster(path: &Path) -> Result<Cluster, FileError> {
         let text = open(&path).and_then(|mut file| read_text(&mut file, &path));
         text.map(|t| t.to_string()).map_err(|e| match e {
             // The message of the cluster file names the path already.
-            FileError::Io { source, .. } => source.to_string(),
+            FileError::Io { cause, .. } => cause.to_string(),
             other => other.to_string(),
         })
     };

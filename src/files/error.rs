@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// Reading or writing failed.
-    #[error("cannot {doing} {}: {source}", path.display())]
+    #[error("cannot {doing} {}: {cause}", path.display())]
     Io {
         /// What was tried, as in "read".
         doing: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// There is something already where a file was to be made.
     #[error("{} exists already and is never overwritten; choose another place or move it away", .0.display())]
@@ -43,12 +43,12 @@ pub enum FileError {
         problem: String,
     },
     /// A key file holds no key.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Key {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: PemError,
+        cause: PemError,
     },
     /// The cluster file is refused.
     #[error(transparent)]
@@ -64,9 +64,9 @@ pub enum FileError {
 impl FileError {
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| match source.kind() {
+        move |cause| match cause.kind() {
             io::ErrorKind::AlreadyExists => FileError::Exists(path),
-            _ => FileError::Io { doing, path, source },
+            _ => FileError::Io { doing, path, cause },
         }
     }
 
@@ -76,7 +76,7 @@ impl FileError {
 }
 
 /// The path as one word of a shell command.
-fn shell_word(path: &Path) -> String {
+pub fn shell_word(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_alphanumeric() || "/._-+,@%".contains(c);
     match text.chars().all(plain) {

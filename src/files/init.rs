@@ -159,11 +159,6 @@ impl Made {
         identities: &[NewIdentity],
     ) -> Result<(), FileError> {
         let pairs: Vec<_> = identities.iter().map(|i| identity_files(keys, &i.name)).collect();
-        let keys_in_place = pairs.iter().flat_map(|(private, public)| [&**private, &**public]);
-        let taken = |path: &Path| path.symlink_metadata().is_ok();
-        if let Some(path) = keys_in_place.chain([config_file]).find(|p| taken(p)) {
-            return Err(FileError::Exists(path.to_owned()));
-        }
         if let Some(directory) = keys.parent() {
             fs::create_dir_all(directory)
                 .map_err(FileError::io("create the directory", directory))?;

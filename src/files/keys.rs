@@ -68,7 +68,7 @@ pub fn read_secret_key(path: &Path) -> Result<SecretKey, FileError> {
         return Err(FileError::TooOpen { path: path.to_owned(), mode });
     }
     let text = read_text(&mut file, path)?;
-    SecretKey::from_pem(&text).map_err(|source| FileError::Key { path: path.to_owned(), source })
+    SecretKey::from_pem(&text).map_err(|cause| FileError::Key { path: path.to_owned(), cause })
 }
 
 /// Reads a public key: SPKI in PEM, or in one line as a cluster file may have it.
@@ -79,7 +79,7 @@ pub fn read_public_key(path: &Path) -> Result<PublicKey, FileError> {
     let text = read_text(&mut open(path)?, path)?;
     PublicKey::from_inline(&text)
         .unwrap_or_else(|| PublicKey::from_pem(&text))
-        .map_err(|source| FileError::Key { path: path.to_owned(), source })
+        .map_err(|cause| FileError::Key { path: path.to_owned(), cause })
 }
 
 pub(super) fn identity_files(directory: &Path, name: &str) -> (PathBuf, PathBuf) {

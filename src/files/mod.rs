@@ -11,6 +11,6 @@ mod keys;
 mod write;
 
 pub use cluster::load_cluster;
-pub use error::FileError;
+pub use error::{FileError, shell_word};
 pub use keys::{Identity, create_identity, generate_key, read_public_key, read_secret_key};
 pub use write::{create_new, write_atomically};

@@ -287,11 +287,7 @@ impl<'a> Run<'a> {
                 format!("{id} sent {}, committed {}: {:?}", s.round, s.committed, s.waiting)
             })
             .collect();
-        let what = format!(
-            "{open} calls wait, {done} are answered; {}; {:?}",
-            waits.join("; "),
-            self.statuses()[0].1.counters
-        );
+        let what = format!("{open} calls wait, {done} are answered; {}", waits.join("; "));
         broken("liveness", what)
     }
 

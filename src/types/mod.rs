@@ -1,4 +1,5 @@
-//! The words of the protocol as types: ids, epochs, rounds, times, and all arithmetic on `n` and `t`.
+//! The words of the protocol as types: ids, epochs, rounds, times, and all arithmetic on `n` and
+//! `t`.
 //!
 //! Nothing here does anything; these types exist so that a round cannot be passed where an epoch
 //! is meant and so that a threshold is computed in one place. Every id hides its number: none has

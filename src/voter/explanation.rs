@@ -4,6 +4,7 @@ use crate::types::{Members, ReplicaId};
 use crate::wire::{NoteKind, Outcome, StepPosition};
 use bytes::Bytes;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of one output that a line shows at most.
@@ -40,6 +41,8 @@ pub struct Ballot {
     pub index: Option<u32>,
     /// The outcome's bytes it gave ([`crate::wire::Outcome`]).
     pub outcome: Option<Bytes>,
+    /// Why there is no link to the replica, as far as the driver knows; the cores leave it empty.
+    pub link_error: Option<Arc<str>>,
 }
 
 /// Why an answer was accepted, or was not: one ballot a replica, in the roster's order.
@@ -104,6 +107,9 @@ impl fmt::Display for Ballot {
         if let Some(after) = self.after {
             write!(f, " after {after:.1?}")?;
         }
+        if let Some(error) = &self.link_error {
+            write!(f, ": {error}")?;
+        }
         if let Some(outcome) = &self.outcome {
             write!(f, ": ")?;
             write_outcome(f, outcome)?;
@@ -159,6 +165,7 @@ mod tests {
             position: voted.then_some(position),
             index: voted.then_some(3),
             outcome,
+            link_error: None,
         }
     }
 
@@ -174,6 +181,10 @@ mod tests {
             ballot(4, Verdict::Silent { down_for: None }, None),
             ballot(5, Verdict::Note(NoteKind::Busy), None),
             ballot(6, Verdict::Differs, Some(out(long.as_bytes()))),
+            Ballot {
+                link_error: Some("no answer from 127.0.0.1:7101".into()),
+                ..ballot(7, Verdict::Silent { down_for }, None)
+            },
         ];
         let text = Explanation { ballots, ..Explanation::default() }.to_string();
         let lines: Vec<&str> = text.lines().collect();
@@ -185,6 +196,7 @@ mod tests {
         assert_eq!(lines[3], "R4 silent, its link is up");
         assert!(lines[4].starts_with("R5 does not vote (busy: "), "{}", lines[4]);
         assert!(lines[5].contains("... (1000 bytes)") && lines[5].len() < 160, "{}", lines[5]);
-        assert_eq!(lines.len(), 6);
+        assert_eq!(lines[6], "R7 silent, no link for 3.2s: no answer from 127.0.0.1:7101");
+        assert_eq!(lines.len(), 7);
     }
 }

@@ -1,6 +1,7 @@
 //! The vote on one request (rule C1).
 
 use super::{Ballot, Explanation, Verdict};
+use crate::types::plant::planted;
 use crate::types::{Ensemble, Instant, Members, ReplicaId};
 use crate::wire::{NoteKind, StepPosition};
 use bytes::Bytes;
@@ -58,7 +59,8 @@ impl Voter {
     /// A vote among the replicas of an ensemble that nobody has voted in yet.
     pub fn new(ensemble: Ensemble) -> Self {
         let votes = vec![None; ensemble.n()];
-        Self { needed: ensemble.majority(), votes, notes: Vec::new(), accepted: None }
+        let needed = ensemble.majority() - usize::from(planted("c1-accept-t-replies"));
+        Self { needed, votes, notes: Vec::new(), accepted: None }
     }
 
     /// Takes a replica's reply. The last different reply of a replica is its vote, the time is
@@ -66,12 +68,13 @@ impl Voter {
     pub fn hear(&mut self, replica: ReplicaId, at: Instant, mut value: Value) -> Heard {
         let own = replica.index();
         let Some(before) = self.votes.get(own) else { return Heard::default() };
-        if before.as_ref().is_some_and(|v| v.value == value) {
+        let twice = planted("c1-count-replica-twice");
+        if before.as_ref().is_some_and(|v| v.value == value) && !twice {
             return Heard::default();
         }
         let changed = before.is_some();
-        let others = self.votes.iter().enumerate().filter(|(i, _)| *i != own);
-        let mut equal = others.filter_map(|(_, v)| v.as_ref()).filter(|v| v.value == value);
+        // None of these is this replica's own: what it said before is not equal.
+        let mut equal = self.votes.iter().flatten().filter(|v| v.value == value);
         let first = equal.next().map(|v| v.value.outcome.clone());
         let count = 1 + usize::from(first.is_some()) + equal.count();
         if let Some(outcome) = first {
@@ -166,6 +169,7 @@ impl Voter {
                 position: Some(value.position),
                 index: Some(value.index),
                 outcome: Some(value.outcome.clone()),
+                link_error: None,
             });
         }
         let (kind, at) = (*self.notes.get(replica.index())?)?;
@@ -184,7 +188,15 @@ fn silent(replica: ReplicaId, now: Instant, link: LinkState) -> Ballot {
 }
 
 fn empty(replica: ReplicaId, verdict: Verdict) -> Ballot {
-    Ballot { replica, verdict, after: None, position: None, index: None, outcome: None }
+    Ballot {
+        replica,
+        verdict,
+        after: None,
+        position: None,
+        index: None,
+        outcome: None,
+        link_error: None,
+    }
 }
 
 #[cfg(test)]

@@ -258,6 +258,9 @@ impl Message for Replies {
             StepPosition { round: r.round("reply round")?, vector: r.digest("reply vector")? };
         let rolled = r.bool("rolled")?;
         let n = r.count(MAX_COMMANDS, Reply::OVERHEAD, "replies")?;
+        if n == 0 {
+            return Err(r.error("replies without a reply"));
+        }
         let mut replies = Vec::with_capacity(n);
         for _ in 0..n {
             let session = SessionId(r.u64("reply session")?);

@@ -1,1 +1,3 @@
+//! Real processes, real QUIC on loopback, real signals.
 
+mod commands;

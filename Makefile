@@ -1,0 +1,30 @@
+# `make verify` only reads the tree and says whether it is good; `make fix` may write.
+
+CARGO ?= cargo
+
+.PHONY: verify format lint docs test fix deny
+
+verify: format lint docs test
+
+format:
+	$(CARGO) fmt --check
+
+# Once as tests are built, with the planted bugs, and once as it is released, without.
+lint:
+	$(CARGO) clippy --locked --all-targets --features plant -- -D warnings
+	$(CARGO) clippy --locked --lib --bins -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+# One profile for everything, so that dependencies are compiled once.
+test:
+	$(CARGO) test --locked
+
+fix:
+	$(CARGO) fmt
+	$(CARGO) clippy --all-targets --fix --allow-dirty --allow-staged
+
+# Not part of `verify`: cargo-deny is a tool of its own and fetches the advisory database.
+deny:
+	$(CARGO) deny check

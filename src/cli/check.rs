@@ -1,0 +1,323 @@
+//! `quorate check`.
+
+use super::{Subcommand, output};
+use crate::config::{Cluster, FaultModel, least_patience, show_duration};
+use crate::files::load_cluster;
+use crate::types::{ClockKind, Role, Timing};
+use clap::Args;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Check a cluster file and print everything that follows from it
+#[derive(Args)]
+pub(super) struct Check {
+    /// The cluster file
+    #[arg(long)]
+    config: PathBuf,
+    /// Print JSON for programs
+    #[arg(long)]
+    json: bool,
+}
+
+impl Subcommand for Check {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let cluster = load_cluster(&self.config)?;
+        match self.json {
+            true => output::print_json(&as_json(&cluster))?,
+            false => output::print(&as_text(&cluster))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A timer, how it follows from Δ, and whether the file says something else.
+struct Timer {
+    name: &'static str,
+    value: Duration,
+    formula: &'static str,
+    derived: Duration,
+}
+
+fn timers(t: &Timing) -> [Timer; 6] {
+    let d = Timing::from_delta(t.delta);
+    let timer = |name, value, formula, derived| Timer { name, value, formula, derived };
+    [
+        timer("patience", t.patience, "5 delta + join_delay", 5 * t.delta + t.join_delay),
+        timer("join_delay", t.join_delay, "delta / 10", d.join_delay),
+        timer(
+            "gather",
+            t.gather,
+            "the least of delta / 50, 500us, join_delay",
+            d.gather.min(t.join_delay),
+        ),
+        timer("heartbeat", t.heartbeat, "the greater of 10 delta, 1s", d.heartbeat),
+        timer("ping_every", t.ping_every, "the greater of 5 delta, 500ms", d.ping_every),
+        timer(
+            "least patience",
+            least_patience(t.delta, t.join_delay),
+            "4 delta + join_delay + 1ms of timer grain",
+            least_patience(t.delta, t.join_delay),
+        ),
+    ]
+}
+
+/// What is allowed but has a price.
+fn warnings(c: &Cluster) -> Vec<String> {
+    let t = &c.timing;
+    let default = 5 * t.delta + t.join_delay;
+    let mut warnings = Vec::new();
+    if t.patience < default {
+        warnings.push(format!(
+            "patience is below its default {}: recovery is faster, but good replicas may be \
+             excluded wrongly, which weakens the promise against liars",
+            show_duration(default)
+        ));
+    }
+    if c.clients.is_empty() {
+        warnings.push("there is no [[client]]: nobody can use this cluster".to_owned());
+    }
+    warnings
+}
+
+/// The limits under the names that they have in the file.
+fn limits(c: &Cluster) -> Vec<(&'static str, u64)> {
+    let l = &c.limits;
+    vec![
+        ("max_request", l.max_request.into()),
+        ("max_output", l.max_output.into()),
+        ("max_commands", l.max_commands.into()),
+        ("max_candidates", l.max_candidates.into()),
+        ("sole_quota", l.sole_quota.into()),
+        ("forget_after", l.forget_after),
+        ("forget_time", l.forget_time),
+        ("max_sessions", l.max_sessions.into()),
+        ("window", l.window.into()),
+        ("checkpoint_every", l.checkpoint_every),
+        ("max_unexecuted", l.max_unexecuted.into()),
+    ]
+}
+
+/// The quotas under the names that they have in the file.
+fn quotas(c: &Cluster) -> Vec<(&'static str, u64)> {
+    let q = &c.quotas;
+    vec![
+        ("per_client", q.per_client.into()),
+        ("global", q.global.into()),
+        ("body_bytes", q.body_bytes),
+        ("link_bytes", q.link_bytes),
+        ("links_per_client", q.links_per_client.into()),
+        ("kept_bytes", q.kept_bytes),
+    ]
+}
+
+fn as_text(c: &Cluster) -> String {
+    let e = c.ensemble;
+    let mut out = String::new();
+    let mut put = |name: &str, value: String| {
+        writeln!(out, "{name:<22} {value}").expect("a string takes all that is written");
+    };
+    put("cluster id", c.id().to_hex());
+    put("configuration digest", c.digest().to_hex());
+    put("fault model", fault_model(c).to_owned());
+    put("replicas", format!("n = {} = 2t + 1", e.n()));
+    put("may be bad", format!("t = {}", e.t()));
+    put("majority", format!("{} equal replies are accepted (t + 1)", e.majority()));
+    put("strong", format!("{} equal replies that no timing contradicts", e.strong()));
+    put("service", c.service.name.clone());
+    put("clock", clock(c).to_owned());
+    if c.testing.allow_liars {
+        put("testing", "LIARS ARE ALLOWED: replicas may be started as liars".to_owned());
+    }
+    put("\ntimers", String::new());
+    put("  delta", show_duration(c.timing.delta));
+    for t in timers(&c.timing) {
+        let note = match t.value == t.derived {
+            true => format!("= {}", t.formula),
+            false => format!("set in the file; {} would be {}", t.formula, show_duration(t.derived)),
+        };
+        put(&format!("  {}", t.name), format!("{:<9} {note}", show_duration(t.value)));
+    }
+    warnings(c).into_iter().for_each(|text| put("  warning", text));
+    put("\nlimits, shared by all replicas", String::new());
+    for (name, value) in limits(c) {
+        let shown = match (name, c.clock) {
+            ("forget_time", ClockKind::Logical) => format!("{value} ticks"),
+            ("forget_time", _) => show_duration(Duration::from_micros(value)),
+            _ => value.to_string(),
+        };
+        put(&format!("  {name}"), shown);
+    }
+    put("\nquotas of each process", String::new());
+    for (name, value) in quotas(c) {
+        put(&format!("  {name}"), value.to_string());
+    }
+    put("\nreplicas", String::new());
+    for r in &c.replicas {
+        let (key, admin) = (r.public_key.fingerprint(), r.admin);
+        put(&format!("  {}", r.id), format!("key {key}  {}  admin {admin}", r.address));
+    }
+    put("\nclients", String::new());
+    for client in &c.clients {
+        let key = client.public_key.fingerprint();
+        put(&format!("  {}", client.name), format!("key {key}  role {}", role(client.role)));
+    }
+    // Headings have nothing beside them.
+    out.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn as_json(c: &Cluster) -> Value {
+    let e = c.ensemble;
+    let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+    let timers: Vec<Value> = timers(&c.timing)
+        .iter()
+        .map(|t| {
+            json!({
+                "name": t.name.replace(' ', "_"),
+                "microseconds": micros(t.value),
+                "formula": t.formula,
+                "overridden": t.value != t.derived,
+            })
+        })
+        .collect();
+    let replicas: Vec<Value> = c
+        .replicas
+        .iter()
+        .map(|r| {
+            json!({
+                "id": r.id.number(),
+                "address": r.address,
+                "admin": r.admin.to_string(),
+                "fingerprint": r.public_key.fingerprint(),
+                "public_key": r.public_key.to_inline(),
+            })
+        })
+        .collect();
+    let clients: Vec<Value> = c
+        .clients
+        .iter()
+        .map(|client| {
+            json!({
+                "name": client.name,
+                "role": role(client.role),
+                "fingerprint": client.public_key.fingerprint(),
+                "public_key": client.public_key.to_inline(),
+            })
+        })
+        .collect();
+    let fields: serde_json::Map<String, Value> =
+        c.fields().into_iter().map(|(name, digest)| (name, digest.to_hex().into())).collect();
+    json!({
+        "cluster_id": c.id().to_hex(),
+        "configuration_digest": c.digest().to_hex(),
+        "fields": fields,
+        "fault_model": fault_model(c),
+        "n": e.n(),
+        "t": e.t(),
+        "majority": e.majority(),
+        "strong": e.strong(),
+        "service": c.service.name,
+        "clock": clock(c),
+        "allow_liars": c.testing.allow_liars,
+        "delta_microseconds": micros(c.timing.delta),
+        "timers": timers,
+        "warnings": warnings(c),
+        "limits": numbers(limits(c)),
+        "quotas": numbers(quotas(c)),
+        "replicas": replicas,
+        "clients": clients,
+    })
+}
+
+fn numbers(values: Vec<(&'static str, u64)>) -> Value {
+    values.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
+}
+
+fn fault_model(c: &Cluster) -> &'static str {
+    match c.fault_model {
+        FaultModel::Byzantine => "byzantine",
+        FaultModel::FailStop => "fail-stop",
+    }
+}
+
+fn clock(c: &Cluster) -> &'static str {
+    match c.clock {
+        ClockKind::RealTime => "real-time",
+        ClockKind::Hybrid => "hybrid",
+        ClockKind::Logical => "logical",
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Read => "read",
+        Role::Write => "write",
+        Role::Admin => "admin",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::init::{InitOptions, write_cluster};
+
+    /// A cluster file in which `line` was replaced by `instead`.
+    fn cluster(line: &str, instead: &str) -> Cluster {
+        let dir = tempfile::tempdir().unwrap();
+        let new = write_cluster(&InitOptions::new(dir.path())).unwrap();
+        let text = std::fs::read_to_string(&new.config_file).unwrap();
+        assert!(text.contains(line), "{line}");
+        std::fs::write(&new.config_file, text.replacen(line, instead, 1)).unwrap();
+        load_cluster(&new.config_file).unwrap()
+    }
+
+    #[test]
+    fn everything_that_follows_from_a_file_is_printed() {
+        let c = cluster("", "");
+        let (text, json) = (as_text(&c), as_json(&c).to_string());
+        let mut parts = vec![c.id().to_hex(), c.digest().to_hex()];
+        parts.extend(c.replicas.iter().map(|r| r.public_key.fingerprint()));
+        parts.extend(c.clients.iter().map(|c| c.public_key.fingerprint()));
+        parts.extend(limits(&c).iter().chain(&quotas(&c)).map(|(name, _)| (*name).to_owned()));
+        parts.extend(timers(&c.timing).iter().map(|t| t.formula.to_owned()));
+        for part in parts {
+            assert!(text.contains(&part) && json.contains(&part), "{part}\n{text}");
+        }
+        for line in [
+            "replicas               n = 3 = 2t + 1",
+            "majority               2 equal replies",
+            "strong                 3 equal replies",
+            "  delta                100ms",
+            "  patience             510ms     = 5 delta + join_delay",
+            "  least patience       411ms     = 4 delta + join_delay + 1ms of timer grain",
+            "  forget_time          10s",
+        ] {
+            assert!(text.lines().any(|l| l.starts_with(line)), "{line}\n{text}");
+        }
+        assert!(!text.contains("warning") && !text.contains("LIARS"), "{text}");
+        assert_eq!(as_json(&c)["n"], 3);
+    }
+
+    /// No formula may say anything but what the default is.
+    #[test]
+    fn derived_timers_are_those_of_the_file() {
+        for delta in ["1ms", "30ms", "100ms", "2s", "1m"] {
+            let c = cluster("delta = \"100ms\"", &format!("delta = \"{delta}\""));
+            assert!(timers(&c.timing).iter().all(|t| t.value == t.derived), "{delta}");
+        }
+    }
+
+    #[test]
+    fn what_differs_from_the_default_and_what_it_costs_is_said() {
+        let text = as_text(&cluster("[order]", "[timers]\npatience = \"450ms\"\n[order]"));
+        assert!(text.contains("450ms     set in the file; 5 delta + join_delay would be 510ms"));
+        assert!(text.contains("warning") && text.contains("weakens the promise"), "{text}");
+        let text = as_text(&cluster("[order]", "[testing]\nallow_liars = true\n[order]"));
+        assert!(text.contains("LIARS ARE ALLOWED"), "{text}");
+        let logical = "clock = \"logical\"\n[limits]\nforget_time = 77";
+        let text = as_text(&cluster("clock = \"hybrid\"", logical));
+        assert!(text.contains("77 ticks"), "{text}");
+    }
+}

@@ -1,0 +1,116 @@
+//! `quorate replica`.
+
+use super::{Failure, Subcommand, USAGE};
+use crate::adversary::Lie;
+use crate::daemon::Daemon;
+use crate::files::{load_cluster, read_secret_key};
+use crate::types::ReplicaId;
+use clap::{Args, ValueEnum};
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Run one replica
+///
+/// It runs until SIGTERM or Ctrl-C. RUST_LOG sets what is logged, `info` by default.
+#[derive(Args)]
+pub(super) struct Replica {
+    /// The cluster file, the same on all hosts
+    #[arg(long)]
+    config: PathBuf,
+    /// Which replica of the cluster file this is
+    #[arg(long)]
+    id: u8,
+    /// The replica's private key [default: keys/replica-ID.pem beside the cluster file]
+    #[arg(long)]
+    key: Option<PathBuf>,
+    /// Where it keeps its files [default: data/replica-ID beside the cluster file]
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Listen here instead of on the replica's address in the cluster file
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// How to write the log, which goes to standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log: LogFormat,
+    /// Tell lies: for tests, where the cluster file allows it
+    #[arg(long, hide = true, value_name = "LIE")]
+    lie: Option<Lie>,
+    /// Stop when standard input ends: for programs that must not leave replicas behind
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Subcommand for Replica {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        start_log(self.log);
+        let cluster = load_cluster(&self.config)?;
+        let Some(id) = ReplicaId::new(self.id).filter(|id| cluster.ensemble.contains(*id)) else {
+            let n = cluster.ensemble.n();
+            let message = format!(
+                "{} has no replica {}; give --id with a number from 1 to {n}",
+                self.config.display(),
+                self.id
+            );
+            return Err(Failure { code: USAGE, message }.into());
+        };
+        let beside = |name: String| self.config.with_file_name("").join(name);
+        let key_path =
+            self.key.unwrap_or_else(|| beside(format!("keys/replica-{}.pem", self.id)));
+        let key = read_secret_key(&key_path)?;
+        let data = self.data.unwrap_or_else(|| beside(format!("data/replica-{}", self.id)));
+        let mut builder = Daemon::builder(cluster, id, key).data_dir(data);
+        if let Some(address) = self.listen {
+            builder = builder.listen(address);
+        }
+        if let Some(lie) = self.lie {
+            builder = builder.lie(lie);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let daemon = builder.start().await?;
+            asked_to_stop(self.stop_with_stdin).await?;
+            daemon.stop().await?;
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+async fn asked_to_stop(with_stdin: bool) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = stdin_ends(), if with_stdin => {}
+    }
+    Ok(())
+}
+
+async fn stdin_ends() {
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = [0; 256];
+    while stdin.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

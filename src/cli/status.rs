@@ -1,0 +1,177 @@
+//! `quorate status`.
+
+use super::{Subcommand, admin, output};
+use crate::config::{Cluster, ReplicaEntry};
+use crate::files::load_cluster;
+use crate::replica::{LinkStatus, Standing, Status as Condition};
+use clap::Args;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Show how each replica is, as it says itself on its admin address
+///
+/// Exit code: 0 if all replicas take part and none waits, 1 otherwise.
+#[derive(Args)]
+pub(super) struct Status {
+    /// The cluster file
+    #[arg(long)]
+    config: PathBuf,
+    /// Print JSON for programs
+    #[arg(long)]
+    json: bool,
+    /// Print again every so many seconds until interrupted
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1")]
+    watch: Option<u64>,
+}
+
+/// What one replica's admin address said.
+type Answer = Result<Condition, String>;
+
+impl Subcommand for Status {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let cluster = load_cluster(&self.config)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            loop {
+                let answers = ask_all(&cluster).await;
+                if self.watch.is_some() && std::io::stdout().is_terminal() && !self.json {
+                    // Clears the screen and goes to its upper left corner.
+                    output::print("\x1b[2J\x1b[H")?;
+                }
+                if self.json {
+                    output::print_json(&as_json(&cluster, &answers))?;
+                } else {
+                    output::print(&as_text(&cluster, &answers))?;
+                }
+                let Some(seconds) = self.watch else {
+                    let well = answers.iter().all(is_well);
+                    return Ok(ExitCode::from(u8::from(!well)));
+                };
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_secs(seconds.max(1))) => {}
+                    _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+                }
+            }
+        })
+    }
+}
+
+async fn ask_all(cluster: &Cluster) -> Vec<Answer> {
+    let mut asked = Vec::new();
+    for replica in &cluster.replicas {
+        let (admin, id) = (replica.admin, cluster.id().to_hex());
+        asked.push(tokio::spawn(async move {
+            let status = admin::status(admin).await?;
+            if status.cluster != id {
+                return Err(format!("{admin} serves another cluster, {:.16}", status.cluster));
+            }
+            Ok(status)
+        }));
+    }
+    let mut answers = Vec::new();
+    for task in asked {
+        answers.push(task.await.unwrap_or_else(|e| Err(e.to_string())));
+    }
+    answers
+}
+
+fn is_well(answer: &Answer) -> bool {
+    answer.as_ref().is_ok_and(|s| s.standing == Standing::Member && s.waiting.is_none())
+}
+
+fn as_json(cluster: &Cluster, answers: &[Answer]) -> Value {
+    let one = |(entry, answer): (&ReplicaEntry, &Answer)| match answer {
+        Ok(status) => json!({"replica": entry.id.number(), "reached": true, "status": status}),
+        Err(why) => json!({"replica": entry.id.number(), "reached": false, "error": why}),
+    };
+    let replicas: Vec<Value> = cluster.replicas.iter().zip(answers).map(one).collect();
+    json!({ "cluster": cluster.id().to_hex(), "replicas": replicas })
+}
+
+fn as_text(cluster: &Cluster, answers: &[Answer]) -> String {
+    let mut text = format!("cluster {}\n\n", cluster.id());
+    let head = "replica  standing   epoch    round     executed  requests    state@round          \
+                links";
+    let _ = writeln!(text, "{head}");
+    for (entry, answer) in cluster.replicas.iter().zip(answers) {
+        match answer {
+            Ok(s) => {
+                let standing = match s.standing {
+                    Standing::Member => "member",
+                    Standing::Restarted => "restarted",
+                    Standing::Halted => "HALTED",
+                };
+                let state = match s.checkpoint {
+                    0 => "-".to_owned(),
+                    round => format!("{:.10}@{round}", s.state),
+                };
+                let links: Vec<String> = s.links.iter().map(link).collect();
+                let _ = writeln!(
+                    text,
+                    "{:<8} {:<10} {:<8} {:<9} {:<9} {:<11} {:<20} {}",
+                    entry.id.to_string(),
+                    standing,
+                    s.epoch,
+                    s.round,
+                    s.executed_round,
+                    s.executed,
+                    state,
+                    links.join("  ")
+                );
+            }
+            Err(why) => {
+                let _ = writeln!(text, "{:<8} not reached: {why}", entry.id.to_string());
+            }
+        }
+    }
+    text.push_str(&trouble(cluster, answers));
+    text
+}
+
+fn link(l: &LinkStatus) -> String {
+    match (l.up, l.rtt_us) {
+        (true, Some(rtt)) => format!("R{} {:.1} ms", l.replica, rtt as f64 / 1000.0),
+        (true, None) => format!("R{} up", l.replica),
+        (false, _) => format!("R{} DOWN {}", l.replica, seconds(l.since_ms)),
+    }
+}
+
+/// What is not as it should be, in sentences, with what to do.
+fn trouble(cluster: &Cluster, answers: &[Answer]) -> String {
+    let mut text = String::new();
+    for (entry, answer) in cluster.replicas.iter().zip(answers) {
+        let Ok(s) = answer else { continue };
+        if let Some(w) = &s.waiting {
+            let missing: Vec<String> = w.missing.iter().map(|m| format!("R{m}")).collect();
+            let _ = writeln!(
+                text,
+                "{} has waited {} for {} in round {}: nothing is executed until all members \
+                 answer. Check that they run and can be reached.",
+                entry.id,
+                seconds(w.since_ms),
+                missing.join(", "),
+                w.round
+            );
+        }
+        if s.standing == Standing::Restarted {
+            let _ = writeln!(
+                text,
+                "{} restarted without its state (start {} on its disk): it signs nothing, so the \
+                 group stands still. Start over with a new cluster: quorate init.",
+                entry.id, s.incarnation
+            );
+        }
+        if s.standing == Standing::Halted {
+            let _ = writeln!(text, "{} has halted; its log says why.", entry.id);
+        }
+    }
+    if text.is_empty() { text } else { format!("\n{text}") }
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{:.1} s", ms as f64 / 1000.0)
+}

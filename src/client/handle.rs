@@ -1,0 +1,219 @@
+//! The handle.
+
+use super::dial::any_address;
+use super::driver::{Call, Driver, Inbox, Order, Outcome};
+use super::links::Links;
+use super::{ClientError, ClientOptions, Explanation, LinkReport};
+use crate::caller::{Answer, CallError, Stats, Token};
+use crate::config::Cluster;
+use crate::crypto::SecretKey;
+use crate::transport::Endpoint;
+use crate::types::{ClientId, SessionId};
+use crate::wire::{Command, CommandKind};
+use bytes::Bytes;
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+/// Calls between handles and the driver at most.
+const ON_THE_WAY: usize = 1024;
+
+/// A client of a cluster: sends commands to all replicas and believes what `t + 1` of them say.
+///
+/// Cheap to clone; all clones share one session, its links and its limits. Any number of calls
+/// may be made at once, from any thread. When the last clone and the last call are gone, the
+/// links are closed; [`Client::close`] does that at once and waits for it.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    calls: mpsc::Sender<Call>,
+    orders: mpsc::UnboundedSender<Order>,
+    links: watch::Receiver<Vec<LinkReport>>,
+    next: AtomicU64,
+    majority: usize,
+    // The counters at the end, once the driver has ended.
+    last: Arc<OnceLock<Stats>>,
+}
+
+impl Client {
+    /// Makes a client and begins to dial all replicas, in a task on the tokio runtime that this
+    /// is called on. Returns at once: calls wait for links inside of their time, and
+    /// [`Client::ready`] waits for them alone.
+    ///
+    /// # Errors
+    /// If the socket cannot be opened, the options contradict each other, there is no runtime,
+    /// or the system has no random numbers.
+    pub fn connect(
+        cluster: &Cluster,
+        key: SecretKey,
+        options: ClientOptions,
+    ) -> Result<Client, ClientError> {
+        let mut nonce = [0; 8];
+        getrandom::fill(&mut nonce).map_err(ClientError::Random)?;
+        let session = SessionId(u64::from_le_bytes(nonce));
+        let setup = options.setup(cluster, ClientId(key.public().0), session);
+        let transport = options.transport.clone();
+        let endpoint = Endpoint::bind(any_address(cluster), &key, None, transport)?;
+        let (links, events, watching) = Links::new(cluster, endpoint);
+        let (calls, coming) = mpsc::channel(ON_THE_WAY.min(options.max_calls.max(1)));
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let last = Arc::new(OnceLock::new());
+        let driver = Driver::new(setup, links, options.max_calls, last.clone());
+        tokio::spawn(driver.run(Inbox { calls: coming, orders: ordered, events }));
+        let majority = cluster.ensemble.majority();
+        let next = AtomicU64::new(0);
+        let inner = Inner { calls, orders, links: watching, next, majority, last };
+        Ok(Client { inner: Arc::new(inner) })
+    }
+
+    /// Waits until links to `t + 1` replicas are up, so that calls can be answered.
+    ///
+    /// # Errors
+    /// [`ClientError::NotReady`] with what is wrong with each link: after `within`, or at once if
+    /// so many have an error that waiting does not mend that `t + 1` cannot come about.
+    pub async fn ready(&self, within: Duration) -> Result<(), ClientError> {
+        let needed = self.inner.majority;
+        let up = |links: &[LinkReport]| links.iter().filter(|l| l.up).count();
+        let hopeless = |links: &[LinkReport]| {
+            links.iter().filter(|l| !l.up && l.hopeless).count() > links.len() - needed
+        };
+        let mut watching = self.inner.links.clone();
+        let decided = watching.wait_for(|links| up(links) >= needed || hopeless(links));
+        if let Ok(Err(_)) = timeout(within, decided).await {
+            return Err(ClientError::Closed);
+        }
+        let links = self.links();
+        match up(&links) >= needed {
+            true => Ok(()),
+            false => {
+                let hopeless = hopeless(&links);
+                Err(ClientError::NotReady { needed, links, hopeless })
+            }
+        }
+    }
+
+    /// Runs a command that may change the service's state; gives the output that `t + 1` replicas
+    /// agree on. May travel in one request with other calls.
+    ///
+    /// # Errors
+    /// [`CallError`]; [`CallError::may_have_run`] says whether the command may have run.
+    pub async fn execute(&self, command: impl Into<Bytes>) -> Result<Bytes, CallError> {
+        self.one(CommandKind::Execute, command.into()).await
+    }
+
+    /// Runs a command that changes nothing, at a position in the order; otherwise as
+    /// [`Client::execute`]. Keys that may only read are allowed this.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn query(&self, command: impl Into<Bytes>) -> Result<Bytes, CallError> {
+        self.one(CommandKind::Query, command.into()).await
+    }
+
+    /// Runs commands one after the other with nothing in between, in a request of their own. The
+    /// answer has their outputs, the position and who said what.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn call(&self, commands: Vec<Command>) -> Result<Answer, CallError> {
+        self.submit(commands, false).await
+    }
+
+    /// Hands a call over now and gives a future of its answer; what is handed over first is sent
+    /// first, if [`ClientOptions::max_calls`] has room. With `coalesce` it may travel in one
+    /// request with others. Dropping the future takes the call back if it was not sent yet.
+    pub fn submit(
+        &self,
+        commands: Vec<Command>,
+        coalesce: bool,
+    ) -> impl Future<Output = Result<Answer, CallError>> + Send + use<> {
+        let inner = self.inner.clone();
+        let token = Token(inner.next.fetch_add(1, Ordering::Relaxed));
+        let (reply, answer) = oneshot::channel();
+        let call = Call { token, commands, coalesce, reply };
+        let left = match inner.calls.try_send(call) {
+            Ok(()) => None,
+            Err(TrySendError::Full(call) | TrySendError::Closed(call)) => Some(call),
+        };
+        let call = Pending { inner, token, answer: Some(answer) };
+        async move { call.finish(left).await }
+    }
+
+    /// What the client counts; its last counters once it is closed.
+    pub async fn stats(&self) -> Stats {
+        let (reply, stats) = oneshot::channel();
+        // Fails only if the driver has ended.
+        let _ = self.inner.orders.send(Order::Stats(reply));
+        match stats.await {
+            Ok(stats) => stats,
+            Err(_) => self.inner.last.get().cloned().unwrap_or_default(),
+        }
+    }
+
+    /// How the links stand, in the roster's order.
+    pub fn links(&self) -> Vec<LinkReport> {
+        self.inner.links.borrow().clone()
+    }
+
+    /// Ends the client and all its clones: calls under way fail with [`CallError::Closed`], what
+    /// was sent before is delivered, links are closed. Returns when that is done.
+    pub async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.inner.orders.send(Order::Close(done)).is_ok() {
+            // Nothing is ever sent: the driver drops its end when it has ended.
+            let _ = closed.await;
+        }
+    }
+
+    async fn one(&self, kind: CommandKind, bytes: Bytes) -> Result<Bytes, CallError> {
+        let mut answer = self.submit(vec![Command { kind, bytes }], true).await?;
+        Ok(answer.outputs.pop().expect("the core gives one output a command"))
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("links", &self.links()).finish_non_exhaustive()
+    }
+}
+
+/// A call under way; dropping it takes it back.
+struct Pending {
+    inner: Arc<Inner>,
+    token: Token,
+    // Taken once it is answered.
+    answer: Option<oneshot::Receiver<Outcome>>,
+}
+
+impl Pending {
+    // Hands over what found no room before, and waits for the answer.
+    async fn finish(mut self, left: Option<Call>) -> Outcome {
+        let closed = || CallError::Closed { explanation: Explanation::default() };
+        if let Some(call) = left
+            && self.inner.calls.send(call).await.is_err()
+        {
+            self.answer = None;
+            return Err(closed());
+        }
+        let answer = self.answer.as_mut().expect("it is taken only below");
+        let outcome = answer.await.unwrap_or_else(|_| Err(closed()));
+        self.answer = None;
+        outcome
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.answer.is_some() {
+            let _ = self.inner.orders.send(Order::Forget(self.token));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The async client: the caller's core over real links.
+//!
+//! [`Client`] is a handle, cheap to clone, that sends calls over a channel to one task, the
+//! driver. The driver owns the socket, one link a replica and the [`Caller`]; it takes everything
+//! that has come, hands it to the core, and does what the core asks. There is no task, timer or
+//! packet per call: calls that wait together travel together.
+//!
+//! - Links are dialled all at once and again, with growing pauses, whenever they are gone. A link
+//!   counts once the replica's hello was read and fits (version, cluster, the number that the
+//!   roster gives its key); what does not fit is kept as the link's error.
+//! - Calls never fail because a link is down: they wait inside of their time. What is wrong with
+//!   a link then stands in the error's [`Explanation`] beside the replica that said nothing.
+//! - [`Client::ready`] waits until `t + 1` links are up, and says at once if that is hopeless.
+//!
+//! ```no_run
+//! use quorate::service::kv;
+//! # async fn example(cluster: quorate::config::Cluster, key: quorate::crypto::SecretKey)
+//! # -> Result<(), Box<dyn std::error::Error>> {
+//! let client = quorate::Client::connect(&cluster, key, Default::default())?;
+//! client.execute(kv::Command::put("name", "Ada").encode()).await?;
+//! let output = client.query(kv::Command::get("name").encode()).await?;
+//! assert_eq!(kv::Output::parse(&output)?, kv::Output::Value("Ada".into()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | file | what lives there |
+//! | --- | --- |
+//! | `handle.rs` | [`Client`] |
+//! | `driver.rs` | the task: events in, actions out |
+//! | `links.rs` | one link a replica: up, down, dialled again |
+//! | `dial.rs` | one attempt: host name, handshake, hello, greeting |
+//! | `options.rs`, `report.rs`, `error.rs` | what users set, and what they are told |
+//!
+//! [`Caller`]: crate::caller::Caller
+//! [`Explanation`]: crate::voter::Explanation
+
+mod dial;
+mod driver;
+mod error;
+mod handle;
+mod links;
+mod options;
+mod report;
+#[cfg(test)]
+mod tests;
+
+pub use crate::caller::{Answer, CallError, ReplicaStats, Stats};
+pub use crate::voter::{Ballot, Explanation, Verdict};
+pub use crate::wire::{Command, CommandKind};
+pub use dial::{MAX_ADDRESSES, any_address, resolve};
+pub use error::{ClientError, Misfit};
+pub use handle::Client;
+pub use options::ClientOptions;
+pub use report::LinkReport;

@@ -1,0 +1,204 @@
+//! Putting a daemon together, and holding a running one.
+
+use super::node::{Node, Parts};
+use super::{DaemonError, admin, mark, node};
+use crate::adversary::Lie;
+use crate::config::Cluster;
+use crate::crypto::{PublicKey, SecretKey};
+use crate::replica::Status;
+use crate::service::{self, Service};
+use crate::transport::{Admit, Endpoint, LinkClass, Settings};
+use crate::types::ReplicaId;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+/// A running replica. Dropping it stops it.
+pub struct Daemon {
+    address: SocketAddr,
+    admin: SocketAddr,
+    stop: mpsc::Sender<node::Request>,
+    node: JoinHandle<()>,
+}
+
+/// What a daemon is made from.
+pub struct Builder {
+    cluster: Cluster,
+    id: ReplicaId,
+    key: SecretKey,
+    data: PathBuf,
+    service: Option<Box<dyn Service>>,
+    listen: Option<SocketAddr>,
+    lie: Option<Lie>,
+    transport: Settings,
+}
+
+impl Builder {
+    /// Where the replica keeps its files; `quorate-data/replica-N` below the working directory if
+    /// this is not said.
+    pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.data = directory.into();
+        self
+    }
+
+    /// The service to run; its name must be the one in the cluster file. Without this the
+    /// built-in service of that name runs.
+    pub fn service(mut self, service: Box<dyn Service>) -> Self {
+        self.service = Some(service);
+        self
+    }
+
+    /// Where to listen, if not on the address that the cluster file has for this replica: behind
+    /// address translation, or on all interfaces.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = Some(address);
+        self
+    }
+
+    /// How the QUIC endpoint behaves.
+    pub fn transport(mut self, settings: Settings) -> Self {
+        self.transport = settings;
+        self
+    }
+
+    /// Makes the replica a liar: for tests, where the cluster file allows it.
+    pub fn lie(mut self, lie: Lie) -> Self {
+        self.lie = Some(lie);
+        self
+    }
+
+    /// Binds the sockets, writes the mark, and starts the replica on the present tokio runtime,
+    /// which should be a current-thread one.
+    ///
+    /// # Errors
+    /// [`DaemonError`] says what is in the way and what to do.
+    pub async fn start(mut self) -> Result<Daemon, DaemonError> {
+        let n = self.cluster.ensemble.n();
+        let (id, number) = (self.id, self.id.number());
+        let entry = self.cluster.replica(id).cloned();
+        let entry = entry.ok_or(DaemonError::NoSuchReplica { id: number, n })?;
+        if self.key.public() != entry.public_key {
+            let found = self.key.public().fingerprint();
+            let listed = entry.public_key.fingerprint();
+            return Err(DaemonError::WrongKey { id: number, found, listed });
+        }
+        let service = self.take_service()?;
+        if self.lie.is_some() && !self.cluster.testing.allow_liars {
+            return Err(DaemonError::LiarsNotAllowed);
+        }
+        let listen = match self.listen {
+            Some(address) => address,
+            None => resolve(&entry.address).await?,
+        };
+        self.transport.outbox_bytes =
+            usize::try_from(self.cluster.quotas.link_bytes).unwrap_or(usize::MAX);
+        let admit = Some(admission(&self.cluster, id));
+        let endpoint = Endpoint::bind(listen, &self.key, admit, self.transport)?;
+        let address = endpoint.local_addr();
+        let admin = admin::bind(entry.admin)
+            .await
+            .map_err(|source| DaemonError::Admin { address: entry.admin, source })?;
+        let admin_address = admin
+            .local_addr()
+            .map_err(|source| DaemonError::Admin { address: entry.admin, source })?;
+        let (mark, restarted) = mark::take(&self.data, self.cluster.id(), id)?;
+        info!(
+            replica = %id, %address, admin = %admin_address, cluster = %self.cluster.id(),
+            incarnation = mark.incarnation, service = service.name(), "started"
+        );
+        if let Some(lie) = self.lie {
+            warn!(replica = %id, lie = lie.name(), "THIS REPLICA LIES, as a test asked it to");
+        }
+        let (requests, inbox) = mpsc::channel(64);
+        tokio::spawn(admin::serve(admin, requests.clone()));
+        let (cluster, key, lie) = (self.cluster, self.key, self.lie);
+        let parts = Parts { cluster, id, key, service, lie, mark, restarted, endpoint, inbox };
+        let node = tokio::spawn(Node::new(parts).run());
+        Ok(Daemon { address, admin: admin_address, stop: requests, node })
+    }
+
+    fn take_service(&mut self) -> Result<Box<dyn Service>, DaemonError> {
+        let configured = self.cluster.service.name.clone();
+        let given = self.service.take();
+        let offered =
+            given.as_ref().map_or("the built-in ones".to_owned(), |s| format!("`{}`", s.name()));
+        let found = given.or_else(|| service::built_in(&configured));
+        let fits = found.filter(|s| s.name() == configured);
+        fits.ok_or(DaemonError::WrongService { configured, offered })
+    }
+}
+
+impl Daemon {
+    /// Starts to put together the daemon of a replica.
+    pub fn builder(cluster: Cluster, id: ReplicaId, key: SecretKey) -> Builder {
+        let data = PathBuf::from(format!("quorate-data/replica-{}", id.number()));
+        let transport = Settings::default();
+        Builder { cluster, id, key, data, service: None, listen: None, lie: None, transport }
+    }
+
+    /// Where it speaks QUIC.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it serves status, health and metrics.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Its condition now.
+    ///
+    /// # Errors
+    /// If its loop has ended.
+    pub async fn status(&self) -> Result<Status, DaemonError> {
+        let (answer, status) = oneshot::channel();
+        let ended = || DaemonError::Ended("no status is to be had".to_owned());
+        self.stop.send(node::Request::Status(answer)).await.map_err(|_| ended())?;
+        status.await.map_err(|_| ended())
+    }
+
+    /// Stops it: links are closed after what was sent has left.
+    ///
+    /// # Errors
+    /// If its loop has panicked.
+    pub async fn stop(mut self) -> Result<(), DaemonError> {
+        // An error here means that it has stopped already.
+        let _ = self.stop.send(node::Request::Stop).await;
+        (&mut self.node).await.map_err(|e| DaemonError::Ended(e.to_string()))
+    }
+
+    /// Waits until it stops by itself, which only a defect brings about.
+    ///
+    /// # Errors
+    /// If its loop has panicked.
+    pub async fn wait(mut self) -> Result<(), DaemonError> {
+        (&mut self.node).await.map_err(|e| DaemonError::Ended(e.to_string()))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.node.abort();
+    }
+}
+
+/// Keys of the roster may speak as replicas (all but our own), keys of clients as clients.
+fn admission(cluster: &Cluster, id: ReplicaId) -> Admit {
+    let replicas = cluster.replicas.iter().filter(|r| r.id != id).map(|r| r.public_key);
+    let replicas: Vec<PublicKey> = replicas.collect();
+    let clients: std::collections::BTreeSet<PublicKey> =
+        cluster.clients.iter().map(|c| c.public_key).collect();
+    Arc::new(move |key, class| match class {
+        LinkClass::Replica => replicas.contains(key),
+        LinkClass::Client => clients.contains(key),
+    })
+}
+
+async fn resolve(address: &str) -> Result<SocketAddr, DaemonError> {
+    let failed = |reason: String| DaemonError::Address { address: address.to_owned(), reason };
+    let mut found = tokio::net::lookup_host(address).await.map_err(|e| failed(e.to_string()))?;
+    found.next().ok_or_else(|| failed("the name has no address".to_owned()))
+}

@@ -1,0 +1,93 @@
+//! Why a daemon does not start or has stopped.
+
+use crate::transport::TransportError;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why a daemon does not start or has stopped. Each says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration has no such replica.
+    #[error("the cluster file has no replica {id}; it lists the ids 1 to {n}")]
+    NoSuchReplica {
+        /// The id asked for.
+        id: u8,
+        /// How many there are.
+        n: usize,
+    },
+    /// The key is not that replica's.
+    #[error(
+        "the key's fingerprint is {found}, but the cluster file lists {listed} for replica {id}; \
+         give the key file of replica {id}"
+    )]
+    WrongKey {
+        /// The replica.
+        id: u8,
+        /// Fingerprint of the key that was given.
+        found: String,
+        /// Fingerprint of the key that is listed.
+        listed: String,
+    },
+    /// The service is not the one that the cluster file names.
+    #[error(
+        "the cluster file names the service `{configured}`, but this program runs {offered}; \
+         correct `name` under [service], or start the program that has the service"
+    )]
+    WrongService {
+        /// What the file says.
+        configured: String,
+        /// What there is.
+        offered: String,
+    },
+    /// A liar was asked for in a cluster that does not allow it.
+    #[error(
+        "this replica was asked to lie, which only test clusters allow: \
+         set `allow_liars = true` under [testing] in the cluster file of a cluster made for tests"
+    )]
+    LiarsNotAllowed,
+    /// The host name of the replica's own address cannot be resolved.
+    #[error(
+        "cannot listen on `{address}`: {reason}; correct the replica's address or give --listen"
+    )]
+    Address {
+        /// As configured.
+        address: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The QUIC socket cannot be used.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The admin address cannot be used.
+    #[error("cannot serve status on {address}: {source}; free the port or change `admin`")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The data directory cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Data {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// The data directory belongs to somebody else.
+    #[error(
+        "{} belongs to {found}, not to {wanted}; give another directory with --data, \
+         or remove it if it is not needed any more", path.display()
+    )]
+    ForeignData {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Who asked.
+        wanted: String,
+    },
+    /// The loop has ended by a defect.
+    #[error("the replica's loop has ended: {0}")]
+    Ended(String),
+}

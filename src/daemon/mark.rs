@@ -1,0 +1,85 @@
+//! The mark on disk: this replica has taken part (PROTOCOL.md §7).
+
+use super::DaemonError;
+use crate::files;
+use crate::types::{Digest, ReplicaId};
+use crate::wire::Mark;
+use std::path::Path;
+
+const FILE: &str = "cluster.mark";
+
+/// Reads the mark, counts this start in it, and writes it back, synced, before anything is
+/// signed. Gives the new mark and whether the replica took part before.
+pub(super) fn take(
+    directory: &Path,
+    cluster: Digest,
+    replica: ReplicaId,
+) -> Result<(Mark, bool), DaemonError> {
+    let data = |path: &Path, reason: String| DaemonError::Data { path: path.to_owned(), reason };
+    std::fs::create_dir_all(directory)
+        .map_err(|e| data(directory, format!("cannot make the data directory: {e}")))?;
+    let path = directory.join(FILE);
+    let before = match std::fs::read(&path) {
+        Ok(bytes) => Some(Mark::parse(&bytes).map_err(|e| {
+            let what = "is damaged, so what this replica has signed before is not known";
+            data(&path, format!("{what} ({e}); make a new cluster with `quorate init`"))
+        })?),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(e) => return Err(data(&path, format!("cannot be read: {e}"))),
+    };
+    if let Some(found) = before.filter(|m| m.cluster != cluster || m.replica != replica) {
+        let name = |cluster: Digest, replica| format!("{replica} of cluster {cluster}");
+        return Err(DaemonError::ForeignData {
+            path: directory.to_owned(),
+            found: name(found.cluster, found.replica),
+            wanted: name(cluster, replica),
+        });
+    }
+    let incarnation = before.map_or(0, |m| m.incarnation).saturating_add(1);
+    let mark = Mark { cluster, replica, incarnation };
+    files::write_atomically(&path, &mark.to_bytes(), 0o644)
+        .map_err(|e| data(&path, e.to_string()))?;
+    Ok((mark, before.is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_are_counted_and_only_the_first_is_fresh() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cluster, me) = (Digest([1; 32]), ReplicaId::from_index(0));
+        for start in 1..=3 {
+            let (mark, restarted) = take(dir.path(), cluster, me).unwrap();
+            assert_eq!((mark.incarnation, restarted), (start, start > 1));
+        }
+    }
+
+    #[test]
+    fn a_directory_of_another_cluster_or_replica_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        take(dir.path(), Digest([1; 32]), ReplicaId::from_index(0)).unwrap();
+        let foreign = take(dir.path(), Digest([2; 32]), ReplicaId::from_index(0)).unwrap_err();
+        assert!(foreign.to_string().contains("belongs to R1 of cluster 0101"), "{foreign}");
+        assert!(take(dir.path(), Digest([1; 32]), ReplicaId::from_index(1)).is_err());
+    }
+
+    #[test]
+    fn a_damaged_mark_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cluster, me) = (Digest([1; 32]), ReplicaId::from_index(0));
+        take(dir.path(), cluster, me).unwrap();
+        let path = dir.path().join(FILE);
+        let good = std::fs::read(&path).unwrap();
+        for place in 0..good.len() {
+            let mut bad = good.clone();
+            bad[place] ^= 0x10;
+            std::fs::write(&path, &bad).unwrap();
+            assert!(take(dir.path(), cluster, me).is_err(), "byte {place}");
+            assert_eq!(std::fs::read(&path).unwrap(), bad);
+        }
+        std::fs::write(&path, &good[..good.len() - 1]).unwrap();
+        assert!(take(dir.path(), cluster, me).is_err());
+    }
+}

@@ -1,0 +1,36 @@
+//! The process: a replica, its sockets, its clock and its disk.
+//!
+//! One current-thread runtime owns the QUIC endpoint and the replica's core; nothing is done per
+//! request but what the core does. The loop (`node.rs`) takes everything that has arrived, hands
+//! it to the core, tells it that nothing more waits, and does what it asks for: that is the
+//! batching. Frames of other replicas are taken before those of clients.
+//!
+//! `peers.rs` dials and judges introductions, `mark.rs` remembers on disk that this replica took
+//! part, `admin.rs` answers on the admin address, `journal.rs` turns events into log lines.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), quorate::daemon::DaemonError> {
+//! use quorate::{Daemon, files, service::counter::Counter, types::ReplicaId};
+//! let cluster = files::load_cluster("quorate.toml".as_ref()).expect("a cluster file");
+//! let key = files::read_secret_key("keys/replica-1.pem".as_ref()).expect("a key file");
+//! let replica = ReplicaId::new(1).expect("1 is a replica's number");
+//! let daemon = Daemon::builder(cluster, replica, key)
+//!     .data_dir("data/replica-1")
+//!     .service(Box::new(Counter::default()))
+//!     .start()
+//!     .await?;
+//! daemon.wait().await
+//! # }
+//! ```
+
+mod admin;
+mod builder;
+mod clock;
+mod error;
+mod journal;
+mod mark;
+mod node;
+mod peers;
+
+pub use builder::{Builder, Daemon};
+pub use error::DaemonError;

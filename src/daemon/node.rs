@@ -1,0 +1,382 @@
+//! The loop: what has arrived goes into the core, what it asks for is done.
+
+use super::clock::Clock;
+use super::journal;
+use super::peers::{self, Introduced, Party};
+use crate::adversary::{Liar, Lie};
+use crate::config::Cluster;
+use crate::crypto::{Ed25519, Scheme, SecretKey};
+use crate::replica::{self, Action, Actions, Input, Replica, Status};
+use crate::service::Service;
+use crate::transport::{Accepted, Endpoint, Lane, Link, LinkEvent};
+use crate::types::{GroupId, LinkId, Now, ReplicaId};
+use crate::wire::{Mark, Message};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+/// Events of links taken in one go before the core acts.
+const BATCH: usize = 512;
+/// Events that wait at most, for replicas and for clients each; beyond, their readers wait.
+const WAITING: usize = 1024;
+
+/// What a node is made from.
+pub(super) struct Parts {
+    pub(super) cluster: Cluster,
+    pub(super) id: ReplicaId,
+    pub(super) key: SecretKey,
+    pub(super) service: Box<dyn Service>,
+    pub(super) lie: Option<Lie>,
+    pub(super) mark: Mark,
+    pub(super) restarted: bool,
+    pub(super) endpoint: Endpoint,
+    pub(super) inbox: mpsc::Receiver<Request>,
+}
+
+/// What others in the process ask of the loop.
+pub(super) enum Request {
+    Status(oneshot::Sender<Status>),
+    Stop,
+}
+
+/// A link's name: replicas' links are numbered too, so that the end of an old one is not taken
+/// for the end of its successor.
+type PeerKey = (ReplicaId, u64);
+
+pub(super) struct Node {
+    cluster: Arc<Cluster>,
+    id: ReplicaId,
+    replica: Player,
+    clock: Clock,
+    started: Instant,
+    endpoint: Arc<Endpoint>,
+    inbox: mpsc::Receiver<Request>,
+    peers: BTreeMap<ReplicaId, (u64, Link)>,
+    clients: BTreeMap<LinkId, Link>,
+    serial: u64,
+    actions: Actions,
+    touched_peers: BTreeSet<ReplicaId>,
+    touched_clients: BTreeSet<LinkId>,
+    /// Tells the task that dials a replica that its link is gone.
+    gone: BTreeMap<ReplicaId, mpsc::Sender<()>>,
+}
+
+/// An honest replica, or one that lies because a test asked for it.
+enum Player {
+    Honest(Box<Replica<Ed25519>>),
+    Lying(Box<Liar<Ed25519>>),
+}
+
+impl Node {
+    pub(super) fn new(parts: Parts) -> Self {
+        let clock = Clock::start();
+        let Parts { cluster, id, key, service, lie, mark, restarted, endpoint, inbox } = parts;
+        let keyring = cluster.keyring(GroupId::MAIN).expect("the parser checks every key");
+        let setup = replica::Setup {
+            id,
+            keyring,
+            signer: Ed25519::signer(&key),
+            genesis: cluster.genesis(GroupId::MAIN),
+            timing: cluster.timing,
+            clock: cluster.clock,
+            limits: cluster.limits,
+            quotas: cluster.quotas,
+            incarnation: mark.incarnation,
+            restarted,
+            fields: cluster.fields(),
+            trace: false,
+        };
+        let now = clock.now();
+        let replica = match lie {
+            None => Player::Honest(Box::new(Replica::new(setup, service, now))),
+            Some(lie) => {
+                let attack = lie.attack(u64::from(id.number()));
+                let signer = Ed25519::signer(&key);
+                Player::Lying(Box::new(Liar::new(setup, signer, service, attack, now)))
+            }
+        };
+        if restarted {
+            journal::log(&replica::Event::Restarted);
+        }
+        Self {
+            cluster: Arc::new(cluster),
+            id,
+            replica,
+            clock,
+            started: Instant::now(),
+            endpoint: Arc::new(endpoint),
+            inbox,
+            peers: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            serial: 0,
+            actions: Actions::new(),
+            touched_peers: BTreeSet::new(),
+            touched_clients: BTreeSet::new(),
+            gone: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until it is asked to stop.
+    pub(super) async fn run(mut self) {
+        let (introduced_to, mut introduced) = mpsc::channel(64);
+        let (peer_to, mut from_peers) = mpsc::channel::<(PeerKey, LinkEvent)>(WAITING);
+        let (client_to, mut from_clients) = mpsc::channel::<(LinkId, LinkEvent)>(WAITING);
+        self.start_dialling(&introduced_to);
+        let endpoint = self.endpoint.clone();
+        let timer = tokio::time::sleep_until(self.wake());
+        tokio::pin!(timer);
+        loop {
+            tokio::select! {
+                biased;
+                Some((key, event)) = from_peers.recv() => self.from_peer(key, event),
+                Some(request) = self.inbox.recv() => match request {
+                    Request::Status(answer) => drop(answer.send(self.status())),
+                    Request::Stop => break,
+                },
+                Some(new) = introduced.recv() => self.introduce(new, &peer_to, &client_to),
+                Some(accepted) = endpoint.accept() => self.open(accepted, &introduced_to),
+                Some((link, event)) = from_clients.recv() => self.from_client(link, event),
+                () = &mut timer => {}
+                else => break,
+            }
+            self.take_what_waits(&mut from_peers, &mut from_clients);
+            let now = self.clock.now();
+            self.input(now, Input::Drained);
+            self.act();
+            let wake = self.wake();
+            if timer.deadline() != wake {
+                timer.as_mut().reset(wake);
+            }
+        }
+        info!(replica = %self.id, "stopping");
+        self.endpoint.close("the replica was stopped").await;
+    }
+
+    fn take_what_waits(
+        &mut self,
+        from_peers: &mut mpsc::Receiver<(PeerKey, LinkEvent)>,
+        from_clients: &mut mpsc::Receiver<(LinkId, LinkEvent)>,
+    ) {
+        for _ in 0..BATCH {
+            if let Ok((key, event)) = from_peers.try_recv() {
+                self.from_peer(key, event);
+            } else if let Ok((link, event)) = from_clients.try_recv() {
+                self.from_client(link, event);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn wake(&self) -> Instant {
+        self.clock.deadline(match &self.replica {
+            Player::Honest(replica) => replica.next_wake(),
+            Player::Lying(liar) => liar.next_wake(),
+        })
+    }
+
+    fn input(&mut self, now: Now, input: Input) {
+        match &mut self.replica {
+            Player::Honest(replica) => replica.handle(now, input, &mut self.actions),
+            Player::Lying(liar) => liar.handle(now, input, &mut self.actions),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let now = self.clock.now();
+        let status = match &self.replica {
+            Player::Honest(replica) => replica.status(now),
+            Player::Lying(liar) => liar.status(now),
+        };
+        let mut counters = status.counters;
+        let handshakes = self.endpoint.handshakes();
+        counters.insert("handshakes_admitted".to_owned(), handshakes.admitted);
+        counters.insert("handshakes_refused".to_owned(), handshakes.refused);
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            counters,
+            ..status
+        }
+    }
+
+    // --- links --------------------------------------------------------------------------------
+
+    /// A replica dials those with lower ids; the others dial it.
+    fn start_dialling(&mut self, introduced: &mpsc::Sender<Introduced>) {
+        for entry in self.cluster.replicas.iter().filter(|r| r.id < self.id) {
+            let (tell, gone) = mpsc::channel(1);
+            self.gone.insert(entry.id, tell);
+            let (endpoint, introduced) = (self.endpoint.clone(), introduced.clone());
+            let (address, key) = (entry.address.clone(), entry.public_key);
+            let task = peers::keep_dialling(endpoint, address, key, entry.id, introduced, gone);
+            tokio::spawn(task);
+        }
+    }
+
+    fn hello(&self) -> Vec<u8> {
+        let hello = match &self.replica {
+            Player::Honest(replica) => replica.hello(),
+            Player::Lying(liar) => liar.hello(),
+        };
+        hello.to_frame(GroupId::MAIN)
+    }
+
+    /// Somebody dialled us: we introduce ourselves first.
+    fn open(&self, accepted: Accepted, introduced: &mpsc::Sender<Introduced>) {
+        let (hello, introduced) = (self.hello(), introduced.clone());
+        tokio::spawn(async move {
+            let remote = accepted.remote();
+            let opened = async {
+                let mut link = accepted.open(&hello).await?;
+                let first = link.first().await?;
+                Ok::<_, crate::transport::LinkError>(Introduced { link, first, dialled: false })
+            };
+            match opened.await {
+                Ok(new) => drop(introduced.send(new).await),
+                Err(why) => debug!(%remote, %why, "a link did not open"),
+            }
+        });
+    }
+
+    fn introduce(
+        &mut self,
+        mut new: Introduced,
+        peers: &mpsc::Sender<(PeerKey, LinkEvent)>,
+        clients: &mpsc::Sender<(LinkId, LinkEvent)>,
+    ) {
+        let party = match peers::judge(&self.cluster, &new) {
+            Ok(party) => party,
+            Err(why) => {
+                let remote = new.link.remote();
+                warn!(%remote, key = %new.link.peer().fingerprint(), why, "refused");
+                new.link.fault(&format!("refused: {why}"));
+                self.dialled_link_is_gone(new.dialled, &new.link);
+                return;
+            }
+        };
+        self.serial += 1;
+        let serial = self.serial;
+        let now = self.clock.now();
+        match party {
+            Party::Replica(peer, hello) => {
+                if new.dialled {
+                    new.link.send(Lane::Protocol, &self.hello());
+                    new.link.flush();
+                }
+                new.link.start(peers.clone(), (peer, serial));
+                if let Some((_, old)) = self.peers.insert(peer, (serial, new.link)) {
+                    old.close("replaced by a newer link");
+                    self.input(now, Input::PeerDown { peer });
+                }
+                info!(%peer, incarnation = hello.incarnation, "link up");
+                self.input(now, Input::PeerUp { peer, hello: *hello });
+            }
+            Party::Client(client, role) => {
+                let link = LinkId(serial);
+                new.link.start(clients.clone(), link);
+                debug!(%client, remote = %new.link.remote(), "client link up");
+                self.clients.insert(link, new.link);
+                self.input(now, Input::ClientUp { link, client, role });
+            }
+        }
+    }
+
+    fn dialled_link_is_gone(&self, dialled: bool, link: &Link) {
+        let entry = self.cluster.replica_with_key(&link.peer());
+        if let Some(gone) = entry.filter(|_| dialled).and_then(|r| self.gone.get(&r.id)) {
+            // A full channel has told it already.
+            let _ = gone.try_send(());
+        }
+    }
+
+    fn from_peer(&mut self, (peer, serial): PeerKey, event: LinkEvent) {
+        let now = self.clock.now();
+        match event {
+            LinkEvent::Frames { frames, .. } => {
+                for frame in frames {
+                    self.input(now, Input::PeerFrame { peer, frame });
+                }
+            }
+            LinkEvent::Closed { reason, .. } => {
+                if self.peers.get(&peer).is_some_and(|(current, _)| *current == serial) {
+                    self.peers.remove(&peer);
+                    info!(%peer, reason, "link down");
+                    self.input(now, Input::PeerDown { peer });
+                    if let Some(gone) = self.gone.get(&peer) {
+                        let _ = gone.try_send(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn from_client(&mut self, link: LinkId, event: LinkEvent) {
+        let now = self.clock.now();
+        match event {
+            LinkEvent::Frames { frames, .. } => {
+                self.input(now, Input::ClientFrames { link, frames });
+            }
+            LinkEvent::Closed { reason, .. } => {
+                debug!(link = link.0, reason, "client link down");
+                self.clients.remove(&link);
+                self.input(now, Input::ClientDown { link });
+            }
+        }
+    }
+
+    // --- actions ------------------------------------------------------------------------------
+
+    /// Does what the core asked for; every link that was written to is flushed once.
+    fn act(&mut self) {
+        for action in std::mem::take(&mut self.actions) {
+            match action {
+                Action::ToPeer { peer, lane, frame } => {
+                    if let Some((_, link)) = self.peers.get(&peer) {
+                        link.send(lane_of(lane), &frame);
+                        self.touched_peers.insert(peer);
+                    }
+                }
+                Action::ToClient { link, frame } => {
+                    if let Some(open) = self.clients.get(&link) {
+                        open.send(Lane::Protocol, &frame);
+                        self.touched_clients.insert(link);
+                    }
+                }
+                Action::ClosePeer { peer, reason } => {
+                    if let Some((_, link)) = self.peers.get(&peer) {
+                        warn!(%peer, %reason, "closing the link");
+                        link.fault(&reason.to_string());
+                    }
+                }
+                Action::CloseClient { link, reason } => {
+                    if let Some(open) = self.clients.get(&link) {
+                        warn!(link = link.0, remote = %open.remote(), %reason, "closing the link");
+                        open.fault(&reason.to_string());
+                    }
+                }
+                Action::Event(event) => journal::log(&event),
+            }
+        }
+        while let Some(peer) = self.touched_peers.pop_first() {
+            if let Some((_, link)) = self.peers.get(&peer) {
+                link.flush();
+            }
+        }
+        while let Some(link) = self.touched_clients.pop_first() {
+            if let Some(link) = self.clients.get(&link) {
+                link.flush();
+            }
+        }
+    }
+}
+
+fn lane_of(lane: replica::Lane) -> Lane {
+    match lane {
+        replica::Lane::Protocol => Lane::Protocol,
+        replica::Lane::Bulk => Lane::Bulk,
+    }
+}

@@ -1,0 +1,325 @@
+//! One message of every kind with every part filled in, and its golden file.
+
+use bytes::Bytes;
+use quorate::crypto::{
+    Context, Ed25519, Keyring, Scheme, SecretKey, Unverified, Verified, VerifyError, hash,
+};
+use quorate::types::SessionId;
+use quorate::types::{ClientId, Digest, Ensemble, Epoch, GroupId, ReplicaId, Round};
+use quorate::wire::{
+    Attestation, Body, Candidate, Command, CommandKind, DecodeError, Frame, Greeting, GroupState,
+    Hello, Kind, Mark, Message, Note, NoteKind, OPEN_FRAME, Outcome, PROTOCOL_VERSION, Ping, Pong,
+    Proposal, Refusal, Replies, Reply, Request, RequestBody, StepPosition, Want, WantBody,
+};
+use std::path::PathBuf;
+
+/// The group that samples travel in: not 0, so that its bytes show.
+const GROUP: GroupId = GroupId(7);
+
+/// One kind of bytes with its decoder.
+pub struct Sample {
+    /// The golden file's name.
+    pub name: &'static str,
+    /// The encoding: a whole frame, or what lies inside of one or on disk.
+    pub bytes: Vec<u8>,
+    /// Whether `bytes` are a frame.
+    pub framed: bool,
+    /// Whether the message ends wherever its frame does.
+    pub open_ended: bool,
+    /// Whether every flipped bit must be refused (a checksum covers all).
+    pub sealed: bool,
+    /// Where count fields stand, counted from the start of `bytes`.
+    pub counts: Vec<usize>,
+    decode: fn(&[u8]) -> Result<Vec<u8>, DecodeError>,
+}
+
+impl Sample {
+    fn frame(name: &'static str, bytes: Vec<u8>, counts: &[usize]) -> Self {
+        let counts = counts.iter().map(|at| at + 9).collect();
+        let decode = reencode_frame;
+        Self { name, bytes, framed: true, open_ended: false, sealed: false, counts, decode }
+    }
+
+    fn part(
+        name: &'static str,
+        bytes: impl Into<Vec<u8>>,
+        counts: &[usize],
+        decode: fn(&[u8]) -> Result<Vec<u8>, DecodeError>,
+    ) -> Self {
+        let (bytes, counts) = (bytes.into(), counts.to_vec());
+        Self { name, bytes, framed: false, open_ended: false, sealed: false, counts, decode }
+    }
+
+    /// Decodes `bytes` as a receiver of this kind of stream would, and encodes the result.
+    pub fn reencode(&self, bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+        (self.decode)(bytes)
+    }
+
+    /// Whether it carries a signature.
+    pub fn is_signed(&self) -> bool {
+        self.framed && self.bytes[4] == Kind::Proposal as u8
+    }
+
+    /// Checks the signature of a signed sample's bytes; `None` if they do not decode.
+    pub fn verify(
+        &self,
+        bytes: &[u8],
+        keyring: &Keyring<Ed25519>,
+    ) -> Option<Result<Verified<Proposal>, VerifyError>> {
+        let frame = Frame::parse(Bytes::copy_from_slice(bytes)).ok()?;
+        let proposal = Unverified::<Proposal>::from_body(&frame.body).ok()?;
+        Some(proposal.verify(keyring))
+    }
+
+    /// The golden file's text.
+    pub fn to_text(&self) -> String {
+        let lines = self.bytes.chunks(32).map(|line| to_hex(line) + "\n");
+        let header = format!("# {}: {} bytes\n", self.name, self.bytes.len());
+        std::iter::once(header).chain(lines).collect()
+    }
+}
+
+/// All samples.
+pub fn all() -> Vec<Sample> {
+    let mut all = peer_samples();
+    all.extend(client_samples());
+    all.extend(part_samples());
+    all
+}
+
+/// The sample of this name.
+pub fn named(name: &str) -> Sample {
+    all().into_iter().find(|s| s.name == name).expect("a sample of this name")
+}
+
+/// Where golden files lie.
+pub fn golden_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// The golden file of a sample.
+pub fn golden_path(name: &str) -> PathBuf {
+    golden_dir().join(format!("{name}.hex"))
+}
+
+/// Lower-case hexadecimal.
+pub fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Reads a golden file; the error is the number of the line that is not hexadecimal.
+pub fn from_text(text: &str) -> Result<Vec<u8>, usize> {
+    let mut bytes = Vec::new();
+    for (line, number) in text.lines().zip(1..).filter(|(l, _)| !l.starts_with('#')) {
+        for pair in line.as_bytes().chunks(2) {
+            let digits = std::str::from_utf8(pair).map_err(|_| number)?;
+            let byte = u8::from_str_radix(digits, 16).map_err(|_| number)?;
+            bytes.push(byte);
+            if pair.len() != 2 {
+                return Err(number);
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+/// Writes a frame's length field anew after its body was cut or grown.
+pub fn refit(mut frame: Vec<u8>) -> Vec<u8> {
+    let length = u32::try_from(frame.len() - 4).expect("samples are short");
+    frame[..4].copy_from_slice(&length.to_le_bytes());
+    frame
+}
+
+/// The roster whose second replica signed the proposal.
+pub fn keyring() -> Keyring<Ed25519> {
+    keyring_in(Context { cluster: digest("cluster"), group: GROUP })
+}
+
+/// The same keys in another cluster, and in another group.
+pub fn foreign_keyrings() -> [Keyring<Ed25519>; 2] {
+    [
+        keyring_in(Context { cluster: digest("another cluster"), group: GROUP }),
+        keyring_in(Context { cluster: digest("cluster"), group: GroupId::MAIN }),
+    ]
+}
+
+/// Decodes whatever message the frame says it holds, and encodes it again.
+pub fn reencode_frame(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    let frame = Frame::parse(Bytes::copy_from_slice(bytes))?;
+    match frame.kind {
+        // It has no parts: it is these bytes or it is not an opening.
+        Kind::Open if bytes == OPEN_FRAME => Ok(OPEN_FRAME.to_vec()),
+        Kind::Open => Err(DecodeError { what: "an opening with parts", at: 0 }),
+        Kind::Hello => reencode_body::<Hello>(&frame),
+        Kind::Proposal => reencode_body::<Unverified<Proposal>>(&frame),
+        Kind::Want => reencode_body::<Want>(&frame),
+        Kind::Ping => reencode_body::<Ping>(&frame),
+        Kind::Pong => reencode_body::<Pong>(&frame),
+        Kind::WantBody => reencode_body::<WantBody>(&frame),
+        Kind::Body => reencode_body::<Body>(&frame),
+        Kind::Greeting => reencode_body::<Greeting>(&frame),
+        Kind::Request => reencode_body::<Request>(&frame),
+        Kind::Replies => reencode_body::<Replies>(&frame),
+        Kind::Note => reencode_body::<Note>(&frame),
+    }
+}
+
+fn reencode_body<M: Message>(frame: &Frame) -> Result<Vec<u8>, DecodeError> {
+    M::from_body(&frame.body).map(|message| message.to_frame(frame.group))
+}
+
+/// Decodes a request's body and encodes it again.
+pub fn reencode_request_body(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    RequestBody::parse(&Bytes::copy_from_slice(bytes)).map(|body| body.to_bytes().to_vec())
+}
+
+/// Decodes an outcome and encodes it again.
+pub fn reencode_outcome(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    Outcome::parse(&Bytes::copy_from_slice(bytes)).map(|outcome| outcome.to_bytes().to_vec())
+}
+
+/// Decodes a mark and encodes it again.
+pub fn reencode_mark(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    Mark::parse(bytes).map(|mark| mark.to_bytes())
+}
+
+fn peer_samples() -> Vec<Sample> {
+    let replica = |number| ReplicaId::new(number).expect("a small number");
+    let epoch = Epoch { generation: 1, resets: 2, accused: 3 };
+    let hello = Hello {
+        version: PROTOCOL_VERSION,
+        cluster: digest("cluster"),
+        replica: replica(3),
+        incarnation: 4,
+        restarted: true,
+        fields: vec![("delta".to_owned(), digest("delta")), ("clock".to_owned(), digest("clock"))],
+        groups: vec![GroupState { group: GROUP, promise: epoch, round: Round(99) }],
+    };
+    let want = Want { epoch, round: Round(17), replica: replica(2), digest: digest("proposal") };
+    let want_body = WantBody { digests: vec![digest("request"), digest("another request")] };
+    let body = Body { client: client(), request: Bytes::from_static(b"what the client sent") };
+    let body = Sample::frame("body", body.to_frame(GROUP), &[]);
+    // Numbers of the fields: after 44 bytes the count, then a name's length 4 bytes on, the
+    // second name's 4 + 5 + 32 bytes later, and the count of groups as far behind that.
+    let hello_counts = [44, 48, 48 + 41, 48 + 2 * 41];
+    vec![
+        Sample::frame("open", OPEN_FRAME.to_vec(), &[]),
+        Sample::frame("hello", hello.to_frame(GROUP), &hello_counts),
+        // The choice has its count after epoch, members, round and replica; two hashes and two
+        // candidates on stands the count of status changes.
+        Sample::frame("proposal", proposal().to_frame(GROUP), &[25, 29 + 96, 33 + 96 + 80]),
+        Sample::frame("want", want.to_frame(GROUP), &[]),
+        Sample::frame("ping", Ping { sent: 1_000_001, wall: 2_000_002 }.to_frame(GROUP), &[]),
+        Sample::frame(
+            "pong",
+            Pong { sent: 1_000_001, wall: 2_000_002, answered: 3_000_003 }.to_frame(GROUP),
+            &[],
+        ),
+        Sample::frame("want-body", want_body.to_frame(GROUP), &[0]),
+        Sample { open_ended: true, ..body },
+    ]
+}
+
+fn client_samples() -> Vec<Sample> {
+    let greeting = Greeting { version: PROTOCOL_VERSION, cluster: digest("cluster") };
+    let session = SessionId(0x1122_3344_5566_7788);
+    let request = Request { session, number: 9, low: 5, body: request_body().to_bytes() };
+    let opening = Request { session, number: 0, low: 0, body: Bytes::new() };
+    let position = StepPosition { round: Round(41), vector: digest("vector") };
+    let replies = Replies {
+        position,
+        rolled: false,
+        replies: vec![
+            Reply { session, number: 9, index: 0, outcome: executed().to_bytes() },
+            Reply { session, number: 10, index: 3, outcome: Outcome::Opened.to_bytes() },
+        ],
+    };
+    let note = Note { session, number: 9, kind: NoteKind::NumberTaken };
+    let second_outcome = 45 + 24 + executed().to_bytes().len() + 20;
+    vec![
+        Sample::frame("greeting", greeting.to_frame(GROUP), &[]),
+        Sample::frame("request", request.to_frame(GROUP), &[24]),
+        Sample::frame("request-opening", opening.to_frame(GROUP), &[24]),
+        Sample::frame("replies", replies.to_frame(GROUP), &[41, 45 + 20, second_outcome]),
+        Sample::frame("note", note.to_frame(GROUP), &[]),
+    ]
+}
+
+fn part_samples() -> Vec<Sample> {
+    let refused = Outcome::Refused(Refusal::BeyondWindow);
+    let mark = Mark {
+        cluster: digest("cluster"),
+        replica: ReplicaId::new(2).expect("a small number"),
+        incarnation: 3,
+    };
+    let mark = Sample::part("mark", mark.to_bytes(), &[], reencode_mark);
+    let body = request_body().to_bytes();
+    vec![
+        Sample::part("request-body", body, &[0, 5, 5 + 4 + 3 + 1], reencode_request_body),
+        Sample::part("outcome-opened", Outcome::Opened.to_bytes(), &[], reencode_outcome),
+        Sample::part("outcome-executed", executed().to_bytes(), &[1, 5, 11], reencode_outcome),
+        Sample::part("outcome-refused", refused.to_bytes(), &[], reencode_outcome),
+        Sample { sealed: true, ..mark },
+    ]
+}
+
+fn request_body() -> RequestBody {
+    let command = |kind, bytes| Command { kind, bytes: Bytes::from_static(bytes) };
+    let commands =
+        vec![command(CommandKind::Execute, b"put"), command(CommandKind::Query, b"get it")];
+    RequestBody { commands }
+}
+
+fn executed() -> Outcome {
+    Outcome::Executed(vec![Bytes::from_static(b"ok"), Bytes::new()])
+}
+
+fn proposal() -> Verified<Proposal> {
+    let signer = Ed25519::signer(&secret(1));
+    Verified::sign(unsigned_proposal(), &keyring(), &signer)
+}
+
+/// The proposal of the golden file, before it was signed.
+pub fn unsigned_proposal() -> Proposal {
+    Proposal {
+        epoch: Epoch { generation: 0, resets: 1, accused: 0 },
+        members: ensemble().all(),
+        round: Round(42),
+        replica: ReplicaId::from_index(1),
+        choice: vec![digest("P1"), digest("P2"), digest("P3")],
+        candidates: vec![
+            Candidate { clock: 1_700_000_000_000_000, request: digest("request") },
+            Candidate { clock: 1_700_000_000_000_001, request: digest("another request") },
+        ],
+        now: 1_700_000_000_000_002,
+        attestation: Attestation {
+            position: StepPosition { round: Round(40), vector: digest("V40") },
+            running: digest("running"),
+            checkpoint: Round(32),
+            state: digest("state"),
+            rolled: false,
+            delta_held: true,
+        },
+    }
+}
+
+fn keyring_in(context: Context) -> Keyring<Ed25519> {
+    let keys = (0..3).map(|i| secret(i).public()).collect();
+    Keyring::new(context, ensemble(), keys).expect("seeds give usable keys")
+}
+
+fn secret(index: u8) -> SecretKey {
+    SecretKey::from_seed([0x51 + index; 32])
+}
+
+fn ensemble() -> Ensemble {
+    Ensemble::new(1).expect("one fault is configurable")
+}
+
+fn client() -> ClientId {
+    ClientId(secret(9).public().0)
+}
+
+fn digest(of: &str) -> Digest {
+    hash(quorate::crypto::Domain::Entry, of.as_bytes())
+}
