@@ -119,7 +119,7 @@ impl Node for Member {
 /// If the options make no cluster.
 pub fn run(seed: u64, options: &Options) -> Result<Report, Failure> {
     let mut run = Run::new(seed, options);
-    let result = run.to_the_end();
+    let result = run.finish();
     let at = Duration::from_nanos(run.world.now());
     let name = options.name;
     result.map_err(|violation| Failure { name, seed, violation, at })
@@ -202,7 +202,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn to_the_end(&mut self) -> Result<Report, Violation> {
+    fn finish(&mut self) -> Result<Report, Violation> {
         let limit = nanos(self.options.time_limit);
         while !self.clients_are_done() {
             if self.world.now() >= limit {
