@@ -6,6 +6,7 @@
 use super::network::{Network, Pair, nanos, pair};
 use super::node::frames_of;
 use super::{Arrival, Clock, Dice, Effect, NetworkOptions, Node, NodeId};
+use crate::crypto::{Domain, Hasher};
 use crate::types::Digest;
 use crate::wire::Frame;
 use bytes::Bytes;
@@ -135,7 +136,7 @@ pub struct World<N: Node> {
     network: Network,
     timer_grain: u64,
     max_events: u64,
-    hash: blake3::Hasher,
+    hash: Hasher,
 }
 
 impl<N: Node> World<N> {
@@ -150,7 +151,7 @@ impl<N: Node> World<N> {
             network: Network::new(options.network, dice),
             timer_grain: nanos(options.timer_grain).max(1),
             max_events: options.max_events,
-            hash: blake3::Hasher::new(),
+            hash: Hasher::new(Domain::Derive),
         }
     }
 
@@ -219,7 +220,7 @@ impl<N: Node> World<N> {
 
     /// A hash over everything that has come to any node, and when.
     pub fn trace_hash(&self) -> Digest {
-        Digest(*self.hash.finalize().as_bytes())
+        self.hash.clone().finish()
     }
 
     /// Lets the world go on until a time. `observe` sees every note and says whether to go on.
@@ -427,13 +428,13 @@ fn post(inbox: &mut Inbox, to: NodeId, from: NodeId, on: u64, new: Vec<Frame>) {
     }
 }
 
-fn record(hash: &mut blake3::Hasher, time: u64, id: NodeId, arrival: &Arrival) {
+fn record(hash: &mut Hasher, time: u64, id: NodeId, arrival: &Arrival) {
     let number = |node: NodeId| match node {
         NodeId::Replica(r) => u64::from(r.number()),
         NodeId::Client(c) => 1000 + u64::from(c),
     };
     let mut put = |n: u64| {
-        hash.update(&n.to_le_bytes());
+        hash.put_u64(n);
     };
     put(time);
     put(number(id));
@@ -447,7 +448,7 @@ fn record(hash: &mut blake3::Hasher, time: u64, id: NodeId, arrival: &Arrival) {
     [tag, peer, detail].into_iter().for_each(put);
     if let Arrival::Frames { frames, .. } = arrival {
         for frame in frames {
-            hash.update(&[frame.kind as u8]).update(&frame.body);
+            hash.put(&[frame.kind as u8]).put_var(&frame.body);
         }
     }
 }

@@ -59,8 +59,7 @@ impl Voter {
     /// A vote among the replicas of an ensemble that nobody has voted in yet.
     pub fn new(ensemble: Ensemble) -> Self {
         let votes = vec![None; ensemble.n()];
-        let needed = ensemble.majority() - usize::from(planted("c1-accept-t-replies"));
-        Self { needed, votes, notes: Vec::new(), accepted: None }
+        Self { needed: ensemble.majority(), votes, notes: Vec::new(), accepted: None }
     }
 
     /// Takes a replica's reply. The last different reply of a replica is its vote, the time is
@@ -68,8 +67,8 @@ impl Voter {
     pub fn hear(&mut self, replica: ReplicaId, at: Instant, mut value: Value) -> Heard {
         let own = replica.index();
         let Some(before) = self.votes.get(own) else { return Heard::default() };
-        let twice = planted("c1-count-replica-twice");
-        if before.as_ref().is_some_and(|v| v.value == value) && !twice {
+        let said_before = before.as_ref().is_some_and(|v| v.value == value);
+        if said_before && !planted("c1-count-replica-twice") {
             return Heard::default();
         }
         let changed = before.is_some();
@@ -81,7 +80,8 @@ impl Voter {
             // Equal values share their bytes: only different ones cost memory.
             value.outcome = outcome;
         }
-        let accepted = self.accepted.is_none() && count >= self.needed;
+        let needed = self.needed - usize::from(planted("c1-accept-t-replies"));
+        let accepted = self.accepted.is_none() && count >= needed;
         if accepted {
             self.accepted = Some(value.clone());
         }
