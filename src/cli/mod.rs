@@ -8,6 +8,7 @@
 
 mod admin;
 mod output;
+mod votes;
 
 use clap::Parser;
 use std::fmt;
@@ -45,6 +46,9 @@ subcommands! {
     check::Check,
     replica::Replica,
     status::Status,
+    client::Client,
+    doctor::Doctor,
+    bench::Bench,
 }
 
 /// Keeps a service answering, and answering right, while some of the machines that run it crash,
