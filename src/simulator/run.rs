@@ -78,8 +78,8 @@ impl fmt::Display for Failure {
 
 enum Member {
     Replica(ReplicaNode),
-    Client(ClientNode),
-    LyingClient(LyingClient),
+    Client(Box<ClientNode>),
+    LyingClient(Box<LyingClient>),
 }
 
 impl Node for Member {
@@ -165,14 +165,15 @@ impl<'a> Run<'a> {
             let mut dice = Dice::new(seed, CLIENTS + u64::from(number));
             let setup = caller(options, number, context, SessionId(dice.any()));
             let (workload, now) = (options.workload.clone(), clock.read(0).monotonic);
-            let node = Member::Client(ClientNode::new(number, setup, workload, dice, now));
+            let node = ClientNode::new(number, setup, workload, dice, now);
+            let node = Member::Client(Box::new(node));
             self.world.add(NodeId::Client(number), node, clock);
         }
         for (number, lie) in (options.clients..).zip(&options.lying_clients) {
             let dice = Dice::new(seed, CLIENTS + u64::from(number));
             let node = LyingClient::new(number, context, *lie, options.client_acts, dice);
             let clock = random_clock(options, &mut clocks);
-            self.world.add(NodeId::Client(number), Member::LyingClient(node), clock);
+            self.world.add(NodeId::Client(number), Member::LyingClient(Box::new(node)), clock);
         }
     }
 

@@ -12,12 +12,16 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
+/// These seeds, or the one that somebody wants to see again.
+fn chosen(range: Range<u64>) -> Range<u64> {
+    let chosen = std::env::var("QUORATE_SEED").ok().map(|s| s.parse().expect("a number"));
+    chosen.map_or(range, |seed: u64| seed..seed + 1)
+}
+
 /// Runs a scenario for each seed and gives what the runs report.
 fn seeds(range: Range<u64>, options: &Options) -> Vec<Report> {
-    let chosen = std::env::var("QUORATE_SEED").ok().map(|s| s.parse().expect("a number"));
-    let range = chosen.map_or(range, |seed: u64| seed..seed + 1);
     let report = |seed| run(seed, options).unwrap_or_else(|failure| panic!("{failure}"));
-    range.map(report).collect()
+    chosen(range).map(report).collect()
 }
 
 /// The first failure among these seeds.
@@ -193,11 +197,13 @@ fn ordering_lies_that_stop_the_rounds_are_safe() {
 }
 
 /// With every wrong thing at once: t = 2 liars of any two kinds, bad links, lying clients.
+/// `QUORATE_SEEDS` says how many, for a longer night.
 #[test]
 fn random_mixtures_are_safe_and_finish() {
     let lies: Vec<Lie> =
         Lie::all().filter(|l| !matches!(l, Lie::Ordering(o) if !o.keeps_pace())).collect();
-    for seed in 0..20u64 {
+    let many = std::env::var("QUORATE_SEEDS").map_or(20, |n| n.parse().expect("a number"));
+    for seed in chosen(0..many) {
         let pick = |k: u64| (seed * 7 + k * 5) as usize;
         let random_faults = RandomFaults { steps: 2, ..broken_links() };
         let options = Options {
@@ -210,7 +216,7 @@ fn random_mixtures_are_safe_and_finish() {
             random_faults,
             ..lossy("random_mixtures_are_safe_and_finish")
         };
-        seeds(seed..seed + 1, &options);
+        run(seed, &options).unwrap_or_else(|failure| panic!("{failure}"));
     }
 }
 
