@@ -1,5 +1,8 @@
-//! Everything that runs in memory: no process, no socket, no sleeping.
+//! Everything that runs in memory: no process, no socket, no real time.
 
 mod config;
+#[cfg(feature = "plant")]
+mod planted;
 mod service;
+mod simulation;
 mod wire;
