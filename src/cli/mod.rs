@@ -48,6 +48,8 @@ subcommands! {
     status::Status,
     client::Client,
     doctor::Doctor,
+    bench::Bench,
+    demo::Demo,
 }
 
 /// Keeps a service answering, and answering right, while some of the machines that run it crash,

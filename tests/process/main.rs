@@ -1,5 +1,7 @@
 //! Real processes, real QUIC on loopback, real signals.
 
+mod bench;
 mod client;
+mod cluster;
 mod commands;
 mod running;

@@ -1,0 +1,222 @@
+//! A cluster of real replica processes on loopback, for any process test.
+//!
+//! Replicas end with this process whatever happens to it: their standard input is a pipe from it,
+//! and they stop when that closes. Logs lie in the cluster's directory, which is removed on drop;
+//! a wait that runs out of patience prints their ends.
+
+// Each test uses a part of it.
+#![allow(dead_code)]
+
+use quorate::files::init::{InitOptions, write_cluster};
+use serde_json::Value;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Machines that build and test several things at once are slow.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(25);
+
+pub struct Cluster {
+    directory: tempfile::TempDir,
+    cluster: quorate::config::Cluster,
+    config: PathBuf,
+    // By number minus one; `None` while one is down.
+    replicas: Vec<Option<Child>>,
+}
+
+impl Cluster {
+    /// `2t + 1` running replicas, all linked with each other, and keys of two clients.
+    pub fn start(t: u8) -> Self {
+        Self::start_with(|options| options.t = t, |_| Vec::new())
+    }
+
+    /// The same with options of its own (all but directory and ports) and more arguments for
+    /// each replica, by its number.
+    pub fn start_with(
+        adjust: impl Fn(&mut InitOptions),
+        arguments: impl Fn(u8) -> Vec<String>,
+    ) -> Self {
+        // Whatever else runs may take a port between looking and binding: then once more.
+        for _ in 0..10 {
+            let mut cluster = Self::make(&adjust);
+            for number in 1..=cluster.n() {
+                cluster.launch(number, &arguments(number));
+            }
+            if cluster.wait_for_links() {
+                return cluster;
+            }
+        }
+        panic!("ten times in a row a replica ended at its start: see the logs above");
+    }
+
+    /// A cluster on disk of which no replica runs yet.
+    pub fn make(adjust: impl Fn(&mut InitOptions)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = InitOptions::new(directory.path().join("cluster"));
+        adjust(&mut options);
+        options.base_port = free_base_port(2 * options.t + 1);
+        let new = write_cluster(&options).unwrap();
+        let replicas = new.cluster.replicas.iter().map(|_| None).collect();
+        Self { directory, cluster: new.cluster, config: new.config_file, replicas }
+    }
+
+    /// How many replicas it has.
+    pub fn n(&self) -> u8 {
+        u8::try_from(self.replicas.len()).unwrap()
+    }
+
+    /// The cluster file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The private key file of a client, from 1.
+    pub fn client_key(&self, number: usize) -> PathBuf {
+        self.config.with_file_name("keys").join(format!("client-{number}.pem"))
+    }
+
+    /// Starts a replica that is not running, with arguments besides those that every one has.
+    pub fn launch(&mut self, number: u8, arguments: &[String]) {
+        let log = OpenOptions::new().create(true).append(true).open(self.log_file(number)).unwrap();
+        let slot = &mut self.replicas[usize::from(number) - 1];
+        assert!(slot.is_none(), "R{number} runs already");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        command.arg("replica").arg("--config").arg(&self.config);
+        command.args(["--id", &number.to_string(), "--stop-with-stdin"]).args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+        *slot = Some(command.spawn().unwrap());
+    }
+
+    /// Kills a replica as a power cut would.
+    pub fn kill(&mut self, number: u8) {
+        let mut child = self.take(number);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Stops a replica as an operator would; gives whether it ended with success.
+    pub fn stop(&mut self, number: u8) -> bool {
+        let mut child = self.take(number);
+        drop(child.stdin.take());
+        child.wait().unwrap().success()
+    }
+
+    /// What a replica's admin address says, if it answers.
+    pub fn status(&self, number: u8) -> Option<Value> {
+        let body = get(self.cluster.replicas[usize::from(number) - 1].admin, "/status")?;
+        serde_json::from_str(&body).ok()
+    }
+
+    /// Waits until something holds; fails with what was waited for and the ends of all logs.
+    pub fn wait_until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self) {
+            assert!(Instant::now() < deadline, "waited for {what}\n{}", self.logs());
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Whether a replica is linked with all others.
+    pub fn is_linked(&self, number: u8) -> bool {
+        self.status(number).is_some_and(|s| {
+            let links = s["links"].as_array().unwrap();
+            links.len() + 1 == self.replicas.len() && links.iter().all(|l| l["up"] == true)
+        })
+    }
+
+    /// Runs the command line in the cluster's directory: exit code, output, errors.
+    pub fn quorate(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        let run = command.args(arguments).current_dir(self.directory.path()).output();
+        let Output { status, stdout, stderr } = run.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (status.code().unwrap_or(-1), text(stdout), text(stderr))
+    }
+
+    /// What a replica has logged so far.
+    pub fn log(&self, number: u8) -> String {
+        let mut text = String::new();
+        File::open(self.log_file(number)).unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
+    // False if one ended, as happens when a port was taken.
+    fn wait_for_links(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            for child in self.replicas.iter_mut().flatten() {
+                if child.try_wait().unwrap().is_some() {
+                    eprintln!("{}", self.logs());
+                    return false;
+                }
+            }
+            if (1..=self.n()).all(|number| self.is_linked(number)) {
+                return true;
+            }
+            assert!(Instant::now() < deadline, "waited for all links\n{}", self.logs());
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn take(&mut self, number: u8) -> Child {
+        let child = self.replicas[usize::from(number) - 1].take();
+        child.unwrap_or_else(|| panic!("R{number} does not run"))
+    }
+
+    fn log_file(&self, number: u8) -> PathBuf {
+        self.directory.path().join(format!("replica-{number}.log"))
+    }
+
+    fn logs(&self) -> String {
+        let mut out = String::new();
+        for number in 1..=self.n() {
+            let log = fs::read_to_string(self.log_file(number)).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let end = &lines[lines.len().saturating_sub(20)..];
+            out.push_str(&format!("--- the end of the log of R{number}\n{}\n", end.join("\n")));
+        }
+        out
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.replicas.iter_mut().flatten() {
+            // It may have ended by itself, which is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+// `init` gives replica i the UDP port base + i and the TCP port base + 100 + i.
+fn free_base_port(n: u8) -> u16 {
+    let is_free = |base: u16| {
+        (1..=u16::from(n)).all(|i| {
+            UdpSocket::bind(("127.0.0.1", base + i)).is_ok()
+                && TcpListener::bind(("127.0.0.1", base + 100 + i)).is_ok()
+        })
+    };
+    for _ in 0..100 {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let base = socket.local_addr().unwrap().port();
+        if base < u16::MAX - 200 && is_free(base) {
+            return base;
+        }
+    }
+    panic!("no {n} free ports in a row");
+}
+
+fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+}
