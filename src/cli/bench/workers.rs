@@ -262,7 +262,8 @@ mod tests {
         assert_eq!(shared.stop(zero + 150 * MS, Some(&open)), 1);
         shared.tally().next = 150;
         assert_eq!(shared.stop(zero + 150 * MS, Some(&open)), 0);
-        assert!(permits.is_closed() && shared.tally().next == shared.tally().last);
+        let tally = shared.tally();
+        assert!(permits.is_closed() && tally.next == tally.last);
     }
 
     #[test]
