@@ -152,7 +152,7 @@ impl<S: Scheme> Attack<S> for LyingOrder {
         match self.lie {
             OrderingLie::HalfSend if to.number() != lowest_other(proposal.replica) => Fate::Drop,
             OrderingLie::SilentProposals => Fate::Drop,
-            OrderingLie::Equivocate if to.number() % 2 == 0 => {
+            OrderingLie::Equivocate if to.number().is_multiple_of(2) => {
                 proposal.now = proposal.now.saturating_add(1);
                 Fate::Changed
             }

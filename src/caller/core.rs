@@ -5,7 +5,7 @@ use super::queue::Queue;
 use super::window::{Pending, Window};
 use super::{Action, Actions, CallError, Input, Setup, Stats, Token};
 use crate::crypto::{Domain, Hasher};
-use crate::types::{Instant, ReplicaId, SessionId};
+use crate::types::{Instant, ReplicaId, SessionId, Timing};
 use crate::voter::{Explanation, Voter};
 use crate::wire::{Message, Request};
 use bytes::Bytes;
@@ -176,6 +176,8 @@ impl Caller {
         for number in given_up {
             session.window.settle(number);
         }
+        // Timers close together are looked at together.
+        self.wake = self.wake.max(now + Timing::TIMER_GRAIN);
     }
 
     // Makes requests of what waits and sends everything that is to be sent.

@@ -1,4 +1,63 @@
-//! One client, without a network.
+//! One client, without a network: sessions, numbered requests, repeats and votes.
+//!
+//! [`Caller`] is a pure core. Its driver owns the links and the clock, hands in what happens as
+//! [`Input`] and does what the [`Action`]s say. After every batch of inputs it hands in
+//! [`Input::Drained`]: only then is anything sent, so that a batch becomes one write a replica.
+//! When [`Caller::next_wake`] has come it hands in [`Input::Tick`] and [`Input::Drained`].
+//!
+//! # The life of a call
+//!
+//! 1. It waits in the queue. Calls never overtake each other. A call that can never be sent
+//!    (empty, above the cluster's limits) fails at once.
+//! 2. The session is opened by an ordered request with number 0 (rule O6), on which the client
+//!    votes like on any other. It is sent as soon as a link is up, before there is any call.
+//! 3. At `Drained` the first call becomes a request with the next number. Calls behind it travel
+//!    in the same request if both sides agreed to that (`coalesce`) and the limits on commands and
+//!    bytes allow it. They share one fate: one vote, one refusal, one limit on outputs.
+//! 4. The request goes to every replica whose link is up, and to another when its link comes up,
+//!    as long as it is unanswered. The frame is made once; every repeat is the same bytes, since
+//!    the digest that names a request covers all of it, the low-water mark included (K17).
+//! 5. It is repeated after `repeat_after`, then after twice that, up to `repeat_cap`; to those
+//!    that have not voted, or to all if all have and disagree. `Busy` changes nothing about that:
+//!    it is a note for the explanation, and the growing distance is the backing off.
+//! 6. It ends when `t + 1` replicas gave the same reply (rule C1); when `t + 1` replicas note that
+//!    they will not take it; when its session is lost; or when the time of its last call is over.
+//!    Each call ends at its own deadline, counted from when it came.
+//!
+//! # Numbers, window and low-water mark (rule O6)
+//!
+//! A request carries the lowest number that is unanswered when it is made. *Answered* means
+//! accepted or given up: once nobody can get the answer any more, there is nothing to keep it for.
+//! So a number that somebody still wants is never passed. One that was given up may be: should
+//! the order come to it afterwards, it refuses it as below the mark, or executes it if it comes
+//! to it first; either way at most once, as its caller was told ("may still be executed").
+//!
+//! At most `pipeline` requests are outstanding, and numbers stay within `window` above the
+//! low-water mark. One request without a majority holds the window until its deadline and no
+//! longer: while `t + 1` replicas are gone every call fails in its own time, and when they are
+//! back there is nothing to recover from. For this it matters that the session table raises its
+//! mark to a request's before it judges the request's number.
+//!
+//! A forgotten call ([`Input::Forget`]) that was sent keeps its place until it is answered or its
+//! time is over; cancelling in a loop cannot put more than `pipeline` requests into the replicas.
+//!
+//! # A lost session
+//!
+//! Sessions are evicted by the order. When `t + 1` replicas refuse a request for that reason, it
+//! fails, and so does all else outstanding in that session. Nothing is sent again by itself: an
+//! earlier copy may have been executed before the eviction. Calls not sent yet go into a new
+//! session, whose nonce is derived from the first one and a counter.
+//!
+//! # Hostile replicas
+//!
+//! Whatever one replica sends changes its own place in the votes, its counters and, if it is no
+//! message, its link. Outcomes are read only after `t + 1` replicas gave the same bytes; if these
+//! do not fit the request, which is outside of the model, the calls fail
+//! ([`CallError::Unreadable`]). Kept are: for each outstanding request one vote and one note a
+//! replica, of outcomes no larger than a good replica could send; the accepted values of the last
+//! requests, up to a thousand and a megabyte, so that who dissents late is counted too.
+//!
+//! The queue of calls is the driver's to bound: it hands them in.
 
 mod actions;
 mod core;

@@ -185,13 +185,11 @@ impl Caller {
         let request = RequestId { client: self.setup.client, session: session.id, number };
         let explanation = explain(pending, &self.links, now);
         let mut outputs = outputs.into_iter();
-        for part in &pending.parts {
+        tell(&pending.parts, explanation, now, out, |part, explanation| {
             let outputs: Vec<Bytes> = outputs.by_ref().take(part.commands).collect();
-            tell(part, &explanation, now, out, |explanation| {
-                let (position, index) = (value.position, value.index);
-                Ok(Answer { request, outputs, position, index, explanation })
-            });
-        }
+            let (position, index) = (value.position, value.index);
+            Ok(Answer { request, outputs, position, index, explanation })
+        });
     }
 
     // Tells all calls in a request; all calls that wait, if it was the session's opening.
@@ -204,9 +202,7 @@ impl Caller {
         error: impl Fn(Explanation) -> CallError,
     ) {
         let explanation = explain(pending, &self.links, now);
-        for part in &pending.parts {
-            tell(part, &explanation, now, out, |explanation| Err(error(explanation)));
-        }
+        tell(&pending.parts, explanation.clone(), now, out, |_, e| Err(error(e)));
         if number == 0 {
             self.session = None;
             self.discouraged = true;
@@ -224,11 +220,9 @@ impl Caller {
         let Some(session) = self.session.take() else { return };
         for (_, pending) in session.window.all() {
             let explanation = explain(pending, &self.links, now);
-            for part in &pending.parts {
-                tell(part, &explanation, now, out, |explanation| {
-                    Err(CallError::SessionLost { explanation })
-                });
-            }
+            tell(&pending.parts, explanation, now, out, |_, explanation| {
+                Err(CallError::SessionLost { explanation })
+            });
         }
         self.links.forget_repeats();
     }
@@ -243,14 +237,22 @@ fn find(
     session.as_mut().filter(|s| s.id == id).map(|s| s.window.find(number))
 }
 
+// Gives every call in a request its result; each says how long it itself waited.
 fn tell(
-    part: &Part,
-    explanation: &Explanation,
+    parts: &[Part],
+    explanation: Explanation,
     now: Instant,
     out: &mut Actions,
-    result: impl FnOnce(Explanation) -> Result<Answer, CallError>,
+    mut result: impl FnMut(&Part, Explanation) -> Result<Answer, CallError>,
 ) {
-    let Some(token) = part.token else { return };
-    let waited = now.since(part.since);
-    out.push(Action::Done { token, result: result(Explanation { waited, ..explanation.clone() }) });
+    let Some((last, others)) = parts.split_last() else { return };
+    let mut one = |part: &Part, explanation: Explanation| {
+        let waited = now.since(part.since);
+        let result = result(part, Explanation { waited, ..explanation });
+        if let Some(token) = part.token {
+            out.push(Action::Done { token, result });
+        }
+    };
+    others.iter().for_each(|part| one(part, explanation.clone()));
+    one(last, explanation);
 }

@@ -136,7 +136,10 @@ fn as_text(c: &Cluster) -> String {
     for t in timers(&c.timing) {
         let note = match t.value == t.derived {
             true => format!("= {}", t.formula),
-            false => format!("set in the file; {} would be {}", t.formula, show_duration(t.derived)),
+            false => {
+                let derived = show_duration(t.derived);
+                format!("set in the file; {} would be {derived}", t.formula)
+            }
         };
         put(&format!("  {}", t.name), format!("{:<9} {note}", show_duration(t.value)));
     }

@@ -8,6 +8,7 @@
 
 mod admin;
 mod output;
+mod votes;
 
 use clap::Parser;
 use std::fmt;
@@ -46,6 +47,8 @@ subcommands! {
     replica::Replica,
     status::Status,
     demo::Demo,
+    client::Client,
+    doctor::Doctor,
 }
 
 /// Keeps a service answering, and answering right, while some of the machines that run it crash,

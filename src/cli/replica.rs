@@ -1,8 +1,8 @@
 //! `quorate replica`.
 
 use super::{Failure, Subcommand, USAGE};
-use crate::Daemon;
 use crate::adversary::Lie;
+use crate::daemon::Daemon;
 use crate::files::{load_cluster, read_secret_key};
 use crate::types::ReplicaId;
 use clap::{Args, ValueEnum};

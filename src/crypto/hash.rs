@@ -34,6 +34,8 @@ pub enum Domain {
     Session,
     /// One entry of a service's state.
     Entry,
+    /// A multiset hash.
+    Multiset,
     /// A key's fingerprint.
     Fingerprint,
     /// A secret derived from a node's key (resets, connection ids).
@@ -58,6 +60,7 @@ impl Domain {
             Domain::State => b"quorate/1 state\0",
             Domain::Session => b"quorate/1 session\0",
             Domain::Entry => b"quorate/1 entry\0",
+            Domain::Multiset => b"quorate/1 multiset\0",
             Domain::Fingerprint => b"quorate/1 fingerprint\0",
             Domain::Derive => b"quorate/1 derive\0",
         }
@@ -115,7 +118,7 @@ pub fn sha256(bytes: &[u8]) -> Digest {
 mod tests {
     use super::*;
 
-    const ALL: [Domain; 16] = [
+    const ALL: [Domain; 17] = [
         Domain::Request,
         Domain::Proposal,
         Domain::Vector,
@@ -130,6 +133,7 @@ mod tests {
         Domain::State,
         Domain::Session,
         Domain::Entry,
+        Domain::Multiset,
         Domain::Fingerprint,
         Domain::Derive,
     ];

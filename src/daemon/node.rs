@@ -130,14 +130,14 @@ impl Node {
         loop {
             tokio::select! {
                 biased;
-                Some((key, event)) = from_peers.recv() => self.from_peer(key, event),
+                Some((key, event)) = from_peers.recv() => self.peer_event(key, event),
                 Some(request) = self.inbox.recv() => match request {
                     Request::Status(answer) => drop(answer.send(self.status())),
                     Request::Stop => break,
                 },
                 Some(new) = introduced.recv() => self.introduce(new, &peer_to, &client_to),
                 Some(accepted) = endpoint.accept() => self.open(accepted, &introduced_to),
-                Some((link, event)) = from_clients.recv() => self.from_client(link, event),
+                Some((link, event)) = from_clients.recv() => self.client_event(link, event),
                 () = &mut timer => {}
                 else => break,
             }
@@ -161,9 +161,9 @@ impl Node {
     ) {
         for _ in 0..BATCH {
             if let Ok((key, event)) = from_peers.try_recv() {
-                self.from_peer(key, event);
+                self.peer_event(key, event);
             } else if let Ok((link, event)) = from_clients.try_recv() {
-                self.from_client(link, event);
+                self.client_event(link, event);
             } else {
                 return;
             }
@@ -293,7 +293,7 @@ impl Node {
         }
     }
 
-    fn from_peer(&mut self, (peer, serial): PeerKey, event: LinkEvent) {
+    fn peer_event(&mut self, (peer, serial): PeerKey, event: LinkEvent) {
         let now = self.clock.now();
         match event {
             LinkEvent::Frames { frames, .. } => {
@@ -314,7 +314,7 @@ impl Node {
         }
     }
 
-    fn from_client(&mut self, link: LinkId, event: LinkEvent) {
+    fn client_event(&mut self, link: LinkId, event: LinkEvent) {
         let now = self.clock.now();
         match event {
             LinkEvent::Frames { frames, .. } => {

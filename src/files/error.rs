@@ -19,7 +19,10 @@ pub enum FileError {
         cause: io::Error,
     },
     /// There is something already where a file was to be made.
-    #[error("{} exists already and is never overwritten; choose another place or move it away", .0.display())]
+    #[error(
+        "{} exists already and is never overwritten; choose another place or move it away",
+        .0.display()
+    )]
     Exists(PathBuf),
     /// Others than its owner have access to a private key.
     #[error(

@@ -4,34 +4,14 @@ use super::clock::CandidateClock;
 use super::order::{Order, Vector};
 use super::rounds::{AHEAD, Held, Rounds, Stored};
 use super::wants::Wants;
-use super::{Action, Event, Input, Stats};
+use super::{Action, Event, Input, Setup, Stats};
 use crate::crypto::{Keyring, Scheme, Verified};
 use crate::types::plant::planted;
-use crate::types::{ClockKind, Digest, Epoch, Instant, Members, Now, OrderLimits, ReplicaId};
+use crate::types::{Digest, Epoch, Instant, Members, Now, OrderLimits, ReplicaId};
 use crate::types::{Round, Timing};
 use crate::wire::{Attestation, Candidate, Proposal, StepPosition, Want};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-
-/// What a core is made from.
-pub struct Setup<S: Scheme> {
-    /// Whose core it is.
-    pub id: ReplicaId,
-    /// The roster's keys and the context.
-    pub keyring: Keyring<S>,
-    /// The own signing key.
-    pub signer: S::Signer,
-    /// Hash of the opening of epoch (0,0,0).
-    pub genesis: Digest,
-    /// Δ and the timers.
-    pub timing: Timing,
-    /// Where candidate ids come from.
-    pub clock: ClockKind,
-    /// Limits that all replicas share.
-    pub limits: OrderLimits,
-    /// Whether this replica's disk shows that it took part before: it signs nothing (§7).
-    pub restarted: bool,
-}
 
 /// The state of one replica in the ordering protocol of one group.
 pub struct Core<S: Scheme> {

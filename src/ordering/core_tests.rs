@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::crypto::{Context, Keyed, PublicKey, SecretKey, Unverified};
-use crate::types::{Ensemble, GroupId, Wall};
+use crate::types::{ClockKind, Ensemble, GroupId, Wall};
 
 use std::time::Duration;
 

@@ -51,10 +51,12 @@ mod core;
 mod input;
 mod order;
 mod rounds;
+mod setup;
 mod stats;
 mod wants;
 
 pub use actions::{Action, Event, Ordered, Step};
-pub use core::{Core, Setup};
+pub use core::Core;
 pub use input::Input;
+pub use setup::Setup;
 pub use stats::Stats;

@@ -20,9 +20,12 @@ mod intake;
 mod links;
 #[allow(clippy::module_inception)]
 mod replica;
+mod report;
+mod setup;
 mod status;
 
 pub use actions::{Action, Actions, CloseReason, Event, Lane, StepTrace, TraceEntry};
 pub use input::Input;
-pub use replica::{Replica, Setup};
+pub use replica::Replica;
+pub use setup::Setup;
 pub use status::{LinkStatus, Standing, Status, Waiting};

@@ -4,11 +4,12 @@ use super::bodies::{Bodies, Held};
 use super::executor::{Executed, Executor};
 use super::intake::{self, Decision};
 use super::links::{Client, Links};
-use super::{Action, Actions, CloseReason, Event, Input, Lane, Standing, Status, Waiting};
+use super::report::Counters;
+use super::{Action, Actions, CloseReason, Event, Input, Lane, Setup};
 use crate::crypto::{Keyring, Scheme, Unverified};
 use crate::ordering::{self, Core, Step};
 use crate::service::Service;
-use crate::types::{ClockKind, Digest, GroupId, Instant, LinkId, Members, Now, OrderLimits};
+use crate::types::{Digest, GroupId, Instant, LinkId, Members, Now, OrderLimits};
 use crate::types::{Quotas, ReplicaId, Round, Timing};
 use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message, Note, NoteKind};
 use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Replies, Reply, Request, StepPosition};
@@ -19,75 +20,30 @@ use std::collections::BTreeMap;
 /// Bytes of bodies that one [`WantBody`] is answered with at most.
 const MAX_BODIES_ANSWER: usize = 4 << 20;
 
-/// What a replica is made from.
-pub struct Setup<S: Scheme> {
-    /// Whose it is.
-    pub id: ReplicaId,
-    /// The roster's keys and the context.
-    pub keyring: Keyring<S>,
-    /// The own signing key.
-    pub signer: S::Signer,
-    /// Hash of the opening of epoch (0,0,0).
-    pub genesis: Digest,
-    /// Δ and the timers.
-    pub timing: Timing,
-    /// Where candidate ids come from.
-    pub clock: ClockKind,
-    /// Limits that all replicas share.
-    pub limits: OrderLimits,
-    /// Limits of this process.
-    pub quotas: Quotas,
-    /// Starts of this replica on its disk, from 1.
-    pub incarnation: u64,
-    /// Whether its disk shows that it took part before.
-    pub restarted: bool,
-    /// The configuration digest field by field, for the hello.
-    pub fields: Vec<(String, Digest)>,
-    /// Whether to report every executed step in full, for checkers.
-    pub trace: bool,
-}
-
 /// One replica of one group.
 pub struct Replica<S: Scheme> {
-    id: ReplicaId,
-    group: GroupId,
-    keyring: Keyring<S>,
-    timing: Timing,
-    limits: OrderLimits,
-    quotas: Quotas,
-    incarnation: u64,
-    fields: Vec<(String, Digest)>,
-    core: Core<S>,
-    executor: Executor,
-    bodies: Bodies,
-    links: Links,
+    pub(super) id: ReplicaId,
+    pub(super) group: GroupId,
+    pub(super) keyring: Keyring<S>,
+    pub(super) timing: Timing,
+    pub(super) limits: OrderLimits,
+    pub(super) quotas: Quotas,
+    pub(super) incarnation: u64,
+    pub(super) fields: Vec<(String, Digest)>,
+    pub(super) core: Core<S>,
+    pub(super) executor: Executor,
+    pub(super) bodies: Bodies,
+    pub(super) links: Links,
     /// The last checkpoint that each replica attests, by roster place.
-    attested: Vec<(Round, Digest)>,
-    stable: Round,
+    pub(super) attested: Vec<(Round, Digest)>,
+    pub(super) stable: Round,
     /// Replicas whose attestation was found to differ from ours.
-    diverged: Members,
+    pub(super) diverged: Members,
     /// When to ask next for missing bodies, and how often that was done for the present step.
-    fetch: Option<(Instant, usize)>,
-    delta_held: bool,
-    halt_reported: bool,
-    counters: Counters,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    requests: u64,
-    repeats: u64,
-    busy: u64,
-    forbidden: u64,
-    unacceptable: u64,
-    malformed: u64,
-    bad_signatures: u64,
-    unknown_group: u64,
-    bodies_asked: u64,
-    bodies_sent: u64,
-    bodies_received: u64,
-    forgotten: u64,
-    over_quota: u64,
+    pub(super) fetch: Option<(Instant, usize)>,
+    pub(super) delta_held: bool,
+    pub(super) halt_reported: bool,
+    pub(super) counters: Counters,
 }
 
 impl<S: Scheme> Replica<S> {
@@ -510,80 +466,6 @@ impl<S: Scheme> Replica<S> {
                 out.push(to_peer(peer, Lane::Protocol, want.to_frame(self.group)));
             }
         }
-    }
-
-    // --- what others may know -----------------------------------------------------------------
-
-    /// What people and their tools may see.
-    pub fn status(&self, now: Now) -> Status {
-        let core = &self.core;
-        let numbers = |m: Members| m.iter().map(|r| r.number()).collect::<Vec<u8>>();
-        let (checkpoint, state) = self.executor.checkpoint();
-        let standing = match () {
-            () if self.executor.halted().is_some() => Standing::Halted,
-            () if core.is_restarted() => Standing::Restarted,
-            () => Standing::Member,
-        };
-        Status {
-            cluster: self.keyring.context().cluster.to_hex(),
-            replica: self.id.number(),
-            incarnation: self.incarnation,
-            standing,
-            service: self.executor.service_name().to_owned(),
-            epoch: core.epoch().to_string(),
-            members: numbers(core.members()),
-            round: core.sent().0,
-            committed: core.committed().0,
-            executed_round: self.executor.position().round.0,
-            executed: self.executor.executed(),
-            running: self.executor.running().to_hex(),
-            checkpoint: checkpoint.0,
-            state: state.to_hex(),
-            stable: self.stable.0,
-            agreed_time: core.agreed(),
-            links: self.links.status(now.monotonic),
-            client_links: self.links.client_count() as u64,
-            outstanding: self.bodies.outstanding().into(),
-            waiting: core.waiting().map(|(round, missing, since)| Waiting {
-                round: round.0,
-                missing: numbers(missing),
-                since_ms: now.monotonic.since(since).as_millis() as u64,
-            }),
-            counters: self.counters(),
-            ..Status::default()
-        }
-    }
-
-    fn counters(&self) -> BTreeMap<String, u64> {
-        let (c, o) = (&self.counters, self.core.stats());
-        let all = [
-            ("requests", c.requests),
-            ("repeats", c.repeats),
-            ("busy", c.busy),
-            ("forbidden", c.forbidden),
-            ("unacceptable", c.unacceptable),
-            ("malformed", c.malformed),
-            ("bad_signatures", c.bad_signatures),
-            ("unknown_group", c.unknown_group),
-            ("bodies_asked", c.bodies_asked),
-            ("bodies_sent", c.bodies_sent),
-            ("bodies_received", c.bodies_received),
-            ("forgotten", c.forgotten),
-            ("over_quota", c.over_quota),
-            ("rounds", o.rounds),
-            ("candidates", o.candidates),
-            ("ordered", o.executed),
-            ("proposals", o.proposals),
-            ("proposals_ignored", o.proposals_ignored),
-            ("invalid_proposals", o.invalid),
-            ("equivocations", o.equivocations),
-            ("wants", o.wants),
-            ("stalls", o.stalls),
-            ("unexecuted", self.core.unexecuted() as u64),
-            ("backlog", self.executor.backlog() as u64),
-            ("diverged", self.diverged.len() as u64),
-        ];
-        all.into_iter().map(|(name, n)| (name.to_owned(), n)).collect()
     }
 }
 

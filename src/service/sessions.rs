@@ -203,7 +203,7 @@ impl SessionTable {
         let Some(entry) = self.sessions.get_mut(&(*client, session)) else { return };
         let stored = Box::new(Stored::new(*digest, reply));
         if number == 0 {
-            entry.opened.get_or_insert(stored);
+            entry.record_opening(stored);
         } else {
             self.held = self.held.saturating_add(entry.record(number, stored));
         }

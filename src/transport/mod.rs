@@ -18,6 +18,50 @@
 //!
 //! The first frames are handed up unread: judging a hello is the caller's business.
 //!
+//! ```no_run
+//! # use quorate::crypto::{PublicKey, SecretKey};
+//! # use quorate::transport::{Admit, Endpoint, Lane, LinkClass, LinkEvent, Settings};
+//! # use std::sync::Arc;
+//! # async fn example(
+//! #     secret: SecretKey, roster: Vec<PublicKey>, hello: Vec<u8>, ping: Vec<u8>,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! let peers = roster.clone();
+//! let admit: Admit =
+//!     Arc::new(move |key, class| class == LinkClass::Replica && peers.contains(key));
+//! let listen = "0.0.0.0:7000".parse()?;
+//! let endpoint = Endpoint::bind(listen, &secret, Some(admit), Settings::default())?;
+//! let (sender, mut events) = tokio::sync::mpsc::channel(256);
+//!
+//! // Dialling: the peer's hello comes first, ours is the first frame on the protocol lane.
+//! let dialled = endpoint.dial("10.0.0.1:7000".parse()?, &roster[0], LinkClass::Replica).await?;
+//! let (mut link, theirs) = dialled.wait().await?;
+//! println!("{:?} says {theirs:?}", link.peer());
+//! link.send(Lane::Protocol, &hello);
+//! link.flush();
+//! link.start(sender.clone(), 1);
+//!
+//! // Accepting: ours first, then theirs. A task for each, since a peer may take its time.
+//! while let Some(accepted) = endpoint.accept().await {
+//!     let mut link = accepted.open(&hello).await?;
+//!     let theirs = link.first().await?;
+//!     println!("{:?} says {theirs:?}", link.peer());
+//!     link.start(sender.clone(), 2);
+//!     link.close("only an example");
+//! }
+//!
+//! while let Some((from, event)) = events.recv().await {
+//!     match event {
+//!         LinkEvent::Frames { lane, frames } => println!("{from}: {} on {lane}", frames.len()),
+//!         LinkEvent::Closed { cause, reason } => println!("{from}: {cause:?}, {reason}"),
+//!     }
+//!     link.send(Lane::Protocol, &ping);
+//!     link.flush();
+//! }
+//! endpoint.close("shutting down").await;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! | file | what lives there |
 //! | --- | --- |
 //! | `settings.rs` | timeouts, windows and limits, checked |

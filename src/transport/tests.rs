@@ -147,7 +147,7 @@ impl Pair {
 }
 
 #[tokio::test]
-async fn frames_flow_in_order_both_ways_and_bulk_does_not_hold_up_the_protocol() {
+async fn frames_flow_in_order_both_ways_on_both_lanes() {
     const BLOCKS: u64 = 12;
     const PINGS: u64 = 300;
     let mut pair = Pair::new(LinkClass::Replica, settings()).await;
@@ -193,6 +193,43 @@ async fn frames_flow_in_order_both_ways_and_bulk_does_not_hold_up_the_protocol()
         }
     }
     eventually(|| pair.a.queued() == 0 && pair.d.queued() == 0).await;
+}
+
+/// A peer that reads no bulk, so that its window is full and our buffer too, still gets what the
+/// protocol sends.
+#[tokio::test]
+async fn unread_bulk_does_not_hold_up_the_protocol() {
+    let small = Settings { stream_window: 64 * 1024, ..settings() };
+    let acceptor = acceptor(small.clone());
+    let identity = Identity::new(&secret(DIALLER)).unwrap();
+    let pin = Pin::new(secret(REPLICA).public(), &identity);
+    let config = identity.dialler(pin, LinkClass::Replica).unwrap();
+    let mut config = quinn::ClientConfig::new(Arc::new(config));
+    config.transport_config(small.for_dialler(LinkClass::Replica));
+    let endpoint = quinn::Endpoint::client(loopback()).unwrap();
+    let connecting = endpoint.connect_with(config, acceptor.local_addr(), "x").unwrap();
+    let (connection, accepted) = soon(async { tokio::join!(connecting, acceptor.accept()) }).await;
+    let (connection, accepted) = (connection.unwrap(), accepted.unwrap());
+    let link = soon(accepted.open(&ping(0))).await.unwrap();
+    let (_send, mut protocol) = soon(connection.accept_bi()).await.unwrap();
+    let _bulk = soon(connection.accept_bi()).await.unwrap();
+
+    const BULK: usize = 4 << 20;
+    link.send(Lane::Bulk, &raw(Kind::Body, &[0; MAX_FRAME - 5]));
+    link.flush();
+    let taken = MAX_FRAME - 64 * 1024;
+    eventually(|| link.queued() <= taken + 64).await;
+    for _ in 1..BULK / MAX_FRAME {
+        link.send(Lane::Bulk, &raw(Kind::Body, &[0; MAX_FRAME - 5]));
+    }
+    for n in 1..50 {
+        link.send(Lane::Protocol, &ping(n));
+        link.flush();
+    }
+    let mut bytes = vec![0; 50 * ping(0).len()];
+    soon(protocol.read_exact(&mut bytes)).await.unwrap();
+    assert_eq!(bytes, (0..50).flat_map(ping).collect::<Vec<u8>>());
+    assert!(link.queued() > BULK - 2 * MAX_FRAME);
 }
 
 #[tokio::test]
@@ -298,6 +335,30 @@ async fn the_verifier_runs_in_every_handshake() {
     open.store(false, Ordering::Relaxed);
     let error = refusal(&from, &acceptor, LinkClass::Replica).await;
     assert!(matches!(error, LinkError::NotAdmitted { .. }), "{error}");
+}
+
+/// The same for a dialler that would resume its sessions if it were given tickets.
+#[tokio::test]
+async fn no_tickets_are_given() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let admit: Admit = Arc::new(move |_, _| count.fetch_add(1, Ordering::Relaxed) < usize::MAX);
+    let acceptor = Endpoint::bind(loopback(), &secret(REPLICA), Some(admit), settings()).unwrap();
+    let identity = Identity::new(&secret(CLIENT)).unwrap();
+    let pin = Pin::new(secret(REPLICA).public(), &identity);
+    let config = identity.foreign(pin, &[LinkClass::Client.alpn()], true);
+    let config = quinn::ClientConfig::new(Arc::new(config));
+    let endpoint = quinn::Endpoint::client(loopback()).unwrap();
+    for n in 1..=5 {
+        let connecting = endpoint.connect_with(config.clone(), acceptor.local_addr(), "x").unwrap();
+        let (connection, accepted) =
+            soon(async { tokio::join!(connecting, acceptor.accept()) }).await;
+        let _link = soon(accepted.unwrap().open(&ping(0))).await.unwrap();
+        // Tickets would come before the first frame.
+        let (_, mut stream) = soon(connection.unwrap().accept_bi()).await.unwrap();
+        soon(stream.read_chunk(1, true)).await.unwrap().unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), 2 * n);
+    }
 }
 
 /// A dialler that is not ours: any protocol names, with or without a key.

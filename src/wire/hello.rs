@@ -39,7 +39,7 @@ pub struct GroupState {
     pub group: GroupId,
     /// Highest epoch promised.
     pub promise: Epoch,
-    /// Highest round in which it sent a proposal or holds a complete vector.
+    /// The last round of which it holds a complete vector; 0 before the first.
     pub round: Round,
 }
 

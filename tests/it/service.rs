@@ -99,7 +99,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => key().prop_map(Op::Delete),
         2 => (key(), prop::option::of(value()), value()).prop_map(|(k, o, n)| Op::Cas(k, o, n)),
         2 => (key(), by).prop_map(|(k, by)| Op::Incr(k, by)),
-        1 => (prefix.clone(), prefix, 1u32..8).prop_map(|(p, after, limit)| Op::Scan(p, after, limit)),
+        1 => (prefix.clone(), prefix, 1u32..8)
+            .prop_map(|(p, after, limit)| Op::Scan(p, after, limit)),
         1 => Just(Op::Ping),
     ]
 }

@@ -112,6 +112,12 @@ impl Session {
         weight
     }
 
+    /// Stores the reply to the opening, unless there is one.
+    pub fn record_opening(&mut self, stored: Box<Stored>) {
+        self.opened.get_or_insert(stored);
+        self.digest = None;
+    }
+
     pub fn stored(&self, number: u64) -> Option<&Stored> {
         match &self.slots[self.place(number)?] {
             Slot::Stored(stored) => Some(stored),
@@ -125,20 +131,19 @@ impl Session {
         number < self.low || self.place(number).is_some_and(executed)
     }
 
-    /// Gives up the reply with the lowest number; gives what it counted for.
+    /// Gives up the reply with the lowest number, of which there must be one; gives what it counted
+    /// for.
     pub fn give_up_oldest(&mut self) -> u64 {
-        let rest = self.slots.iter_mut().enumerate().skip(self.hint);
-        for (at, slot) in rest {
-            if let Slot::Stored(stored) = slot {
-                let weight = stored.weight();
-                *slot = Slot::Spent;
-                self.hint = at + 1;
-                self.held -= weight;
-                self.digest = None;
-                return weight;
-            }
-        }
-        0
+        let mut rest = self.slots.iter_mut().enumerate().skip(self.hint);
+        let (at, slot) = rest
+            .find(|(_, slot)| matches!(slot, Slot::Stored(_)))
+            .expect("a session that holds bytes has a reply at or after its hint");
+        let weight = slot.weight();
+        *slot = Slot::Spent;
+        self.hint = at + 1;
+        self.held -= weight;
+        self.digest = None;
+        weight
     }
 
     pub fn digest(&mut self, client: &ClientId, id: SessionId) -> Digest {

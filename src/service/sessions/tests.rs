@@ -167,3 +167,14 @@ fn a_snapshot_above_the_limits_is_refused_and_changes_nothing() {
         assert_eq!(other.snapshot(), before);
     }
 }
+
+#[test]
+fn a_digest_taken_before_a_reply_is_recorded_does_not_hide_it() {
+    let mut t = SessionTable::new(LIMITS);
+    for number in [0, 1] {
+        t.admit(&CLIENT, SessionId(1), number, 1, &digest(1));
+        let before = t.digest();
+        t.record(&CLIENT, SessionId(1), number, &digest(1), reply(1, 10));
+        assert_ne!(t.digest(), before, "number {number}");
+    }
+}

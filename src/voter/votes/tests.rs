@@ -204,3 +204,18 @@ proptest! {
         prop_assert_eq!(v.accepted(), Some(&good()));
     }
 }
+
+#[test]
+fn the_planted_bugs_of_the_vote_are_caught() {
+    use crate::types::plant::plant;
+    let broken: [(&'static str, fn()); 2] = [
+        ("c1-accept-t-replies", c1_accepts_with_the_vote_that_makes_t_plus_one_equal),
+        ("c1-count-replica-twice", c1_a_replica_never_counts_twice),
+    ];
+    for (name, test) in broken {
+        plant(Some(name));
+        let caught = std::panic::catch_unwind(test).is_err();
+        plant(None);
+        assert!(caught, "{name} was not caught");
+    }
+}

@@ -1,0 +1,246 @@
+//! `quorate client`.
+
+mod ask;
+mod batch;
+mod words;
+
+use super::{Failure, Subcommand, USAGE, output, votes};
+use crate::client::{CallError, Client as Connection, ClientError, ClientOptions};
+use crate::config::parse_duration;
+use crate::files::{load_cluster, read_secret_key};
+use crate::service::kv;
+use ask::{Asked, ask};
+use batch::Batch;
+use clap::Args;
+use serde_json::{Value, json};
+use std::io::IsTerminal as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use words::{Ask, Words};
+
+/// Accepted, but the answer is no.
+const NEGATIVE: u8 = 1;
+/// No majority in time.
+const NO_MAJORITY: u8 = 3;
+
+/// Ask the key-value service of a cluster, and believe what a majority answers alike
+///
+/// Values are bytes: a literal, @FILE for a file's content, or - for standard input. A literal
+/// that begins with @ is written with @@; before words that begin with - write --.
+///
+/// Exit code: 0 accepted; 1 accepted, but the answer is no (no such key, a mismatch, an error of
+/// the service, refused by the order); 2 the command line, a file, or a configuration, such as a
+/// key that is not admitted; 3 no majority in time.
+///
+/// With --json bytes are {"text": ...} if they are UTF-8, else {"hex": ...}.
+#[derive(Args)]
+pub(super) struct Client {
+    /// The cluster file
+    #[arg(long)]
+    config: PathBuf,
+    /// The client's private key file
+    #[arg(long)]
+    key: PathBuf,
+    /// How long to wait for a majority
+    #[arg(long, global = true, default_value = "10s", value_parser = parse_duration)]
+    timeout: Duration,
+    /// Print on standard error who said what
+    #[arg(long, global = true)]
+    explain: bool,
+    /// Print one JSON document for programs
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    #[command(flatten)]
+    One(Words),
+    /// Run many commands, one a line in the same words
+    Batch(Batch),
+}
+
+impl Subcommand for Client {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let cluster = load_cluster(&self.config)?;
+        let key = read_secret_key(&self.key)?;
+        if cluster.service.name != kv::Kv::NAME {
+            let (file, service) = (self.config.display(), &cluster.service.name);
+            let message = format!(
+                "{file} runs the service {service}, and these are commands of kv: write a client \
+                 of your own with quorate::Client"
+            );
+            return Err(Failure { code: USAGE, message }.into());
+        }
+        let Client { config, key: key_file, timeout, explain, json, command } = self;
+        let advice = format!(
+            "check each link with: quorate doctor --config {} --key {}\n\
+             and what replicas wait for with: quorate status --config {}",
+            config.display(),
+            key_file.display(),
+            config.display()
+        );
+        let show = Show { explain, json, advice };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let options = ClientOptions { timeout, ..ClientOptions::default() };
+            let client = Connection::connect(&cluster, key, options)?;
+            let code = match command {
+                Command::One(words) => one(&client, words.resolve(true)?, &show).await,
+                Command::Batch(batch) => batch.run(&client, timeout, &show).await,
+            };
+            client.close().await;
+            Ok(ExitCode::from(code?))
+        })
+    }
+}
+
+/// How results are shown.
+struct Show {
+    explain: bool,
+    json: bool,
+    /// What to do when there is no majority.
+    advice: String,
+}
+
+/// Why there is no output.
+enum Trouble {
+    /// The call failed.
+    Call(CallError),
+    /// No majority of links can come about.
+    Links(ClientError),
+}
+
+impl Trouble {
+    fn code(&self) -> u8 {
+        match self {
+            Trouble::Links(_) | Trouble::Call(CallError::Unacceptable(_)) => USAGE,
+            Trouble::Call(CallError::NotTaken { .. }) => USAGE,
+            Trouble::Call(CallError::Refused { .. }) => NEGATIVE,
+            Trouble::Call(
+                CallError::NoMajority { .. }
+                | CallError::SessionLost { .. }
+                | CallError::Unreadable { .. }
+                | CallError::Closed { .. },
+            ) => NO_MAJORITY,
+        }
+    }
+
+    // The error with who said what and what to check.
+    fn text(&self, show: &Show) -> String {
+        let Trouble::Call(error) = self else { return self.short() };
+        let Some(explanation) = error.explanation() else { return self.short() };
+        let (needed, n) = (explanation.needed, explanation.ballots.len());
+        let table = votes::table(explanation);
+        let waited = explanation.waited;
+        let advice = if self.code() == NO_MAJORITY { &show.advice } else { "" };
+        format!(
+            "{error}\n{needed} equal answers of {n} replicas are needed; after {waited:.1?}:\n\
+             {table}{advice}"
+        )
+    }
+
+    fn short(&self) -> String {
+        match self {
+            Trouble::Call(error) => error.to_string(),
+            Trouble::Links(error) => error.to_string(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let votes = match self {
+            Trouble::Call(error) => error.explanation().map(votes::json),
+            Trouble::Links(_) => None,
+        };
+        let may_have_run = matches!(self, Trouble::Call(error) if error.may_have_run());
+        json!({ "error": self.short(), "may_have_run": may_have_run, "votes": votes })
+    }
+}
+
+async fn one(client: &Connection, what: Ask, show: &Show) -> anyhow::Result<u8> {
+    let began = Instant::now();
+    let asked = tokio::select! {
+        biased;
+        asked = ask(client, &what) => asked.map_err(Trouble::Call),
+        error = hopeless(client) => Err(Trouble::Links(error)),
+    };
+    let took = began.elapsed();
+    match asked {
+        Ok(asked) => {
+            match show.json {
+                true => output::print_json(&asked_json(&what, &asked))?,
+                false => print_output(&what, &asked.output, took)?,
+            }
+            if show.explain {
+                eprint!("{}", votes::table(&asked.answer.explanation));
+            }
+            Ok(if asked.output.is_negative() { NEGATIVE } else { 0 })
+        }
+        Err(trouble) => {
+            match show.json {
+                true => {
+                    let mut document = trouble.json();
+                    document["command"] = what.word().into();
+                    output::print_json(&document)?;
+                }
+                false => eprintln!("error: {}", trouble.text(show)),
+            }
+            Ok(trouble.code())
+        }
+    }
+}
+
+/// Resolves once no majority of links can come about without somebody changing something.
+async fn hopeless(client: &Connection) -> ClientError {
+    match client.ready(Duration::MAX).await {
+        Err(error) => error,
+        Ok(()) => std::future::pending().await,
+    }
+}
+
+fn asked_json(what: &Ask, asked: &Asked) -> Value {
+    let answer = &asked.answer;
+    json!({
+        "command": what.word(),
+        "negative": asked.output.is_negative(),
+        "output": votes::output_json(&asked.output),
+        "request": answer.request.to_string(),
+        "round": answer.position.round.0,
+        "vector": answer.position.vector.to_hex(),
+        "index": answer.index,
+        "votes": votes::json(&answer.explanation),
+    })
+}
+
+fn print_output(what: &Ask, shown: &kv::Output, took: Duration) -> std::io::Result<()> {
+    if shown.is_negative() {
+        eprintln!("{}", votes::output_text(shown));
+        return Ok(());
+    }
+    match shown {
+        kv::Output::Value(value) if matches!(what, Ask::Get { .. }) => {
+            let mut text = value.to_vec();
+            if std::io::stdout().is_terminal() {
+                text.push(b'\n');
+            }
+            output::print_bytes(&text)
+        }
+        kv::Output::Entries { entries, more } => {
+            let mut text = String::new();
+            for (key, value) in entries {
+                text.push_str(&format!("{}\t{}\n", votes::escape(key), votes::escape(value)));
+            }
+            output::print(&text)?;
+            if *more {
+                writeln!(std::io::stderr(), "there are more; give a greater --limit")?;
+            }
+            Ok(())
+        }
+        kv::Output::Time(time) => output::print(&format!("agreed time {time}, took {took:.1?}\n")),
+        other => output::print(&format!("{}\n", votes::output_text(other))),
+    }
+}

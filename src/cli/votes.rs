@@ -1,0 +1,274 @@
+//! Who said what, as tables for people and as JSON.
+
+use crate::service::kv;
+use crate::voter::{Ballot, Explanation, Verdict};
+use crate::wire::Outcome;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// Characters of one answer that a table shows at most.
+const SHOWN: usize = 60;
+
+/// A table with one line a replica: verdict, time, answer.
+pub(super) fn table(explanation: &Explanation) -> String {
+    let mut out = format!("{:<8} {:<8} {:>9}  {}\n", "replica", "verdict", "after", "answer");
+    for ballot in &explanation.ballots {
+        let after = ballot.after.map_or_else(|| "-".to_owned(), |d| format!("{d:.1?}"));
+        let (replica, verdict) = (ballot.replica.to_string(), verdict(&ballot.verdict));
+        let answer = said(ballot, explanation.waited);
+        writeln!(out, "{replica:<8} {verdict:<8} {after:>9}  {answer}")
+            .expect("a string takes all");
+    }
+    out
+}
+
+/// The same for programs.
+pub(super) fn json(explanation: &Explanation) -> Value {
+    let replicas: Vec<Value> = explanation.ballots.iter().map(ballot_json).collect();
+    json!({
+        "needed": explanation.needed,
+        "waited_us": micros(explanation.waited),
+        "sends": explanation.sends,
+        "replicas": replicas,
+    })
+}
+
+/// Bytes for programs: `{"text": ..}` if they are UTF-8, else `{"hex": ..}`.
+pub(super) fn bytes_json(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => json!({ "text": text }),
+        Err(_) => json!({ "hex": bytes.iter().map(|b| format!("{b:02x}")).collect::<String>() }),
+    }
+}
+
+/// Bytes for people on one line: what is not printable is escaped, as is the backslash.
+pub(super) fn escape(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text
+            .chars()
+            .map(|c| match c.is_control() || c == '\\' {
+                true => c.escape_default().to_string(),
+                false => c.to_string(),
+            })
+            .collect(),
+        Err(_) => bytes.escape_ascii().to_string(),
+    }
+}
+
+/// An output of the key-value service for people on one line.
+pub(super) fn output_text(output: &kv::Output) -> String {
+    let quoted = |bytes: &Bytes| format!("\"{}\"", escape(bytes));
+    match output {
+        kv::Output::Done => "done".to_owned(),
+        kv::Output::Value(value) => quoted(value),
+        kv::Output::Missing => "no such key".to_owned(),
+        kv::Output::Mismatch { current: Some(value) } => {
+            format!("mismatch, the value is {}", quoted(value))
+        }
+        kv::Output::Mismatch { current: None } => "mismatch, there is no such key".to_owned(),
+        kv::Output::Number(n) => n.to_string(),
+        kv::Output::Entries { entries, more } => {
+            let entries = entries.iter().map(|(k, v)| format!(" {}={}", quoted(k), quoted(v)));
+            let more = if *more { " and more" } else { "" };
+            format!("{} entries:{}{more}", entries.len(), entries.collect::<String>())
+        }
+        kv::Output::Time(time) => format!("time {time}"),
+        kv::Output::Error(why) => format!("error: {}", escape(why.as_bytes())),
+    }
+}
+
+/// An output of the key-value service for programs.
+pub(super) fn output_json(output: &kv::Output) -> Value {
+    match output {
+        kv::Output::Done => json!({ "kind": "done" }),
+        kv::Output::Value(value) => json!({ "kind": "value", "value": bytes_json(value) }),
+        kv::Output::Missing => json!({ "kind": "missing" }),
+        kv::Output::Mismatch { current } => {
+            json!({ "kind": "mismatch", "current": current.as_deref().map(bytes_json) })
+        }
+        kv::Output::Number(n) => json!({ "kind": "number", "number": n }),
+        kv::Output::Entries { entries, more } => {
+            let entry =
+                |(k, v): &(Bytes, Bytes)| json!({ "key": bytes_json(k), "value": bytes_json(v) });
+            let entries: Vec<Value> = entries.iter().map(entry).collect();
+            json!({ "kind": "entries", "entries": entries, "more": more })
+        }
+        kv::Output::Time(time) => json!({ "kind": "time", "time": time.0 }),
+        kv::Output::Error(why) => json!({ "kind": "error", "error": why }),
+    }
+}
+
+fn verdict(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Agrees => "agrees",
+        Verdict::Differs => "differs",
+        Verdict::Silent { .. } => "silent",
+        Verdict::Note(_) => "no vote",
+    }
+}
+
+fn said(ballot: &Ballot, waited: Duration) -> String {
+    let mut text = match (&ballot.verdict, &ballot.outcome) {
+        (Verdict::Note(note), _) => note.to_string(),
+        (Verdict::Silent { down_for: Some(d) }, _) => format!("no link for {d:.1?}"),
+        (Verdict::Silent { down_for: None }, _) => {
+            format!("its link is up, nothing came for {waited:.1?}")
+        }
+        (_, outcome) => outcome_text(outcome.as_ref().unwrap_or(&Bytes::new())),
+    };
+    if let (Some(position), Some(index)) = (ballot.position, ballot.index) {
+        let (round, vector) = (position.round, position.vector);
+        let _ = write!(text, " (round {round}, vector {vector}, index {index})");
+    }
+    if let Some(error) = &ballot.link_error {
+        let _ = write!(text, ": {error}");
+    }
+    text
+}
+
+// The bytes may be a liar's: they may be nothing at all.
+fn outcome_text(bytes: &Bytes) -> String {
+    let text = match Outcome::parse(bytes) {
+        Ok(Outcome::Opened) => "session opened".to_owned(),
+        Ok(Outcome::Refused(why)) => format!("refused: {why}"),
+        Ok(Outcome::Executed(outputs)) => {
+            outputs.iter().map(some_output_text).collect::<Vec<_>>().join(", ")
+        }
+        Err(_) => format!("no outcome: \"{}\"", bytes.escape_ascii()),
+    };
+    shorten(text)
+}
+
+fn some_output_text(bytes: &Bytes) -> String {
+    match kv::Output::parse(bytes) {
+        Ok(output) => output_text(&output),
+        Err(_) => format!("no output of kv: \"{}\"", bytes.escape_ascii()),
+    }
+}
+
+fn shorten(text: String) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}... ({} bytes)", &text[..at], text.len()),
+        None => text,
+    }
+}
+
+fn ballot_json(ballot: &Ballot) -> Value {
+    let mut out = json!({ "replica": ballot.replica.number() });
+    let mut set = |key: &str, value: Value| out[key] = value;
+    match &ballot.verdict {
+        Verdict::Agrees => set("verdict", "agrees".into()),
+        Verdict::Differs => set("verdict", "differs".into()),
+        Verdict::Silent { down_for } => {
+            set("verdict", "silent".into());
+            set("down_for_us", down_for.map(micros).into());
+        }
+        Verdict::Note(note) => {
+            set("verdict", "note".into());
+            set("note", note.to_string().into());
+        }
+    }
+    set("after_us", ballot.after.map(micros).into());
+    if let Some(position) = ballot.position {
+        set("round", position.round.0.into());
+        set("vector", position.vector.to_hex().into());
+        set("index", ballot.index.into());
+    }
+    if let Some(outcome) = &ballot.outcome {
+        set("outcome", outcome_json(outcome));
+    }
+    if let Some(error) = &ballot.link_error {
+        set("link_error", (**error).into());
+    }
+    out
+}
+
+fn outcome_json(bytes: &Bytes) -> Value {
+    match Outcome::parse(bytes) {
+        Ok(Outcome::Opened) => json!({ "opened": true }),
+        Ok(Outcome::Refused(why)) => json!({ "refused": why.to_string() }),
+        Ok(Outcome::Executed(outputs)) => {
+            let output = |bytes: &Bytes| match kv::Output::parse(bytes) {
+                Ok(output) => output_json(&output),
+                Err(_) => json!({ "kind": "unreadable", "bytes": bytes_json(bytes) }),
+            };
+            json!({ "outputs": outputs.iter().map(output).collect::<Vec<_>>() })
+        }
+        Err(_) => json!({ "unreadable": bytes_json(bytes) }),
+    }
+}
+
+fn micros(d: Duration) -> u64 {
+    u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Digest, ReplicaId, Round};
+    use crate::wire::{NoteKind, StepPosition};
+
+    fn explanation() -> Explanation {
+        let ballot = |n, verdict, outcome: Option<Bytes>| Ballot {
+            replica: ReplicaId::new(n).unwrap(),
+            verdict,
+            after: outcome.as_ref().map(|_| Duration::from_micros(1500)),
+            position: outcome
+                .as_ref()
+                .map(|_| StepPosition { round: Round(4), vector: Digest([0xab; 32]) }),
+            index: outcome.as_ref().map(|_| 1),
+            outcome,
+            link_error: None,
+        };
+        let value = |bytes: &'static [u8]| {
+            let output = kv::Output::Value(Bytes::from_static(bytes)).encode();
+            Some(Outcome::Executed(vec![output.into()]).to_bytes())
+        };
+        let down_for = Some(Duration::from_secs(3));
+        let ballots = vec![
+            ballot(1, Verdict::Agrees, value(b"41")),
+            ballot(2, Verdict::Differs, value(b"\x1b[2J\xff")),
+            ballot(3, Verdict::Differs, Some(Bytes::from_static(b"\x1b]junk"))),
+            Ballot {
+                link_error: Some("no answer".into()),
+                ..ballot(4, Verdict::Silent { down_for }, None)
+            },
+            ballot(5, Verdict::Note(NoteKind::Busy), None),
+        ];
+        Explanation { needed: 3, waited: Duration::from_secs(9), sends: 2, ballots }
+    }
+
+    #[test]
+    fn c2_people_get_a_table_without_control_characters() {
+        let table = table(&explanation());
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines[1].starts_with("R1       agrees       1.5ms  \"41\" (round 4, vector abab"));
+        assert!(lines[2].contains(r#"differs      1.5ms  "\x1b[2J\xff" (round"#), "{}", lines[2]);
+        assert!(lines[3].contains(r#"no outcome: "\x1b]junk""#), "{}", lines[3]);
+        assert!(lines[4].contains("silent           -  no link for 3.0s: no answer"));
+        assert!(lines[5].contains("no vote          -  busy"), "{}", lines[5]);
+        assert!(!table.replace('\n', "").contains(char::is_control));
+    }
+
+    #[test]
+    fn programs_get_all_of_it() {
+        let json = json(&explanation());
+        let replicas = &json["replicas"];
+        assert_eq!(replicas[0]["outcome"]["outputs"][0]["value"]["text"], "41");
+        assert_eq!(replicas[1]["outcome"]["outputs"][0]["value"]["hex"], "1b5b324aff");
+        assert_eq!(replicas[2]["outcome"]["unreadable"]["text"], "\u{1b}]junk");
+        assert_eq!(replicas[3]["down_for_us"], 3_000_000);
+        assert_eq!(replicas[3]["link_error"], "no answer");
+        assert_eq!(replicas[4]["verdict"], "note");
+        assert_eq!((&json["needed"], &json["sends"]), (&json!(3), &json!(2)));
+    }
+
+    #[test]
+    fn long_answers_are_shortened_and_utf8_is_kept() {
+        let long = shorten("ä".repeat(100));
+        assert!(long.ends_with("... (200 bytes)") && long.chars().count() < 80);
+        assert_eq!(escape("Zürich\n\\".as_bytes()), r"Zürich\n\\");
+    }
+}

@@ -1,0 +1,24 @@
+//! What a core is made from.
+
+use crate::crypto::{Keyring, Scheme};
+use crate::types::{ClockKind, Digest, OrderLimits, ReplicaId, Timing};
+
+/// What a core is made from.
+pub struct Setup<S: Scheme> {
+    /// Whose core it is.
+    pub id: ReplicaId,
+    /// The roster's keys and the context.
+    pub keyring: Keyring<S>,
+    /// The own signing key.
+    pub signer: S::Signer,
+    /// Hash of the opening of epoch (0,0,0).
+    pub genesis: Digest,
+    /// Δ and the timers.
+    pub timing: Timing,
+    /// Where candidate ids come from.
+    pub clock: ClockKind,
+    /// Limits that all replicas share.
+    pub limits: OrderLimits,
+    /// Whether this replica's disk shows that it took part before: it signs nothing (§7).
+    pub restarted: bool,
+}

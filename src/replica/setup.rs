@@ -1,0 +1,32 @@
+//! What a replica is made from.
+
+use crate::crypto::{Keyring, Scheme};
+use crate::types::{ClockKind, Digest, OrderLimits, Quotas, ReplicaId, Timing};
+
+/// What a replica is made from.
+pub struct Setup<S: Scheme> {
+    /// Whose it is.
+    pub id: ReplicaId,
+    /// The roster's keys and the context.
+    pub keyring: Keyring<S>,
+    /// The own signing key.
+    pub signer: S::Signer,
+    /// Hash of the opening of epoch (0,0,0).
+    pub genesis: Digest,
+    /// Δ and the timers.
+    pub timing: Timing,
+    /// Where candidate ids come from.
+    pub clock: ClockKind,
+    /// Limits that all replicas share.
+    pub limits: OrderLimits,
+    /// Limits of this process.
+    pub quotas: Quotas,
+    /// Starts of this replica on its disk, from 1.
+    pub incarnation: u64,
+    /// Whether its disk shows that it took part before.
+    pub restarted: bool,
+    /// The configuration digest field by field, for the hello.
+    pub fields: Vec<(String, Digest)>,
+    /// Whether to report every executed step in full, for checkers.
+    pub trace: bool,
+}
