@@ -3,3 +3,8 @@
 mod bench;
 mod cluster;
 mod commands;
+mod demo;
+mod ledger;
+mod readme;
+mod refusals;
+mod stops;
