@@ -31,7 +31,7 @@
 //! | 5 | `replica` | one replica as a state machine: events in, actions out | 0–4 | yes |
 //! | 5 | `caller` | one client as a state machine: sessions, repeats, coalescing, votes | 0–4 | yes |
 //! | 6 | `adversary` | liars: honest replicas whose doings are changed, one file each | 0–5 | yes |
-//! | 6 | `files` | key files and the cluster file, read and written with care for their modes | types crypto config | no |
+//! | 6 | `files` | key files and the cluster file, read and written with care for their modes | types crypto config service | no |
 //! | 6 | `transport` | quinn and rustls: mutual TLS with raw public keys pinned to the roster | types crypto wire config | no |
 //! | 6 | `metrics` | names and export of the cores' counters | 0–5 | no |
 //! | 7 | `client` | the async client: a caller driven over transport | 0–5 transport metrics | no |
@@ -62,3 +62,4 @@ pub mod wire;
 
 pub use client::Client;
 pub use daemon::Daemon;
+pub use service::Service;

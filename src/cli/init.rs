@@ -4,6 +4,8 @@ use super::{Subcommand, output};
 use crate::config::{FaultModel, parse_duration};
 use crate::files::shell_word;
 use crate::files::init::{InitOptions, NewCluster, write_cluster};
+use crate::service::BUILT_IN;
+use crate::service::kv::Kv;
 use clap::Args;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -32,6 +34,9 @@ pub(super) struct Init {
     /// The longest that a message between good replicas takes with its handling, such as 100ms
     #[arg(long, default_value = "100ms", value_parser = parse_duration)]
     delta: Duration,
+    /// Which service the replicas run: kv, counter, or your own by the name that it gives
+    #[arg(long, default_value = Kv::NAME)]
+    service: String,
     /// Name or IP address of the host in all addresses; edit the file for several hosts
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
@@ -48,6 +53,7 @@ impl Subcommand for Init {
             delta: self.delta,
             host: self.host,
             allow_liars: false,
+            service: self.service,
         })?;
         output::print(&report(&new))?;
         busy_ports(&new).iter().for_each(|address| {
@@ -85,11 +91,16 @@ fn report(new: &NewCluster) -> String {
     line(String::new());
     line("next: look at it, then start each replica in a terminal of its own".to_owned());
     line(format!("  quorate check --config {config}"));
+    let service = &c.service.name;
+    if !BUILT_IN.contains(&service.as_str()) {
+        line(format!("with the program that has the service {service}, and ask it with its client"));
+        return out;
+    }
     for (replica, key) in c.replicas.iter().zip(&new.replica_keys) {
         let (id, key) = (replica.id.number(), shell_word(key));
         line(format!("  quorate replica --config {config} --id {id} --key {key}"));
     }
-    if let Some(key) = new.client_keys.first() {
+    if let Some(key) = new.client_keys.first().filter(|_| service == Kv::NAME) {
         let key = shell_word(key);
         line("and ask them something".to_owned());
         line(format!("  quorate client --config {config} --key {key} put greeting hello"));

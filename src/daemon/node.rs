@@ -8,7 +8,7 @@ use crate::config::Cluster;
 use crate::crypto::{Ed25519, Scheme, SecretKey};
 use crate::replica::{self, Action, Actions, Input, Replica, Status};
 use crate::service::Service;
-use crate::transport::{Accepted, Endpoint, Lane, Link, LinkEvent};
+use crate::transport::{Accepted, Endpoint, Lane, Link, LinkClass, LinkEvent};
 use crate::types::{GroupId, LinkId, Now, ReplicaId};
 use crate::wire::{Mark, Message};
 use std::collections::{BTreeMap, BTreeSet};
@@ -230,7 +230,7 @@ impl Node {
     fn open(&self, accepted: Accepted, introduced: &mpsc::Sender<Introduced>) {
         let (hello, introduced) = (self.hello(), introduced.clone());
         tokio::spawn(async move {
-            let remote = accepted.remote();
+            let (remote, class) = (accepted.remote(), accepted.class());
             let opened = async {
                 let mut link = accepted.open(&hello).await?;
                 let first = link.first().await?;
@@ -238,6 +238,10 @@ impl Node {
             };
             match opened.await {
                 Ok(new) => drop(introduced.send(new).await),
+                // It may have refused our hello: then it says what of it does not fit.
+                Err(why) if class == LinkClass::Replica => {
+                    info!(%remote, %why, "a replica's link did not open");
+                }
                 Err(why) => debug!(%remote, %why, "a link did not open"),
             }
         });

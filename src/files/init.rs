@@ -5,6 +5,7 @@ use super::write::sync_directory_of;
 use super::{FileError, create_new, generate_key};
 use crate::config::{Cluster, FaultModel, show_duration};
 use crate::crypto::SecretKey;
+use crate::service::kv::Kv;
 use crate::types::{Digest, Ensemble, MAX_T};
 use std::fmt::Write as _;
 use std::fs;
@@ -37,6 +38,8 @@ pub struct InitOptions {
     pub host: String,
     /// Whether replicas may be started as liars.
     pub allow_liars: bool,
+    /// The name of the service: a built-in one, or one's own.
+    pub service: String,
 }
 
 impl InitOptions {
@@ -51,6 +54,7 @@ impl InitOptions {
             delta: Duration::from_millis(100),
             host: "127.0.0.1".to_owned(),
             allow_liars: false,
+            service: Kv::NAME.to_owned(),
         }
     }
 }
@@ -134,10 +138,21 @@ fn check_options(o: &InitOptions) -> Result<Ensemble, FileError> {
     if o.clients > MAX_CLIENTS {
         return refuse(format!("--clients {} is above {MAX_CLIENTS}", o.clients));
     }
+    if !is_word(&o.service) {
+        return refuse(format!(
+            "--service {:?} is no name: write one with the characters a-z, 0-9, - and _",
+            o.service
+        ));
+    }
     if o.host.contains(['"', '\\', '\n', '\r']) || o.host.contains(char::is_control) {
         return refuse(format!("--host {:?} is neither a name nor an IP address", o.host));
     }
     Ok(ensemble)
+}
+
+fn is_word(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    !name.is_empty() && name.chars().all(fits)
 }
 
 fn draw_identities(ensemble: Ensemble, clients: u16) -> Result<Vec<NewIdentity>, FileError> {
@@ -199,6 +214,7 @@ fn render(
         .replace("@N@", &n.to_string())
         .replace("@T@", &t.to_string())
         .replace("@NONCE@", &Digest(*nonce).to_hex())
+        .replace("@SERVICE@", &o.service)
         .replace("@DELTA@", &show_duration(o.delta))
         .replace("@PATIENCE@", &show_duration(timing.patience))
         .replace("@JOIN_DELAY@", &show_duration(timing.join_delay))
@@ -258,6 +274,7 @@ mod tests {
             clients: 3,
             delta: Duration::from_millis(250),
             allow_liars: true,
+            service: "ledger".to_owned(),
             ..options(dir.path())
         };
         let new = write_cluster(&asked).unwrap();
@@ -265,6 +282,7 @@ mod tests {
         let c = &new.cluster;
         assert_eq!((c.ensemble.n(), c.clients.len(), c.timing.delta), (5, 3, asked.delta));
         assert!(c.testing.allow_liars);
+        assert_eq!(c.service.name, "ledger");
         assert_eq!(c.replicas[4].address, "127.0.0.1:9005");
         assert_eq!(c.replicas[4].admin.to_string(), "127.0.0.1:9105");
         let keys = new.replica_keys.iter().zip(c.replicas.iter().map(|r| r.public_key));
@@ -358,6 +376,8 @@ mod tests {
             (host("a b"), "neither a host name"),
             (host(""), "neither a host name"),
             (host("x\"\nt = 3"), "--host"),
+            (with(&|o| o.service = "a\"b".to_owned()), "--service"),
+            (with(&|o| o.service = "x".repeat(1000)), "a service's name is"),
         ];
         for (options, part) in rows {
             let e = write_cluster(&options).unwrap_err().to_string();

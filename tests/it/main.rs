@@ -1,7 +1,7 @@
 //! Everything that runs in memory: no process, no socket, no real time.
 
 mod config;
-#[cfg(feature = "plant")]
+mod ledger;
 mod planted;
 mod service;
 mod simulation;

@@ -24,6 +24,7 @@ pub struct Cluster {
     directory: tempfile::TempDir,
     cluster: quorate::config::Cluster,
     config: PathBuf,
+    program: PathBuf,
     // By number minus one; `None` while one is down.
     replicas: Vec<Option<Child>>,
 }
@@ -43,10 +44,7 @@ impl Cluster {
         // Whatever else runs may take a port between looking and binding: then once more.
         for _ in 0..10 {
             let mut cluster = Self::make(&adjust);
-            for number in 1..=cluster.n() {
-                cluster.launch(number, &arguments(number));
-            }
-            if cluster.wait_for_links() {
+            if cluster.launch_all(&arguments) {
                 return cluster;
             }
         }
@@ -61,7 +59,41 @@ impl Cluster {
         options.base_port = free_base_port(2 * options.t + 1);
         let new = write_cluster(&options).unwrap();
         let replicas = new.cluster.replicas.iter().map(|_| None).collect();
-        Self { directory, cluster: new.cluster, config: new.config_file, replicas }
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_quorate"));
+        Self { directory, cluster: new.cluster, config: new.config_file, program, replicas }
+    }
+
+    /// Runs replicas by another program, which has their service.
+    pub fn program(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self
+    }
+
+    /// Starts all replicas and waits for their links; false if one ended, as happens when a port
+    /// was taken.
+    pub fn launch_all(&mut self, arguments: impl Fn(u8) -> Vec<String>) -> bool {
+        for number in 1..=self.n() {
+            self.launch(number, &arguments(number));
+        }
+        self.wait_for_links()
+    }
+
+    /// What the cluster file says.
+    pub fn cluster(&self) -> &quorate::config::Cluster {
+        &self.cluster
+    }
+
+    /// The private key file of a replica.
+    pub fn replica_key(&self, number: u8) -> PathBuf {
+        self.config.with_file_name("keys").join(format!("replica-{number}.pem"))
+    }
+
+    /// Sends a replica a signal and waits for its end; gives its exit code.
+    pub fn signal(&mut self, number: u8, signal: &str) -> Option<i32> {
+        let mut child = self.take(number);
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        child.wait().unwrap().code()
     }
 
     /// How many replicas it has.
@@ -81,11 +113,16 @@ impl Cluster {
 
     /// Starts a replica that is not running, with arguments besides those that every one has.
     pub fn launch(&mut self, number: u8, arguments: &[String]) {
+        self.launch_with(number, &self.config.clone(), arguments);
+    }
+
+    /// The same with another cluster file.
+    pub fn launch_with(&mut self, number: u8, config: &Path, arguments: &[String]) {
         let log = OpenOptions::new().create(true).append(true).open(self.log_file(number)).unwrap();
         let slot = &mut self.replicas[usize::from(number) - 1];
         assert!(slot.is_none(), "R{number} runs already");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-        command.arg("replica").arg("--config").arg(&self.config);
+        let mut command = Command::new(&self.program);
+        command.arg("replica").arg("--config").arg(config);
         command.args(["--id", &number.to_string(), "--stop-with-stdin"]).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         *slot = Some(command.spawn().unwrap());
@@ -194,7 +231,7 @@ impl Drop for Cluster {
 }
 
 // `init` gives replica i the UDP port base + i and the TCP port base + 100 + i.
-fn free_base_port(n: u8) -> u16 {
+pub fn free_base_port(n: u8) -> u16 {
     let is_free = |base: u16| {
         (1..=u16::from(n)).all(|i| {
             UdpSocket::bind(("127.0.0.1", base + i)).is_ok()
