@@ -340,6 +340,7 @@ fn replica(
         clock: options.clock,
         limits: options.limits,
         quotas: options.quotas,
+        seed,
         incarnation: 1,
         restarted: false,
         fields: Vec::new(),

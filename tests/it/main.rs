@@ -2,6 +2,7 @@
 
 mod config;
 mod ledger;
+#[cfg(feature = "plant")]
 mod planted;
 mod service;
 mod simulation;
