@@ -296,7 +296,7 @@ fn a_stalled_round_is_reported_once_with_who_is_missing() {
         |a: &Action| matches!(a, Action::Event(Event::Waiting { missing: m, .. }) if *m == missing);
     assert_eq!(out.iter().filter(|a| waits(a)).count(), 1);
     assert_eq!(one.waiting(), Some((Round(1), missing, at(10).monotonic)));
-    assert!(!act(&mut one, 900, Input::Tick).iter().any(|a| waits(a)));
+    assert!(!act(&mut one, 900, Input::Tick).iter().any(waits));
 }
 
 #[test]

@@ -31,5 +31,5 @@ pub use node::{Arrival, Clock, Effect, Node, NodeId};
 pub use note::{Note, client_id};
 pub use options::{Options, RandomFaults};
 pub use replica_node::{Inner, ReplicaNode};
-pub use run::{Failure, Report, run};
+pub use run::{Failure, Report, run, run_with};
 pub use world::{Fault, Noted, Stopped, World, WorldOptions};

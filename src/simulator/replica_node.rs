@@ -3,7 +3,7 @@
 use super::note::{client_id, name_of};
 use super::{Arrival, Effect, Node, NodeId, Note};
 use crate::adversary::Liar;
-use crate::crypto::{Context, Keyed};
+use crate::crypto::{Context, Scheme};
 use crate::replica::{Action, Actions, Event, Input, Replica, Status};
 use crate::types::{Instant, LinkId, Now, RequestId, Role};
 use crate::wire::{Frame, Hello, Kind, Message};
@@ -11,23 +11,23 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// The two kinds, behind one surface.
-pub enum Inner {
+pub enum Inner<S: Scheme> {
     /// An honest one.
-    Honest(Box<Replica<Keyed>>),
+    Honest(Box<Replica<S>>),
     /// A liar.
-    Lying(Box<Liar<Keyed>>),
+    Lying(Box<Liar<S>>),
 }
 
 /// A replica and the links that its driver keeps for it.
-pub struct ReplicaNode {
-    inner: Inner,
+pub struct ReplicaNode<S: Scheme> {
+    inner: Inner<S>,
     context: Context,
     links: BTreeMap<LinkId, u32>,
 }
 
-impl ReplicaNode {
+impl<S: Scheme> ReplicaNode<S> {
     /// A replica of this cluster.
-    pub fn new(inner: Inner, context: Context) -> Self {
+    pub fn new(inner: Inner<S>, context: Context) -> Self {
         Self { inner, context, links: BTreeMap::new() }
     }
 
@@ -111,7 +111,7 @@ impl ReplicaNode {
     }
 }
 
-impl Node for ReplicaNode {
+impl<S: Scheme> Node for ReplicaNode<S> {
     type Note = Note;
 
     fn handle(&mut self, now: Now, arrival: Arrival, out: &mut Vec<Effect<Note>>) {

@@ -76,13 +76,13 @@ impl fmt::Display for Failure {
     }
 }
 
-enum Member {
-    Replica(ReplicaNode),
+enum Member<S: Scheme> {
+    Replica(ReplicaNode<S>),
     Client(Box<ClientNode>),
     LyingClient(Box<LyingClient>),
 }
 
-impl Node for Member {
+impl<S: Scheme> Node for Member<S> {
     type Note = Note;
 
     fn handle(&mut self, now: Now, arrival: Arrival, out: &mut Vec<Effect<Note>>) {
@@ -110,6 +110,17 @@ impl Node for Member {
     }
 }
 
+/// Runs a cluster to its end, with keyed hashes in place of signatures.
+///
+/// # Errors
+/// As [`run_with`].
+///
+/// # Panics
+/// As [`run_with`].
+pub fn run(seed: u64, options: &Options) -> Result<Report, Failure> {
+    run_with::<Keyed>(seed, options)
+}
+
 /// Runs a cluster to its end.
 ///
 /// # Errors
@@ -117,22 +128,22 @@ impl Node for Member {
 ///
 /// # Panics
 /// If the options make no cluster.
-pub fn run(seed: u64, options: &Options) -> Result<Report, Failure> {
-    let mut run = Run::new(seed, options);
+pub fn run_with<S: Scheme>(seed: u64, options: &Options) -> Result<Report, Failure> {
+    let mut run = Run::<S>::new(seed, options);
     let result = run.finish();
     let at = Duration::from_nanos(run.world.now());
     let name = options.name;
     result.map_err(|violation| Failure { name, seed, violation, at })
 }
 
-struct Run<'a> {
+struct Run<'a, S: Scheme> {
     options: &'a Options,
     ensemble: Ensemble,
-    world: World<Member>,
+    world: World<Member<S>>,
     judge: Judge,
 }
 
-impl<'a> Run<'a> {
+impl<'a, S: Scheme> Run<'a, S> {
     fn new(seed: u64, options: &'a Options) -> Self {
         let ensemble = Ensemble::new(options.t).expect("the options name a t of 1 to 15");
         let world = World::new(Dice::new(seed, NETWORK), options.world.clone());
@@ -149,8 +160,8 @@ impl<'a> Run<'a> {
         let (options, mut clocks) = (self.options, Dice::new(seed, CLOCKS));
         let context = Context { cluster: sha256(&seed.to_le_bytes()), group: GroupId::MAIN };
         let secrets: Vec<SecretKey> = self.ensemble.replicas().map(|r| secret(seed, r)).collect();
-        let keys = secrets.iter().map(|s| Keyed::public(&Keyed::signer(s))).collect();
-        let keyring = Keyring::<Keyed>::new(context, self.ensemble, keys).expect("usable keys");
+        let keys = secrets.iter().map(|s| S::public(&S::signer(s))).collect();
+        let keyring = Keyring::<S>::new(context, self.ensemble, keys).expect("usable keys");
         for (id, secret) in self.ensemble.replicas().zip(&secrets) {
             let clock = random_clock(options, &mut clocks);
             let inner = replica(options, seed, id, secret, &keyring, clock.read(0));
@@ -264,7 +275,7 @@ impl<'a> Run<'a> {
         self.ensemble.replicas().filter_map(status).collect()
     }
 
-    fn members(&self) -> impl Iterator<Item = &Member> {
+    fn members(&self) -> impl Iterator<Item = &Member<S>> {
         let clients = self.options.clients + self.options.lying_clients.len() as u32;
         let ids = (0..clients).map(NodeId::Client);
         let all = self.ensemble.replicas().map(NodeId::Replica).chain(ids);
@@ -323,18 +334,18 @@ impl<'a> Run<'a> {
     }
 }
 
-fn replica(
+fn replica<S: Scheme>(
     options: &Options,
     seed: u64,
     id: ReplicaId,
     secret: &SecretKey,
-    keyring: &Keyring<Keyed>,
+    keyring: &Keyring<S>,
     now: Now,
-) -> Inner {
+) -> Inner<S> {
     let setup = Setup {
         id,
         keyring: keyring.clone(),
-        signer: Keyed::signer(secret),
+        signer: S::signer(secret),
         genesis: sha256(b"simulated genesis"),
         timing: options.timing,
         clock: options.clock,
@@ -350,7 +361,7 @@ fn replica(
     match options.liars.iter().find(|(place, _)| *place == id.index()) {
         None => Inner::Honest(Box::new(Replica::new(setup, service, now))),
         Some((_, lie)) => {
-            let (signer, attack) = (Keyed::signer(secret), lie.attack(seed));
+            let (signer, attack) = (S::signer(secret), lie.attack(seed));
             Inner::Lying(Box::new(Liar::new(setup, signer, service, attack, now)))
         }
     }

@@ -1,8 +1,9 @@
 //! Whole clusters in the simulator, over many seeds. `QUORATE_SEED` runs one seed again.
 
 use quorate::adversary::{Lie, OrderingLie, ReplyLie};
+use quorate::crypto::Ed25519;
 use quorate::simulator::{
-    ClientLie, Failure, NetworkOptions, Options, RandomFaults, Report, Workload, run,
+    ClientLie, Failure, NetworkOptions, Options, RandomFaults, Report, Workload, run, run_with,
 };
 use quorate::types::ClockKind;
 use std::ops::Range;
@@ -80,6 +81,19 @@ fn what_clients_see_is_linearizable() {
     let liars = vec![(2, Lie::Reply(ReplyLie::StaleReply))];
     let options = Options { workload, search: true, liars, ..Options::named(name) };
     seeds(0..10, &options);
+}
+
+/// Most runs use a keyed hash in place of signatures; these the real ones.
+#[test]
+fn real_signatures_make_no_difference() {
+    let liars = vec![(1, Lie::Ordering(OrderingLie::FakeCandidates))];
+    let workload = Workload { calls: 10, ..Workload::default() };
+    let options = Options { liars, workload, ..lossy("real_signatures_make_no_difference") };
+    for seed in 0..2 {
+        let real = run_with::<Ed25519>(seed, &options).unwrap_or_else(|f| panic!("{f}"));
+        let cheap = run(seed, &options).unwrap_or_else(|f| panic!("{f}"));
+        assert_eq!((real.answered, real.executed), (cheap.answered, cheap.executed));
+    }
 }
 
 // --- bad networks ---------------------------------------------------------------------------
