@@ -91,7 +91,10 @@ fn shell(steps: &[Step], directory: &Path) {
     // Whatever still runs ends now.
     drop(open);
     let status = shell.wait().unwrap();
-    assert!(status.success(), "the walk came to no end: {:#?}", directory.read_dir());
+    let mut numbered = steps.iter().enumerate();
+    let missing = numbered.find(|(n, _)| !directory.join(format!("code.{n}")).exists());
+    let at = missing.map(|(_, step)| step.command.as_str());
+    assert!(status.success(), "the walk came to no end; without a result: {at:?}");
 }
 
 #[test]
