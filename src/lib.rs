@@ -36,6 +36,7 @@
 //! | 6 | `metrics` | names and export of the cores' counters | 0–5 | no |
 //! | 7 | `client` | the async client: a caller driven over transport | 0–5 transport metrics | no |
 //! | 7 | `daemon` | the process of a replica: driver, clocks, signals, admin address | 0–5 adversary files transport metrics | no |
+//! | 7 | `simulator` | a fake world for whole clusters: virtual time, bad networks, checkers | 0–5 adversary | yes |
 //! | 9 | `cli` | the subcommands | all | no |
 //!
 //! Every core has one door, `handle(now, input) -> actions`. Actions are data: whoever drives the
@@ -53,6 +54,7 @@ pub mod metrics;
 pub mod ordering;
 pub mod replica;
 pub mod service;
+pub mod simulator;
 pub mod transport;
 pub mod types;
 pub mod voter;

@@ -79,3 +79,6 @@ fn by_name<T: Copy>(
     let found = all.iter().copied().find(|lie| name(*lie) == given);
     found.ok_or_else(|| UnknownLie { given: given.to_owned(), known: known() })
 }
+
+#[cfg(test)]
+mod tests;

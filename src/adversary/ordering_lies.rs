@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 /// A lie in the ordering protocol.
 ///
-/// The first six stay within what R4 allows: nobody can prove them, and they must change nothing
+/// The first eight stay within what R4 allows: nobody can prove them, and they must change nothing
 /// that was promised. The others are proofs of lying, or withhold what is owed: they can stop the
 /// rounds, and must not make good replicas differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,12 +29,16 @@ pub enum OrderingLie {
     FakeCandidates,
     /// The same with the lowest candidates that are valid.
     LowFakes,
+    /// Sees only every second request, and those very early.
+    Favour,
     /// Sends its proposals to one replica only; the others must ask (R5).
     HalfSend,
     /// Two proposals for one round, to different replicas (R5).
     Equivocate,
     /// Candidates above its own clock, which R4 forbids.
     InvalidCandidates,
+    /// Candidates below its highest so far, which R4 forbids.
+    FallingCandidates,
     /// Chooses a vector that nobody has.
     WrongChoice,
     /// Sends no proposals.
@@ -43,16 +47,18 @@ pub enum OrderingLie {
 
 impl OrderingLie {
     /// All of them.
-    pub const ALL: [OrderingLie; 11] = [
+    pub const ALL: [OrderingLie; 13] = [
         OrderingLie::ClockEarly,
         OrderingLie::ClockLate,
         OrderingLie::ClockHuge,
         OrderingLie::AlwaysLowest,
         OrderingLie::FakeCandidates,
         OrderingLie::LowFakes,
+        OrderingLie::Favour,
         OrderingLie::HalfSend,
         OrderingLie::Equivocate,
         OrderingLie::InvalidCandidates,
+        OrderingLie::FallingCandidates,
         OrderingLie::WrongChoice,
         OrderingLie::SilentProposals,
     ];
@@ -66,9 +72,11 @@ impl OrderingLie {
             OrderingLie::AlwaysLowest => "always-lowest",
             OrderingLie::FakeCandidates => "fake-candidates",
             OrderingLie::LowFakes => "low-fakes",
+            OrderingLie::Favour => "favour",
             OrderingLie::HalfSend => "half-send",
             OrderingLie::Equivocate => "equivocate",
             OrderingLie::InvalidCandidates => "invalid-candidates",
+            OrderingLie::FallingCandidates => "falling-candidates",
             OrderingLie::WrongChoice => "wrong-choice",
             OrderingLie::SilentProposals => "silent-proposals",
         }
@@ -81,6 +89,7 @@ impl OrderingLie {
             self,
             OrderingLie::Equivocate
                 | OrderingLie::InvalidCandidates
+                | OrderingLie::FallingCandidates
                 | OrderingLie::WrongChoice
                 | OrderingLie::SilentProposals
         )
@@ -118,8 +127,14 @@ impl<S: Scheme> Attack<S> for LyingOrder {
 
     // A hybrid clock would follow the agreed one.
     fn clock(&self) -> Option<ClockKind> {
-        let low = [OrderingLie::ClockEarly, OrderingLie::AlwaysLowest, OrderingLie::LowFakes];
-        low.contains(&self.lie).then_some(ClockKind::RealTime)
+        let low = matches!(
+            self.lie,
+            OrderingLie::ClockEarly
+                | OrderingLie::AlwaysLowest
+                | OrderingLie::LowFakes
+                | OrderingLie::Favour
+        );
+        low.then_some(ClockKind::RealTime)
     }
 
     fn now(&mut self, now: Now) -> Now {
@@ -129,7 +144,7 @@ impl<S: Scheme> Attack<S> for LyingOrder {
             OrderingLie::ClockLate => Wall(read.saturating_add(SECOND)),
             OrderingLie::ClockHuge => Wall(read.saturating_add(1 << 62)),
             // Each candidate is one above the last then.
-            OrderingLie::AlwaysLowest | OrderingLie::LowFakes => {
+            OrderingLie::AlwaysLowest | OrderingLie::LowFakes | OrderingLie::Favour => {
                 *self.frozen.get_or_insert(Wall(read / 2))
             }
             _ => now.wall,
@@ -137,7 +152,10 @@ impl<S: Scheme> Attack<S> for LyingOrder {
         Now { wall, ..now }
     }
 
-    fn hear(&mut self, _: Now, input: Input, heard: &mut Vec<Input>) {
+    fn hear(&mut self, _: Now, mut input: Input, heard: &mut Vec<Input>) {
+        if let (OrderingLie::Favour, Input::ClientFrames { frames, .. }) = (self.lie, &mut input) {
+            frames.retain(|f| f.kind != Kind::Request || is_favoured(f));
+        }
         let proposal = match &input {
             Input::PeerFrame { frame, .. } => frame.kind == Kind::Proposal,
             _ => false,
@@ -152,7 +170,7 @@ impl<S: Scheme> Attack<S> for LyingOrder {
         match self.lie {
             OrderingLie::HalfSend if to.number() != lowest_other(proposal.replica) => Fate::Drop,
             OrderingLie::SilentProposals => Fate::Drop,
-            OrderingLie::Equivocate if to.number().is_multiple_of(2) => {
+            OrderingLie::Equivocate if to.number() == lowest_other(proposal.replica) => {
                 proposal.now = proposal.now.saturating_add(1);
                 Fate::Changed
             }
@@ -160,6 +178,11 @@ impl<S: Scheme> Attack<S> for LyingOrder {
                 let clock = proposal.now.saturating_add(SECOND);
                 let request = crate::crypto::sha256(&proposal.round.0.to_le_bytes());
                 proposal.candidates.push(Candidate { clock, request });
+                Fate::Changed
+            }
+            OrderingLie::FallingCandidates if proposal.round.0 > 3 => {
+                let request = crate::crypto::sha256(&proposal.round.0.to_le_bytes());
+                proposal.candidates.insert(0, Candidate { clock: 1, request });
                 Fate::Changed
             }
             OrderingLie::WrongChoice => match proposal.choice.first_mut() {
@@ -172,6 +195,11 @@ impl<S: Scheme> Attack<S> for LyingOrder {
             _ => Fate::Keep,
         }
     }
+}
+
+// By the request's bytes: a repetition fares no better.
+fn is_favoured(request: &Frame) -> bool {
+    crate::crypto::sha256(&request.body).0[0].is_multiple_of(2)
 }
 
 fn lowest_other(own: ReplicaId) -> u8 {

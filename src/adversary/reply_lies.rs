@@ -5,6 +5,7 @@
 
 use super::{Attack, Fate, Noise, UnknownLie, by_name};
 use crate::crypto::Scheme;
+use crate::replica::{Action, Actions};
 use crate::types::{LinkId, Now, SessionId};
 use crate::wire::{Outcome, Replies, Reply};
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use std::str::FromStr;
 /// A lie about replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReplyLie {
-    /// Another output than the executed one.
+    /// Another output than the executed one, told twice in case somebody counts messages.
     WrongOutput,
     /// The right output at a position that does not exist.
     CorruptDigest,
@@ -74,6 +75,13 @@ impl<S: Scheme> Attack<S> for LyingReplies {
         self.lie.name()
     }
 
+    fn act(&mut self, _: Now, action: Action, out: &mut Actions) {
+        if self.lie == ReplyLie::WrongOutput && matches!(action, Action::ToClient { .. }) {
+            out.push(action.clone());
+        }
+        out.push(action);
+    }
+
     fn replies(&mut self, _: Now, to: LinkId, replies: &mut Replies) -> Fate {
         let lie = match self.lie {
             ReplyLie::Random => *self.noise.pick(&ReplyLie::ALL[..4]),
@@ -102,6 +110,8 @@ impl<S: Scheme> Attack<S> for LyingReplies {
 fn wrong_output(reply: &mut Reply) {
     let told = match Outcome::parse(&reply.outcome) {
         Ok(Outcome::Executed(outputs)) => Outcome::Executed(outputs.iter().map(other).collect()),
+        // A client that gets no session asks nothing and cannot be deceived.
+        Ok(Outcome::Opened) => Outcome::Opened,
         _ => Outcome::Executed(vec![Bytes::from_static(b"a lie")]),
     };
     reply.outcome = told.to_bytes();

@@ -173,7 +173,7 @@ fn as_json(well: bool, about_key: &Option<Problem>, examined: &[Examined]) -> Va
     })
 }
 
-/// Whose names these are; for lines and lists.
+/// Names of configuration fields for a line of text.
 fn names(fields: &[String]) -> String {
     fields.iter().map(|f| votes::escape(f.as_bytes())).collect::<Vec<_>>().join(", ")
 }

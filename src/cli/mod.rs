@@ -46,9 +46,10 @@ subcommands! {
     check::Check,
     replica::Replica,
     status::Status,
-    demo::Demo,
     client::Client,
     doctor::Doctor,
+    bench::Bench,
+    demo::Demo,
 }
 
 /// Keeps a service answering, and answering right, while some of the machines that run it crash,

@@ -14,10 +14,12 @@ const SHOWN: usize = 60;
 /// A table with one line a replica: verdict, time, answer.
 pub(super) fn table(explanation: &Explanation) -> String {
     let mut out = format!("{:<8} {:<8} {:>9}  {}\n", "replica", "verdict", "after", "answer");
+    let accepted = explanation.agreeing().len() >= explanation.needed;
+    let waited = (!accepted).then_some(explanation.waited);
     for ballot in &explanation.ballots {
         let after = ballot.after.map_or_else(|| "-".to_owned(), |d| format!("{d:.1?}"));
         let (replica, verdict) = (ballot.replica.to_string(), verdict(&ballot.verdict));
-        let answer = said(ballot, explanation.waited);
+        let answer = said(ballot, waited);
         writeln!(out, "{replica:<8} {verdict:<8} {after:>9}  {answer}")
             .expect("a string takes all");
     }
@@ -109,13 +111,15 @@ fn verdict(verdict: &Verdict) -> &'static str {
     }
 }
 
-fn said(ballot: &Ballot, waited: Duration) -> String {
+// `waited` is how long, if nothing was accepted.
+fn said(ballot: &Ballot, waited: Option<Duration>) -> String {
     let mut text = match (&ballot.verdict, &ballot.outcome) {
         (Verdict::Note(note), _) => note.to_string(),
         (Verdict::Silent { down_for: Some(d) }, _) => format!("no link for {d:.1?}"),
-        (Verdict::Silent { down_for: None }, _) => {
-            format!("its link is up, nothing came for {waited:.1?}")
-        }
+        (Verdict::Silent { down_for: None }, _) => match waited {
+            Some(waited) => format!("its link is up, nothing came for {waited:.1?}"),
+            None => "its link is up, the others were faster".to_owned(),
+        },
         (_, outcome) => outcome_text(outcome.as_ref().unwrap_or(&Bytes::new())),
     };
     if let (Some(position), Some(index)) = (ballot.position, ballot.index) {
@@ -250,6 +254,15 @@ mod tests {
         assert!(lines[4].contains("silent           -  no link for 3.0s: no answer"));
         assert!(lines[5].contains("no vote          -  busy"), "{}", lines[5]);
         assert!(!table.replace('\n', "").contains(char::is_control));
+    }
+
+    #[test]
+    fn who_is_only_slower_is_not_called_broken() {
+        let mut explanation = explanation();
+        explanation.ballots[3].verdict = Verdict::Silent { down_for: None };
+        assert!(table(&explanation).contains("its link is up, nothing came for 9.0s"));
+        explanation.needed = 1;
+        assert!(table(&explanation).contains("its link is up, the others were faster"));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(super) struct Inbox {
 // What ended a wait, if that is not taken with the rest.
 enum First {
     Order(Order),
-    Attempt(Result<Attempt, JoinError>),
+    Attempt(Box<Result<Attempt, JoinError>>),
 }
 
 pub(super) struct Driver {
@@ -101,13 +101,13 @@ impl Driver {
                     None
                 }
                 Some(order) = inbox.orders.recv() => Some(First::Order(order)),
-                attempt = self.links.attempted() => Some(First::Attempt(attempt)),
+                attempt = self.links.attempted() => Some(First::Attempt(Box::new(attempt))),
                 () = timer.wait() => None,
             };
             self.now = Instant(0) + self.started.elapsed();
             match first {
                 Some(First::Order(order)) => self.order(order),
-                Some(First::Attempt(attempt)) => self.attempted(attempt),
+                Some(First::Attempt(attempt)) => self.attempted(*attempt),
                 None => {}
             }
             self.take_all(&mut inbox, &mut calls, &mut events);

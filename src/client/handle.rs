@@ -9,7 +9,7 @@ use crate::config::Cluster;
 use crate::crypto::SecretKey;
 use crate::transport::Endpoint;
 use crate::types::{ClientId, SessionId};
-use crate::wire::{Command, CommandKind};
+use crate::wire::{Command, CommandKind, Refusal};
 use bytes::Bytes;
 use std::fmt;
 use std::future::Future;
@@ -22,6 +22,8 @@ use tokio::time::timeout;
 
 /// Calls between handles and the driver at most.
 const ON_THE_WAY: usize = 1024;
+
+const ONE_OUTPUT: &str = "the core gives one output a command";
 
 /// A client of a cluster: sends commands to all replicas and believes what `t + 1` of them say.
 ///
@@ -110,12 +112,21 @@ impl Client {
     }
 
     /// Runs a command that changes nothing, at a position in the order; otherwise as
-    /// [`Client::execute`]. Keys that may only read are allowed this.
+    /// [`Client::execute`]. Keys that may only read are allowed this. If the outputs of all calls
+    /// in its request are too large together, it is asked again in a request of its own.
     ///
     /// # Errors
     /// As [`Client::execute`].
     pub async fn query(&self, command: impl Into<Bytes>) -> Result<Bytes, CallError> {
-        self.one(CommandKind::Query, command.into()).await
+        let bytes = command.into();
+        match self.one(CommandKind::Query, bytes.clone()).await {
+            Err(CallError::Refused { why: Refusal::OutputTooLarge, .. }) => {
+                let mut answer =
+                    self.call(vec![Command { kind: CommandKind::Query, bytes }]).await?;
+                Ok(answer.outputs.pop().expect(ONE_OUTPUT))
+            }
+            other => other,
+        }
     }
 
     /// Runs commands one after the other with nothing in between, in a request of their own. The
@@ -175,7 +186,7 @@ impl Client {
 
     async fn one(&self, kind: CommandKind, bytes: Bytes) -> Result<Bytes, CallError> {
         let mut answer = self.submit(vec![Command { kind, bytes }], true).await?;
-        Ok(answer.outputs.pop().expect("the core gives one output a command"))
+        Ok(answer.outputs.pop().expect(ONE_OUTPUT))
     }
 }
 

@@ -31,7 +31,9 @@ impl LinkReport {
     pub(super) fn new(replica: ReplicaId, address: String) -> Self {
         let since = Instant::now();
         let (up, restarted, hopeless) = (false, false, false);
-        Self { replica, address, up, since, incarnation: 0, restarted, error: None, hopeless }
+        // Until the first attempt is over.
+        let error = Some("no answer yet".into());
+        Self { replica, address, up, since, incarnation: 0, restarted, error, hopeless }
     }
 
     /// For how long it has been as it is.

@@ -83,6 +83,7 @@ impl Node {
             clock: cluster.clock,
             limits: cluster.limits,
             quotas: cluster.quotas,
+            seed: seed_of(&key),
             incarnation: mark.incarnation,
             restarted,
             fields: cluster.fields(),
@@ -376,6 +377,12 @@ impl Node {
             }
         }
     }
+}
+
+/// A number that only the holder of the key knows.
+fn seed_of(key: &SecretKey) -> u64 {
+    let secret = key.derive("seed of hash tables");
+    u64::from_le_bytes(*secret.first_chunk::<8>().expect("it has 32 bytes"))
 }
 
 fn lane_of(lane: replica::Lane) -> Lane {

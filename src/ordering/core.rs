@@ -7,10 +7,10 @@ use super::wants::Wants;
 use super::{Action, Event, Input, Setup, Stats};
 use crate::crypto::{Keyring, Scheme, Verified};
 use crate::types::plant::planted;
-use crate::types::{Digest, Epoch, Instant, Members, Now, OrderLimits, ReplicaId};
+use crate::types::{Digest, DigestMap, Epoch, Instant, Members, Now, OrderLimits, ReplicaId};
 use crate::types::{Round, Timing};
 use crate::wire::{Attestation, Candidate, Proposal, StepPosition, Want};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// The state of one replica in the ordering protocol of one group.
@@ -27,7 +27,7 @@ pub struct Core<S: Scheme> {
     clock: CandidateClock,
     wants: Wants,
     /// Requests that have a candidate of ours and are neither executed nor forgotten.
-    mine: BTreeSet<Digest>,
+    mine: DigestMap<()>,
     /// Candidates that are not in a proposal yet, in the order of their ids.
     unsent: VecDeque<Candidate>,
     /// Whether some of these may be of requests that were executed meanwhile.
@@ -63,10 +63,10 @@ impl<S: Scheme> Core<S> {
             epoch: Epoch::GENESIS,
             members,
             rounds: Rounds::new(Epoch::GENESIS, members, ensemble.n(), setup.genesis),
-            order: Order::new(ensemble, setup.limits),
+            order: Order::new(ensemble, setup.limits, setup.seed),
             clock: CandidateClock::new(setup.clock),
             wants: Wants::default(),
-            mine: BTreeSet::new(),
+            mine: DigestMap::new(setup.seed),
             unsent: VecDeque::new(),
             unsent_is_stale: false,
             sent: Round(0),
@@ -132,7 +132,7 @@ impl<S: Scheme> Core<S> {
             return;
         }
         let clock = self.clock.candidate(now.wall, self.order.agreed());
-        self.mine.insert(request);
+        self.mine.insert(request, ());
         self.unsent.push_back(Candidate { clock, request });
         self.stats.candidates += 1;
         if let Some((missing, _)) = &mut self.gather {

@@ -33,6 +33,7 @@ fn core_of(i: usize, t: u8, restarted: bool) -> Core<Keyed> {
         timing: Timing::from_delta(DELTA),
         clock: ClockKind::Hybrid,
         limits: OrderLimits::default(),
+        seed: 5,
         restarted,
     };
     Core::new(setup, at(0))

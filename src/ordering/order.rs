@@ -8,10 +8,10 @@ use super::{Ordered, Step};
 use crate::crypto::{Domain, Hasher};
 use crate::types::plant::planted;
 use crate::types::{
-    AgreedTime, Cuid, Digest, Ensemble, Members, OrderLimits, ReplicaId, Round, Uid,
+    AgreedTime, Cuid, Digest, DigestMap, Ensemble, Members, OrderLimits, ReplicaId, Round, Uid,
 };
 use crate::wire::{Proposal, StepPosition};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 /// The state of the order after the vectors committed so far.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Order {
     agreed: u64,
     /// Every request with a committed candidate, until it is forgotten; executed ones for
     /// `forget_after` rounds more, so that candidates still on their way change nothing.
-    known: BTreeMap<Digest, Known>,
+    known: DigestMap<Known>,
     /// Accepted and not executed, in no particular order; normally those of two rounds.
     accepted: Vec<Digest>,
     /// Unexecuted requests that lack a candidate of some member, by their smallest candidate.
@@ -63,12 +63,12 @@ pub(super) struct Vector<'a> {
 }
 
 impl Order {
-    pub(super) fn new(ensemble: Ensemble, limits: OrderLimits) -> Self {
+    pub(super) fn new(ensemble: Ensemble, limits: OrderLimits, seed: u64) -> Self {
         Self {
             ensemble,
             limits,
             agreed: 0,
-            known: BTreeMap::new(),
+            known: DigestMap::new(seed),
             accepted: Vec::new(),
             partial: BTreeSet::new(),
             sole: vec![0; ensemble.n()],
@@ -220,7 +220,7 @@ impl Order {
         }
         if !dropped.is_empty() {
             let known = &self.known;
-            self.half_seen.retain(|(_, digest)| known.contains_key(digest));
+            self.half_seen.retain(|(_, digest)| known.contains(digest));
         }
         dropped
     }
@@ -249,7 +249,7 @@ impl Order {
         let first_partial = self.partial.first().map(|(cuid, _)| Uid::of(*cuid));
         let mut last_due = None;
         for digest in &self.accepted {
-            let known = &self.known[digest];
+            let known = self.known.get(digest).expect("accepted requests are known");
             let State::Accepted(accepted, cap) = known.state else {
                 unreachable!("the accepted list holds accepted requests only")
             };
@@ -270,7 +270,7 @@ impl Order {
         }
         let executed = queue.into_iter().map(|entry| self.execute(round, entry)).collect();
         let known = &self.known;
-        self.accepted.retain(|digest| known[digest].state != State::Executed);
+        self.accepted.retain(|d| known.get(d).is_some_and(|k| k.state != State::Executed));
         executed
     }
 
@@ -341,7 +341,7 @@ impl Order {
     fn digest(&self) -> Digest {
         let mut h = Hasher::new(Domain::State);
         h.put_u64(self.agreed).put_u64(self.known.len() as u64);
-        for (digest, known) in &self.known {
+        for (digest, known) in self.known.sorted() {
             let (tag, round, cap) = match known.state {
                 State::HalfSeen => (0, Round(0), None),
                 State::Accepted(round, cap) => (1, round, cap),

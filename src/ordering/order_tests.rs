@@ -23,7 +23,7 @@ struct Bench {
 impl Bench {
     fn new(t: u8, limits: OrderLimits) -> Self {
         let ensemble = Ensemble::new(t).unwrap();
-        Self { order: Order::new(ensemble, limits), round: 0, n: ensemble.n() }
+        Self { order: Order::new(ensemble, limits, 5), round: 0, n: ensemble.n() }
     }
 
     fn with_t(t: u8) -> Self {
@@ -211,7 +211,7 @@ fn o4_what_nobody_else_has_seen_is_forgotten_after_rounds_and_time() {
     assert_eq!((b.order.unexecuted(), b.order.partial.len()), (0, 0));
     // Seen again it is new: candidates of before are gone.
     b.commit(&[(1101, &[]), (1101, &[(1101, 1)]), (1101, &[])]);
-    assert_eq!(b.order.known[&request(1)].candidates.len(), 1);
+    assert_eq!(b.order.known.get(&request(1)).unwrap().candidates.len(), 1);
 }
 
 #[test]

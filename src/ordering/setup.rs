@@ -19,6 +19,8 @@ pub struct Setup<S: Scheme> {
     pub clock: ClockKind,
     /// Limits that all replicas share.
     pub limits: OrderLimits,
+    /// A secret number for hash tables whose keys clients choose.
+    pub seed: u64,
     /// Whether this replica's disk shows that it took part before: it signs nothing (§7).
     pub restarted: bool,
 }

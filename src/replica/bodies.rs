@@ -1,6 +1,6 @@
 //! The requests behind the digests: from when they are seen until their effect is safe (O7).
 
-use crate::types::{ClientId, Digest, LinkId, Quotas, Round};
+use crate::types::{ClientId, Digest, DigestMap, LinkId, Quotas, Round};
 use crate::wire::Request;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,7 +19,7 @@ pub(super) struct Held {
 #[derive(Debug)]
 pub(super) struct Bodies {
     quotas: Quotas,
-    held: BTreeMap<Digest, Held>,
+    held: DigestMap<Held>,
     /// Not executed yet, by client.
     outstanding: BTreeMap<ClientId, u32>,
     outstanding_total: u32,
@@ -30,10 +30,10 @@ pub(super) struct Bodies {
 }
 
 impl Bodies {
-    pub(super) fn new(quotas: Quotas) -> Self {
+    pub(super) fn new(quotas: Quotas, seed: u64) -> Self {
         Self {
             quotas,
-            held: BTreeMap::new(),
+            held: DigestMap::new(seed),
             outstanding: BTreeMap::new(),
             outstanding_total: 0,
             outstanding_bytes: 0,
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_client_is_limited_before_everybody_is() {
         let quotas = Quotas { per_client: 2, global: 3, ..Quotas::default() };
-        let mut bodies = Bodies::new(quotas);
+        let mut bodies = Bodies::new(quotas, 5);
         bodies.insert(digest(1), held(1, 10));
         bodies.insert(digest(2), held(1, 10));
         assert!(!bodies.has_room(&ClientId([1; 32]), 1));
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn bodies_are_kept_until_a_checkpoint_is_stable_or_the_quota_is_used_up() {
-        let mut bodies = Bodies::new(Quotas { kept_bytes: 1000, ..Quotas::default() });
+        let mut bodies = Bodies::new(Quotas { kept_bytes: 1000, ..Quotas::default() }, 5);
         for n in 1..=3 {
             bodies.insert(digest(n), held(1, 100));
             bodies.executed(&digest(n), Round(n.into()));

@@ -59,6 +59,7 @@ impl<S: Scheme> Replica<S> {
             timing: setup.timing,
             clock: setup.clock,
             limits: setup.limits,
+            seed: setup.seed,
             restarted: setup.restarted,
         };
         Self {
@@ -71,7 +72,7 @@ impl<S: Scheme> Replica<S> {
             fields: setup.fields,
             core: Core::new(core, now),
             executor: Executor::new(service, setup.limits, setup.trace),
-            bodies: Bodies::new(setup.quotas),
+            bodies: Bodies::new(setup.quotas, setup.seed),
             links: Links::new(peers, now.monotonic),
             attested: vec![(Round(0), Digest::ZERO); ensemble.n()],
             stable: Round(0),

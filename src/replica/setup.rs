@@ -21,6 +21,8 @@ pub struct Setup<S: Scheme> {
     pub limits: OrderLimits,
     /// Limits of this process.
     pub quotas: Quotas,
+    /// A secret number for hash tables whose keys clients choose.
+    pub seed: u64,
     /// Starts of this replica on its disk, from 1.
     pub incarnation: u64,
     /// Whether its disk shows that it took part before.

@@ -5,6 +5,7 @@
 //! is meant and so that a threshold is computed in one place. Every id hides its number: none has
 //! `From<u64>`, a number becomes an id only where it is decoded or configured.
 
+mod digest_map;
 mod ensemble;
 mod ids;
 mod limits;
@@ -12,6 +13,7 @@ pub mod plant;
 mod time;
 mod timing;
 
+pub use digest_map::DigestMap;
 pub use ensemble::{Ensemble, MAX_T, Members};
 pub use ids::{
     ClientId, Cuid, Digest, Epoch, GroupId, LinkId, ReplicaId, RequestId, Round, SessionId, Uid,

@@ -1,6 +1,9 @@
-//! Everything that runs in memory: no process, no socket, no sleeping.
+//! Everything that runs in memory: no process, no socket, no real time.
 
 mod config;
 mod ledger;
+#[cfg(feature = "plant")]
+mod planted;
 mod service;
+mod simulation;
 mod wire;

@@ -96,6 +96,24 @@ async fn calls_that_wait_together_travel_together_and_get_their_own_outputs() {
 }
 
 #[tokio::test]
+async fn queries_whose_outputs_are_too_large_together_are_answered_apart() {
+    let replicas = Replicas::start(1, |_| Twist::default());
+    let client = client(&replicas, WRITER);
+    let large = "x".repeat(180 * 1024);
+    soon(client.execute(put("large", &large))).await.unwrap();
+    let ask = || {
+        let client = client.clone();
+        tokio::spawn(async move { client.query(get("large")).await })
+    };
+    for query in [ask(), ask(), ask(), ask()] {
+        let value = output(soon(query).await.unwrap());
+        assert_eq!(value, kv::Output::Value(large.clone().into()));
+    }
+    let stats = client.stats().await;
+    assert!(stats.refused == 1 && stats.accepted == 7, "{stats:?}");
+}
+
+#[tokio::test]
 async fn more_calls_than_there_is_room_for_wait() {
     let replicas = Replicas::start(1, |_| Twist::default());
     let options = ClientOptions { max_calls: 3, ..options() };
@@ -143,6 +161,7 @@ async fn without_a_majority_the_error_says_who_is_silent_and_why() {
     let text = explanation.to_string();
     assert!(explanation.silent().contains(r(1)) && text.contains("R1 silent, no link for"));
     assert!(text.contains("closed the link: stopped") || text.contains("no answer"), "{text}");
+    assert!(!text.contains("no answer yet"), "{text}");
     let links = client.links();
     assert!(!links[0].up && !links[1].up && links[0].error.is_some(), "{links:?}");
 }

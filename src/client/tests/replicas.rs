@@ -131,6 +131,7 @@ async fn run(id: ReplicaId, cluster: Cluster, endpoint: Arc<Endpoint>, twist: Tw
         timing: cluster.timing,
         clock: cluster.clock,
         limits: cluster.limits,
+        seed: 5,
         quotas: cluster.quotas,
         incarnation: 1,
         restarted: false,

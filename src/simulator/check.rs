@@ -1,0 +1,321 @@
+//! The checkers: what must hold of every run, judged from what good replicas say they executed
+//! and what clients sent and accepted.
+//!
+//! They share no predicate with the protocol. One list of steps is the order; the first good
+//! replica that reaches a step writes it, all others must find it as they have it.
+
+use crate::replica::{StepTrace, TraceEntry};
+use crate::types::{Digest, Members, ReplicaId, RequestId, Round};
+use crate::wire::{Outcome, Refusal, StepPosition};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A rule that a run has broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which rule, in one or two words.
+    pub rule: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule, self.what)
+    }
+}
+
+/// The outcome of one check.
+pub type Checked = Result<(), Violation>;
+
+fn broken(rule: &'static str, what: String) -> Checked {
+    Err(Violation { rule, what })
+}
+
+/// What a client sent, as the world saw it leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Whose request, and which.
+    pub request: RequestId,
+    /// Its body.
+    pub body: Bytes,
+    /// When it first left, nanoseconds of the world.
+    pub time: u64,
+}
+
+/// What a correct client has accepted for a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The request that carried it, perhaps with other calls.
+    pub request: RequestId,
+    /// At which step.
+    pub position: StepPosition,
+    /// At which index of the step.
+    pub index: u32,
+    /// The outputs.
+    pub outputs: Vec<Bytes>,
+}
+
+#[derive(Default)]
+struct Reached {
+    steps: usize,
+    last_round: Round,
+}
+
+/// All that is known of a run, and the checks that run along.
+pub struct Checks {
+    good: Members,
+    order: Vec<StepTrace>,
+    place: BTreeMap<StepPosition, usize>,
+    reached: BTreeMap<ReplicaId, Reached>,
+    executed: BTreeMap<RequestId, Digest>,
+    seen: BTreeSet<RequestId>,
+    sent: BTreeMap<Digest, Sent>,
+    receipts: BTreeMap<Digest, BTreeMap<ReplicaId, u64>>,
+    vouchers: BTreeMap<Digest, Members>,
+    roots: BTreeMap<u64, (ReplicaId, String)>,
+}
+
+impl Checks {
+    /// Checks a run in which these replicas are good from beginning to end.
+    pub fn new(good: Members) -> Self {
+        Self {
+            good,
+            order: Vec::new(),
+            place: BTreeMap::new(),
+            reached: BTreeMap::new(),
+            executed: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            sent: BTreeMap::new(),
+            receipts: BTreeMap::new(),
+            vouchers: BTreeMap::new(),
+            roots: BTreeMap::new(),
+        }
+    }
+
+    /// The replicas whose word counts.
+    pub fn good(&self) -> Members {
+        self.good
+    }
+
+    /// The order so far: every step that executed something at a good replica.
+    pub fn order(&self) -> &[StepTrace] {
+        &self.order
+    }
+
+    /// Every request executed for the first time, in the order.
+    pub fn executions(&self) -> impl Iterator<Item = &TraceEntry> {
+        self.order.iter().flat_map(|s| &s.entries).filter(|e| e.fresh)
+    }
+
+    /// What clients sent, by digest.
+    pub fn sent(&self) -> &BTreeMap<Digest, Sent> {
+        &self.sent
+    }
+
+    /// When each replica first had each request from its client, nanoseconds of the world.
+    pub fn receipts(&self) -> &BTreeMap<Digest, BTreeMap<ReplicaId, u64>> {
+        &self.receipts
+    }
+
+    /// How many steps of the order a good replica has executed.
+    pub fn steps_of(&self, replica: ReplicaId) -> usize {
+        self.reached.get(&replica).map_or(0, |r| r.steps)
+    }
+
+    /// A client, correct or not, has sent a request.
+    pub fn on_sent(&mut self, digest: Digest, sent: Sent) {
+        self.sent.entry(digest).or_insert(sent);
+    }
+
+    /// A replica has got a request from its client.
+    pub fn on_received(&mut self, replica: ReplicaId, digest: Digest, time: u64) {
+        self.receipts.entry(digest).or_default().entry(replica).or_insert(time);
+        self.vouchers.entry(digest).or_default().insert(replica);
+    }
+
+    /// A replica said that it does not take a request now: fairness owes it nothing.
+    pub fn on_declined(&mut self, replica: ReplicaId, request: RequestId) {
+        for (digest, times) in &mut self.receipts {
+            if self.sent.get(digest).is_some_and(|s| s.request == request) {
+                times.remove(&replica);
+            }
+        }
+    }
+
+    /// A good replica starts again without its state: it executes from the beginning.
+    pub fn on_restarted(&mut self, replica: ReplicaId) {
+        self.reached.remove(&replica);
+    }
+
+    /// A replica has executed a step.
+    ///
+    /// # Errors
+    /// The rule that is broken by that.
+    pub fn on_step(&mut self, replica: ReplicaId, step: &StepTrace) -> Checked {
+        if !self.good.contains(replica) {
+            return Ok(());
+        }
+        let reached = self.reached.entry(replica).or_default();
+        if step.position.round <= reached.last_round {
+            let (last, now) = (reached.last_round, step.position.round);
+            return broken("one order", format!("{replica} executed {now:?} after {last:?}"));
+        }
+        reached.last_round = step.position.round;
+        if step.entries.is_empty() {
+            return Ok(());
+        }
+        let at = reached.steps;
+        reached.steps += 1;
+        match self.order.get(at) {
+            Some(known) => same_step(replica, at, known, step),
+            None => self.append(replica, step),
+        }
+    }
+
+    fn append(&mut self, replica: ReplicaId, step: &StepTrace) -> Checked {
+        if let Some(last) = self.order.last().filter(|l| l.time > step.time) {
+            return broken("time", format!("{} after {} at {replica}", step.time, last.time));
+        }
+        if let Some(pair) = step.entries.windows(2).find(|p| p[0].uid_clock > p[1].uid_clock) {
+            let (a, b) = (&pair[0], &pair[1]);
+            let what = format!("{} with uid {} before", a.request, a.uid_clock);
+            return broken("uid order", format!("{what} {} with {}", b.request, b.uid_clock));
+        }
+        for entry in &step.entries {
+            self.valid(replica, entry)?;
+            self.once(entry)?;
+        }
+        self.place.insert(step.position, self.order.len());
+        self.order.push(step.clone());
+        Ok(())
+    }
+
+    // O1: what is executed was sent by its client, to a good replica among others.
+    fn valid(&self, replica: ReplicaId, entry: &TraceEntry) -> Checked {
+        let name = entry.request;
+        let Some(sent) = self.sent.get(&entry.digest) else {
+            return broken("validity", format!("{replica} executed {name}, which nobody sent"));
+        };
+        if sent.request != name || sent.body != entry.body {
+            let what = format!("{replica} executed {name} with a body that is not its client's");
+            return broken("validity", what);
+        }
+        let vouched = self.vouchers.get(&entry.digest);
+        if !vouched.is_some_and(|who| who.iter().any(|r| self.good.contains(r))) {
+            let what = format!("{name} was executed, but no good replica had it from its client");
+            return broken("validity", what);
+        }
+        Ok(())
+    }
+
+    // O6: a number takes effect once. What was refused for its session's sake may come again.
+    fn once(&mut self, entry: &TraceEntry) -> Checked {
+        let name = entry.request;
+        if !entry.fresh {
+            let refused = matches!(Outcome::parse(&entry.outcome), Ok(Outcome::Refused(_)));
+            let known = self.seen.contains(&name) || refused;
+            let what = format!("{name} is called a repetition and is none");
+            return if known { Ok(()) } else { broken("exactly once", what) };
+        }
+        self.seen.insert(name);
+        match Outcome::parse(&entry.outcome) {
+            Err(e) => broken("outcome", format!("of {name}: {e}")),
+            Ok(outcome) if !had_effect(&outcome) => Ok(()),
+            Ok(_) => match self.executed.insert(name, entry.digest) {
+                None => Ok(()),
+                Some(before) => {
+                    let what = format!("{name} again, as {before} and as {}", entry.digest);
+                    broken("exactly once", what)
+                }
+            },
+        }
+    }
+
+    /// A correct client has accepted an outcome: a good replica must have executed just that.
+    ///
+    /// # Errors
+    /// If none has.
+    pub fn on_accepted(&self, accepted: &Accepted) -> Checked {
+        let name = accepted.request;
+        let Some(step) = self.place.get(&accepted.position).map(|&at| &self.order[at]) else {
+            let round = accepted.position.round;
+            return broken("acceptance", format!("{name} at {round:?}, where nothing good is"));
+        };
+        let entry = usize::try_from(accepted.index).ok().and_then(|i| step.entries.get(i));
+        let Some(entry) = entry.filter(|e| e.request == name) else {
+            return broken("acceptance", format!("{name} is not at index {}", accepted.index));
+        };
+        let truth = Outcome::parse(&entry.outcome);
+        let part = match &truth {
+            Ok(Outcome::Executed(outputs)) => {
+                let len = accepted.outputs.len().max(1);
+                outputs.windows(len).any(|part| part == accepted.outputs)
+            }
+            _ => false,
+        };
+        let what = || format!("{name}: {:?} accepted, {truth:?} executed", accepted.outputs);
+        if part { Ok(()) } else { broken("acceptance", what()) }
+    }
+
+    /// A replica says how far it is and what its running root is there.
+    ///
+    /// # Errors
+    /// If another good replica has another root at that round.
+    pub fn on_root(&mut self, replica: ReplicaId, executed_round: u64, root: &str) -> Checked {
+        if !self.good.contains(replica) {
+            return Ok(());
+        }
+        let entry = self.roots.entry(executed_round).or_insert((replica, root.to_owned()));
+        if entry.1 == root {
+            return Ok(());
+        }
+        let (other, theirs) = entry;
+        let what = format!("{replica} has {root} at round {executed_round}, {other} {theirs}");
+        broken("running root", what)
+    }
+
+    /// At the end of a run: all good replicas have executed everything.
+    ///
+    /// # Errors
+    /// The replica that is behind.
+    pub fn all_caught_up(&self) -> Checked {
+        let behind = self.good.iter().find(|r| self.steps_of(*r) < self.order.len());
+        behind.map_or(Ok(()), |r| {
+            let (has, of) = (self.steps_of(r), self.order.len());
+            broken("liveness", format!("{r} has executed {has} steps of {of}"))
+        })
+    }
+}
+
+// Whether it can happen only once: an opening may be repeated, and what was refused for the
+// session's sake changed nothing.
+fn had_effect(outcome: &Outcome) -> bool {
+    !matches!(
+        outcome,
+        Outcome::Refused(Refusal::UnknownSession | Refusal::BelowLowWater | Refusal::BeyondWindow)
+            | Outcome::Opened
+    )
+}
+
+fn same_step(replica: ReplicaId, at: usize, known: &StepTrace, step: &StepTrace) -> Checked {
+    if known == step {
+        return Ok(());
+    }
+    let what = if known.position != step.position {
+        format!("is at {:?}, elsewhere at {:?}", step.position, known.position)
+    } else if known.time != step.time {
+        format!("has time {}, elsewhere {}", step.time, known.time)
+    } else {
+        let both = known.entries.iter().zip(&step.entries).enumerate();
+        match both.into_iter().find(|(_, (a, b))| a != b) {
+            Some((i, (a, b))) => format!("has {b:?} as number {i}, elsewhere {a:?}"),
+            None => format!("has {} entries, others {}", step.entries.len(), known.entries.len()),
+        }
+    };
+    broken("agreement", format!("step {at} of {replica} {what}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! A correct client as a node of the world: a caller with somebody who makes calls.
+
+use super::node::frames_of;
+use super::note::{client_id, name_of};
+use super::{Arrival, Dice, Effect, Node, NodeId, Note};
+use crate::caller::{Action, Actions, Caller, Input, Setup, Token};
+use crate::crypto::Context;
+use crate::replica::Lane;
+use crate::service::kv;
+use crate::types::{Digest, Instant, Now};
+use crate::wire::{Command, CommandKind, Hello};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What a client does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Calls in all.
+    pub calls: u64,
+    /// Calls that wait at one time.
+    pub pipeline: usize,
+    /// The pause before a call, at most.
+    pub think: Duration,
+    /// Keys in use.
+    pub keys: u64,
+    /// Commands in a call at most.
+    pub commands: u64,
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        let think = Duration::from_millis(5);
+        Self { calls: 30, pipeline: 4, think, keys: 5, commands: 3 }
+    }
+}
+
+/// A correct client.
+pub struct ClientNode {
+    number: u32,
+    context: Context,
+    caller: Caller,
+    workload: Workload,
+    dice: Dice,
+    made: u64,
+    open: BTreeSet<Token>,
+    next_call: Option<Instant>,
+    sent: BTreeSet<Digest>,
+}
+
+impl ClientNode {
+    /// Client number `number`.
+    pub fn new(number: u32, setup: Setup, workload: Workload, dice: Dice, now: Instant) -> Self {
+        Self {
+            number,
+            context: setup.context,
+            caller: Caller::new(setup, now),
+            workload,
+            dice,
+            made: 0,
+            open: BTreeSet::new(),
+            next_call: Some(now),
+            sent: BTreeSet::new(),
+        }
+    }
+
+    /// Whether all calls are made and over.
+    pub fn is_done(&self) -> bool {
+        self.made == self.workload.calls && self.open.is_empty()
+    }
+
+    /// The caller's counters.
+    pub fn stats(&self) -> crate::caller::Stats {
+        self.caller.stats()
+    }
+
+    fn wants_to_call(&self) -> bool {
+        self.made < self.workload.calls && self.open.len() < self.workload.pipeline
+    }
+
+    fn call_if_due(&mut self, now: Instant, out: &mut Vec<Effect<Note>>) {
+        while self.wants_to_call() && self.next_call.is_none_or(|at| now >= at) {
+            self.made += 1;
+            let token = Token(self.made);
+            let count = self.dice.between(1, self.workload.commands.max(1));
+            let commands: Vec<Command> = (0..count).map(|_| self.command()).collect();
+            out.push(Effect::Note(Note::Called(token.0, commands.clone())));
+            self.open.insert(token);
+            let coalesce = self.dice.chance(500);
+            self.input(now, Input::Call { token, commands, coalesce }, out);
+            let think = u64::try_from(self.workload.think.as_nanos()).unwrap_or(u64::MAX);
+            self.next_call = Some(now + Duration::from_nanos(self.dice.between(0, think)));
+        }
+    }
+
+    fn command(&mut self) -> Command {
+        let key = format!("k{}", self.dice.below(self.workload.keys));
+        let number = self.dice.below(4).to_string();
+        let expected = self.dice.below(4).to_string();
+        let command = match self.dice.below(10) {
+            0..3 => kv::Command::get(&key),
+            3..5 => kv::Command::put(&key, &number),
+            5 => kv::Command::delete(&key),
+            6 => {
+                let old = self.dice.chance(700).then_some(expected.as_bytes());
+                kv::Command::cas(&key, old, &number)
+            }
+            7 | 8 => kv::Command::incr(&key, 1),
+            _ => kv::Command::scan("k", 3),
+        };
+        let query = command.is_read_only() && self.dice.chance(500);
+        let kind = if query { CommandKind::Query } else { CommandKind::Execute };
+        Command { kind, bytes: command.encode().into() }
+    }
+
+    fn input(&mut self, now: Instant, input: Input, out: &mut Vec<Effect<Note>>) {
+        let mut actions = Actions::new();
+        self.caller.handle(now, input, &mut actions);
+        for action in actions {
+            match action {
+                Action::Send { replica, frame } => {
+                    let client = client_id(self.number);
+                    for parsed in frames_of(&frame).unwrap_or_default() {
+                        if let Some((digest, sent)) = name_of(&parsed, &self.context, &client)
+                            && self.sent.insert(digest)
+                        {
+                            out.push(Effect::Note(Note::Sent(digest, sent)));
+                        }
+                    }
+                    let (to, lane) = (NodeId::Replica(replica), Lane::Protocol);
+                    out.push(Effect::Send { to, lane, frame });
+                }
+                Action::Close { replica, why } => {
+                    let (peer, why) = (NodeId::Replica(replica), why.to_owned());
+                    out.push(Effect::Note(Note::Closed(peer, why.clone())));
+                    out.push(Effect::Close { peer, why });
+                }
+                Action::Done { token, result } => {
+                    self.open.remove(&token);
+                    out.push(Effect::Note(match result {
+                        Ok(answer) => Note::Answered {
+                            call: token.0,
+                            request: answer.request,
+                            position: answer.position,
+                            index: answer.index,
+                            outputs: answer.outputs,
+                        },
+                        Err(error) => Note::Failed(token.0, error.to_string()),
+                    }));
+                }
+            }
+        }
+    }
+}
+
+impl Node for ClientNode {
+    type Note = Note;
+
+    fn handle(&mut self, now: Now, arrival: Arrival, out: &mut Vec<Effect<Note>>) {
+        let now = now.monotonic;
+        match arrival {
+            Arrival::Up { peer: NodeId::Replica(replica), hello: Some(hello), .. } => {
+                self.input(now, Input::Up { replica, hello }, out);
+            }
+            Arrival::Down { peer: NodeId::Replica(replica), .. } => {
+                self.input(now, Input::Down { replica }, out);
+            }
+            Arrival::Frames { peer: NodeId::Replica(replica), frames, .. } => {
+                self.input(now, Input::Frames { replica, frames }, out);
+            }
+            Arrival::Up { .. } | Arrival::Down { .. } | Arrival::Frames { .. } => {}
+            Arrival::Tick => self.input(now, Input::Tick, out),
+            Arrival::Drained => {
+                self.call_if_due(now, out);
+                self.input(now, Input::Drained, out);
+            }
+        }
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let call = self.next_call.filter(|_| self.wants_to_call());
+        [self.caller.next_wake(), call].into_iter().flatten().min()
+    }
+
+    fn hello(&self) -> Option<Hello> {
+        None
+    }
+}

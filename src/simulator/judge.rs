@@ -1,0 +1,283 @@
+//! Puts together what the nodes tell, while a run goes on and at its end.
+
+use super::check::{Accepted, Checked, Checks, Violation};
+use super::fairness::fairness;
+use super::linear::{self, Call, Effected, Operation, Verdict};
+use super::liveness::Waits;
+use super::model::{KvModel, KvOut};
+use super::{Clock, NodeId, Note, Noted, Options, client_id, kv};
+use crate::replica::Event;
+use crate::types::{AgreedTime, ReplicaId, RequestId};
+use crate::wire::Command;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Steps that the search for an order may take.
+const SEARCH_STEPS: u64 = 3_000_000;
+
+/// Microseconds by which agreed time may be ahead of every good clock: a hybrid clock counts one
+/// up for each candidate where many come at once.
+const MAX_LEAD: u64 = 1000;
+/// Microseconds by which it may be behind: an idle group commits a round a heartbeat later.
+const MAX_LAG: u64 = 2_000_000;
+
+/// A call of a correct client.
+struct Made {
+    commands: Vec<Command>,
+    invoked: u64,
+    answered: Option<(u64, RequestId, Vec<KvOut>)>,
+}
+
+/// The judge of one run.
+pub struct Judge {
+    /// What replicas executed and clients sent.
+    pub checks: Checks,
+    /// The calls that wait.
+    pub waits: Waits,
+    /// Events of good replicas, by kind.
+    pub events: BTreeMap<&'static str, u64>,
+    /// Calls that ended without an answer, by reason.
+    pub failed: BTreeMap<String, u64>,
+    clients: u32,
+    calls: BTreeMap<(u32, u64), Made>,
+    /// Wall clocks of good replicas, where agreed time is to be measured against them.
+    clocks: Vec<Clock>,
+}
+
+impl Judge {
+    /// A judge of a run with these options.
+    pub fn new(options: &Options) -> Self {
+        Self {
+            checks: Checks::new(options.good()),
+            waits: Waits::default(),
+            events: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            clients: options.clients,
+            calls: BTreeMap::new(),
+            clocks: Vec::new(),
+        }
+    }
+
+    /// A good replica has this clock: from now on agreed time must not run ahead of all of these.
+    pub fn on_clock(&mut self, clock: Clock) {
+        self.clocks.push(clock);
+    }
+
+    /// Takes a note.
+    ///
+    /// # Errors
+    /// The rule that is broken by it.
+    pub fn on_note(&mut self, noted: Noted<Note>) -> Checked {
+        let Noted { time, node, note } = noted;
+        match (node, note) {
+            (NodeId::Client(_), Note::Sent(digest, mut sent)) => {
+                sent.time = time;
+                self.checks.on_sent(digest, sent);
+                Ok(())
+            }
+            (NodeId::Replica(r), Note::Received(digest)) => {
+                self.checks.on_received(r, digest, time);
+                Ok(())
+            }
+            (NodeId::Replica(r), Note::Declined(request)) => {
+                self.checks.on_declined(r, request);
+                Ok(())
+            }
+            (NodeId::Replica(r), Note::Step(step)) => {
+                self.checks.on_step(r, &step)?;
+                self.on_time(r, time, step.time)
+            }
+            (NodeId::Replica(r), Note::Event(event)) => self.on_event(r, &event),
+            (node, Note::Closed(peer, why)) => self.on_closed(node, peer, &why),
+            (NodeId::Client(c), note) => self.on_client(c, time, note),
+            (NodeId::Replica(_), other) => unreachable!("no replica says {other:?}"),
+        }
+    }
+
+    fn on_client(&mut self, client: u32, time: u64, note: Note) -> Checked {
+        match note {
+            Note::Called(call, commands) => {
+                self.waits.on_call(client, call, time);
+                let made = Made { commands, invoked: time, answered: None };
+                self.calls.insert((client, call), made);
+                Ok(())
+            }
+            Note::Answered { call, request, position, index, outputs } => {
+                self.waits.on_answer(client, call, time);
+                let accepted = Accepted { request, position, index, outputs };
+                self.checks.on_accepted(&accepted)?;
+                let outs = kv::outs(&accepted.outputs).map_err(|w| violation("answer", w))?;
+                if let Some(made) = self.calls.get_mut(&(client, call)) {
+                    made.answered = Some((time, request, outs));
+                }
+                Ok(())
+            }
+            Note::Failed(call, why) => {
+                self.waits.on_answer(client, call, time);
+                *self.failed.entry(why).or_default() += 1;
+                Ok(())
+            }
+            other => unreachable!("no client says {other:?}"),
+        }
+    }
+
+    // O2, B31: t liars cannot move agreed time beyond what a good replica's clock reads. It is what
+    // they read some rounds ago; how far it may lag the bound on a call says.
+    fn on_time(&self, at: ReplicaId, now: u64, agreed: AgreedTime) -> Checked {
+        let walls = || self.clocks.iter().map(|c| c.read(now).wall.0);
+        let (Some(high), Some(low)) = (walls().max(), walls().min()) else { return Ok(()) };
+        let fits = low.saturating_sub(MAX_LAG) <= agreed.0 && agreed.0 <= high + MAX_LEAD;
+        let what = format!("agreed {agreed} at {at}, good clocks read {low} to {high}");
+        if fits || !self.checks.good().contains(at) { Ok(()) } else { Err(violation("time", what)) }
+    }
+
+    // Nothing that good replicas report may say that a good one lies, differs or has stopped.
+    fn on_event(&mut self, at: ReplicaId, event: &Event) -> Checked {
+        let good = self.checks.good();
+        if !good.contains(at) {
+            return Ok(());
+        }
+        let (kind, accused) = match event {
+            Event::Restarted => ("restarted", Some(at)),
+            Event::Waiting { .. } => ("waiting", None),
+            Event::Resumed { .. } => ("resumed", None),
+            Event::Equivocation { replica, .. } => ("equivocation", Some(*replica)),
+            Event::InvalidProposal { replica, .. } => ("invalid proposal", Some(*replica)),
+            Event::Stable { .. } => ("stable", None),
+            Event::Diverged { replica, .. } => ("diverged", Some(*replica)),
+            Event::Halted { .. } => ("halted", Some(at)),
+            Event::Step(_) => ("step", None),
+        };
+        *self.events.entry(kind).or_default() += 1;
+        match accused.filter(|a| good.contains(*a)) {
+            Some(_) => Err(violation("false accusation", format!("{at} reports {event:?}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn on_closed(&self, node: NodeId, peer: NodeId, why: &str) -> Checked {
+        let honest = |node| match node {
+            NodeId::Replica(r) => self.checks.good().contains(r),
+            NodeId::Client(c) => c < self.clients,
+        };
+        if honest(node) && honest(peer) {
+            return Err(violation("closed link", format!("{node} closed that to {peer}: {why}")));
+        }
+        Ok(())
+    }
+
+    /// The checks that need the whole run.
+    ///
+    /// # Errors
+    /// The first that fails.
+    pub fn finish(&self, options: &Options, now: u64) -> Checked {
+        if options.must_finish {
+            self.checks.all_caught_up()?;
+            if let Some((why, n)) = self.failed.iter().next() {
+                return Err(violation("liveness", format!("{n} calls have failed: {why}")));
+            }
+        }
+        if let Some(bound) = options.bound {
+            self.waits.within(now, bound)?;
+        }
+        if options.fairness {
+            fairness(&self.checks, clock_disagreement(options, now))?;
+        }
+        self.witness()?;
+        if options.search { self.search() } else { Ok(()) }
+    }
+
+    fn witness(&self) -> Checked {
+        let fail = |what| violation("linearizability", what);
+        let order: Result<Vec<_>, String> = self.checks.executions().map(kv::placed).collect();
+        let order = order.map_err(fail)?;
+        let effects: BTreeMap<RequestId, &Effected<KvOut>> =
+            order.iter().map(|p| (p.request, &p.effect)).collect();
+        let mut calls: BTreeMap<RequestId, Call<KvOut>> = BTreeMap::new();
+        let correct: Vec<_> = (0..self.clients).map(client_id).collect();
+        for sent in self.checks.sent().values() {
+            // An opening may stand in the order again, and is answered to nobody.
+            if sent.request.number > 0 && correct.contains(&sent.request.client) {
+                calls.insert(sent.request, Call { invoked: sent.time, answered: None });
+            }
+        }
+        for (time, request, _) in self.calls.values().filter_map(|m| m.answered.as_ref()) {
+            let executed = effects.get(request).map_or(Effected::Nothing, |e| (*e).clone());
+            let known = format!("{request} was answered and never sent");
+            let call = calls.get_mut(request).ok_or_else(|| fail(known))?;
+            let first = call.answered.as_ref().map_or(*time, |(t, _)| (*time).min(*t));
+            call.answered = Some((first, executed));
+        }
+        let numbered: Vec<_> = order.into_iter().filter(|p| p.request.number > 0).collect();
+        linear::witness(&without_repeated_refusals(numbered), &calls).map_err(fail)
+    }
+
+    fn search(&self) -> Checked {
+        let mut history: Vec<Operation<KvModel>> = Vec::new();
+        for made in self.calls.values() {
+            let answered = made.answered.as_ref();
+            for (i, command) in made.commands.iter().enumerate() {
+                let answered = answered.map(|(time, _, outs)| (*time, outs[i].clone()));
+                history.push(Operation { invoked: made.invoked, answered, op: kv::op(command) });
+            }
+        }
+        // What lying clients did may have happened at any time.
+        let correct: Vec<_> = (0..self.clients).map(client_id).collect();
+        for entry in self.checks.executions().filter(|e| !correct.contains(&e.request.client)) {
+            let placed = kv::placed(entry).map_err(|what| violation("linearizability", what))?;
+            let open = |op| Operation { invoked: 0, answered: None, op };
+            history.extend(placed.ops.into_iter().map(open));
+        }
+        match linear::search(&history, SEARCH_STEPS) {
+            Verdict::Linearizable => Ok(()),
+            Verdict::NotLinearizable(part) => {
+                let part: Vec<_> = part.iter().map(|&i| &history[i]).collect();
+                Err(violation("linearizability", format!("no order explains {part:?}")))
+            }
+            Verdict::Unknown => {
+                Err(violation("linearizability", "the search was given up".to_owned()))
+            }
+        }
+    }
+}
+
+// What was refused for its session's sake may come again; the witness wants each request once.
+fn without_repeated_refusals(
+    order: Vec<linear::Placed<RequestId, KvModel>>,
+) -> Vec<linear::Placed<RequestId, KvModel>> {
+    let mut last: BTreeMap<RequestId, usize> = BTreeMap::new();
+    for (i, placed) in order.iter().enumerate() {
+        let effect = placed.effect != Effected::Nothing;
+        let at = last.entry(placed.request).or_insert(i);
+        *at = if effect { i } else { *at };
+    }
+    let keep = |(i, p): &(usize, linear::Placed<RequestId, KvModel>)| {
+        p.effect != Effected::Nothing || last[&p.request] == *i
+    };
+    order.into_iter().enumerate().filter(keep).map(|(_, p)| p).collect()
+}
+
+// By how much two good replicas' candidates for requests that came at one time can differ: their
+// wall clocks, and what candidates of one replica for many requests at once are spread over.
+fn clock_disagreement(options: &Options, now: u64) -> u64 {
+    let drift = now / 1_000_000 * options.drift_ppm * 2;
+    let spread = u64::try_from(options.clock_spread.as_nanos()).unwrap_or(u64::MAX);
+    let ties = Duration::from_micros(200).as_nanos() as u64;
+    spread.saturating_add(drift).saturating_add(ties)
+}
+
+/// The lowest and highest wall clock offset of a run, microseconds: half the spread each way.
+pub fn random_clock(options: &Options, dice: &mut super::Dice) -> Clock {
+    let spread = u64::try_from(options.clock_spread.as_micros()).unwrap_or(u64::MAX);
+    let offset = i64::try_from(dice.between(0, spread)).unwrap_or(i64::MAX);
+    let drift = i64::try_from(dice.between(0, 2 * options.drift_ppm)).unwrap_or(0);
+    Clock {
+        monotonic_offset: dice.below(3_600_000_000_000),
+        wall_offset: offset,
+        drift_ppm: drift - i64::try_from(options.drift_ppm).unwrap_or(0),
+    }
+}
+
+fn violation(rule: &'static str, what: String) -> Violation {
+    Violation { rule, what }
+}

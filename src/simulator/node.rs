@@ -1,0 +1,153 @@
+//! What the world needs to know of a node: a replica, a liar or a client.
+
+use crate::replica::Lane;
+use crate::types::{Instant, Now, ReplicaId};
+use crate::wire::{Frame, FrameDecoder, Hello};
+use bytes::Bytes;
+use std::fmt;
+
+/// A node of the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeId {
+    /// A replica, honest or not.
+    Replica(ReplicaId),
+    /// A client, honest or not, counted from 0.
+    Client(u32),
+}
+
+impl NodeId {
+    /// The replica with this number, counted from 0.
+    pub fn replica(index: usize) -> Self {
+        NodeId::Replica(ReplicaId::from_index(index))
+    }
+
+    /// Whether it is a replica.
+    pub fn is_replica(self) -> bool {
+        matches!(self, NodeId::Replica(_))
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NodeId::Replica(r) => write!(f, "{r}"),
+            NodeId::Client(c) => write!(f, "client {c}"),
+        }
+    }
+}
+
+/// What comes to a node. All that comes at one instant is handed over in order, then `Drained`,
+/// as a real driver does.
+#[derive(Clone, Debug)]
+pub enum Arrival {
+    /// A link is up. `connection` is new for each link that ever comes up.
+    Up {
+        /// The other side.
+        peer: NodeId,
+        /// Names the connection.
+        connection: u64,
+        /// What a replica at the other side said of itself.
+        hello: Option<Hello>,
+    },
+    /// A link is gone with everything in flight on it.
+    Down {
+        /// The other side.
+        peer: NodeId,
+        /// Names the connection.
+        connection: u64,
+    },
+    /// Frames that came on one stream.
+    Frames {
+        /// From whom.
+        peer: NodeId,
+        /// On which connection.
+        connection: u64,
+        /// In order.
+        frames: Vec<Frame>,
+    },
+    /// The instant of `next_wake` has come.
+    Tick,
+    /// Nothing more is waiting.
+    Drained,
+}
+
+/// What a node asks of the world.
+#[derive(Clone, Debug)]
+pub enum Effect<T> {
+    /// Send bytes that are or claim to be whole frames; dropped if the link is down.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// On which stream.
+        lane: Lane,
+        /// The frames.
+        frame: Bytes,
+    },
+    /// Close a link.
+    Close {
+        /// The other side.
+        peer: NodeId,
+        /// Why.
+        why: String,
+    },
+    /// Tell the checkers something.
+    Note(T),
+}
+
+/// Cuts bytes into the frames that they are; `None` if they are not just whole frames.
+pub(super) fn frames_of(bytes: &Bytes) -> Option<Vec<Frame>> {
+    let (mut decoder, mut frames) = (FrameDecoder::default(), Vec::new());
+    decoder.push(bytes.clone());
+    while let Some(frame) = decoder.next_frame().ok()? {
+        frames.push(frame);
+    }
+    (decoder.buffered() == 0).then_some(frames)
+}
+
+/// A node: the same surface as the cores have.
+pub trait Node {
+    /// What it tells the checkers.
+    type Note;
+
+    /// Takes one arrival.
+    fn handle(&mut self, now: Now, arrival: Arrival, out: &mut Vec<Effect<Self::Note>>);
+
+    /// When it wants its next tick, by its own monotonic clock.
+    fn next_wake(&self) -> Option<Instant>;
+
+    /// What it says of itself when a link comes up; clients say nothing.
+    fn hello(&self) -> Option<Hello>;
+}
+
+/// How a node's clocks read at a given instant of the world. Both differ between nodes, as the
+/// clocks of machines do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Clock {
+    /// Added to the world's time to give the monotonic clock, nanoseconds.
+    pub monotonic_offset: u64,
+    /// Added to the wall clock, microseconds.
+    pub wall_offset: i64,
+    /// Parts per million that the wall clock is too fast.
+    pub drift_ppm: i64,
+}
+
+impl Clock {
+    /// The wall clock's reading when the world starts, microseconds: some day in 2024.
+    pub const EPOCH_US: u64 = 1_720_000_000_000_000;
+
+    /// Both clocks when the world's time is `time` nanoseconds.
+    pub fn read(&self, time: u64) -> Now {
+        let micros = i128::from(time / 1000);
+        let drift = micros * i128::from(self.drift_ppm) / 1_000_000;
+        let wall = i128::from(Self::EPOCH_US) + micros + drift + i128::from(self.wall_offset);
+        Now {
+            monotonic: Instant(time.saturating_add(self.monotonic_offset)),
+            wall: crate::types::Wall(u64::try_from(wall.max(0)).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// The world's time at which the monotonic clock reads `instant`.
+    pub fn world_time(&self, instant: Instant) -> u64 {
+        instant.0.saturating_sub(self.monotonic_offset)
+    }
+}

@@ -1,0 +1,139 @@
+//! What a simulated run is made of.
+
+use super::{ClientLie, Fault, Workload, WorldOptions};
+use crate::adversary::Lie;
+use crate::types::{ClockKind, Members, OrderLimits, Quotas, ReplicaId, Timing};
+use std::time::Duration;
+
+/// A run, but for its seed. The default is a cluster of three without faults.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The name of the test that runs it: part of the command that runs a seed again.
+    pub name: &'static str,
+    /// How many replicas may be bad; there are `2t + 1`.
+    pub t: u8,
+    /// Where candidate ids come from.
+    pub clock: ClockKind,
+    /// Δ and the timers.
+    pub timing: Timing,
+    /// Network, timers and limits of the world.
+    pub world: WorldOptions,
+    /// Limits that all replicas share.
+    pub limits: OrderLimits,
+    /// Limits of each replica.
+    pub quotas: Quotas,
+    /// Correct clients.
+    pub clients: u32,
+    /// What each of them does.
+    pub workload: Workload,
+    /// How long a call may take before its client gives up.
+    pub call_timeout: Duration,
+    /// Lying replicas, by place in the roster from 0, and their lies.
+    pub liars: Vec<(usize, Lie)>,
+    /// Lying clients.
+    pub lying_clients: Vec<ClientLie>,
+    /// How often each of them lies.
+    pub client_acts: u32,
+    /// Wall clocks differ by up to this.
+    pub clock_spread: Duration,
+    /// Wall clocks drift by up to so many parts per million.
+    pub drift_ppm: u64,
+    /// What happens when.
+    pub faults: Vec<(Duration, Fault)>,
+    /// What happens at random besides.
+    pub random_faults: RandomFaults,
+    /// Replicas whose word does not count, besides the liars.
+    pub bad: Members,
+    /// Whether all calls must be answered and all good replicas must end up equal.
+    pub must_finish: bool,
+    /// How long an answered call may have waited.
+    pub bound: Option<Duration>,
+    /// Whether order fairness is checked.
+    pub fairness: bool,
+    /// Whether the clients' history is searched for an order, apart from the witness.
+    pub search: bool,
+    /// The end of a run that does not finish, by the world's clock.
+    pub time_limit: Duration,
+}
+
+/// How many of each kind happen, at random times and places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RandomFaults {
+    /// Links broken.
+    pub breaks: u32,
+    /// Replicas paused.
+    pub pauses: u32,
+    /// Directions slowed.
+    pub slows: u32,
+    /// Wall clocks set forward or back.
+    pub steps: u32,
+    /// All of them start within this time.
+    pub within: Duration,
+    /// Each lasts up to this (a clock's step is up to this, too).
+    pub lasts: Duration,
+}
+
+impl RandomFaults {
+    /// None at all.
+    pub const NONE: RandomFaults = RandomFaults {
+        breaks: 0,
+        pauses: 0,
+        slows: 0,
+        steps: 0,
+        within: Duration::ZERO,
+        lasts: Duration::ZERO,
+    };
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            name: "simulation",
+            t: 1,
+            clock: ClockKind::Hybrid,
+            timing: Timing::from_delta(Duration::from_millis(20)),
+            world: WorldOptions::default(),
+            limits: OrderLimits::default(),
+            quotas: Quotas::default(),
+            clients: 3,
+            workload: Workload::default(),
+            call_timeout: Duration::from_secs(60),
+            liars: Vec::new(),
+            lying_clients: Vec::new(),
+            client_acts: 30,
+            clock_spread: Duration::from_millis(2),
+            drift_ppm: 50,
+            faults: Vec::new(),
+            random_faults: RandomFaults::NONE,
+            bad: Members::NONE,
+            must_finish: true,
+            bound: None,
+            fairness: false,
+            search: false,
+            time_limit: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Options {
+    /// A run for the test of this name.
+    pub fn named(name: &'static str) -> Self {
+        Self { name, ..Self::default() }
+    }
+
+    /// Whether agreed time must keep to the good replicas' wall clocks: not if it counts ticks,
+    /// if clocks are stepped or if frames are late.
+    pub fn checks_time(&self) -> bool {
+        let faults = &self.random_faults;
+        let calm = faults.steps + faults.pauses + faults.slows + faults.breaks == 0;
+        self.clock != ClockKind::Logical && calm && self.faults.is_empty() && self.must_finish
+    }
+
+    /// The replicas that are good all the time.
+    pub fn good(&self) -> Members {
+        let n = 2 * usize::from(self.t) + 1;
+        let lies = |r: &ReplicaId| self.liars.iter().any(|(place, _)| *place == r.index());
+        let all = (0..n).map(ReplicaId::from_index);
+        all.filter(|r| !lies(r) && !self.bad.contains(*r)).collect()
+    }
+}

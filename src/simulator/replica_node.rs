@@ -1,0 +1,173 @@
+//! A replica, honest or not, as a node of the world: what the real driver does around it.
+
+use super::note::{client_id, name_of};
+use super::{Arrival, Effect, Node, NodeId, Note};
+use crate::adversary::Liar;
+use crate::crypto::{Context, Keyed};
+use crate::replica::{Action, Actions, Event, Input, Replica, Status};
+use crate::types::{Instant, LinkId, Now, RequestId, Role};
+use crate::wire::{Frame, Hello, Kind, Message};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// The two kinds, behind one surface.
+pub enum Inner {
+    /// An honest one.
+    Honest(Box<Replica<Keyed>>),
+    /// A liar.
+    Lying(Box<Liar<Keyed>>),
+}
+
+/// A replica and the links that its driver keeps for it.
+pub struct ReplicaNode {
+    inner: Inner,
+    context: Context,
+    links: BTreeMap<LinkId, u32>,
+}
+
+impl ReplicaNode {
+    /// A replica of this cluster.
+    pub fn new(inner: Inner, context: Context) -> Self {
+        Self { inner, context, links: BTreeMap::new() }
+    }
+
+    /// As [`Replica::status`].
+    pub fn status(&self, now: Now) -> Status {
+        match &self.inner {
+            Inner::Honest(r) => r.status(now),
+            Inner::Lying(l) => l.status(now),
+        }
+    }
+
+    /// How many messages it has changed or held back, if it is a liar.
+    pub fn lies(&self) -> u64 {
+        match &self.inner {
+            Inner::Honest(_) => 0,
+            Inner::Lying(l) => l.lies(),
+        }
+    }
+
+    fn input(&mut self, now: Now, input: Input, out: &mut Vec<Effect<Note>>) {
+        let mut actions = Actions::new();
+        match &mut self.inner {
+            Inner::Honest(r) => r.handle(now, input, &mut actions),
+            Inner::Lying(l) => l.handle(now, input, &mut actions),
+        }
+        for action in actions {
+            self.act(action, out);
+        }
+    }
+
+    fn act(&mut self, action: Action, out: &mut Vec<Effect<Note>>) {
+        match action {
+            Action::ToPeer { peer, lane, frame } => {
+                out.push(Effect::Send { to: NodeId::Replica(peer), lane, frame });
+            }
+            Action::ToClient { link, frame } => {
+                // The link may be gone already.
+                let Some(&client) = self.links.get(&link) else { return };
+                out.extend(declined(&frame, client).map(Effect::Note));
+                let (to, lane) = (NodeId::Client(client), crate::replica::Lane::Protocol);
+                out.push(Effect::Send { to, lane, frame });
+            }
+            Action::ClosePeer { peer, reason } => {
+                close(NodeId::Replica(peer), reason.to_string(), out);
+            }
+            Action::CloseClient { link, reason } => {
+                let Some(&client) = self.links.get(&link) else { return };
+                close(NodeId::Client(client), reason.to_string(), out);
+            }
+            Action::Event(Event::Step(step)) => out.push(Effect::Note(Note::Step(step))),
+            Action::Event(event) => out.push(Effect::Note(Note::Event(event))),
+        }
+    }
+
+    fn client_frames(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        frames: Vec<Frame>,
+        out: &mut Vec<Effect<Note>>,
+    ) {
+        let Some(&client) = self.links.get(&link) else { return };
+        for frame in &frames {
+            if let Some((digest, _)) = name_of(frame, &self.context, &client_id(client)) {
+                out.push(Effect::Note(Note::Received(digest)));
+            }
+        }
+        self.input(now, Input::ClientFrames { link, frames }, out);
+    }
+
+    fn fits(&self, hello: &Hello) -> bool {
+        let own = self.hello_of();
+        (hello.version, hello.cluster, &hello.fields) == (own.version, own.cluster, &own.fields)
+    }
+
+    fn hello_of(&self) -> Hello {
+        match &self.inner {
+            Inner::Honest(r) => r.hello(),
+            Inner::Lying(l) => l.hello(),
+        }
+    }
+}
+
+impl Node for ReplicaNode {
+    type Note = Note;
+
+    fn handle(&mut self, now: Now, arrival: Arrival, out: &mut Vec<Effect<Note>>) {
+        match arrival {
+            Arrival::Up { peer: NodeId::Replica(peer), hello: Some(hello), .. } => {
+                assert!(self.fits(&hello), "replicas of one world have one configuration");
+                self.input(now, Input::PeerUp { peer, hello }, out);
+            }
+            Arrival::Up { peer: NodeId::Client(n), connection, .. } => {
+                let (link, client) = (LinkId(connection), client_id(n));
+                self.links.insert(link, n);
+                self.input(now, Input::ClientUp { link, client, role: Role::Write }, out);
+            }
+            // The other side stopped in the same instant.
+            Arrival::Up { .. } => {}
+            Arrival::Down { peer: NodeId::Replica(peer), .. } => {
+                self.input(now, Input::PeerDown { peer }, out);
+            }
+            Arrival::Down { peer: NodeId::Client(_), connection } => {
+                let link = LinkId(connection);
+                self.links.remove(&link);
+                self.input(now, Input::ClientDown { link }, out);
+            }
+            Arrival::Frames { peer: NodeId::Replica(peer), frames, .. } => {
+                for frame in frames {
+                    self.input(now, Input::PeerFrame { peer, frame }, out);
+                }
+            }
+            Arrival::Frames { peer: NodeId::Client(_), connection, frames } => {
+                self.client_frames(now, LinkId(connection), frames, out);
+            }
+            Arrival::Tick => self.input(now, Input::Tick, out),
+            Arrival::Drained => self.input(now, Input::Drained, out),
+        }
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        match &self.inner {
+            Inner::Honest(r) => r.next_wake(),
+            Inner::Lying(l) => l.next_wake(),
+        }
+    }
+
+    fn hello(&self) -> Option<Hello> {
+        Some(self.hello_of())
+    }
+}
+
+fn close(peer: NodeId, why: String, out: &mut Vec<Effect<Note>>) {
+    out.push(Effect::Note(Note::Closed(peer, why.clone())));
+    out.push(Effect::Close { peer, why });
+}
+
+fn declined(frame: &Bytes, client: u32) -> Option<Note> {
+    let frame = Frame::parse(frame.clone()).ok().filter(|f| f.kind == Kind::Note)?;
+    let note = crate::wire::Note::from_body(&frame.body).ok()?;
+    let (session, number) = (note.session, note.number);
+    Some(Note::Declined(RequestId { client: client_id(client), session, number }))
+}

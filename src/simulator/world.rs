@@ -1,0 +1,457 @@
+//! The world: virtual time, nodes, and everything that happens to them, in one fixed order.
+//!
+//! A world is a function of its seed, its options and its nodes: the same three give the same
+//! events and the same [`World::trace_hash`]. A node takes no time to handle what comes.
+
+use super::network::{Network, Pair, nanos, pair};
+use super::node::frames_of;
+use super::{Arrival, Clock, Dice, Effect, NetworkOptions, Node, NodeId};
+use crate::crypto::{Domain, Hasher};
+use crate::types::Digest;
+use crate::wire::Frame;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Ticks in a row after which a node still wants one that is due already, until the world says
+/// that it spins.
+const MAX_SPINS: u32 = 1000;
+
+/// How a world behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorldOptions {
+    /// The links.
+    pub network: NetworkOptions,
+    /// Timers fire on multiples of this, never early.
+    pub timer_grain: Duration,
+    /// Arrivals at most, over the world's life.
+    pub max_events: u64,
+}
+
+impl Default for WorldOptions {
+    fn default() -> Self {
+        Self {
+            network: NetworkOptions::default(),
+            timer_grain: Duration::from_micros(100),
+            max_events: 5_000_000,
+        }
+    }
+}
+
+/// Something bad that happens at a given time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The link of two nodes breaks and stays down for so long.
+    Break(NodeId, NodeId, Duration),
+    /// All links of a node break and stay down for so long.
+    Isolate(NodeId, Duration),
+    /// A node does nothing for so long; what comes waits for it. Its clocks go on.
+    Pause(NodeId, Duration),
+    /// Messages of one direction take so much longer, for so long.
+    Slow {
+        /// Sender.
+        from: NodeId,
+        /// Receiver.
+        to: NodeId,
+        /// How much longer.
+        extra: Duration,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// A node's wall clock is set forward or back by so many microseconds.
+    Step(NodeId, i64),
+    /// A node stops for ever, or until [`World::start`].
+    Stop(NodeId),
+}
+
+impl Fault {
+    /// Its name in the table of faults that have struck.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Fault::Break(..) => "link broken",
+            Fault::Isolate(..) => "node isolated",
+            Fault::Pause(..) => "node paused",
+            Fault::Slow { .. } => "link slowed",
+            Fault::Step(..) => "wall clock stepped",
+            Fault::Stop(..) => "node stopped",
+        }
+    }
+}
+
+/// Why a run of the world ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// The time asked for has come.
+    Time,
+    /// Nothing will ever happen any more.
+    Idle,
+    /// The limit on events is reached.
+    Events,
+    /// A node asks for a tick that is due already, again and again.
+    Spinning(NodeId),
+    /// The observer has seen enough.
+    Observer,
+}
+
+/// What a node told the checkers, when by the world's time.
+#[derive(Clone, Debug)]
+pub struct Noted<T> {
+    /// Nanoseconds since the world began.
+    pub time: u64,
+    /// Who.
+    pub node: NodeId,
+    /// What.
+    pub note: T,
+}
+
+#[derive(Debug)]
+enum Event {
+    Deliver { from: NodeId, to: NodeId, connection: u64, frame: Bytes },
+    Learn { at: NodeId, peer: NodeId, connection: u64 },
+    Down { at: NodeId, peer: NodeId, connection: u64 },
+    Connect(Pair),
+    Wake(NodeId),
+    Resume(NodeId),
+    Fault(Fault),
+}
+
+struct Seat<N> {
+    node: Option<N>,
+    clock: Clock,
+    armed: Option<u64>,
+    spins: u32,
+    paused_until: u64,
+    held: Vec<Arrival>,
+}
+
+type Inbox = BTreeMap<NodeId, Vec<Arrival>>;
+
+/// A world of nodes of one kind (an enum, as a rule).
+pub struct World<N: Node> {
+    now: u64,
+    events: u64,
+    sequence: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    seats: BTreeMap<NodeId, Seat<N>>,
+    network: Network,
+    timer_grain: u64,
+    max_events: u64,
+    hash: Hasher,
+}
+
+impl<N: Node> World<N> {
+    /// An empty world at time 0.
+    pub fn new(dice: Dice, options: WorldOptions) -> Self {
+        Self {
+            now: 0,
+            events: 0,
+            sequence: 0,
+            queue: BTreeMap::new(),
+            seats: BTreeMap::new(),
+            network: Network::new(options.network, dice),
+            timer_grain: nanos(options.timer_grain).max(1),
+            max_events: options.max_events,
+            hash: Hasher::new(Domain::Derive),
+        }
+    }
+
+    /// Adds a node and links it to every other, but clients not to clients.
+    pub fn add(&mut self, id: NodeId, node: N, clock: Clock) {
+        let others: Vec<NodeId> = self.seats.keys().copied().collect();
+        let (armed, held) = (None, Vec::new());
+        let seat = Seat { node: Some(node), clock, armed, spins: 0, paused_until: 0, held };
+        self.seats.insert(id, seat);
+        for other in others.into_iter().filter(|o| o.is_replica() || id.is_replica()) {
+            self.network.add(id, other);
+            self.push(self.now, Event::Connect(pair(id, other)));
+        }
+        self.arm(id);
+    }
+
+    /// Starts a node again that was stopped; the links come up after a while.
+    pub fn start(&mut self, id: NodeId, node: N) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        (seat.node, seat.armed, seat.paused_until) = (Some(node), None, 0);
+        for ends in self.network.links_of(id) {
+            self.push(self.now, Event::Connect(ends));
+        }
+        self.arm(id);
+    }
+
+    /// Lets something bad happen at a time, nanoseconds since the world began.
+    pub fn schedule(&mut self, at: u64, fault: Fault) {
+        self.push(at.max(self.now), Event::Fault(fault));
+    }
+
+    /// Nanoseconds since the world began.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Arrivals so far.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// A node, if it is not stopped.
+    pub fn node(&self, id: NodeId) -> Option<&N> {
+        self.seats.get(&id).and_then(|s| s.node.as_ref())
+    }
+
+    /// A node to be changed by the test; ask [`World::poke`] to let it act on it.
+    pub fn node_mut(&mut self, id: NodeId) -> Option<&mut N> {
+        self.seats.get_mut(&id).and_then(|s| s.node.as_mut())
+    }
+
+    /// Gives a node a tick as soon as the world goes on.
+    pub fn poke(&mut self, id: NodeId) {
+        self.push(self.now, Event::Resume(id));
+    }
+
+    /// A node's clocks now.
+    pub fn clock(&self, id: NodeId) -> Option<Clock> {
+        self.seats.get(&id).map(|s| s.clock)
+    }
+
+    /// How often each kind of fault has struck.
+    pub fn fired(&self) -> &BTreeMap<&'static str, u64> {
+        &self.network.fired
+    }
+
+    /// A hash over everything that has come to any node, and when.
+    pub fn trace_hash(&self) -> Digest {
+        self.hash.clone().finish()
+    }
+
+    /// Lets the world go on until a time. `observe` sees every note and says whether to go on.
+    pub fn run_until(
+        &mut self,
+        until: u64,
+        observe: &mut impl FnMut(Noted<N::Note>) -> bool,
+    ) -> Stopped {
+        loop {
+            let Some((&(time, _), _)) = self.queue.first_key_value() else {
+                return Stopped::Idle;
+            };
+            if time > until {
+                self.now = self.now.max(until);
+                return Stopped::Time;
+            }
+            self.now = time;
+            let mut inbox = Inbox::new();
+            while let Some(entry) = self.queue.first_entry().filter(|e| e.key().0 == time) {
+                let event = entry.remove();
+                self.dispatch(event, &mut inbox);
+            }
+            let mut go_on = true;
+            for (id, arrivals) in inbox {
+                self.deliver(id, arrivals, &mut |note| go_on &= observe(note));
+                if self.seats[&id].spins > MAX_SPINS {
+                    return Stopped::Spinning(id);
+                }
+            }
+            if !go_on {
+                return Stopped::Observer;
+            }
+            if self.events > self.max_events {
+                return Stopped::Events;
+            }
+        }
+    }
+
+    fn dispatch(&mut self, event: Event, inbox: &mut Inbox) {
+        match event {
+            Event::Deliver { from, to, connection, frame } => {
+                if self.network.connection(to, from) != Some(connection) {
+                    return;
+                }
+                match frames_of(&frame) {
+                    Some(frames) => post(inbox, to, from, connection, frames),
+                    // As the real driver does with a stream that cannot be read any further.
+                    None => {
+                        self.network.fire("malformed frame");
+                        self.sever(pair(from, to), nanos(self.network.options().reconnect));
+                    }
+                }
+            }
+            Event::Learn { at, peer, connection } => {
+                if self.network.learn(at, peer, connection) {
+                    let hello = self.node(peer).and_then(N::hello);
+                    let up = Arrival::Up { peer, connection, hello };
+                    inbox.entry(at).or_default().push(up);
+                }
+            }
+            Event::Down { at, peer, connection } => {
+                inbox.entry(at).or_default().push(Arrival::Down { peer, connection });
+            }
+            Event::Connect(ends) => self.connect(ends),
+            Event::Wake(id) => {
+                if let Some(seat) = self.seats.get_mut(&id).filter(|s| s.armed == Some(self.now)) {
+                    seat.armed = None;
+                    inbox.entry(id).or_default().push(Arrival::Tick);
+                }
+            }
+            Event::Resume(id) => inbox.entry(id).or_default().push(Arrival::Tick),
+            Event::Fault(fault) => self.strike(fault),
+        }
+    }
+
+    fn strike(&mut self, fault: Fault) {
+        self.network.fire(fault.name());
+        match fault {
+            Fault::Break(a, b, lasts) => self.sever(pair(a, b), nanos(lasts)),
+            Fault::Isolate(node, lasts) => {
+                for ends in self.network.links_of(node) {
+                    self.sever(ends, nanos(lasts));
+                }
+            }
+            Fault::Pause(id, lasts) => {
+                let until = self.now.saturating_add(nanos(lasts));
+                if let Some(seat) = self.seats.get_mut(&id) {
+                    seat.paused_until = seat.paused_until.max(until);
+                    self.push(until, Event::Resume(id));
+                }
+            }
+            Fault::Slow { from, to, extra, lasts } => {
+                self.network.slow(from, to, extra, self.now.saturating_add(nanos(lasts)));
+            }
+            Fault::Step(id, micros) => {
+                if let Some(seat) = self.seats.get_mut(&id) {
+                    seat.clock.wall_offset = seat.clock.wall_offset.saturating_add(micros);
+                }
+            }
+            Fault::Stop(id) => {
+                if let Some(seat) = self.seats.get_mut(&id) {
+                    (seat.node, seat.armed) = (None, None);
+                    seat.held.clear();
+                }
+                for ends in self.network.links_of(id) {
+                    self.sever(ends, 0);
+                }
+            }
+        }
+    }
+
+    // Breaks a link now; it may come up again after `pause` nanoseconds.
+    fn sever(&mut self, ends: Pair, pause: u64) {
+        let until = self.now.saturating_add(pause).max(self.now + 1);
+        if let Some((connection, known)) = self.network.sever(ends, until) {
+            for (side, (at, peer)) in [ends, (ends.1, ends.0)].into_iter().enumerate() {
+                if known[side] {
+                    self.push(self.now, Event::Down { at, peer, connection });
+                }
+            }
+        }
+        self.push(until, Event::Connect(ends));
+    }
+
+    fn connect(&mut self, ends: Pair) {
+        if self.node(ends.0).is_none() || self.node(ends.1).is_none() {
+            return;
+        }
+        if let Some((connection, times)) = self.network.connect(self.now, ends) {
+            for (side, (at, peer)) in [ends, (ends.1, ends.0)].into_iter().enumerate() {
+                self.push(times[side], Event::Learn { at, peer, connection });
+            }
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        id: NodeId,
+        arrivals: Vec<Arrival>,
+        note: &mut impl FnMut(Noted<N::Note>),
+    ) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        if seat.paused_until > self.now {
+            seat.held.extend(arrivals);
+            return;
+        }
+        let Some(node) = &mut seat.node else { return };
+        let now = seat.clock.read(self.now);
+        let mut effects = Vec::new();
+        let held = std::mem::take(&mut seat.held);
+        for arrival in held.into_iter().chain(arrivals).chain([Arrival::Drained]) {
+            self.events += 1;
+            record(&mut self.hash, self.now, id, &arrival);
+            node.handle(now, arrival, &mut effects);
+        }
+        for effect in effects {
+            match effect {
+                Effect::Send { to, lane, frame } => {
+                    let Some(connection) = self.network.connection(id, to) else { continue };
+                    for at in self.network.transit(self.now, id, to, lane) {
+                        let frame = frame.clone();
+                        self.push(at, Event::Deliver { from: id, to, connection, frame });
+                    }
+                }
+                Effect::Close { peer, .. } => {
+                    self.network.fire("link closed by a node");
+                    self.sever(pair(id, peer), nanos(self.network.options().reconnect));
+                }
+                Effect::Note(n) => note(Noted { time: self.now, node: id, note: n }),
+            }
+        }
+        self.arm(id);
+    }
+
+    fn arm(&mut self, id: NodeId) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let Some(wake) = seat.node.as_ref().and_then(N::next_wake) else { return };
+        let due = seat.clock.world_time(wake);
+        seat.spins = if due <= self.now && self.now > 0 { seat.spins + 1 } else { 0 };
+        let at = due.max(self.now + 1).checked_next_multiple_of(self.timer_grain);
+        let at = at.unwrap_or(u64::MAX);
+        if seat.armed != Some(at) {
+            seat.armed = Some(at);
+            self.push(at, Event::Wake(id));
+        }
+    }
+
+    fn push(&mut self, at: u64, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((at, self.sequence), event);
+    }
+}
+
+// Frames of one sender that come at one instant come in one read.
+fn post(inbox: &mut Inbox, to: NodeId, from: NodeId, on: u64, new: Vec<Frame>) {
+    let arrivals = inbox.entry(to).or_default();
+    let latest = arrivals.iter_mut().rev().find(|a| match a {
+        Arrival::Up { peer, .. } | Arrival::Down { peer, .. } => *peer == from,
+        Arrival::Frames { peer, .. } => *peer == from,
+        Arrival::Tick | Arrival::Drained => false,
+    });
+    match latest {
+        Some(Arrival::Frames { connection, frames, .. }) if *connection == on => frames.extend(new),
+        _ => arrivals.push(Arrival::Frames { peer: from, connection: on, frames: new }),
+    }
+}
+
+fn record(hash: &mut Hasher, time: u64, id: NodeId, arrival: &Arrival) {
+    let number = |node: NodeId| match node {
+        NodeId::Replica(r) => u64::from(r.number()),
+        NodeId::Client(c) => 1000 + u64::from(c),
+    };
+    let mut put = |n: u64| {
+        hash.put_u64(n);
+    };
+    put(time);
+    put(number(id));
+    let (tag, peer, detail) = match arrival {
+        Arrival::Up { peer, connection, .. } => (1, number(*peer), *connection),
+        Arrival::Down { peer, connection } => (2, number(*peer), *connection),
+        Arrival::Frames { peer, frames, .. } => (3, number(*peer), frames.len() as u64),
+        Arrival::Tick => (4, 0, 0),
+        Arrival::Drained => (5, 0, 0),
+    };
+    [tag, peer, detail].into_iter().for_each(put);
+    if let Arrival::Frames { frames, .. } = arrival {
+        for frame in frames {
+            hash.put(&[frame.kind as u8]).put_var(&frame.body);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
