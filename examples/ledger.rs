@@ -31,7 +31,6 @@ use quorate::types::ReplicaId;
 use quorate::{Client, Daemon};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A small bank, replicated
@@ -110,7 +109,12 @@ async fn client(config: PathBuf, key: PathBuf, words: &[String]) -> anyhow::Resu
     Ok(ExitCode::from(u8::from(text.starts_with("refused"))))
 }
 
+// On a thread that nobody waits for, so that it does not hold up the end of the process.
 async fn stdin_ends() {
-    let (mut stdin, mut buffer) = (tokio::io::stdin(), [0; 256]);
-    while stdin.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
+    let (ended, wait) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = ended.send(());
+    });
+    let _ = wait.await;
 }

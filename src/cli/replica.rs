@@ -10,7 +10,6 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -100,10 +99,16 @@ async fn asked_to_stop(with_stdin: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+// Reads on a thread that nobody waits for: tokio's would hold up the end of the process for as
+// long as standard input stays open.
 async fn stdin_ends() {
-    let mut stdin = tokio::io::stdin();
-    let mut buffer = [0; 256];
-    while stdin.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
+    let (ended, wait) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        // What is read does not matter, nor how the reading ends.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = ended.send(());
+    });
+    let _ = wait.await;
 }
 
 fn start_log(format: LogFormat) {

@@ -88,12 +88,26 @@ impl Cluster {
         self.config.with_file_name("keys").join(format!("replica-{number}.pem"))
     }
 
-    /// Sends a replica a signal and waits for its end; gives its exit code.
+    /// Sends a replica a signal and waits for its end; gives its exit code. Its standard input
+    /// stays open until then: it must not be what ends it.
     pub fn signal(&mut self, number: u8, signal: &str) -> Option<i32> {
         let mut child = self.take(number);
+        let open = child.stdin.take();
         let id = child.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-        child.wait().unwrap().code()
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                panic!("R{number} does not end at {signal}\n{}", self.logs());
+            }
+            std::thread::sleep(POLL);
+        };
+        drop(open);
+        status.code()
     }
 
     /// How many replicas it has.

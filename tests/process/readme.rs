@@ -4,6 +4,7 @@ use crate::cluster::free_base_port;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_quorate");
 
@@ -79,8 +80,21 @@ fn shell(steps: &[Step], directory: &Path) {
         .spawn()
         .unwrap();
     let open = shell.stdin.take();
-    assert!(shell.wait().unwrap().success(), "the shell itself failed");
+    let deadline = Instant::now() + Duration::from_secs(180);
+    while shell.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            let _ = shell.kill();
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // Whatever still runs ends now.
     drop(open);
+    let status = shell.wait().unwrap();
+    let mut numbered = steps.iter().enumerate();
+    let missing = numbered.find(|(n, _)| !directory.join(format!("code.{n}")).exists());
+    let at = missing.map(|(_, step)| step.command.as_str());
+    assert!(status.success(), "the walk came to no end; without a result: {at:?}");
 }
 
 #[test]
