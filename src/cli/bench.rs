@@ -88,7 +88,8 @@ pub(super) struct Bench {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     rate: Option<u64>,
     /// How many keys the commands are spread over
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=MAX_KEYS))]
+    #[arg(long, default_value_t = 10_000,
+        value_parser = clap::value_parser!(u64).range(1..=MAX_KEYS))]
     keys: u64,
     /// Commands in one request
     #[arg(long, default_value_t = 1, value_name = "COMMANDS",
@@ -163,7 +164,8 @@ impl Bench {
         if self.outstanding > limits.window {
             let (asked, window) = (self.outstanding, limits.window);
             let remedy = "use more --clients with fewer each";
-            return Err(format!("--outstanding {asked} is above [limits] window, {window}; {remedy}"));
+            let limit = format!("[limits] window, {window}");
+            return Err(format!("--outstanding {asked} is above {limit}; {remedy}"));
         }
         let total = u64::from(self.clients) * u64::from(self.outstanding);
         let most = quotas.per_client.min(quotas.global);
