@@ -7,9 +7,8 @@ mod stage;
 mod workload;
 
 use super::{Failure, Subcommand, output};
-use crate::Client;
 use crate::adversary::ReplyLie;
-use crate::client::{ClientOptions, ReplicaStats};
+use crate::client::{Client, ClientOptions, ReplicaStats};
 use crate::config::Cluster;
 use crate::files::read_secret_key;
 use clap::Args;
@@ -115,7 +114,13 @@ impl Demo {
             let bar = progress(self.requests);
             let begun = Instant::now();
             let total = usize::try_from(self.requests)?;
-            let (accepted, without) = workload::run(&clients, total, &bar).await;
+            let (accepted, without) = tokio::select! {
+                done = workload::run(&clients, total, &bar) => done,
+                id = stage.first_to_end() => {
+                    bar.finish_and_clear();
+                    return Ok(vec![format!("{id} ended before its time")]);
+                }
+            };
             took = begun.elapsed();
             bar.finish_and_clear();
             timed = entries.len()..entries.len() + accepted.len();

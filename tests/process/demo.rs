@@ -108,3 +108,14 @@ fn however_it_ends_its_replicas_end_with_it() {
         assert_eq!(is_empty(dir.path()), signal != "-KILL", "{signal}");
     }
 }
+
+#[test]
+fn a_replica_that_ends_early_fails_the_demonstration_and_logs_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut child, _out, pids) = in_the_middle(dir.path());
+    assert!(Command::new("kill").args(["-KILL", &pids[1]]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    wait_until_all_ended(&pids);
+    let kept = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+    assert!(kept.join("replica-2.log").exists());
+}

@@ -95,6 +95,16 @@ impl Stage {
         self.replicas[id.index()].process.id()
     }
 
+    /// Waits until a replica ends although nobody asked it to.
+    pub(super) async fn first_to_end(&mut self) -> ReplicaId {
+        loop {
+            if let Some(id) = self.ended() {
+                return id;
+            }
+            tokio::time::sleep(10 * POLL).await;
+        }
+    }
+
     /// Who has ended although nobody asked it to.
     pub(super) fn ended(&mut self) -> Option<ReplicaId> {
         let ended = |r: &mut Replica| !matches!(r.process.try_wait(), Ok(None));

@@ -1,8 +1,7 @@
 //! What the clients ask, and their asking.
 
 use super::model::Op;
-use crate::Client;
-use crate::client::{Answer, CallError};
+use crate::client::{Answer, CallError, Client};
 use indicatif::ProgressBar;
 use std::time::Instant;
 use tokio::task::JoinSet;
