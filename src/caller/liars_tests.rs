@@ -69,8 +69,7 @@ proptest! {
             match step {
                 Step::Call { commands, coalesce } => {
                     token += 1;
-                    let texts = (0..commands).map(|c| format!("{token}.{c}"));
-                    let texts: Vec<String> = texts.collect();
+                    let texts: Vec<_> = (0..commands).map(|c| format!("{token}.{c}")).collect();
                     w.queue(token, &texts.iter().map(String::as_str).collect::<Vec<_>>(), coalesce);
                     wanted.insert(token, texts);
                 }

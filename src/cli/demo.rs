@@ -286,7 +286,8 @@ async fn counts(clients: &[Client]) -> Vec<ReplicaStats> {
 
 fn unanswered(failed: &Failed) -> String {
     let ops: Vec<String> = failed.ops.iter().map(Op::to_string).collect();
-    let mut text = format!("`{}` of client {}: {}", ops.join("; "), failed.client + 1, failed.error);
+    let (ops, client) = (ops.join("; "), failed.client + 1);
+    let mut text = format!("`{ops}` of client {client}: {}", failed.error);
     if let Some(explanation) = failed.error.explanation() {
         explanation.to_string().lines().for_each(|l| text.push_str(&format!("\n    {l}")));
     }

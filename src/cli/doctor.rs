@@ -86,7 +86,7 @@ fn judge_key(cluster: &Cluster, key: &PublicKey) -> Option<Problem> {
     cluster.client_with_key(key).is_none().then(|| {
         Problem::new(
             format!("the key {} is not in the cluster file", key.fingerprint()),
-            "add a [[client]] section with its public key on all hosts, and start the replicas anew",
+            "add a [[client]] section with its public key on all hosts before the replicas start",
         )
     })
 }

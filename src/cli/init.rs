@@ -93,7 +93,8 @@ fn report(new: &NewCluster) -> String {
     line(format!("  quorate check --config {config}"));
     let service = &c.service.name;
     if !BUILT_IN.contains(&service.as_str()) {
-        line(format!("with the program that has the service {service}, and ask it with its client"));
+        let what = format!("with the program that has the service {service}, and ask it");
+        line(format!("{what} with its client"));
         return out;
     }
     for (replica, key) in c.replicas.iter().zip(&new.replica_keys) {

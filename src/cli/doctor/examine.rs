@@ -170,7 +170,8 @@ impl Examined {
         let hello = match hello {
             Ok(hello) => hello,
             Err(why) => {
-                self.problem(format!("{whom} does not say hello as it should: {why}"), same_release);
+                let what = format!("{whom} does not say hello as it should: {why}");
+                self.problem(what, same_release);
                 return false;
             }
         };
@@ -179,12 +180,16 @@ impl Examined {
         self.round = hello.groups.iter().find(|g| g.group == GroupId::MAIN).map(|g| g.round.0);
         self.same_cluster = Some(hello.cluster == plan.cluster);
         if hello.version != PROTOCOL_VERSION {
-            let what = format!("it speaks protocol version {}, not {PROTOCOL_VERSION}", hello.version);
+            let theirs = hello.version;
+            let what = format!("it speaks protocol version {theirs}, not {PROTOCOL_VERSION}");
             self.problem(what, same_release);
         }
         if hello.cluster != plan.cluster {
             self.problem(
-                format!("it belongs to cluster {}, this file describes {}", hello.cluster, plan.cluster),
+                format!(
+                    "it belongs to cluster {}, this file describes {}",
+                    hello.cluster, plan.cluster
+                ),
                 "use the file that it was started with: nonce, fault model, t, roster or service \
                  differ",
             );
@@ -252,7 +257,8 @@ impl Examined {
         };
         let (least, median) = (*least, *median);
         self.rtt = Some(RoundTrip { least, median });
-        let offset = i64::try_from(*offset).unwrap_or(if *offset < 0 { i64::MIN } else { i64::MAX });
+        let furthest = if *offset < 0 { i64::MIN } else { i64::MAX };
+        let offset = i64::try_from(*offset).unwrap_or(furthest);
         self.offset_us = Some(offset);
         if least > 2 * plan.delta {
             let delta = plan.delta;
@@ -266,7 +272,10 @@ impl Examined {
         let sure = Duration::from_micros(offset.unsigned_abs()).saturating_sub(least / 2);
         if plan.clock != ClockKind::Logical && sure > plan.delta {
             self.problem(
-                format!("its clock and this host's differ by {:.1?}", Duration::from_micros(offset.unsigned_abs())),
+                format!(
+                    "its clock and this host's differ by {:.1?}",
+                    Duration::from_micros(offset.unsigned_abs())
+                ),
                 "set the clocks of all hosts by NTP: candidate ids come from them",
             );
         }

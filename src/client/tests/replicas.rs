@@ -123,22 +123,7 @@ async fn run(id: ReplicaId, cluster: Cluster, endpoint: Arc<Endpoint>, twist: Tw
         monotonic: Instant(0) + started.elapsed(),
         wall: Wall(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64),
     };
-    let setup = replica::Setup::<Ed25519> {
-        id,
-        keyring: cluster.keyring(GroupId::MAIN).unwrap(),
-        signer: Ed25519::signer(&secret(id.number())),
-        genesis: cluster.genesis(GroupId::MAIN),
-        timing: cluster.timing,
-        clock: cluster.clock,
-        limits: cluster.limits,
-        seed: 5,
-        quotas: cluster.quotas,
-        incarnation: 1,
-        restarted: false,
-        fields: cluster.fields(),
-        trace: false,
-    };
-    let mut replica = Replica::new(setup, service::built_in("kv").unwrap(), now());
+    let mut replica = Replica::new(setup(id, &cluster), service::built_in("kv").unwrap(), now());
     let (news, mut new_links) = mpsc::channel(16);
     let mut hello = replica.hello();
     connect_peers(&cluster, id, &endpoint, &hello, &news);
@@ -190,23 +175,43 @@ async fn run(id: ReplicaId, cluster: Cluster, endpoint: Arc<Endpoint>, twist: Tw
             () = tokio::time::sleep(wake) => replica.handle(now(), Input::Tick, &mut out),
         }
         replica.handle(now(), Input::Drained, &mut out);
-        for action in out.drain(..) {
-            let (key, lane, frame) = match action {
-                Action::ToPeer { peer, lane: replica::Lane::Protocol, frame } => {
-                    (Key::Peer(peer), Lane::Protocol, frame)
-                }
-                Action::ToPeer { peer, frame, .. } => (Key::Peer(peer), Lane::Bulk, frame),
-                Action::ToClient { link, frame } => {
-                    (Key::Client(link), Lane::Protocol, if twist.lies { lie(frame) } else { frame })
-                }
-                Action::ClosePeer { .. } | Action::CloseClient { .. } => panic!("{action:?}"),
-                Action::Event(_) => continue,
-            };
-            if let Some(link) = links.get(&key) {
-                link.send(lane, &frame);
-                link.flush();
-            }
+        out.drain(..).for_each(|action| act(action, &links, &twist));
+    }
+}
+
+fn act(action: Action, links: &BTreeMap<Key, Link>, twist: &Twist) {
+    let (key, lane, frame) = match action {
+        Action::ToPeer { peer, lane: replica::Lane::Protocol, frame } => {
+            (Key::Peer(peer), Lane::Protocol, frame)
         }
+        Action::ToPeer { peer, frame, .. } => (Key::Peer(peer), Lane::Bulk, frame),
+        Action::ToClient { link, frame } => {
+            (Key::Client(link), Lane::Protocol, if twist.lies { lie(frame) } else { frame })
+        }
+        Action::ClosePeer { .. } | Action::CloseClient { .. } => panic!("{action:?}"),
+        Action::Event(_) => return,
+    };
+    if let Some(link) = links.get(&key) {
+        link.send(lane, &frame);
+        link.flush();
+    }
+}
+
+fn setup(id: ReplicaId, cluster: &Cluster) -> replica::Setup<Ed25519> {
+    replica::Setup {
+        id,
+        keyring: cluster.keyring(GroupId::MAIN).unwrap(),
+        signer: Ed25519::signer(&secret(id.number())),
+        genesis: cluster.genesis(GroupId::MAIN),
+        timing: cluster.timing,
+        clock: cluster.clock,
+        limits: cluster.limits,
+        seed: 5,
+        quotas: cluster.quotas,
+        incarnation: 1,
+        restarted: false,
+        fields: cluster.fields(),
+        trace: false,
     }
 }
 
