@@ -7,11 +7,12 @@
 // Each test uses a part of it.
 #![allow(dead_code)]
 
+use quorate::files::free_base_port;
 use quorate::files::init::{InitOptions, write_cluster};
 use serde_json::Value;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -56,7 +57,7 @@ impl Cluster {
         let directory = tempfile::tempdir().unwrap();
         let mut options = InitOptions::new(directory.path().join("cluster"));
         adjust(&mut options);
-        options.base_port = free_base_port(2 * options.t + 1);
+        options.base_port = free_base_port(2 * options.t + 1).unwrap();
         let new = write_cluster(&options).unwrap();
         let replicas = new.cluster.replicas.iter().map(|_| None).collect();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_quorate"));
@@ -242,24 +243,6 @@ impl Drop for Cluster {
             let _ = child.wait();
         }
     }
-}
-
-// `init` gives replica i the UDP port base + i and the TCP port base + 100 + i.
-pub fn free_base_port(n: u8) -> u16 {
-    let is_free = |base: u16| {
-        (1..=u16::from(n)).all(|i| {
-            UdpSocket::bind(("127.0.0.1", base + i)).is_ok()
-                && TcpListener::bind(("127.0.0.1", base + 100 + i)).is_ok()
-        })
-    };
-    for _ in 0..100 {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let base = socket.local_addr().unwrap().port();
-        if base < u16::MAX - 200 && is_free(base) {
-            return base;
-        }
-    }
-    panic!("no {n} free ports in a row");
 }
 
 fn get(address: SocketAddr, path: &str) -> Option<String> {

@@ -1,6 +1,6 @@
 //! The commands of README.md, run as they stand there.
 
-use crate::cluster::free_base_port;
+use quorate::files::free_base_port;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -102,7 +102,7 @@ fn the_walk_does_what_it_says() {
     let all = commands();
     let walk: Vec<&String> = all.iter().filter(|c| !c.starts_with("cargo")).collect();
     assert!(walk.len() >= 12, "{walk:#?}");
-    let port = free_base_port(3);
+    let port = free_base_port(3).unwrap();
     let numbered = walk.iter().enumerate();
     let steps: Vec<Step> = numbered.map(|(number, c)| step(number, c, port)).collect();
     let dir = tempfile::tempdir().unwrap();
