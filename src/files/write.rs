@@ -54,7 +54,7 @@ pub fn create_directories(directory: &Path) -> Result<(), FileError> {
     // Relative paths end with the empty one, which is the working directory.
     let is_missing = |d: &&Path| !d.as_os_str().is_empty() && !d.exists();
     let missing: Vec<&Path> = directory.ancestors().take_while(is_missing).collect();
-    fs::create_dir_all(directory).map_err(FileError::io("make the directory", directory))?;
+    fs::create_dir_all(directory).map_err(FileError::io("create the directory", directory))?;
     missing.into_iter().rev().try_for_each(sync_directory_of)
 }
 
@@ -104,7 +104,7 @@ mod tests {
         create_directories(Path::new("src")).unwrap();
         fs::write(dir.path().join("f"), b"").unwrap();
         let refused = create_directories(&dir.path().join("f/g")).unwrap_err();
-        assert!(refused.to_string().contains("cannot make the directory"), "{refused}");
+        assert!(refused.to_string().contains("cannot create the directory"), "{refused}");
     }
 
     #[test]

@@ -30,6 +30,13 @@ pub struct Cluster {
     replicas: Vec<Option<Child>>,
 }
 
+/// What a command of a user's gave.
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
 impl Cluster {
     /// `2t + 1` running replicas, all linked with each other, and keys of two clients.
     pub fn start(t: u8) -> Self {
@@ -50,6 +57,18 @@ impl Cluster {
             }
         }
         panic!("ten times in a row a replica ended at its start: see the logs above");
+    }
+
+    /// Three running replicas, of which the last ones tell these lies.
+    pub fn start_lying(lies: &[&str]) -> Self {
+        let first = 3 - lies.len();
+        Self::start_with(
+            |options| options.allow_liars = !lies.is_empty(),
+            |number| match (usize::from(number) - 1).checked_sub(first) {
+                Some(place) => vec!["--lie".to_owned(), lies[place].to_owned()],
+                None => Vec::new(),
+            },
+        )
     }
 
     /// A cluster on disk of which no replica runs yet.
@@ -187,6 +206,36 @@ impl Cluster {
         let Output { status, stdout, stderr } = run.unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (status.code().unwrap_or(-1), text(stdout), text(stderr))
+    }
+
+    /// Runs a subcommand with the cluster file and the first client's key.
+    pub fn run(&self, subcommand: &str, args: &[&str]) -> Ran {
+        self.run_with(subcommand, self.config(), &self.client_key(1), args, b"")
+    }
+
+    /// The same with another file, key and standard input.
+    pub fn run_with(
+        &self,
+        subcommand: &str,
+        config: &Path,
+        key: &Path,
+        args: &[&str],
+        input: &[u8],
+    ) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        command.arg(subcommand).arg("--config").arg(config).arg("--key").arg(key).args(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that does not read may have ended already.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
+    }
+
+    /// Where the cluster lies, and tests may put files of their own.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// What a replica has logged so far.
