@@ -58,6 +58,8 @@ pub struct Options {
     pub fairness: bool,
     /// Whether the clients' history is searched for an order, apart from the witness.
     pub search: bool,
+    /// How long a run goes on after the last answer, so that everybody catches up.
+    pub settle: Duration,
     /// The end of a run that does not finish, by the world's clock.
     pub time_limit: Duration,
 }
@@ -137,6 +139,7 @@ impl Default for Options {
             bound: None,
             fairness: false,
             search: false,
+            settle: Duration::from_millis(1200),
             time_limit: Duration::from_secs(60),
         }
     }

@@ -19,8 +19,6 @@ use std::time::Duration;
 
 /// How often replicas are asked how far they are.
 const LOOK_EVERY: u64 = 50_000_000;
-/// How long a run goes on after the last answer, so that everybody catches up.
-const SETTLE: u64 = 1_200_000_000;
 
 // The streams of the seed.
 const NETWORK: u64 = 0;
@@ -238,7 +236,7 @@ impl<'a, S: Scheme> Run<'a, S> {
         if self.options.must_finish && !self.clients_are_done() {
             return Err(self.unfinished());
         }
-        let end = self.world.now() + SETTLE;
+        let end = self.world.now() + nanos(self.options.settle);
         while self.world.now() < end {
             self.go_on(self.world.now() + LOOK_EVERY)?;
         }
