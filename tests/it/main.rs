@@ -1,5 +1,6 @@
 //! Everything that runs in memory: no process, no socket, no real time.
 
+mod bodies;
 mod clients;
 mod config;
 mod ledger;
