@@ -109,6 +109,17 @@ impl Checks {
         self.order.iter().flat_map(|s| &s.entries).filter(|e| e.fresh)
     }
 
+    /// How many requests in the order were refused, by reason.
+    pub fn refusals(&self) -> BTreeMap<String, u64> {
+        let mut out = BTreeMap::new();
+        for entry in self.order.iter().flat_map(|s| &s.entries) {
+            if let Ok(Outcome::Refused(why)) = Outcome::parse(&entry.outcome) {
+                *out.entry(format!("{why:?}")).or_default() += 1;
+            }
+        }
+        out
+    }
+
     /// What clients sent, by digest.
     pub fn sent(&self) -> &BTreeMap<Digest, Sent> {
         &self.sent

@@ -1,13 +1,13 @@
 //! A correct client as a node of the world: a caller with somebody who makes calls.
 
 use super::node::frames_of;
-use super::note::{client_id, name_of};
+use super::note::name_of;
 use super::{Arrival, Dice, Effect, Node, NodeId, Note};
 use crate::caller::{Action, Actions, Caller, Input, Setup, Token};
 use crate::crypto::Context;
 use crate::replica::Lane;
 use crate::service::kv;
-use crate::types::{Digest, Instant, Now};
+use crate::types::{ClientId, Digest, Instant, Now};
 use crate::wire::{Command, CommandKind, Hello};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Default for Workload {
 
 /// A correct client.
 pub struct ClientNode {
-    number: u32,
+    client: ClientId,
     context: Context,
     caller: Caller,
     workload: Workload,
@@ -48,10 +48,10 @@ pub struct ClientNode {
 }
 
 impl ClientNode {
-    /// Client number `number`.
-    pub fn new(number: u32, setup: Setup, workload: Workload, dice: Dice, now: Instant) -> Self {
+    /// A client with a caller of this set-up.
+    pub fn new(setup: Setup, workload: Workload, dice: Dice, now: Instant) -> Self {
         Self {
-            number,
+            client: setup.client,
             context: setup.context,
             caller: Caller::new(setup, now),
             workload,
@@ -118,9 +118,8 @@ impl ClientNode {
         for action in actions {
             match action {
                 Action::Send { replica, frame } => {
-                    let client = client_id(self.number);
                     for parsed in frames_of(&frame).unwrap_or_default() {
-                        if let Some((digest, sent)) = name_of(&parsed, &self.context, &client)
+                        if let Some((digest, sent)) = name_of(&parsed, &self.context, &self.client)
                             && self.sent.insert(digest)
                         {
                             out.push(Effect::Note(Note::Sent(digest, sent)));

@@ -1,4 +1,4 @@
-//! Order fairness: who came clearly first everywhere is executed first (PROTOCOL.md §1).
+//! Order fairness: who came clearly first everywhere is executed first (`docs/protocol.md`, §1).
 
 use super::check::{Checked, Checks, Violation};
 use crate::types::Digest;

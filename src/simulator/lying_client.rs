@@ -1,14 +1,16 @@
-//! Clients that lie (FAULTS: K1 to K4, K6 to K8). Replicas must stay equal and serve the others.
+//! Clients that lie (the K labels of `docs/testing.md`). Replicas must stay equal and serve the
+//! others.
+
+mod acts;
 
 use super::note::{client_id, name_of};
 use super::{Arrival, Dice, Effect, Node, NodeId, Note};
 use crate::crypto::Context;
 use crate::replica::Lane;
-use crate::service::kv;
 use crate::types::{GroupId, Instant, Now, ReplicaId, SessionId};
-use crate::wire::{Command, CommandKind, Frame, Hello, MAX_FRAME, Message, Request, RequestBody};
+use crate::wire::{Frame, Hello, Message, Request};
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// What a lying client does.
@@ -34,11 +36,27 @@ pub enum ClientLie {
     Flood,
     /// K11: one session after the other.
     SessionStorm,
+    /// K9: large values, and requests whose outputs are too large together.
+    LargeOutputs,
+    /// K12, K17: each request several times, and old ones again.
+    Replay,
+    /// K13: another client's session and numbers, over its own link.
+    Impersonate,
+    /// K16: each request to the lying replicas only.
+    Collude,
+    /// K16: each request to the lying replicas and to one other.
+    ColludeAndOne,
+    /// K16: each request to the lying replicas, much later to one other, then to the liars again.
+    ColludeLate,
+    /// K19: queries that would write, many at once.
+    WritingQueries,
+    /// K20: keys that share nearly all their bytes, as long as they may be.
+    HardKeys,
 }
 
 impl ClientLie {
     /// All of them.
-    pub const ALL: [ClientLie; 10] = [
+    pub const ALL: [ClientLie; 18] = [
         ClientLie::Equivocate,
         ClientLie::ReuseNumbers,
         ClientLie::WildNumbers,
@@ -49,6 +67,14 @@ impl ClientLie {
         ClientLie::Oversize,
         ClientLie::Flood,
         ClientLie::SessionStorm,
+        ClientLie::LargeOutputs,
+        ClientLie::Replay,
+        ClientLie::Impersonate,
+        ClientLie::Collude,
+        ClientLie::ColludeAndOne,
+        ClientLie::ColludeLate,
+        ClientLie::WritingQueries,
+        ClientLie::HardKeys,
     ];
 }
 
@@ -63,97 +89,49 @@ pub struct LyingClient {
     next: Instant,
     session: SessionId,
     used: u64,
+    knows: Knows,
+    /// What it wants to send again, and to whom.
+    later: VecDeque<Request>,
+    again: VecDeque<Request>,
+}
+
+/// Whom a lying client knows.
+#[derive(Clone, Debug)]
+pub struct Knows {
+    /// Replicas that lie with it.
+    pub friends: BTreeSet<ReplicaId>,
+    /// The session of a correct client.
+    pub victim: SessionId,
 }
 
 impl LyingClient {
     /// Client number `number`, which lies `acts` times.
-    pub fn new(number: u32, context: Context, lie: ClientLie, acts: u32, dice: Dice) -> Self {
-        let (up, next, session) = (BTreeSet::new(), Instant(0), SessionId(7));
-        Self { number, context, lie, dice, up, acts_left: acts, next, session, used: 0 }
+    pub fn new(
+        number: u32,
+        context: Context,
+        (lie, acts): (ClientLie, u32),
+        knows: Knows,
+        dice: Dice,
+    ) -> Self {
+        Self {
+            number,
+            context,
+            lie,
+            dice,
+            up: BTreeSet::new(),
+            acts_left: acts,
+            next: Instant(0),
+            session: SessionId(7),
+            used: 0,
+            knows,
+            later: VecDeque::new(),
+            again: VecDeque::new(),
+        }
     }
 
     /// Whether it has told all its lies.
     pub fn is_done(&self) -> bool {
         self.acts_left == 0
-    }
-
-    fn act(&mut self, out: &mut Vec<Effect<Note>>) {
-        let everybody: Vec<ReplicaId> = self.up.iter().copied().collect();
-        let Some(&one) = everybody.first().map(|_| self.dice.pick(&everybody)) else { return };
-        self.used += 1;
-        let (n, low) = (self.used, self.used.saturating_sub(4).max(1));
-        match self.lie {
-            ClientLie::Equivocate => {
-                for to in everybody {
-                    let body = self.body(u64::from(to.number()));
-                    self.send(&[to], n, low, body, out);
-                }
-            }
-            ClientLie::ReuseNumbers => {
-                let reused = self.dice.between(1, 3);
-                let body = self.body(n);
-                self.send(&everybody, reused, 1, body, out);
-            }
-            ClientLie::WildNumbers => {
-                let wild = [0, 1, n, n * 100, 1 << 40, u64::MAX - 1, u64::MAX];
-                let (number, low) = (*self.dice.pick(&wild), *self.dice.pick(&wild));
-                let body = self.body(n);
-                self.send(&everybody, number, low, body, out);
-            }
-            ClientLie::OneReplica => {
-                let body = self.body(n);
-                self.send(&[one], n, low, body, out);
-            }
-            ClientLie::SomeReplicas => {
-                let body = self.body(n);
-                let some = everybody.into_iter().filter(|_| self.dice.chance(500));
-                let some: Vec<ReplicaId> = some.collect();
-                self.send(&some, n, low, body, out);
-            }
-            ClientLie::NonsenseBodies => {
-                let len = self.dice.between(0, 40);
-                let noise = Bytes::from(self.dice.bytes(usize::try_from(len).unwrap_or(0)));
-                let wrapped = self.dice.chance(500);
-                let body = if wrapped { body_of(noise) } else { noise };
-                self.send(&everybody, n, low, body, out);
-            }
-            ClientLie::GarbageFrames => self.garbage(one, out),
-            ClientLie::Oversize => {
-                let size = *self.dice.pick(&[256 * 1024 + 1, 512 * 1024, MAX_FRAME - 64]);
-                self.send(&everybody, n, low, Bytes::from(vec![0; size]), out);
-            }
-            ClientLie::Flood => {
-                for i in 0..200 {
-                    let body = self.body(i);
-                    self.send(&everybody, n * 200 + i, n * 200, body, out);
-                }
-            }
-            ClientLie::SessionStorm => {
-                self.session = SessionId(self.dice.any());
-                self.send(&everybody, 0, 0, Bytes::new(), out);
-                let body = self.body(n);
-                self.send(&everybody, 1, 1, body, out);
-            }
-        }
-    }
-
-    fn garbage(&mut self, to: ReplicaId, out: &mut Vec<Effect<Note>>) {
-        let to = NodeId::Replica(to);
-        let len = usize::try_from(self.dice.between(0, 60)).unwrap_or(0);
-        let mut bytes = self.dice.bytes(len);
-        if self.dice.chance(700) {
-            // A frame of any kind around the noise: this one is read further.
-            let kind = self.dice.pick(&crate::wire::Kind::ALL);
-            let length = u32::try_from(len + 5).expect("at most 65");
-            let header = [&length.to_le_bytes()[..], &[*kind as u8], &[0; 4]].concat();
-            bytes = [header, bytes].concat();
-        }
-        out.push(Effect::Send { to, lane: Lane::Protocol, frame: bytes.into() });
-    }
-
-    fn body(&mut self, value: u64) -> Bytes {
-        let key = format!("k{}", self.dice.below(5));
-        body_of(kv::Command::put(&key, &value.to_string()).encode().into())
     }
 
     fn send(
@@ -164,7 +142,10 @@ impl LyingClient {
         body: Bytes,
         out: &mut Vec<Effect<Note>>,
     ) {
-        let request = Request { session: self.session, number, low, body };
+        self.send_request(to, &Request { session: self.session, number, low, body }, out);
+    }
+
+    fn send_request(&mut self, to: &[ReplicaId], request: &Request, out: &mut Vec<Effect<Note>>) {
         let frame = Bytes::from(request.to_frame(GroupId::MAIN));
         let parsed = Frame::parse(frame.clone()).expect("one whole frame");
         let named = name_of(&parsed, &self.context, &client_id(self.number));
@@ -176,10 +157,6 @@ impl LyingClient {
             out.push(Effect::Send { to, lane, frame: frame.clone() });
         }
     }
-}
-
-fn body_of(bytes: Bytes) -> Bytes {
-    RequestBody { commands: vec![Command { kind: CommandKind::Execute, bytes }] }.to_bytes()
 }
 
 impl Node for LyingClient {

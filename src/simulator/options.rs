@@ -30,6 +30,12 @@ pub struct Options {
     pub call_timeout: Duration,
     /// Lying replicas, by place in the roster from 0, and their lies.
     pub liars: Vec<(usize, Lie)>,
+    /// Whether liars keep to themselves the bodies of what they gave candidates for (O7).
+    pub withhold_bodies: bool,
+    /// Replicas, by place from 0, whose service computes wrongly. Their word does not count.
+    pub wrong_services: Vec<(usize, WrongService)>,
+    /// Whether the last two correct clients are two processes with one key (K15).
+    pub twins: Option<Twins>,
     /// Lying clients.
     pub lying_clients: Vec<ClientLie>,
     /// How often each of them lies.
@@ -52,8 +58,28 @@ pub struct Options {
     pub fairness: bool,
     /// Whether the clients' history is searched for an order, apart from the witness.
     pub search: bool,
+    /// How long a run goes on after the last answer, so that everybody catches up.
+    pub settle: Duration,
     /// The end of a run that does not finish, by the world's clock.
     pub time_limit: Duration,
+}
+
+/// In which way a service computes wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrongService {
+    /// Some outputs are others than they should be.
+    Outputs,
+    /// Some commands leave another state behind.
+    State,
+}
+
+/// Two processes with one key (K15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Twins {
+    /// Each has a session of its own, as they should.
+    OtherSessions,
+    /// They use one session at the same time, which spoils it for both.
+    OneSession,
 }
 
 /// How many of each kind happen, at random times and places.
@@ -99,6 +125,9 @@ impl Default for Options {
             workload: Workload::default(),
             call_timeout: Duration::from_secs(60),
             liars: Vec::new(),
+            withhold_bodies: false,
+            wrong_services: Vec::new(),
+            twins: None,
             lying_clients: Vec::new(),
             client_acts: 30,
             clock_spread: Duration::from_millis(2),
@@ -110,6 +139,7 @@ impl Default for Options {
             bound: None,
             fairness: false,
             search: false,
+            settle: Duration::from_millis(1200),
             time_limit: Duration::from_secs(60),
         }
     }
@@ -132,8 +162,20 @@ impl Options {
     /// The replicas that are good all the time.
     pub fn good(&self) -> Members {
         let n = 2 * usize::from(self.t) + 1;
-        let lies = |r: &ReplicaId| self.liars.iter().any(|(place, _)| *place == r.index());
-        let all = (0..n).map(ReplicaId::from_index);
-        all.filter(|r| !lies(r) && !self.bad.contains(*r)).collect()
+        let wrong = |place: usize| self.wrong_services.iter().any(|(wrong, _)| *wrong == place);
+        let lies = |place: usize| self.liars.iter().any(|(liar, _)| *liar == place);
+        let good = (0..n).filter(|place| !lies(*place) && !wrong(*place));
+        good.map(ReplicaId::from_index).filter(|r| !self.bad.contains(*r)).collect()
+    }
+
+    /// Which client's key a client has: its own, but for twins.
+    pub fn key_of(&self, client: u32) -> u32 {
+        let second = self.twins.is_some() && client + 1 == self.clients;
+        if second { client.saturating_sub(1) } else { client }
+    }
+
+    /// Whether a correct client's calls may fail: what twins do to one session is their affair.
+    pub fn may_fail(&self, client: u32) -> bool {
+        self.twins == Some(Twins::OneSession) && client < self.clients && client + 2 >= self.clients
     }
 }

@@ -5,7 +5,7 @@ use super::{Arrival, Effect, Node, NodeId, Note};
 use crate::adversary::Liar;
 use crate::crypto::{Context, Scheme};
 use crate::replica::{Action, Actions, Event, Input, Replica, Status};
-use crate::types::{Instant, LinkId, Now, RequestId, Role};
+use crate::types::{ClientId, Instant, LinkId, Now, RequestId, Role};
 use crate::wire::{Frame, Hello, Kind, Message};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -23,12 +23,18 @@ pub struct ReplicaNode<S: Scheme> {
     inner: Inner<S>,
     context: Context,
     links: BTreeMap<LinkId, u32>,
+    /// Clients that have another one's key.
+    keys: BTreeMap<u32, u32>,
 }
 
 impl<S: Scheme> ReplicaNode<S> {
-    /// A replica of this cluster.
-    pub fn new(inner: Inner<S>, context: Context) -> Self {
-        Self { inner, context, links: BTreeMap::new() }
+    /// A replica of this cluster. `keys` names the clients that have another one's key.
+    pub fn new(inner: Inner<S>, context: Context, keys: BTreeMap<u32, u32>) -> Self {
+        Self { inner, context, links: BTreeMap::new(), keys }
+    }
+
+    fn client(&self, number: u32) -> ClientId {
+        client_id(self.keys.get(&number).copied().unwrap_or(number))
     }
 
     /// As [`Replica::status`].
@@ -66,7 +72,7 @@ impl<S: Scheme> ReplicaNode<S> {
             Action::ToClient { link, frame } => {
                 // The link may be gone already.
                 let Some(&client) = self.links.get(&link) else { return };
-                out.extend(declined(&frame, client).map(Effect::Note));
+                out.extend(declined(&frame, self.client(client)).map(Effect::Note));
                 let (to, lane) = (NodeId::Client(client), crate::replica::Lane::Protocol);
                 out.push(Effect::Send { to, lane, frame });
             }
@@ -91,7 +97,7 @@ impl<S: Scheme> ReplicaNode<S> {
     ) {
         let Some(&client) = self.links.get(&link) else { return };
         for frame in &frames {
-            if let Some((digest, _)) = name_of(frame, &self.context, &client_id(client)) {
+            if let Some((digest, _)) = name_of(frame, &self.context, &self.client(client)) {
                 out.push(Effect::Note(Note::Received(digest)));
             }
         }
@@ -121,7 +127,7 @@ impl<S: Scheme> Node for ReplicaNode<S> {
                 self.input(now, Input::PeerUp { peer, hello }, out);
             }
             Arrival::Up { peer: NodeId::Client(n), connection, .. } => {
-                let (link, client) = (LinkId(connection), client_id(n));
+                let (link, client) = (LinkId(connection), self.client(n));
                 self.links.insert(link, n);
                 self.input(now, Input::ClientUp { link, client, role: Role::Write }, out);
             }
@@ -165,9 +171,9 @@ fn close(peer: NodeId, why: String, out: &mut Vec<Effect<Note>>) {
     out.push(Effect::Close { peer, why });
 }
 
-fn declined(frame: &Bytes, client: u32) -> Option<Note> {
+fn declined(frame: &Bytes, client: ClientId) -> Option<Note> {
     let frame = Frame::parse(frame.clone()).ok().filter(|f| f.kind == Kind::Note)?;
     let note = crate::wire::Note::from_body(&frame.body).ok()?;
     let (session, number) = (note.session, note.number);
-    Some(Note::Declined(RequestId { client: client_id(client), session, number }))
+    Some(Note::Declined(RequestId { client, session, number }))
 }

@@ -2,12 +2,14 @@
 
 use super::check::Violation;
 use super::judge::{Judge, random_clock};
-use super::{Arrival, ClientNode, Dice, Effect, Fault, Inner, LyingClient, Node, NodeId, Note};
-use super::{Options, ReplicaNode, Stopped, World};
+use super::mischief::{Withhold, Wrong};
+use super::{Arrival, ClientNode, Dice, Effect, Fault, Inner, Knows, LyingClient, Node, NodeId};
+use super::{Note, Options, ReplicaNode, Stopped, Twins, World};
 use crate::adversary::Liar;
 use crate::caller;
 use crate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, sha256};
 use crate::replica::{Replica, Setup, Status};
+use crate::service::Service;
 use crate::service::kv::Kv;
 use crate::types::{Digest, Ensemble, GroupId, Instant, Now, ReplicaId, SessionId};
 use crate::wire::Hello;
@@ -17,8 +19,6 @@ use std::time::Duration;
 
 /// How often replicas are asked how far they are.
 const LOOK_EVERY: u64 = 50_000_000;
-/// How long a run goes on after the last answer, so that everybody catches up.
-const SETTLE: u64 = 1_200_000_000;
 
 // The streams of the seed.
 const NETWORK: u64 = 0;
@@ -37,6 +37,8 @@ pub struct Report {
     pub failed: BTreeMap<String, u64>,
     /// The longest wait for an answer.
     pub longest: Duration,
+    /// Requests that were executed and refused, by reason.
+    pub refusals: BTreeMap<String, u64>,
     /// Events of good replicas, by kind.
     pub events: BTreeMap<&'static str, u64>,
     /// Faults that have struck, by kind.
@@ -168,21 +170,29 @@ impl<'a, S: Scheme> Run<'a, S> {
             if options.checks_time() && options.good().contains(id) {
                 self.judge.on_clock(clock);
             }
-            let node = Member::Replica(ReplicaNode::new(inner, context));
+            let twins = (0..options.clients).filter(|c| options.key_of(*c) != *c);
+            let keys = twins.map(|c| (c, options.key_of(c))).collect();
+            let node = Member::Replica(ReplicaNode::new(inner, context, keys));
             self.world.add(NodeId::Replica(id), node, clock);
         }
         for number in 0..options.clients {
             let clock = random_clock(options, &mut clocks);
             let mut dice = Dice::new(seed, CLIENTS + u64::from(number));
-            let setup = caller(options, number, context, SessionId(dice.any()));
+            let own = SessionId(dice.any());
+            let one = options.twins == Some(Twins::OneSession);
+            let session = if one { session(seed, options.key_of(number)) } else { own };
+            let setup = caller(options, options.key_of(number), context, session);
             let (workload, now) = (options.workload.clone(), clock.read(0).monotonic);
-            let node = ClientNode::new(number, setup, workload, dice, now);
+            let node = ClientNode::new(setup, workload, dice, now);
             let node = Member::Client(Box::new(node));
             self.world.add(NodeId::Client(number), node, clock);
         }
         for (number, lie) in (options.clients..).zip(&options.lying_clients) {
             let dice = Dice::new(seed, CLIENTS + u64::from(number));
-            let node = LyingClient::new(number, context, *lie, options.client_acts, dice);
+            let friends = options.liars.iter().map(|(place, _)| ReplicaId::from_index(*place));
+            let knows = Knows { friends: friends.collect(), victim: session(seed, 0) };
+            let lies = (*lie, options.client_acts);
+            let node = LyingClient::new(number, context, lies, knows, dice);
             let clock = random_clock(options, &mut clocks);
             self.world.add(NodeId::Client(number), Member::LyingClient(Box::new(node)), clock);
         }
@@ -226,7 +236,7 @@ impl<'a, S: Scheme> Run<'a, S> {
         if self.options.must_finish && !self.clients_are_done() {
             return Err(self.unfinished());
         }
-        let end = self.world.now() + SETTLE;
+        let end = self.world.now() + nanos(self.options.settle);
         while self.world.now() < end {
             self.go_on(self.world.now() + LOOK_EVERY)?;
         }
@@ -322,6 +332,7 @@ impl<'a, S: Scheme> Run<'a, S> {
             answered: self.judge.waits.answered(),
             failed: self.judge.failed.clone(),
             longest: self.judge.waits.longest(),
+            refusals: self.judge.checks.refusals(),
             events: self.judge.events.clone(),
             fired: self.world.fired().clone(),
             lies,
@@ -357,11 +368,19 @@ fn replica<S: Scheme>(
         fields: Vec::new(),
         trace: true,
     };
-    let service = Box::new(Kv::new());
+    let wrong = options.wrong_services.iter().find(|(place, _)| *place == id.index());
+    let service: Box<dyn Service> = match wrong {
+        None => Box::new(Kv::new()),
+        Some((_, kind)) => Box::new(Wrong::new(*kind)),
+    };
     match options.liars.iter().find(|(place, _)| *place == id.index()) {
         None => Inner::Honest(Box::new(Replica::new(setup, service, now))),
         Some((_, lie)) => {
             let (signer, attack) = (S::signer(secret), lie.attack(seed));
+            let attack = match options.withhold_bodies {
+                true => Box::new(Withhold(attack)),
+                false => attack,
+            };
             Inner::Lying(Box::new(Liar::new(setup, signer, service, attack, now)))
         }
     }
@@ -379,6 +398,11 @@ fn caller(options: &Options, number: u32, context: Context, session: SessionId) 
         timeout: options.call_timeout,
         pipeline: options.workload.pipeline,
     }
+}
+
+// The session of a correct client is the first number that its dice give.
+fn session(seed: u64, client: u32) -> SessionId {
+    SessionId(Dice::new(seed, CLIENTS + u64::from(client)).any())
 }
 
 fn secret(seed: u64, id: ReplicaId) -> SecretKey {

@@ -1,5 +1,7 @@
 //! Everything that runs in memory: no process, no socket, no real time.
 
+mod bodies;
+mod clients;
 mod config;
 mod ledger;
 #[cfg(feature = "plant")]

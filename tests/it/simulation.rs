@@ -3,9 +3,10 @@
 use quorate::adversary::{Lie, OrderingLie, ReplyLie};
 use quorate::crypto::Ed25519;
 use quorate::simulator::{
-    ClientLie, Failure, NetworkOptions, Options, RandomFaults, Report, Workload, run, run_with,
+    ClientLie, Failure, NetworkOptions, Options, RandomFaults, Report, Workload, WrongService, run,
+    run_with,
 };
-use quorate::types::ClockKind;
+use quorate::types::{ClockKind, OrderLimits};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -231,6 +232,31 @@ fn random_mixtures_are_safe_and_finish() {
             ..lossy("random_mixtures_are_safe_and_finish")
         };
         run(seed, &options).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+/// B23: a replica whose service computes wrongly deceives nobody, and the others notice it: at
+/// once by its outputs; where only its state is wrong, when an output shows that.
+#[test]
+fn a_service_that_computes_wrongly_is_noticed() {
+    for kind in [WrongService::Outputs, WrongService::State] {
+        for places in [vec![1], vec![0, 4]] {
+            let options = Options {
+                t: places.len() as u8,
+                wrong_services: places.iter().map(|p| (*p, kind)).collect(),
+                limits: OrderLimits { checkpoint_every: 8, ..OrderLimits::default() },
+                bound: Some(ms(60)),
+                ..Options::named("a_service_that_computes_wrongly_is_noticed")
+            };
+            for report in seeds(0..6, &options) {
+                let count = |event| report.events.get(event).copied().unwrap_or(0);
+                // Every good replica reports each bad one once, and none reports a good one.
+                let good = 2 * places.len() as u64 + 1 - places.len() as u64;
+                assert_eq!(count("diverged"), good * places.len() as u64, "{kind:?}: {report:?}");
+                assert!(count("stable") > 0, "good replicas alone make checkpoints stable");
+                assert!(places.iter().all(|p| report.dissent[*p] > 0), "{:?}", report.dissent);
+            }
+        }
     }
 }
 

@@ -1,0 +1,99 @@
+//! Replicas that are bad in ways that no [`Lie`](crate::adversary::Lie) has.
+
+use super::options::WrongService;
+use crate::adversary::{Attack, Fate};
+use crate::crypto::Scheme;
+use crate::replica::{Action, Actions, Input};
+use crate::service::kv::{Command, Kv, Output};
+use crate::service::{RestoreError, Service};
+use crate::types::{AgreedTime, ClientId, ClockKind, Digest, LinkId, Now, ReplicaId};
+use crate::wire::{Frame, Kind, Proposal, Replies};
+
+/// Another attack that besides never gives a body away.
+pub struct Withhold<S: Scheme>(pub Box<dyn Attack<S>>);
+
+impl<S: Scheme> Attack<S> for Withhold<S> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn clock(&self) -> Option<ClockKind> {
+        self.0.clock()
+    }
+
+    fn now(&mut self, now: Now) -> Now {
+        self.0.now(now)
+    }
+
+    fn hear(&mut self, now: Now, input: Input, heard: &mut Vec<Input>) {
+        self.0.hear(now, input, heard);
+    }
+
+    fn proposal(&mut self, now: Now, to: ReplicaId, proposal: &mut Proposal) -> Fate {
+        self.0.proposal(now, to, proposal)
+    }
+
+    fn replies(&mut self, now: Now, to: LinkId, replies: &mut Replies) -> Fate {
+        self.0.replies(now, to, replies)
+    }
+
+    fn act(&mut self, now: Now, action: Action, out: &mut Actions) {
+        let is_body = |frame| Frame::parse(frame).is_ok_and(|f| f.kind == Kind::Body);
+        match &action {
+            Action::ToPeer { frame, .. } if is_body(frame.clone()) => {}
+            _ => self.0.act(now, action, out),
+        }
+    }
+}
+
+/// The key-value service with a fault that shows now and then.
+pub struct Wrong {
+    kind: WrongService,
+    kv: Kv,
+    commands: u64,
+}
+
+impl Wrong {
+    /// Every so many commands one goes wrong.
+    const EVERY: u64 = 10;
+
+    /// An empty one.
+    pub fn new(kind: WrongService) -> Self {
+        Self { kind, kv: Kv::new(), commands: 0 }
+    }
+}
+
+impl Service for Wrong {
+    fn name(&self) -> &'static str {
+        self.kv.name()
+    }
+
+    fn execute(&mut self, time: AgreedTime, client: &ClientId, command: &[u8]) -> Vec<u8> {
+        self.commands += 1;
+        let right = self.kv.execute(time, client, command);
+        match self.kind {
+            _ if !self.commands.is_multiple_of(Self::EVERY) => right,
+            WrongService::Outputs => Output::Number(-77).encode(),
+            WrongService::State => {
+                self.kv.execute(time, client, &Command::put("k0", "wrong").encode());
+                right
+            }
+        }
+    }
+
+    fn query(&self, time: AgreedTime, client: &ClientId, command: &[u8]) -> Vec<u8> {
+        self.kv.query(time, client, command)
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        self.kv.snapshot()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
+        self.kv.restore(snapshot)
+    }
+
+    fn digest(&mut self) -> Digest {
+        self.kv.digest()
+    }
+}
