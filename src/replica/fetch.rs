@@ -62,7 +62,9 @@ impl Fetch {
                 asks.entry(*holder).or_default().push(ordered.digest);
             }
         }
-        self.at = Some(now + 2 * timing.delta);
+        // One that withholds must not cost every step 2Δ, so the others are asked soon after it.
+        let patience = if self.tries == 0 { timing.join_delay } else { 2 * timing.delta };
+        self.at = Some(now + patience);
         self.tries += 1;
         self.asked = missing.len().min(WantBody::MAX);
         asks
@@ -91,9 +93,10 @@ mod tests {
         let first = fetch.ask(Instant(10_000_000), &timing, me, &missing);
         let counts: Vec<usize> = first.values().map(Vec::len).collect();
         assert_eq!(counts, [5, 5], "by turns, never oneself");
-        assert!(!fetch.is_due(Instant(209_999_999)) && fetch.is_due(Instant(210_000_000)));
-        let second = fetch.ask(Instant(210_000_000), &timing, me, &missing);
+        assert!(!fetch.is_due(Instant(19_999_999)) && fetch.is_due(Instant(20_000_000)));
+        let second = fetch.ask(Instant(20_000_000), &timing, me, &missing);
         assert!(second.values().all(|asked| asked.len() == 10));
+        assert!(!fetch.is_due(Instant(219_999_999)) && fetch.is_due(Instant(220_000_000)));
     }
 
     #[test]

@@ -24,7 +24,8 @@
 //!   mark that is too high (its client forgets replies that it lacks) makes the client's own older
 //!   requests refused; one that never rises ends at the window.
 //! - Opening many sessions evicts, of the client that has most sessions, the one that was not used
-//!   for longest: mostly its own. Who comes back to an evicted one is refused, never executed again.
+//!   for longest: mostly its own. Who comes back to an evicted one is refused, and what ran in it
+//!   never runs again.
 //!
 //! A client must wait until its session is open before it numbers requests in it, and must not use
 //! a nonce again: a refused request was not executed, and if it were sent again under other
