@@ -223,12 +223,13 @@ mod tests {
         let told = |theirs: &Cluster| {
             verdict(&ours, |h| (h.cluster, h.fields) = (theirs.id(), theirs.fields())).unwrap_err()
         };
-        let with = |change: fn(&mut Cluster)| {
+        type Change = fn(&mut Cluster);
+        let with = |change: Change| {
             let mut theirs = ours.clone();
             change(&mut theirs);
             told(&theirs)
         };
-        let rows: [(fn(&mut Cluster), &str); 4] = [
+        let rows: [(Change, &str); 4] = [
             (|c| c.nonce[0] ^= 1, "`nonce`"),
             (|c| c.service.name = "counter".into(), "`service`"),
             (|c| c.timing.delta *= 2, "`delta`"),
