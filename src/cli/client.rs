@@ -2,6 +2,7 @@
 
 mod ask;
 mod batch;
+mod late;
 mod words;
 
 use super::{Failure, Subcommand, USAGE, output, votes};
@@ -46,7 +47,7 @@ pub(super) struct Client {
     /// How long to wait for a majority
     #[arg(long, global = true, default_value = "10s", value_parser = parse_duration)]
     timeout: Duration,
-    /// Print on standard error who said what
+    /// Print on standard error who said what; waits a little for those who are slower
     #[arg(long, global = true)]
     explain: bool,
     /// Print one JSON document for programs
@@ -181,7 +182,10 @@ async fn one(client: &Connection, what: Ask, show: &Show) -> anyhow::Result<u8> 
     };
     let took = began.elapsed();
     match asked {
-        Ok(asked) => {
+        Ok(mut asked) => {
+            if show.explain {
+                late::hear_the_rest(client, &mut asked.answer.explanation).await;
+            }
             match show.json {
                 true => output::print_json(&asked_json(&what, &asked))?,
                 false => print_output(&what, &asked.output, took)?,

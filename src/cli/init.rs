@@ -75,6 +75,9 @@ fn fault_model(text: &str) -> Result<FaultModel, String> {
     }
 }
 
+const NO_RESTART: &str = "keep them running: in this version a replica that is stopped and started \
+                          again has\nlost its place, and stalls the group until a new init";
+
 fn report(new: &NewCluster) -> String {
     let c = &new.cluster;
     let config = shell_word(&new.config_file);
@@ -101,8 +104,7 @@ fn report(new: &NewCluster) -> String {
         let (id, key) = (replica.id.number(), shell_word(key));
         line(format!("  quorate replica --config {config} --id {id} --key {key}"));
     }
-    line("a replica that is stopped and started again has lost its place in this version, and".into());
-    line("stalls the group until a new cluster is made: keep all of them running".into());
+    line(NO_RESTART.to_owned());
     if let Some(key) = new.client_keys.first().filter(|_| service == Kv::NAME) {
         let key = shell_word(key);
         line("and ask them something".to_owned());

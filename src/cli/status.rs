@@ -225,7 +225,8 @@ mod tests {
             running: "0123456789abcdef".to_owned(),
             ..Condition::default()
         };
-        let later = Condition { checkpoint: 256, state: "fedcba9876543210".into(), ..fresh.clone() };
+        let later =
+            Condition { checkpoint: 256, state: "fedcba9876543210".to_owned(), ..fresh.clone() };
         let text = as_text(&cluster, &[Ok(fresh.clone()), Ok(later), Err("\x1b[2J".to_owned())]);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[3].contains(" 1-3 ") && lines[3].contains("0123456789@7"), "{text}");

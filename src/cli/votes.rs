@@ -120,6 +120,7 @@ fn said(ballot: &Ballot, waited: Option<Duration>) -> String {
             Some(waited) => format!("its link is up, nothing came for {waited:.1?}"),
             None => "its link is up, the others were faster".to_owned(),
         },
+        (_, None) => "its answer came after the majority had agreed".to_owned(),
         (_, outcome) => outcome_text(outcome.as_ref().unwrap_or(&Bytes::new())),
     };
     if let (Some(position), Some(index)) = (ballot.position, ballot.index) {
@@ -263,6 +264,21 @@ mod tests {
         assert!(table(&explanation).contains("its link is up, nothing came for 9.0s"));
         explanation.needed = 1;
         assert!(table(&explanation).contains("its link is up, the others were faster"));
+    }
+
+    #[test]
+    fn who_was_late_has_a_verdict_and_no_outcome() {
+        let mut explanation = explanation();
+        explanation.ballots[1] = Ballot {
+            after: None,
+            position: None,
+            index: None,
+            outcome: None,
+            ..explanation.ballots[1].clone()
+        };
+        let table = table(&explanation);
+        let late = "R2       differs          -  its answer came after the majority had agreed";
+        assert!(table.contains(late), "{table}");
     }
 
     #[test]

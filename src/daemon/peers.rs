@@ -185,3 +185,83 @@ fn check_fields(cluster: &Cluster, hello: &Hello) -> Result<(), String> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::init::{InitOptions, write_cluster};
+    use crate::types::Digest;
+
+    fn cluster() -> Cluster {
+        let dir = tempfile::tempdir().unwrap();
+        write_cluster(&InitOptions::new(dir.path().join("c"))).unwrap().cluster
+    }
+
+    fn verdict(ours: &Cluster, change: impl Fn(&mut Hello)) -> Result<Party, String> {
+        let entry = &ours.replicas[1];
+        let mut hello = Hello {
+            version: PROTOCOL_VERSION,
+            cluster: ours.id(),
+            replica: entry.id,
+            incarnation: 1,
+            restarted: false,
+            fields: ours.fields(),
+            groups: Vec::new(),
+        };
+        change(&mut hello);
+        let frame = hello.to_frame(crate::types::GroupId::MAIN);
+        let mut decoder = crate::wire::FrameDecoder::default();
+        decoder.push(frame.into());
+        let first = decoder.next_frame().unwrap().unwrap();
+        judge_replica(ours, &entry.public_key, &first)
+    }
+
+    #[test]
+    fn the_first_field_that_differs_is_named_also_of_another_cluster() {
+        let ours = cluster();
+        assert!(verdict(&ours, |_| {}).is_ok());
+        let told = |theirs: &Cluster| {
+            verdict(&ours, |h| (h.cluster, h.fields) = (theirs.id(), theirs.fields())).unwrap_err()
+        };
+        type Change = fn(&mut Cluster);
+        let with = |change: Change| {
+            let mut theirs = ours.clone();
+            change(&mut theirs);
+            told(&theirs)
+        };
+        let rows: [(Change, &str); 4] = [
+            (|c| c.nonce[0] ^= 1, "`nonce`"),
+            (|c| c.service.name = "counter".into(), "`service`"),
+            (|c| c.timing.delta *= 2, "`delta`"),
+            (|c| c.limits.window += 1, "`window`"),
+        ];
+        for (change, field) in rows {
+            let why = with(change);
+            assert!(why.contains(field) && why.contains("one cluster file"), "{why}");
+        }
+        assert!(told(&cluster()).contains("`roster`"));
+        let lacks = verdict(&ours, |h| drop(h.fields.remove(0))).unwrap_err();
+        assert!(lacks.contains("lacks `fault_model`"), "{lacks}");
+        let more = |h: &mut Hello| h.fields.push(("later".to_owned(), Digest::ZERO));
+        assert!(verdict(&ours, more).unwrap_err().contains("does not know"));
+        // Nothing differs, and yet it is another cluster: only a liar says so.
+        assert!(verdict(&ours, |h| h.cluster = Digest::ZERO).unwrap_err().contains("another"));
+    }
+
+    /// The other side reads no more than fits into a closing frame.
+    #[test]
+    fn reasons_are_short() {
+        let ours = cluster();
+        let longest = ours.fields().iter().map(|(name, _)| name.len()).max().unwrap();
+        let reasons = [
+            verdict(&ours, |h| h.version = u16::MAX).unwrap_err(),
+            verdict(&ours, |h| h.fields.clear()).unwrap_err(),
+            verdict(&ours, |h| h.fields.push(("later".to_owned(), Digest::ZERO))).unwrap_err(),
+            verdict(&ours, |h| h.fields[0].1 = Digest::ZERO).unwrap_err(),
+        ];
+        for reason in reasons {
+            let bytes = "refused: ".len() + reason.len() + longest;
+            assert!(bytes <= crate::transport::MAX_REASON, "{reason}");
+        }
+    }
+}
