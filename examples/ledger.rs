@@ -78,15 +78,18 @@ async fn replica(config: PathBuf, id: u8, stop_with_stdin: bool) -> anyhow::Resu
     let cluster = load_cluster(&config)?;
     let replica = ReplicaId::new(id).ok_or_else(|| anyhow::anyhow!("--id {id} is no replica"))?;
     let key = read_secret_key(&config.with_file_name(format!("keys/replica-{id}.pem")))?;
-    let daemon = Daemon::builder(cluster, replica, key)
+    // Before it starts: a signal that comes meanwhile stops it in good order too.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut daemon = Daemon::builder(cluster, replica, key)
         .data_dir(config.with_file_name(format!("data/replica-{id}")))
         .service(Box::new(Bank::default()))
         .start()
         .await?;
-    let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
+        ended = daemon.wait() => return Err(ended.into()),
         _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = interrupt.recv() => {}
         () = stdin_ends(), if stop_with_stdin => {}
     }
     daemon.stop().await?;

@@ -85,18 +85,29 @@ impl Subcommand for Client {
             config.display()
         );
         let show = Show { explain, json, advice };
+        // Values come from files or from a person before there is a link that waits.
+        let work = match command {
+            Command::One(words) => Work::One(words.resolve(true)?),
+            Command::Batch(batch) => Work::Batch(batch),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let options = ClientOptions { timeout, ..ClientOptions::default() };
             let client = Connection::connect(&cluster, key, options)?;
-            let code = match command {
-                Command::One(words) => one(&client, words.resolve(true)?, &show).await,
-                Command::Batch(batch) => batch.run(&client, timeout, &show).await,
+            let code = match work {
+                Work::One(what) => one(&client, what, &show).await,
+                Work::Batch(batch) => batch.run(&client, timeout, &show).await,
             };
             client.close().await;
             Ok(ExitCode::from(code?))
         })
     }
+}
+
+/// What is to be done, all values at hand.
+enum Work {
+    One(Ask),
+    Batch(Batch),
 }
 
 /// How results are shown.

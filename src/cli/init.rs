@@ -101,6 +101,8 @@ fn report(new: &NewCluster) -> String {
         let (id, key) = (replica.id.number(), shell_word(key));
         line(format!("  quorate replica --config {config} --id {id} --key {key}"));
     }
+    line("a replica that is stopped and started again has lost its place in this version, and".into());
+    line("stalls the group until a new cluster is made: keep all of them running".into());
     if let Some(key) = new.client_keys.first().filter(|_| service == Kv::NAME) {
         let key = shell_word(key);
         line("and ask them something".to_owned());

@@ -10,12 +10,16 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+/// The exit code of a replica that ended by itself.
+const ENDED: u8 = 1;
 
 /// Run one replica
 ///
-/// It runs until SIGTERM or Ctrl-C. RUST_LOG sets what is logged, `info` by default.
+/// It runs until SIGTERM or Ctrl-C. RUST_LOG sets what is logged, `info` by default. Exit code: 0
+/// if it was told to stop, 1 if it ended by itself, 2 for a wrong command line or file.
 #[derive(Args)]
 pub(super) struct Replica {
     /// The cluster file, the same on all hosts
@@ -80,23 +84,41 @@ impl Subcommand for Replica {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let daemon = builder.start().await?;
-            asked_to_stop(self.stop_with_stdin).await?;
+            // Before it starts: a signal that comes meanwhile stops it in good order too.
+            let mut signals = Signals::new()?;
+            let mut daemon = builder.start().await?;
+            tokio::select! {
+                ended = daemon.wait() => {
+                    let message = ended.to_string();
+                    return Err(Failure { code: ENDED, message }.into());
+                }
+                () = signals.asked_to_stop() => {}
+                () = stdin_ends(), if self.stop_with_stdin => {}
+            }
             daemon.stop().await?;
             Ok(ExitCode::SUCCESS)
         })
     }
 }
 
-async fn asked_to_stop(with_stdin: bool) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = stdin_ends(), if with_stdin => {}
+/// What tells a process to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn asked_to_stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 // Reads on a thread that nobody waits for: tokio's would hold up the end of the process for as

@@ -1,5 +1,6 @@
 //! `quorate status`.
 
+use super::votes::escape;
 use super::{Subcommand, admin, output};
 use crate::config::{Cluster, ReplicaEntry};
 use crate::files::load_cluster;
@@ -94,8 +95,8 @@ fn as_json(cluster: &Cluster, answers: &[Answer]) -> Value {
 
 fn as_text(cluster: &Cluster, answers: &[Answer]) -> String {
     let mut text = format!("cluster {}\n\n", cluster.id());
-    let head = "replica  standing   epoch    round     executed  requests    state@round          \
-                links";
+    let head = "replica  standing   epoch    members  round     executed  requests    \
+                state@round          links";
     let _ = writeln!(text, "{head}");
     for (entry, answer) in cluster.replicas.iter().zip(answers) {
         match answer {
@@ -105,31 +106,55 @@ fn as_text(cluster: &Cluster, answers: &[Answer]) -> String {
                     Standing::Restarted => "restarted",
                     Standing::Halted => "HALTED",
                 };
-                let state = match s.checkpoint {
-                    0 => "-".to_owned(),
-                    round => format!("{:.10}@{round}", s.state),
+                // Before the first checkpoint the chain over all outputs shows as much.
+                let state = match (s.checkpoint, s.executed_round) {
+                    (0, 0) => "-".to_owned(),
+                    (0, round) => format!("{:.10}@{round}", s.running),
+                    (round, _) => format!("{:.10}@{round}", s.state),
                 };
                 let links: Vec<String> = s.links.iter().map(link).collect();
                 let _ = writeln!(
                     text,
-                    "{:<8} {:<10} {:<8} {:<9} {:<9} {:<11} {:<20} {}",
+                    "{:<8} {:<10} {:<8} {:<8} {:<9} {:<9} {:<11} {:<20} {}",
                     entry.id.to_string(),
                     standing,
-                    s.epoch,
+                    escape(s.epoch.as_bytes()),
+                    members(&s.members),
                     s.round,
                     s.executed_round,
                     s.executed,
-                    state,
+                    escape(state.as_bytes()),
                     links.join("  ")
                 );
             }
             Err(why) => {
+                // It may hold words of whoever answers at the address.
+                let why = escape(why.as_bytes());
                 let _ = writeln!(text, "{:<8} not reached: {why}", entry.id.to_string());
             }
         }
     }
     text.push_str(&trouble(cluster, answers));
     text
+}
+
+/// Numbers as ranges, as in `1-3,5`.
+fn members(numbers: &[u8]) -> String {
+    let mut ranges: Vec<(u8, u8)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(*number) => *last = *number,
+            _ => ranges.push((*number, *number)),
+        }
+    }
+    let range = |(first, last): &(u8, u8)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    };
+    match ranges.is_empty() {
+        true => "-".to_owned(),
+        false => ranges.iter().map(range).collect::<Vec<_>>().join(","),
+    }
 }
 
 fn link(l: &LinkStatus) -> String {
@@ -174,4 +199,39 @@ fn trouble(cluster: &Cluster, answers: &[Answer]) -> String {
 
 fn seconds(ms: u64) -> String {
     format!("{:.1} s", ms as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::init::{InitOptions, write_cluster};
+
+    #[test]
+    fn members_are_written_as_ranges() {
+        let rows: [(&[u8], &str); 5] =
+            [(&[], "-"), (&[2], "2"), (&[1, 2, 3], "1-3"), (&[1, 3], "1,3"), (&[1, 2, 5], "1-2,5")];
+        for (numbers, text) in rows {
+            assert_eq!(members(numbers), text);
+        }
+    }
+
+    #[test]
+    fn people_see_who_is_in_what_was_executed_and_no_control_characters() {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = write_cluster(&InitOptions::new(dir.path().join("c"))).unwrap().cluster;
+        let fresh = Condition {
+            members: vec![1, 2, 3],
+            executed_round: 7,
+            running: "0123456789abcdef".to_owned(),
+            ..Condition::default()
+        };
+        let later = Condition { checkpoint: 256, state: "fedcba9876543210".into(), ..fresh.clone() };
+        let text = as_text(&cluster, &[Ok(fresh.clone()), Ok(later), Err("\x1b[2J".to_owned())]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[3].contains(" 1-3 ") && lines[3].contains("0123456789@7"), "{text}");
+        assert!(lines[4].contains("fedcba9876@256"), "{text}");
+        let evil = Condition { epoch: "\x1b]0;x".into(), running: "\x07".into(), ..fresh };
+        let text = text + &as_text(&cluster, &[Ok(evil)]);
+        assert!(!text.replace('\n', "").contains(char::is_control), "{text:?}");
+    }
 }

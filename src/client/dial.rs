@@ -2,16 +2,12 @@
 
 use super::Misfit;
 use crate::config::{Cluster, ReplicaEntry};
-use crate::transport::{Endpoint, Lane, Link, LinkClass, LinkError};
+use crate::transport::{Endpoint, Lane, Link, LinkClass, LinkError, resolve};
 use crate::types::{Digest, GroupId};
 use crate::wire::{DecodeError, Frame, Greeting, Hello, Kind, Message as _, PROTOCOL_VERSION};
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::task::JoinSet;
-
-/// Addresses of one host name that are tried at most, all at once.
-pub const MAX_ADDRESSES: usize = 4;
 
 /// Whom to dial, and what to find there.
 pub(super) struct Target {
@@ -59,18 +55,6 @@ pub(super) async fn dial(
         }
     }
     Err(failed)
-}
-
-/// The addresses of `host:port`, at most [`MAX_ADDRESSES`] and at least one.
-///
-/// # Errors
-/// What the system says, also if there are none.
-pub async fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
-    let found: Vec<_> = tokio::net::lookup_host(address).await?.take(MAX_ADDRESSES).collect();
-    match found.is_empty() {
-        true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
-        false => Ok(found),
-    }
 }
 
 /// Where a client's socket listens so that it can dial all replicas of a cluster.

@@ -46,9 +46,10 @@ mod report;
 mod tests;
 
 pub use crate::caller::{Answer, CallError, ReplicaStats, Stats};
+pub use crate::transport::{MAX_ADDRESSES, resolve};
 pub use crate::voter::{Ballot, Explanation, Verdict};
 pub use crate::wire::{Command, CommandKind};
-pub use dial::{MAX_ADDRESSES, any_address, resolve};
+pub use dial::any_address;
 pub use error::{ClientError, Misfit};
 pub use handle::Client;
 pub use options::ClientOptions;

@@ -54,7 +54,7 @@ pub(super) fn parse_limits(
             .whole_or(d.max_commands, 1..=commands)?,
         max_candidates: key("max_candidates", &raw.max_candidates, "4096")
             .whole_or(d.max_candidates, 1..=candidates)?,
-        sole_quota: key("sole_quota", &raw.sole_quota, "4096")
+        sole_quota: key("sole_quota", &raw.sole_quota, "65536")
             .whole_or(d.sole_quota, 1..=MILLION)?,
         forget_after: key("forget_after", &raw.forget_after, "64")
             .whole_or(d.forget_after, 1..=u64::from(u32::MAX))?,
@@ -98,15 +98,17 @@ pub(super) fn parse_quotas(
     limits: &OrderLimits,
 ) -> Result<Quotas, ConfigError> {
     let d = Quotas::default();
+    // What a good replica has in progress must fit its quota in the order (O4).
+    let d = Quotas { global: d.global.min(limits.sole_quota), ..d };
     let Some(raw) = raw else { return Ok(d) };
     let section = Section::new(source, "[quotas]", raw.span());
     let raw = raw.get_ref();
     let key = |name, value, example| section.key(name, value, example);
     let (request, frame, most) = (u64::from(limits.max_request), MAX_FRAME as u64, 1u64 << 40);
     Ok(Quotas {
-        per_client: key("per_client", &raw.per_client, "8192")
+        per_client: key("per_client", &raw.per_client, "4096")
             .whole_or(d.per_client, 1..=16 * MILLION)?,
-        global: key("global", &raw.global, "32768").whole_or(d.global, 1..=16 * MILLION)?,
+        global: key("global", &raw.global, "65536").whole_or(d.global, 1..=limits.sole_quota)?,
         // Less than one request could never be taken, less than one frame never be sent.
         body_bytes: key("body_bytes", &raw.body_bytes, "268435456")
             .whole_or(d.body_bytes, request..=most)?,

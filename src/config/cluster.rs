@@ -114,10 +114,12 @@ impl Cluster {
     }
 
     /// The configuration digest, field by field: what two replicas must agree on and `hello`
-    /// compares. Clients, addresses and the quotas of a process are not in it.
+    /// compares. First comes what makes up the cluster id, so that the first difference says in
+    /// what two clusters differ. Clients, addresses and the quotas of a process are not in it.
     pub fn fields(&self) -> Vec<(String, Digest)> {
-        self.field_values()
+        self.identity_values()
             .into_iter()
+            .chain(self.field_values())
             .map(|(name, value)| {
                 let mut h = Hasher::new(Domain::Config);
                 h.put_var(name.as_bytes()).put_var(value.as_bytes());
@@ -133,6 +135,18 @@ impl Cluster {
             h.put_var(name.as_bytes()).put(&digest.0);
         });
         h.finish()
+    }
+
+    // What never changes: the parts of the cluster id.
+    fn identity_values(&self) -> Vec<(&'static str, String)> {
+        let replica = |r: &ReplicaEntry| format!("{} {}\n", r.id, r.public_key.to_inline());
+        vec![
+            ("fault_model", format!("{:?}", self.fault_model)),
+            ("t", self.ensemble.t().to_string()),
+            ("roster", self.replicas.iter().map(replica).collect()),
+            ("service", self.service.name.clone()),
+            ("nonce", format!("{:?}", self.nonce)),
+        ]
     }
 
     fn field_values(&self) -> Vec<(&'static str, String)> {

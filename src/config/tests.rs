@@ -25,7 +25,7 @@ max_request = 65536
 max_output = 65537
 max_commands = 100
 max_candidates = 101
-sole_quota = 102
+sole_quota = 302
 forget_after = 103
 forget_time = "20s"
 max_sessions = 104
@@ -111,7 +111,7 @@ fn every_value_arrives() {
         max_output: 65_537,
         max_commands: 100,
         max_candidates: 101,
-        sole_quota: 102,
+        sole_quota: 302,
         forget_after: 103,
         forget_time: 20_000_000,
         max_sessions: 104,
@@ -296,7 +296,7 @@ fn refusals_of_order_and_limits() {
         Row("max_commands = 100", "max_commands = 65537", 17, "from 1 to 65536"),
         Row("max_candidates = 101", "max_candidates = 16385", 18, "from 1 to 16384"),
         Row("max_candidates = 101", "max_candidates = 0", 18, "from 1 to 16384"),
-        Row("sole_quota = 102", "sole_quota = 0", 19, "`sole_quota`: 0 is not allowed"),
+        Row("sole_quota = 302", "sole_quota = 0", 19, "`sole_quota`: 0 is not allowed"),
         Row("forget_after = 103", "forget_after = 0", 20, "`forget_after`: 0 is not allowed"),
         Row("forget_time = \"20s\"", "forget_time = \"0s\"", 21, "longer than nothing"),
         Row("forget_time = \"20s\"", "forget_time = 20", 21, "a duration in quotes"),
@@ -307,6 +307,7 @@ fn refusals_of_order_and_limits() {
         Row("max_unexecuted = 107", "max_unexecuted = 0", 25, "0 is not allowed"),
         Row("per_client = 201", "per_client = 0", 27, "0 is not allowed"),
         Row("global = 202", "global = 0", 28, "0 is not allowed"),
+        Row("global = 202", "global = 303", 28, "must be from 1 to 302"),
         Row("body_bytes = 1000000", "body_bytes = 65535", 29, "from 65536 to"),
         Row("link_bytes = 2000000", "link_bytes = 1000", 30, "from 1048576 to"),
         Row("links_per_client = 203", "links_per_client = 0", 31, "0 is not allowed"),

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tracing::{info, warn};
 
 /// A running replica. Dropping it stops it.
@@ -21,7 +21,9 @@ pub struct Daemon {
     address: SocketAddr,
     admin: SocketAddr,
     stop: mpsc::Sender<node::Request>,
-    node: JoinHandle<()>,
+    // Absent once its end was waited for.
+    node: Option<JoinHandle<()>>,
+    admin_server: JoinHandle<()>,
 }
 
 /// What a daemon is made from.
@@ -113,11 +115,11 @@ impl Builder {
             warn!(replica = %id, lie = lie.name(), "THIS REPLICA LIES, as a test asked it to");
         }
         let (requests, inbox) = mpsc::channel(64);
-        tokio::spawn(admin::serve(admin, requests.clone()));
+        let admin_server = tokio::spawn(admin::serve(admin, requests.clone()));
         let (cluster, key, lie) = (self.cluster, self.key, self.lie);
         let parts = Parts { cluster, id, key, service, lie, mark, restarted, endpoint, inbox };
-        let node = tokio::spawn(Node::new(parts).run());
-        Ok(Daemon { address, admin: admin_address, stop: requests, node })
+        let node = Some(tokio::spawn(Node::new(parts).run()));
+        Ok(Daemon { address, admin: admin_address, stop: requests, node, admin_server })
     }
 
     fn take_service(&mut self) -> Result<Box<dyn Service>, DaemonError> {
@@ -160,28 +162,67 @@ impl Daemon {
         status.await.map_err(|_| ended())
     }
 
-    /// Stops it: links are closed after what was sent has left.
+    /// Stops it: links are closed after what was sent has left. Its addresses are free then.
     ///
     /// # Errors
     /// If its loop has panicked.
     pub async fn stop(mut self) -> Result<(), DaemonError> {
         // An error here means that it has stopped already.
         let _ = self.stop.send(node::Request::Stop).await;
-        (&mut self.node).await.map_err(|e| DaemonError::Ended(e.to_string()))
+        let ended = self.end_of_loop().await;
+        self.admin_server.abort();
+        // It ends by being aborted, which is no news.
+        let _ = (&mut self.admin_server).await;
+        released(self.address).await;
+        ended
     }
 
-    /// Waits until it stops by itself, which only a defect brings about.
+    /// Waits until it ends by itself, which only a defect brings about. May be dropped and called
+    /// again: select it beside whatever else tells a program to stop.
     ///
-    /// # Errors
-    /// If its loop has panicked.
-    pub async fn wait(mut self) -> Result<(), DaemonError> {
-        (&mut self.node).await.map_err(|e| DaemonError::Ended(e.to_string()))
+    /// Gives [`DaemonError::Ended`] with what is known of it.
+    pub async fn wait(&mut self) -> DaemonError {
+        match self.end_of_loop().await {
+            Ok(()) => DaemonError::Ended("nobody asked it to".to_owned()),
+            Err(why) => why,
+        }
+    }
+
+    async fn end_of_loop(&mut self) -> Result<(), DaemonError> {
+        let Some(node) = &mut self.node else {
+            return Err(DaemonError::Ended("it was said before why".to_owned()));
+        };
+        let ended = node.await;
+        self.node = None;
+        ended.map_err(|e| DaemonError::Ended(why(e)))
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.node.abort();
+        if let Some(node) = &self.node {
+            node.abort();
+        }
+        self.admin_server.abort();
+    }
+}
+
+/// What a panic said.
+fn why(error: JoinError) -> String {
+    let Ok(panic) = error.try_into_panic() else { return "it was aborted".to_owned() };
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("it panicked: {}", text.unwrap_or("without words"))
+}
+
+/// Waits until the socket is closed, which the transport's own task does soon after its last
+/// handle is gone.
+async fn released(address: SocketAddr) {
+    for _ in 0..100 {
+        if std::net::UdpSocket::bind(address).is_ok() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }
 

@@ -88,6 +88,9 @@ pub enum DaemonError {
         wanted: String,
     },
     /// The loop has ended by a defect.
-    #[error("the replica's loop has ended: {0}")]
+    #[error(
+        "the replica's loop has ended: {0}; this is a defect: report it with the log, and make a \
+         new cluster with `quorate init`"
+    )]
     Ended(String),
 }

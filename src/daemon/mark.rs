@@ -8,6 +8,9 @@ use std::path::Path;
 
 const FILE: &str = "cluster.mark";
 
+const WRITABLE: &str = "free some space, let this user write there, or give another directory \
+                        with --data";
+
 /// Reads the mark, counts this start in it, and writes it back, synced, before anything is
 /// signed. Gives the new mark and whether the replica took part before.
 pub(super) fn take(
@@ -16,8 +19,8 @@ pub(super) fn take(
     replica: ReplicaId,
 ) -> Result<(Mark, bool), DaemonError> {
     let data = |path: &Path, reason: String| DaemonError::Data { path: path.to_owned(), reason };
-    std::fs::create_dir_all(directory)
-        .map_err(|e| data(directory, format!("cannot make the data directory: {e}")))?;
+    files::create_directories(directory)
+        .map_err(|e| data(directory, format!("{e}; {WRITABLE}")))?;
     let path = directory.join(FILE);
     let before = match std::fs::read(&path) {
         Ok(bytes) => Some(Mark::parse(&bytes).map_err(|e| {
@@ -25,7 +28,7 @@ pub(super) fn take(
             data(&path, format!("{what} ({e}); make a new cluster with `quorate init`"))
         })?),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-        Err(e) => return Err(data(&path, format!("cannot be read: {e}"))),
+        Err(e) => return Err(data(&path, format!("cannot be read: {e}; {WRITABLE}"))),
     };
     if let Some(found) = before.filter(|m| m.cluster != cluster || m.replica != replica) {
         let name = |cluster: Digest, replica| format!("{replica} of cluster {cluster}");
@@ -38,7 +41,7 @@ pub(super) fn take(
     let incarnation = before.map_or(0, |m| m.incarnation).saturating_add(1);
     let mark = Mark { cluster, replica, incarnation };
     files::write_atomically(&path, &mark.to_bytes(), 0o644)
-        .map_err(|e| data(&path, e.to_string()))?;
+        .map_err(|e| data(&path, format!("{e}; {WRITABLE}")))?;
     Ok((mark, before.is_some()))
 }
 

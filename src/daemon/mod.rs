@@ -5,7 +5,8 @@
 //! it to the core, tells it that nothing more waits, and does what it asks for: that is the
 //! batching. Frames of other replicas are taken before those of clients.
 //!
-//! `peers.rs` dials and judges introductions, `mark.rs` remembers on disk that this replica took
+//! `peers.rs` dials and judges introductions, `places.rs` counts the links of each key,
+//! `pending.rs` holds what is to be done, `mark.rs` remembers on disk that this replica took
 //! part, `admin.rs` answers on the admin address, `journal.rs` turns events into log lines.
 //!
 //! ```no_run
@@ -14,12 +15,12 @@
 //! let cluster = files::load_cluster("quorate.toml".as_ref()).expect("a cluster file");
 //! let key = files::read_secret_key("keys/replica-1.pem".as_ref()).expect("a key file");
 //! let replica = ReplicaId::new(1).expect("1 is a replica's number");
-//! let daemon = Daemon::builder(cluster, replica, key)
+//! let mut daemon = Daemon::builder(cluster, replica, key)
 //!     .data_dir("data/replica-1")
 //!     .service(Box::new(Counter::default()))
 //!     .start()
 //!     .await?;
-//! daemon.wait().await
+//! Err(daemon.wait().await)
 //! # }
 //! ```
 
@@ -31,6 +32,10 @@ mod journal;
 mod mark;
 mod node;
 mod peers;
+mod pending;
+mod places;
+#[cfg(test)]
+mod tests;
 
 pub use builder::{Builder, Daemon};
 pub use error::DaemonError;

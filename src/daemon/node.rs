@@ -3,10 +3,12 @@
 use super::clock::Clock;
 use super::journal;
 use super::peers::{self, Introduced, Party};
+use super::pending::Pending;
+use super::places::{Place, Places};
 use crate::adversary::{Liar, Lie};
 use crate::config::Cluster;
 use crate::crypto::{Ed25519, Scheme, SecretKey};
-use crate::replica::{self, Action, Actions, Input, Replica, Status};
+use crate::replica::{self, Action, Input, Replica, Status};
 use crate::service::Service;
 use crate::transport::{Accepted, Endpoint, Lane, Link, LinkClass, LinkEvent};
 use crate::types::{GroupId, LinkId, Now, ReplicaId};
@@ -19,6 +21,8 @@ use tracing::{debug, info, warn};
 
 /// Events of links taken in one go before the core acts.
 const BATCH: usize = 512;
+/// Frames of clients among them: other replicas must not wait longer than these take.
+const CLIENT_FRAMES: usize = 2048;
 /// Events that wait at most, for replicas and for clients each; beyond, their readers wait.
 const WAITING: usize = 1024;
 
@@ -45,6 +49,28 @@ pub(super) enum Request {
 /// for the end of its successor.
 type PeerKey = (ReplicaId, u64);
 
+/// A link that is up.
+struct Open {
+    serial: u64,
+    link: Link,
+    /// Whether it was closed for what came on it: what still comes is not looked at.
+    closing: bool,
+    /// Its count against the quota, if the other side dialled.
+    _place: Option<Place>,
+}
+
+impl Open {
+    fn new(serial: u64, link: Link, place: Option<Place>) -> Self {
+        Self { serial, link, closing: false, _place: place }
+    }
+
+    /// Closes it; false if it was closed before.
+    fn fault(&mut self, reason: &impl ToString) -> bool {
+        self.link.fault(&reason.to_string());
+        !std::mem::replace(&mut self.closing, true)
+    }
+}
+
 pub(super) struct Node {
     cluster: Arc<Cluster>,
     id: ReplicaId,
@@ -53,10 +79,11 @@ pub(super) struct Node {
     started: Instant,
     endpoint: Arc<Endpoint>,
     inbox: mpsc::Receiver<Request>,
-    peers: BTreeMap<ReplicaId, (u64, Link)>,
-    clients: BTreeMap<LinkId, Link>,
+    peers: BTreeMap<ReplicaId, Open>,
+    clients: BTreeMap<LinkId, Open>,
+    places: Places,
     serial: u64,
-    actions: Actions,
+    pending: Pending,
     touched_peers: BTreeSet<ReplicaId>,
     touched_clients: BTreeSet<LinkId>,
     /// Tells the task that dials a replica that its link is gone.
@@ -102,6 +129,7 @@ impl Node {
             journal::log(&replica::Event::Restarted);
         }
         Self {
+            places: Places::new(cluster.quotas.links_per_client),
             cluster: Arc::new(cluster),
             id,
             replica,
@@ -112,7 +140,7 @@ impl Node {
             peers: BTreeMap::new(),
             clients: BTreeMap::new(),
             serial: 0,
-            actions: Actions::new(),
+            pending: Pending::default(),
             touched_peers: BTreeSet::new(),
             touched_clients: BTreeSet::new(),
             gone: BTreeMap::new(),
@@ -152,6 +180,8 @@ impl Node {
             }
         }
         info!(replica = %self.id, "stopping");
+        // Ends the tasks that dial.
+        drop(introduced);
         self.endpoint.close("the replica was stopped").await;
     }
 
@@ -160,10 +190,16 @@ impl Node {
         from_peers: &mut mpsc::Receiver<(PeerKey, LinkEvent)>,
         from_clients: &mut mpsc::Receiver<(LinkId, LinkEvent)>,
     ) {
+        let mut client_frames = 0;
         for _ in 0..BATCH {
             if let Ok((key, event)) = from_peers.try_recv() {
                 self.peer_event(key, event);
-            } else if let Ok((link, event)) = from_clients.try_recv() {
+            } else if client_frames < CLIENT_FRAMES
+                && let Ok((link, event)) = from_clients.try_recv()
+            {
+                if let LinkEvent::Frames { frames, .. } = &event {
+                    client_frames += frames.len();
+                }
                 self.client_event(link, event);
             } else {
                 return;
@@ -179,9 +215,13 @@ impl Node {
     }
 
     fn input(&mut self, now: Now, input: Input) {
+        let out = self.pending.actions();
         match &mut self.replica {
-            Player::Honest(replica) => replica.handle(now, input, &mut self.actions),
-            Player::Lying(liar) => liar.handle(now, input, &mut self.actions),
+            Player::Honest(replica) => replica.handle(now, input, out),
+            Player::Lying(liar) => liar.handle(now, input, out),
+        }
+        if self.pending.is_heavy() {
+            self.act();
         }
     }
 
@@ -194,6 +234,7 @@ impl Node {
         let mut counters = status.counters;
         let handshakes = self.endpoint.handshakes();
         counters.insert("handshakes_admitted".to_owned(), handshakes.admitted);
+        counters.insert("handshakes_failed".to_owned(), handshakes.failed);
         counters.insert("handshakes_refused".to_owned(), handshakes.refused);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -212,9 +253,7 @@ impl Node {
             let (tell, gone) = mpsc::channel(1);
             self.gone.insert(entry.id, tell);
             let (endpoint, introduced) = (self.endpoint.clone(), introduced.clone());
-            let (address, key) = (entry.address.clone(), entry.public_key);
-            let task = peers::keep_dialling(endpoint, address, key, entry.id, introduced, gone);
-            tokio::spawn(task);
+            tokio::spawn(peers::keep_dialling(endpoint, entry.clone(), introduced, gone));
         }
     }
 
@@ -226,15 +265,35 @@ impl Node {
         hello.to_frame(GroupId::MAIN)
     }
 
+    /// A place for a link that somebody dialled, or why it gets none.
+    fn place_for(&self, accepted: &Accepted) -> Result<Place, String> {
+        let (key, class) = (accepted.peer(), accepted.class());
+        let entry = self.cluster.replica_with_key(&key);
+        if class == LinkClass::Replica
+            && let Some(lower) = entry.filter(|r| r.id < self.id)
+        {
+            return Err(format!("{} dials {}, not the other way round", self.id, lower.id));
+        }
+        self.places.take(key, class)
+    }
+
     /// Somebody dialled us: we introduce ourselves first.
     fn open(&self, accepted: Accepted, introduced: &mpsc::Sender<Introduced>) {
+        let place = match self.place_for(&accepted) {
+            Ok(place) => Some(place),
+            Err(why) => {
+                let (remote, class) = (accepted.remote(), accepted.class());
+                debug!(%remote, %class, why, "turned away");
+                return accepted.refuse(&why);
+            }
+        };
         let (hello, introduced) = (self.hello(), introduced.clone());
         tokio::spawn(async move {
             let (remote, class) = (accepted.remote(), accepted.class());
             let opened = async {
                 let mut link = accepted.open(&hello).await?;
                 let first = link.first().await?;
-                Ok::<_, crate::transport::LinkError>(Introduced { link, first, dialled: false })
+                Ok::<_, crate::transport::LinkError>(Introduced { link, first, place })
             };
             match opened.await {
                 Ok(new) => drop(introduced.send(new).await),
@@ -259,7 +318,7 @@ impl Node {
                 let remote = new.link.remote();
                 warn!(%remote, key = %new.link.peer().fingerprint(), why, "refused");
                 new.link.fault(&format!("refused: {why}"));
-                self.dialled_link_is_gone(new.dialled, &new.link);
+                self.dialled_link_is_gone(&new);
                 return;
             }
         };
@@ -268,13 +327,14 @@ impl Node {
         let now = self.clock.now();
         match party {
             Party::Replica(peer, hello) => {
-                if new.dialled {
+                if new.dialled() {
                     new.link.send(Lane::Protocol, &self.hello());
                     new.link.flush();
                 }
                 new.link.start(peers.clone(), (peer, serial));
-                if let Some((_, old)) = self.peers.insert(peer, (serial, new.link)) {
-                    old.close("replaced by a newer link");
+                let open = Open::new(serial, new.link, new.place);
+                if let Some(old) = self.peers.insert(peer, open) {
+                    old.link.close("replaced by a newer link");
                     self.input(now, Input::PeerDown { peer });
                 }
                 info!(%peer, incarnation = hello.incarnation, "link up");
@@ -284,15 +344,15 @@ impl Node {
                 let link = LinkId(serial);
                 new.link.start(clients.clone(), link);
                 debug!(%client, remote = %new.link.remote(), "client link up");
-                self.clients.insert(link, new.link);
+                self.clients.insert(link, Open::new(serial, new.link, new.place));
                 self.input(now, Input::ClientUp { link, client, role });
             }
         }
     }
 
-    fn dialled_link_is_gone(&self, dialled: bool, link: &Link) {
-        let entry = self.cluster.replica_with_key(&link.peer());
-        if let Some(gone) = entry.filter(|_| dialled).and_then(|r| self.gone.get(&r.id)) {
+    fn dialled_link_is_gone(&self, new: &Introduced) {
+        let entry = self.cluster.replica_with_key(&new.link.peer());
+        if let Some(gone) = entry.filter(|_| new.dialled()).and_then(|r| self.gone.get(&r.id)) {
             // A full channel has told it already.
             let _ = gone.try_send(());
         }
@@ -300,14 +360,18 @@ impl Node {
 
     fn peer_event(&mut self, (peer, serial): PeerKey, event: LinkEvent) {
         let now = self.clock.now();
+        let is_open = |open: &Open| open.serial == serial && !open.closing;
         match event {
             LinkEvent::Frames { frames, .. } => {
                 for frame in frames {
+                    if !self.peers.get(&peer).is_some_and(is_open) {
+                        return;
+                    }
                     self.input(now, Input::PeerFrame { peer, frame });
                 }
             }
             LinkEvent::Closed { reason, .. } => {
-                if self.peers.get(&peer).is_some_and(|(current, _)| *current == serial) {
+                if self.peers.get(&peer).is_some_and(|open| open.serial == serial) {
                     self.peers.remove(&peer);
                     info!(%peer, reason, "link down");
                     self.input(now, Input::PeerDown { peer });
@@ -323,7 +387,13 @@ impl Node {
         let now = self.clock.now();
         match event {
             LinkEvent::Frames { frames, .. } => {
-                self.input(now, Input::ClientFrames { link, frames });
+                // One by one, so that answers reach the link, and its limit, in between.
+                for frame in frames {
+                    if self.clients.get(&link).is_none_or(|open| open.closing) {
+                        return;
+                    }
+                    self.input(now, Input::ClientFrames { link, frames: vec![frame] });
+                }
             }
             LinkEvent::Closed { reason, .. } => {
                 debug!(link = link.0, reason, "client link down");
@@ -337,43 +407,45 @@ impl Node {
 
     /// Does what the core asked for; every link that was written to is flushed once.
     fn act(&mut self) {
-        for action in std::mem::take(&mut self.actions) {
+        for action in self.pending.take() {
             match action {
                 Action::ToPeer { peer, lane, frame } => {
-                    if let Some((_, link)) = self.peers.get(&peer) {
-                        link.send(lane_of(lane), &frame);
+                    if let Some(open) = self.peers.get(&peer) {
+                        open.link.send(lane_of(lane), &frame);
                         self.touched_peers.insert(peer);
                     }
                 }
                 Action::ToClient { link, frame } => {
-                    if let Some(open) = self.clients.get(&link) {
-                        open.send(Lane::Protocol, &frame);
+                    if let Some(open) = self.clients.get_mut(&link) {
+                        // Who does not read its answers gets no more of them.
+                        open.closing |= !open.link.send(Lane::Protocol, &frame);
                         self.touched_clients.insert(link);
                     }
                 }
                 Action::ClosePeer { peer, reason } => {
-                    if let Some((_, link)) = self.peers.get(&peer) {
+                    if self.peers.get_mut(&peer).is_some_and(|open| open.fault(&reason)) {
                         warn!(%peer, %reason, "closing the link");
-                        link.fault(&reason.to_string());
                     }
                 }
                 Action::CloseClient { link, reason } => {
-                    if let Some(open) = self.clients.get(&link) {
-                        warn!(link = link.0, remote = %open.remote(), %reason, "closing the link");
-                        open.fault(&reason.to_string());
+                    if let Some(open) = self.clients.get_mut(&link)
+                        && open.fault(&reason)
+                    {
+                        let remote = open.link.remote();
+                        warn!(link = link.0, %remote, %reason, "closing the link");
                     }
                 }
                 Action::Event(event) => journal::log(&event),
             }
         }
         while let Some(peer) = self.touched_peers.pop_first() {
-            if let Some((_, link)) = self.peers.get(&peer) {
-                link.flush();
+            if let Some(open) = self.peers.get(&peer) {
+                open.link.flush();
             }
         }
         while let Some(link) = self.touched_clients.pop_first() {
-            if let Some(link) = self.clients.get(&link) {
-                link.flush();
+            if let Some(open) = self.clients.get(&link) {
+                open.link.flush();
             }
         }
     }

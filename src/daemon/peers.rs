@@ -1,13 +1,15 @@
 //! Dialling other replicas, and judging who introduces themselves (PROTOCOL.md §11).
 
-use crate::config::Cluster;
+use super::places::Place;
+use crate::config::{Cluster, ReplicaEntry};
 use crate::crypto::PublicKey;
-use crate::transport::{Endpoint, Link, LinkClass};
+use crate::transport::{Endpoint, Link, LinkClass, resolve};
 use crate::types::{ClientId, ReplicaId, Role};
 use crate::wire::{Frame, Greeting, Hello, Kind, Message, PROTOCOL_VERSION};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::{debug, info};
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -17,8 +19,15 @@ const LAST_RETRY: Duration = Duration::from_secs(2);
 pub(super) struct Introduced {
     pub(super) link: Link,
     pub(super) first: Frame,
+    /// Its count against the quota of the one who dialled.
+    pub(super) place: Option<Place>,
+}
+
+impl Introduced {
     /// Whether we dialled: then our own hello has not been sent.
-    pub(super) dialled: bool,
+    pub(super) fn dialled(&self) -> bool {
+        self.place.is_none()
+    }
 }
 
 /// Who is at the other end.
@@ -29,21 +38,34 @@ pub(super) enum Party {
 }
 
 /// Keeps dialling one replica; whenever a link to it is gone, again. `gone` is told each time a
-/// link ends or is refused.
+/// link ends or is refused. Ends once nobody takes introductions any more.
 pub(super) async fn keep_dialling(
     endpoint: Arc<Endpoint>,
-    address: String,
-    key: PublicKey,
-    peer: ReplicaId,
+    entry: ReplicaEntry,
     introduced: mpsc::Sender<Introduced>,
+    gone: mpsc::Receiver<()>,
+) {
+    tokio::select! {
+        () = introduced.closed() => {}
+        () = dial_for_ever(&endpoint, &entry, &introduced, gone) => {}
+    }
+}
+
+async fn dial_for_ever(
+    endpoint: &Arc<Endpoint>,
+    entry: &ReplicaEntry,
+    introduced: &mpsc::Sender<Introduced>,
     mut gone: mpsc::Receiver<()>,
 ) {
+    let peer = entry.id;
     let mut pause = FIRST_RETRY;
     loop {
-        match dial(&endpoint, &address, &key).await {
+        match dial(endpoint, entry).await {
             Ok((link, first)) => {
                 let up = tokio::time::Instant::now();
-                if introduced.send(Introduced { link, first, dialled: true }).await.is_err() {
+                // What was told of an earlier link does not concern this one.
+                while gone.try_recv().is_ok() {}
+                if introduced.send(Introduced { link, first, place: None }).await.is_err() {
                     return;
                 }
                 if gone.recv().await.is_none() {
@@ -61,12 +83,29 @@ pub(super) async fn keep_dialling(
     }
 }
 
-async fn dial(endpoint: &Endpoint, to: &str, key: &PublicKey) -> Result<(Link, Frame), String> {
-    let mut addresses = tokio::net::lookup_host(to).await.map_err(|e| format!("{to}: {e}"))?;
-    let address = addresses.next().ok_or_else(|| format!("{to} has no address"))?;
-    let dialled = endpoint.dial(address, key, LinkClass::Replica).await;
-    let dialled = dialled.map_err(|e| e.to_string())?;
-    dialled.wait().await.map_err(|e| e.to_string())
+async fn dial(endpoint: &Arc<Endpoint>, to: &ReplicaEntry) -> Result<(Link, Frame), String> {
+    let address = &to.address;
+    let found = resolve(address).await.map_err(|e| {
+        format!("cannot find the address {address}: {e}; correct it in the cluster file")
+    })?;
+    // A host may have addresses at which nobody listens, mostly of the other family.
+    let mut attempts = JoinSet::new();
+    for address in found {
+        let (endpoint, key) = (endpoint.clone(), to.public_key);
+        attempts.spawn(async move {
+            let dialled = endpoint.dial(address, &key, LinkClass::Replica).await?;
+            dialled.wait().await
+        });
+    }
+    let mut failed = Vec::new();
+    while let Some(attempt) = attempts.join_next().await {
+        match attempt {
+            Ok(Ok(link)) => return Ok(link),
+            Ok(Err(why)) => failed.push(why.to_string()),
+            Err(why) => failed.push(why.to_string()),
+        }
+    }
+    Err(failed.join("; "))
 }
 
 /// Judges the first frame of a link. An error is the reason that the other side is told.
@@ -85,12 +124,11 @@ fn judge_replica(cluster: &Cluster, key: &PublicKey, first: &Frame) -> Result<Pa
         return Err(format!("the key is {}'s, but its hello says {}", entry.id, hello.replica));
     }
     check_version(hello.version)?;
-    if hello.cluster != cluster.id() {
-        return Err("another cluster: its cluster id differs (nonce, fault model, t, roster or \
-                    service)"
-            .to_owned());
-    }
+    // The fields come first: they say what of the cluster differs.
     check_fields(cluster, &hello)?;
+    if hello.cluster != cluster.id() {
+        return Err("another cluster: its cluster id differs".to_owned());
+    }
     Ok(Party::Replica(entry.id, Box::new(hello)))
 }
 
@@ -99,7 +137,9 @@ fn judge_client(cluster: &Cluster, key: &PublicKey, first: &Frame) -> Result<Par
     let greeting = parse::<Greeting>(first, Kind::Greeting)?;
     check_version(greeting.version)?;
     if greeting.cluster != cluster.id() {
-        return Err("another cluster: its cluster id differs".to_owned());
+        return Err(
+            "another cluster: its cluster id differs; use the file of the replicas".to_owned()
+        );
     }
     Ok(Party::Client(entry.id(), entry.role))
 }
@@ -115,7 +155,10 @@ fn check_version(version: u16) -> Result<(), String> {
     if version == PROTOCOL_VERSION {
         return Ok(());
     }
-    Err(format!("it speaks protocol version {version}, this replica {PROTOCOL_VERSION}"))
+    Err(format!(
+        "it speaks protocol version {version}, this replica {PROTOCOL_VERSION}; run the same \
+         release everywhere"
+    ))
 }
 
 /// Names the first field of the configuration in which the two differ.
@@ -124,13 +167,21 @@ fn check_fields(cluster: &Cluster, hello: &Hello) -> Result<(), String> {
     for (name, digest) in &ours {
         match hello.fields.iter().find(|(n, _)| n == name) {
             Some((_, theirs)) if theirs == digest => {}
-            Some(_) => return Err(format!("the configurations differ in `{name}`")),
-            None => return Err(format!("its configuration lacks `{name}`")),
+            Some(_) => {
+                let remedy = "use one cluster file on all hosts";
+                return Err(format!("the configurations differ in `{name}`; {remedy}"));
+            }
+            None => {
+                let remedy = "run the same release on all hosts";
+                return Err(format!("its configuration lacks `{name}`; {remedy}"));
+            }
         }
     }
     let known = |name: &String| ours.iter().any(|(n, _)| n == name);
     match hello.fields.iter().find(|(name, _)| !known(name)) {
-        Some(_) => Err("its configuration has a field that this version does not know".to_owned()),
+        Some(_) => Err("its configuration has a field that this version does not know; run the \
+                        same release on all hosts"
+            .to_owned()),
         None => Ok(()),
     }
 }

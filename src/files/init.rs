@@ -1,7 +1,7 @@
 //! Making a cluster: its file and all keys.
 
 use super::keys::{create_key_directory, identity_files, write_private};
-use super::write::sync_directory_of;
+use super::write::{create_directories, sync_directory_of};
 use super::{FileError, create_new, generate_key};
 use crate::config::{Cluster, FaultModel, show_duration};
 use crate::crypto::SecretKey;
@@ -175,8 +175,7 @@ impl Made {
     ) -> Result<(), FileError> {
         let pairs: Vec<_> = identities.iter().map(|i| identity_files(keys, &i.name)).collect();
         if let Some(directory) = keys.parent() {
-            fs::create_dir_all(directory)
-                .map_err(FileError::io("create the directory", directory))?;
+            create_directories(directory)?;
         }
         create_key_directory(keys)?;
         for (identity, (private, public)) in identities.iter().zip(pairs) {

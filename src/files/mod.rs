@@ -8,9 +8,11 @@ mod cluster;
 mod error;
 pub mod init;
 mod keys;
+mod ports;
 mod write;
 
 pub use cluster::load_cluster;
 pub use error::{FileError, shell_word};
 pub use keys::{Identity, create_identity, generate_key, read_public_key, read_secret_key};
-pub use write::{create_new, write_atomically};
+pub use ports::free_base_port;
+pub use write::{create_directories, create_new, write_atomically};

@@ -45,6 +45,19 @@ pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<(), File
     sync_directory_of(path)
 }
 
+/// Makes a directory with all that are missing above it, so that they are still there after a
+/// power cut.
+///
+/// # Errors
+/// What the system says.
+pub fn create_directories(directory: &Path) -> Result<(), FileError> {
+    // Relative paths end with the empty one, which is the working directory.
+    let is_missing = |d: &&Path| !d.as_os_str().is_empty() && !d.exists();
+    let missing: Vec<&Path> = directory.ancestors().take_while(is_missing).collect();
+    fs::create_dir_all(directory).map_err(FileError::io("create the directory", directory))?;
+    missing.into_iter().rev().try_for_each(sync_directory_of)
+}
+
 /// Makes the entry of a new or renamed file durable.
 pub(super) fn sync_directory_of(path: &Path) -> Result<(), FileError> {
     let directory = match path.parent() {
@@ -78,6 +91,20 @@ mod tests {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(dir.path().join("elsewhere"), &link).unwrap();
         assert!(matches!(create_new(&link, b"x", 0o600), Err(FileError::Exists(_))));
+    }
+
+    #[test]
+    fn directories_are_made_as_deep_as_it_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b/c");
+        for _ in 0..2 {
+            create_directories(&deep).unwrap();
+            assert!(deep.is_dir());
+        }
+        create_directories(Path::new("src")).unwrap();
+        fs::write(dir.path().join("f"), b"").unwrap();
+        let refused = create_directories(&dir.path().join("f/g")).unwrap_err();
+        assert!(refused.to_string().contains("cannot create the directory"), "{refused}");
     }
 
     #[test]

@@ -67,8 +67,9 @@ pub struct Step {
     pub time: AgreedTime,
     /// What to execute, in order.
     pub requests: Vec<Ordered>,
-    /// Requests that were never accepted and are forgotten (O4).
-    pub forgotten: Vec<Digest>,
+    /// Requests that were never accepted and are forgotten (O4), with those who had given them a
+    /// candidate. Whoever gave one since, in a proposal that is not committed yet, keeps its body.
+    pub forgotten: Vec<(Digest, Members)>,
     /// Candidates that a member's quota did not admit (O4): they are as if never given.
     pub over_quota: Vec<(ReplicaId, Digest)>,
     /// What the members attest in the committed vector.

@@ -15,41 +15,50 @@ use std::sync::Arc;
 
 /// The state of one replica in the ordering protocol of one group.
 pub struct Core<S: Scheme> {
-    id: ReplicaId,
-    keyring: Keyring<S>,
-    signer: S::Signer,
-    timing: Timing,
-    limits: OrderLimits,
-    epoch: Epoch,
-    members: Members,
-    rounds: Rounds,
-    order: Order,
-    clock: CandidateClock,
-    wants: Wants,
+    pub(super) id: ReplicaId,
+    pub(super) keyring: Keyring<S>,
+    pub(super) signer: S::Signer,
+    pub(super) timing: Timing,
+    pub(super) limits: OrderLimits,
+    pub(super) epoch: Epoch,
+    pub(super) members: Members,
+    pub(super) rounds: Rounds,
+    pub(super) order: Order,
+    pub(super) clock: CandidateClock,
+    pub(super) wants: Wants,
     /// Requests that have a candidate of ours and are neither executed nor forgotten.
-    mine: DigestMap<()>,
+    pub(super) mine: DigestMap<()>,
     /// Candidates that are not in a proposal yet, in the order of their ids.
-    unsent: VecDeque<Candidate>,
+    pub(super) unsent: VecDeque<Candidate>,
     /// Whether some of these may be of requests that were executed meanwhile.
-    unsent_is_stale: bool,
+    pub(super) unsent_is_stale: bool,
     /// The last round in which we signed a proposal (R2: one each).
-    sent: Round,
-    sent_at: Instant,
-    committed: Round,
-    attestation: Attestation,
+    pub(super) sent: Round,
+    pub(super) sent_at: Instant,
+    pub(super) committed: Round,
+    pub(super) attestation: Attestation,
     /// When the first proposal of another came for the round that we have not joined yet.
-    started_at: Option<Instant>,
+    pub(super) started_at: Option<Instant>,
     /// Requests named by others in that round that have not come yet, and until when to wait.
-    gather: Option<(Vec<Digest>, Instant)>,
+    pub(super) gather: Option<(Vec<Digest>, Instant)>,
     /// Since when the round that we sent in has been incomplete, once that is too long.
-    waiting: Option<Instant>,
+    pub(super) waiting: Option<Instant>,
     /// Since when there has been work and too few others have been heard of to start.
-    blocked: Option<Instant>,
+    pub(super) blocked: Option<Instant>,
     /// Peers that have told us how far they are; the first proposal waits for t+1 of them.
-    heard: Members,
-    restarted: bool,
-    stats: Stats,
+    pub(super) heard: Members,
+    /// Those of them that hold a complete vector although we have signed nothing: so we did and
+    /// lost it, or they lie. Until `doubt` we wait for their proof, a proposal of ours.
+    pub(super) doubters: Members,
+    pub(super) doubt: Instant,
+    /// Whether V(complete) must be committed soon (R6).
+    pub(super) vector_is_work: bool,
+    pub(super) restarted: bool,
+    pub(super) stats: Stats,
 }
+
+/// Requests that a gather waits for at most.
+const MAX_GATHER: usize = 512;
 
 impl<S: Scheme> Core<S> {
     /// A core in epoch (0,0,0).
@@ -78,6 +87,9 @@ impl<S: Scheme> Core<S> {
             waiting: None,
             blocked: None,
             heard: Members::NONE,
+            doubters: Members::NONE,
+            doubt: Instant(0),
+            vector_is_work: false,
             restarted: setup.restarted,
             stats: Stats::default(),
             keyring: setup.keyring,
@@ -91,7 +103,7 @@ impl<S: Scheme> Core<S> {
             Input::Seen { request } => self.seen(now, request),
             Input::Proposal(proposal) => self.proposal(now, proposal, out),
             Input::Want { from, want } => self.want(from, want, out),
-            Input::PeerUp { peer, complete } => self.peer_up(peer, complete, out),
+            Input::PeerUp { peer, complete } => self.peer_up(now, peer, complete, out),
             Input::Attest(attestation) => self.attestation = attestation,
             Input::Tick => self.tick(now, out),
             Input::Drained => {
@@ -113,9 +125,10 @@ impl<S: Scheme> Core<S> {
             Some(self.gather.as_ref().map_or(Instant(0), |(_, until)| *until))
         } else {
             let join = self.started_at.map(|at| at + self.timing.join_delay);
-            let heartbeat = self.may_start().then(|| self.sent_at + self.timing.heartbeat);
-            join.into_iter().chain(heartbeat).min()
+            let heartbeat = Some(self.sent_at + self.timing.heartbeat);
+            join.into_iter().chain(heartbeat).min().filter(|_| self.may_start())
         };
+        let propose = propose.map(|at| at.max(self.doubt));
         let ask = incomplete.map(|at| self.wants.next_ask(at, &self.timing));
         let report = match self.waiting {
             None => incomplete.or(self.blocked).map(|at| at + self.timing.patience),
@@ -148,6 +161,12 @@ impl<S: Scheme> Core<S> {
             return;
         }
         let (round, from) = (proposal.round, proposal.replica);
+        if from == self.id && round > self.sent {
+            // Our signature, and we do not know of it: what we signed is lost (§7).
+            self.restarted = true;
+            out.push(Action::Event(Event::Restarted));
+            return;
+        }
         match self.rounds.store(proposal.clone()) {
             Stored::Ignored => {
                 self.stats.proposals_ignored += 1;
@@ -188,12 +207,23 @@ impl<S: Scheme> Core<S> {
     }
 
     /// What was lost with the last connection: the two last own proposals go again (§11).
-    fn peer_up(&mut self, peer: ReplicaId, complete: Round, out: &mut Vec<Action>) {
+    /// And the peer's own, in case it has lost them.
+    fn peer_up(&mut self, now: Now, peer: ReplicaId, complete: Round, out: &mut Vec<Action>) {
         self.heard.insert(peer);
         if self.sent == Round(0) && complete.0 >= 1 && !self.restarted {
-            // Nobody completes a round without a proposal of every member: we signed before.
-            self.restarted = true;
-            out.push(Action::Event(Event::Restarted));
+            // Nobody completes a round without a proposal of every member: we signed before, or
+            // this peer lies. One of t+1 does not, and one that does not can show what we signed.
+            self.doubters.insert(peer);
+            self.doubt = now.monotonic + 2 * self.timing.delta;
+            if self.doubters.len() >= self.keyring.ensemble().majority() {
+                self.restarted = true;
+                out.push(Action::Event(Event::Restarted));
+            }
+        }
+        for round in [self.rounds.complete(), self.rounds.complete().next()] {
+            if let Some(theirs) = self.rounds.find(round, peer, &Digest::ZERO) {
+                out.push(Action::Send { to: peer, proposal: theirs.clone() });
+            }
         }
         for round in [self.sent.previous(), self.sent] {
             if let Some(own) = self.rounds.find(round, self.id, &Digest::ZERO) {
@@ -231,7 +261,9 @@ impl<S: Scheme> Core<S> {
     /// Says whom the start of the group waits for.
     fn note_blocked(&mut self, now: Instant, out: &mut Vec<Action>) {
         if self.may_start() || !self.has_work() {
-            self.blocked = None;
+            if self.blocked.take().is_some() {
+                self.waiting = None;
+            }
             return;
         }
         let since = *self.blocked.get_or_insert(now);
@@ -242,7 +274,7 @@ impl<S: Scheme> Core<S> {
         }
     }
 
-    fn unheard(&self) -> Members {
+    pub(super) fn unheard(&self) -> Members {
         let mut missing = self.members.minus(self.heard);
         missing.remove(self.id);
         missing
@@ -268,6 +300,8 @@ impl<S: Scheme> Core<S> {
             }
             let commit = if planted("r3-commit-early") { complete } else { complete.previous() };
             self.commit_to(commit, out);
+            let vector = self.rounds.vector(complete).map_or(&[][..], |(_, vector)| vector);
+            self.vector_is_work = self.is_work(vector);
             self.look_at_next_round(now.monotonic);
         }
     }
@@ -288,7 +322,7 @@ impl<S: Scheme> Core<S> {
                 self.mine.remove(&ordered.digest);
                 self.unsent_is_stale |= !ordered.holders.contains(self.id);
             }
-            for digest in &step.forgotten {
+            for (digest, _) in step.forgotten.iter().filter(|(_, had)| had.contains(self.id)) {
                 self.mine.remove(digest);
             }
             for (replica, digest) in &step.over_quota {
@@ -319,8 +353,9 @@ impl<S: Scheme> Core<S> {
     fn note_unseen(&mut self, now: Instant, proposal: &Proposal) {
         let unseen = |d: &Digest| !self.mine.contains(d) && !self.order.is_executed(d);
         let named = proposal.candidates.iter().map(|c| c.request).filter(unseen);
-        let named: Vec<Digest> = named.collect();
-        if named.is_empty() {
+        let named: Vec<Digest> = named.take(MAX_GATHER + 1).collect();
+        // So many are not on their way from clients that we are just about to hear.
+        if named.is_empty() || named.len() > MAX_GATHER {
             return;
         }
         let until = now + self.timing.gather;
@@ -331,10 +366,11 @@ impl<S: Scheme> Core<S> {
     /// R5: a choice names proposals of the round before that we lack. Most are only overtaken on
     /// another link, so they are asked for after `join_delay`.
     fn note_overtaken(&mut self, now: Instant, proposal: &Proposal) {
-        if proposal.round.previous() != self.rounds.complete().next() {
+        let (round, complete) = (proposal.round.previous(), self.rounds.complete());
+        // Of the round under way, or of the one completed last: then somebody equivocated.
+        if round != complete.next() && (round != complete || round == Round(0)) {
             return;
         }
-        let round = proposal.round.previous();
         for (member, digest) in self.members.iter().zip(&proposal.choice) {
             if self.rounds.find(round, member, digest).is_none() {
                 self.wants.overtaken(round, member, *digest, now + self.timing.join_delay);
@@ -344,14 +380,31 @@ impl<S: Scheme> Core<S> {
 
     /// R6: whether there is a reason of our own to run a round.
     fn has_work(&self) -> bool {
-        !self.unsent.is_empty()
-            || self.order.has_unexecuted()
-            || self.rounds.has_candidates(self.rounds.complete())
+        !self.unsent.is_empty() || self.order.has_unexecuted() || self.vector_is_work
+    }
+
+    /// Whether committing V(complete) is our business: it names a request that we have seen, or
+    /// one that t+1 vouch for by it. A liar's inventions are not: for these we join, later.
+    fn is_work(&self, vector: &[Held]) -> bool {
+        let named = |p: &Held| p.candidates.iter().map(|c| (c.request, p.replica)).collect();
+        let mut all: Vec<(Digest, ReplicaId)> =
+            vector.iter().flat_map::<Vec<_>, _>(named).collect();
+        if all.iter().any(|(request, _)| self.mine.contains(request)) {
+            return true;
+        }
+        all.sort_unstable();
+        let quorum = self.keyring.ensemble().majority();
+        let vouched = |same: &[(Digest, ReplicaId)]| {
+            let before = self.order.holders(&same[0].0);
+            same.iter().map(|(_, who)| *who).chain(before.iter()).collect::<Members>().len()
+                >= quorum
+        };
+        all.chunk_by(|a, b| a.0 == b.0).any(vouched)
     }
 
     /// The first proposal waits until t+1 others have told how far they are: at least one of
     /// them is honest and would know us.
-    fn may_start(&self) -> bool {
+    pub(super) fn may_start(&self) -> bool {
         self.sent > Round(0) || self.heard.len() >= self.keyring.ensemble().majority()
     }
 
@@ -382,7 +435,8 @@ impl<S: Scheme> Core<S> {
     /// R2: signs the one proposal of the next round and sends it to everybody.
     fn propose(&mut self, now: Now, out: &mut Vec<Action>) {
         let round = self.rounds.complete().next();
-        if self.restarted || self.sent >= round || !self.may_start() {
+        let doubt = now.monotonic < self.doubt;
+        if self.restarted || self.sent >= round || doubt || !self.may_start() {
             return;
         }
         self.drop_executed_unsent();
@@ -416,72 +470,6 @@ impl<S: Scheme> Core<S> {
             let mine = &self.mine;
             self.unsent.retain(|c| mine.contains(&c.request));
         }
-    }
-
-    // --- what others may know -----------------------------------------------------------------
-
-    /// The epoch.
-    pub fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
-    /// The epoch's members.
-    pub fn members(&self) -> Members {
-        self.members
-    }
-
-    /// The last round in which it signed a proposal.
-    pub fn sent(&self) -> Round {
-        self.sent
-    }
-
-    /// The last round of which it holds a complete vector.
-    pub fn complete(&self) -> Round {
-        self.rounds.complete()
-    }
-
-    /// The last committed round.
-    pub fn committed(&self) -> Round {
-        self.committed
-    }
-
-    /// C, the agreed clock.
-    pub fn agreed(&self) -> u64 {
-        self.order.agreed()
-    }
-
-    /// Whether it signs nothing because its state is lost.
-    pub fn is_restarted(&self) -> bool {
-        self.restarted
-    }
-
-    /// A round that has been waited for longer than `patience`: which, for whom, since when.
-    pub fn waiting(&self) -> Option<(Round, Members, Instant)> {
-        let round = self.rounds.complete().next();
-        let missing = if self.may_start() { self.rounds.missing(round) } else { self.unheard() };
-        self.waiting.map(|since| (round, missing, since))
-    }
-
-    /// Whether a proposal with these contents could be of use: what is not is dropped before its
-    /// signature is checked (§10).
-    pub fn is_news(&self, proposal: &Proposal) -> bool {
-        !self.restarted && self.rounds.has_room(proposal)
-    }
-
-    /// Counters.
-    pub fn stats(&self) -> &Stats {
-        &self.stats
-    }
-
-    /// Whether a round is under way that others have started.
-    pub fn is_round_open(&self) -> bool {
-        let next = self.rounds.complete().next();
-        self.sent >= next || self.rounds.started_by_others(next, self.id)
-    }
-
-    /// Requests with a committed candidate that are not executed.
-    pub fn unexecuted(&self) -> usize {
-        self.order.unexecuted()
     }
 }
 

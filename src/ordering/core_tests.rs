@@ -305,12 +305,11 @@ fn a_link_that_comes_up_gets_the_last_two_own_proposals() {
     cores.iter_mut().for_each(|c| see(c, 1, 7));
     round(&mut cores, 1);
     drain(&mut cores[0], 2);
-    let up = Input::PeerUp { peer: ReplicaId::from_index(1), complete: Round(1) };
     let resent = |a: &Action| match a {
-        Action::Send { proposal, .. } => proposal.round.0,
-        other => panic!("unexpected {other:?}"),
+        Action::Send { proposal, .. } if proposal.replica.number() == 1 => Some(proposal.round.0),
+        _ => None,
     };
-    let rounds: Vec<u64> = act(&mut cores[0], 3, up).iter().map(resent).collect();
+    let rounds: Vec<u64> = act(&mut cores[0], 3, up(1, 1)).iter().filter_map(resent).collect();
     assert_eq!(rounds, [1, 2]);
 }
 
@@ -323,16 +322,104 @@ fn a_restarted_replica_signs_nothing() {
     assert_eq!(core.next_wake(), None);
 }
 
+fn up(n: usize, complete: u64) -> Input {
+    Input::PeerUp { peer: ReplicaId::from_index(n), complete: Round(complete) }
+}
+
 #[test]
 fn a_replica_that_lost_its_disk_finds_out_from_its_peers_before_it_signs() {
     let mut core = core_of(0, 1, false);
     see(&mut core, 1, 7);
-    let up = |n, round| Input::PeerUp { peer: ReplicaId::from_index(n), complete: Round(round) };
-    act(&mut core, 1, up(1, 0));
+    act(&mut core, 1, up(1, 4));
     assert!(drain(&mut core, 1).is_empty(), "one of two others may lie or know nothing");
     let out = act(&mut core, 2, up(2, 4));
     assert!(matches!(out[..], [Action::Event(Event::Restarted)]));
     assert!(drain(&mut core, 3).is_empty() && core.is_restarted());
+}
+
+/// One peer's word is not enough: a liar could stop every new replica. It must show our proposal.
+#[test]
+fn a_single_claim_that_we_took_part_must_be_proven() {
+    let mut liar_says = core_of(0, 1, false);
+    see(&mut liar_says, 1, 7);
+    act(&mut liar_says, 1, up(1, 4));
+    act(&mut liar_says, 1, up(2, 0));
+    assert!(drain(&mut liar_says, 2).is_empty(), "it has 2Δ to show what we signed");
+    assert_eq!(liar_says.next_wake(), Some(at(201).monotonic));
+    assert_eq!(drain(&mut liar_says, 201).len(), 1);
+
+    let mut before = ready(0);
+    see(&mut before, 1, 7);
+    let signed = drain(&mut before, 1).remove(0);
+    let mut after = ready(0);
+    assert!(after.is_news(signed.message()));
+    assert!(matches!(give(&mut after, 2, &signed)[..], [Action::Event(Event::Restarted)]));
+    see(&mut after, 3, 8);
+    assert!(drain(&mut after, 3).is_empty());
+}
+
+#[test]
+fn a_link_that_comes_up_shows_the_peer_its_own_proposals() {
+    let mut cores: Vec<_> = (0..3).map(ready).collect();
+    cores.iter_mut().for_each(|c| see(c, 1, 7));
+    round(&mut cores, 1);
+    let out = act(&mut cores[0], 2, up(1, 0));
+    let shown = |a: &Action| match a {
+        Action::Send { proposal, .. } => (proposal.replica.number(), proposal.round.0),
+        other => panic!("unexpected {other:?}"),
+    };
+    assert_eq!(out.iter().map(shown).collect::<Vec<_>>(), [(2, 1), (1, 1)]);
+}
+
+/// Two peers start while a third cannot be reached: nothing may be due for ever.
+#[test]
+fn a_core_that_may_not_start_yet_wants_no_tick() {
+    let (mut one, mut two) = (core_of(0, 1, false), ready(1));
+    act(&mut one, 0, up(1, 0));
+    see(&mut two, 1, 7);
+    let p = drain(&mut two, 1).remove(0);
+    give(&mut one, 2, &p);
+    act(&mut one, 500, Input::Drained);
+    assert_eq!(one.next_wake(), None);
+}
+
+/// R6: rounds that a liar's inventions alone would need are joined, not hurried.
+#[test]
+fn r6_fake_candidates_cost_a_round_per_join_delay() {
+    let mut cores: Vec<_> = (0..3).map(ready).collect();
+    let fake = |p: &mut Proposal| {
+        p.candidates.push(Candidate { clock: p.now, request: Digest([0xfa; 32]) });
+    };
+    act(&mut cores[2], 1000, Input::Tick);
+    let first = resign(cores[2].rounds.find(Round(1), cores[2].id, &Digest::ZERO).unwrap(), fake);
+    give(&mut cores[0], 1000, &first);
+    give(&mut cores[1], 1000, &first);
+    let joined: Vec<Held> = [0, 1]
+        .into_iter()
+        .map(|i| match &act(&mut cores[i], 1010, Input::Tick)[..] {
+            [Action::Broadcast(p)] => p.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    give(&mut cores[0], 1010, &joined[1]);
+    assert_eq!(cores[0].complete(), Round(1));
+    assert!(drain(&mut cores[0], 1010).is_empty(), "nobody good has seen what V(1) names");
+}
+
+/// R5: a choice that differs from ours shows that somebody signed twice; we ask for the proof.
+#[test]
+fn r5_a_choice_that_differs_from_ours_is_asked_for() {
+    let mut cores: Vec<_> = (0..3).map(ready).collect();
+    cores.iter_mut().for_each(|c| see(c, 1, 7));
+    round(&mut cores, 1);
+    let next = drain(&mut cores[1], 2).remove(0);
+    let other = Digest([0xcc; 32]);
+    let differs = resign(&next, |p| p.choice[2] = other);
+    assert!(give(&mut cores[0], 2, &differs).is_empty());
+    let out = act(&mut cores[0], 12, Input::Tick);
+    let asked =
+        |a: &Action| matches!(a, Action::Ask(w) if w.round == Round(1) && w.digest == other);
+    assert!(out.iter().any(asked), "{out:?}");
 }
 
 #[test]

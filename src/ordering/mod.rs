@@ -53,6 +53,7 @@ mod order;
 mod rounds;
 mod setup;
 mod stats;
+mod view;
 mod wants;
 
 pub use actions::{Action, Event, Ordered, Step};

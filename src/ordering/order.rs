@@ -27,10 +27,11 @@ pub(super) struct Order {
     accepted: Vec<Digest>,
     /// Unexecuted requests that lack a candidate of some member, by their smallest candidate.
     partial: BTreeSet<(Cuid, Digest)>,
-    /// Requests of which only this replica has given a candidate (O4), by roster place.
-    sole: Vec<u32>,
-    /// Never accepted so far, in the order of their first candidates.
-    half_seen: VecDeque<(Round, Digest)>,
+    /// Requests never accepted so far whose first candidate is this replica's (O4), by roster
+    /// place. Charging the first keeps liars from sharing the blame for what they made up.
+    charged: Vec<u32>,
+    /// Never accepted so far, by the round of their first candidate.
+    half_seen: BTreeSet<(Round, Digest)>,
     executed: VecDeque<(Round, Digest)>,
 }
 
@@ -52,7 +53,8 @@ enum State {
     HalfSeen,
     /// In which round, and C of the round after that once it is committed (O2's cap).
     Accepted(Round, Option<u64>),
-    Executed,
+    /// In which round.
+    Executed(Round),
 }
 
 /// A committed vector: one proposal a member, in member order.
@@ -71,8 +73,8 @@ impl Order {
             known: DigestMap::new(seed),
             accepted: Vec::new(),
             partial: BTreeSet::new(),
-            sole: vec![0; ensemble.n()],
-            half_seen: VecDeque::new(),
+            charged: vec![0; ensemble.n()],
+            half_seen: BTreeSet::new(),
             executed: VecDeque::new(),
         }
     }
@@ -89,7 +91,12 @@ impl Order {
 
     /// Whether the request was executed, as far as that is remembered.
     pub(super) fn is_executed(&self, request: &Digest) -> bool {
-        self.known.get(request).is_some_and(|k| k.state == State::Executed)
+        self.known.get(request).is_some_and(|k| matches!(k.state, State::Executed(_)))
+    }
+
+    /// Who has a committed candidate for this request.
+    pub(super) fn holders(&self, request: &Digest) -> Members {
+        self.known.get(request).map_or(Members::NONE, |k| k.holders)
     }
 
     /// How many requests are known and not executed.
@@ -149,7 +156,7 @@ impl Order {
                 self.take_candidate(cuid, c.request, vector, &mut touched, &mut new);
             }
         }
-        let over_quota = self.enforce_quota(new);
+        let over_quota = self.charge(vector.position.round, new);
         for digest in touched {
             self.index_partial(&digest, vector.members);
         }
@@ -165,20 +172,17 @@ impl Order {
         new: &mut Vec<(Cuid, Digest)>,
     ) {
         let round = vector.position.round;
-        let place = cuid.replica.index();
         let Some(known) = self.known.get_mut(&request) else {
             let holders = [cuid.replica].into_iter().collect();
             let candidates = vec![cuid];
             let first = (round, self.agreed);
             let known = Known { candidates, holders, first, state: State::HalfSeen, partial: None };
             self.known.insert(request, known);
-            self.half_seen.push_back((round, request));
-            self.sole[place] += 1;
             touched.push(request);
             new.push((cuid, request));
             return;
         };
-        if known.state == State::Executed {
+        if matches!(known.state, State::Executed(_)) {
             return;
         }
         if known.holders.contains(cuid.replica) {
@@ -188,41 +192,36 @@ impl Order {
             }
             return;
         }
-        if known.candidates.len() == 1 {
-            self.sole[known.candidates[0].replica.index()] -= 1;
-        }
         known.candidates.push(cuid);
         known.holders.insert(cuid.replica);
         let quorum = self.ensemble.majority() - usize::from(planted("o1-t-candidates-accept"));
         if known.state == State::HalfSeen && known.candidates.len() >= quorum {
             known.state = State::Accepted(round, None);
+            let (first, charged_to) = (known.first.0, known.candidates[0].replica);
             self.accepted.push(request);
+            if first < round && self.half_seen.remove(&(first, request)) {
+                self.charged[charged_to.index()] -= 1;
+            }
         }
         touched.push(request);
     }
 
-    /// O4: of the requests that only one member has seen it may have `sole_quota`; those beyond,
-    /// the latest first, are as if never given.
-    fn enforce_quota(&mut self, mut new: Vec<(Cuid, Digest)>) -> Vec<(ReplicaId, Digest)> {
-        if self.sole.iter().all(|count| *count <= self.limits.sole_quota) {
-            return Vec::new();
-        }
-        let mut dropped = Vec::new();
+    /// O4: charges requests that this round has named first and not accepted to whoever was the
+    /// first to name them. Those beyond its quota, the latest first, are as if never given.
+    fn charge(&mut self, round: Round, mut new: Vec<(Cuid, Digest)>) -> Vec<(ReplicaId, Digest)> {
+        new.retain(|(_, d)| self.known.get(d).is_some_and(|k| k.state == State::HalfSeen));
         new.sort_unstable();
-        for (cuid, digest) in new.into_iter().rev() {
-            let place = cuid.replica.index();
-            let is_sole = self.known.get(&digest).is_some_and(|k| k.candidates.len() == 1);
-            if is_sole && self.sole[place] > self.limits.sole_quota {
-                self.sole[place] -= 1;
-                self.known.remove(&digest);
-                dropped.push((cuid.replica, digest));
+        let mut over_quota = Vec::new();
+        for (cuid, digest) in new {
+            let charged = &mut self.charged[cuid.replica.index()];
+            if *charged < self.limits.sole_quota {
+                *charged += 1;
+                self.half_seen.insert((round, digest));
+            } else if let Some(dropped) = self.known.remove(&digest) {
+                over_quota.extend(dropped.holders.iter().map(|holder| (holder, digest)));
             }
         }
-        if !dropped.is_empty() {
-            let known = &self.known;
-            self.half_seen.retain(|(_, digest)| known.contains(digest));
-        }
-        dropped
+        over_quota
     }
 
     /// Keeps `partial` true for a request whose candidates changed.
@@ -270,7 +269,8 @@ impl Order {
         }
         let executed = queue.into_iter().map(|entry| self.execute(round, entry)).collect();
         let known = &self.known;
-        self.accepted.retain(|d| known.get(d).is_some_and(|k| k.state != State::Executed));
+        let waits = |k: &Known| matches!(k.state, State::Accepted(..));
+        self.accepted.retain(|d| known.get(d).is_some_and(waits));
         executed
     }
 
@@ -289,52 +289,40 @@ impl Order {
 
     fn execute(&mut self, round: Round, (uid, accepted, digest): (Uid, Round, Digest)) -> Ordered {
         let known = self.known.get_mut(&digest).expect("accepted requests are known");
-        known.state = State::Executed;
+        known.state = State::Executed(round);
         let holders = known.holders;
         if let Some(entry) = known.partial.take() {
             self.partial.remove(&(entry, digest));
-        }
-        if let [only] = known.candidates[..] {
-            self.sole[only.replica.index()] -= 1;
         }
         known.candidates = Vec::new();
         self.executed.push_back((round, digest));
         Ordered { digest, uid, accepted, holders }
     }
 
-    /// O4, and the end of the memory of executed requests.
-    fn forget(&mut self, round: Round) -> Vec<Digest> {
+    /// O4, and the end of the memory of executed requests. Gives what is forgotten with those who
+    /// had given it a candidate.
+    fn forget(&mut self, round: Round) -> Vec<(Digest, Members)> {
         let mut forgotten = Vec::new();
-        while let Some((entered, digest)) = self.half_seen.front().copied() {
-            let waiting = self.known.get(&digest).map(|k| (k.state, k.first));
-            if let Some((State::HalfSeen, first)) = waiting
-                && first.0 == entered
-            {
-                let old = first.0.0.saturating_add(self.limits.forget_after) <= round.0
-                    && first.1.saturating_add(self.limits.forget_time) <= self.agreed;
-                if !old {
-                    break;
-                }
-                self.forget_half_seen(&digest);
-                forgotten.push(digest);
+        while let Some(&(first, digest)) = self.half_seen.first() {
+            let known = self.known.get(&digest).expect("half-seen requests are known");
+            let old = first.0.saturating_add(self.limits.forget_after) <= round.0
+                && known.first.1.saturating_add(self.limits.forget_time) <= self.agreed;
+            if !old {
+                break;
             }
-            self.half_seen.pop_front();
+            self.half_seen.pop_first();
+            let known = self.known.remove(&digest).expect("it was there above");
+            if let Some(entry) = known.partial {
+                self.partial.remove(&(entry, digest));
+            }
+            self.charged[known.candidates[0].replica.index()] -= 1;
+            forgotten.push((digest, known.holders));
         }
         let horizon = round.0.saturating_sub(self.limits.forget_after);
         while let Some((_, digest)) = self.executed.pop_front_if(|(r, _)| r.0 <= horizon) {
             self.known.remove(&digest);
         }
         forgotten
-    }
-
-    fn forget_half_seen(&mut self, digest: &Digest) {
-        let known = self.known.remove(digest).expect("half-seen requests are known");
-        if let Some(entry) = known.partial {
-            self.partial.remove(&(entry, *digest));
-        }
-        if let [only] = known.candidates[..] {
-            self.sole[only.replica.index()] -= 1;
-        }
     }
 
     /// A digest of the whole ordering state.
@@ -345,7 +333,7 @@ impl Order {
             let (tag, round, cap) = match known.state {
                 State::HalfSeen => (0, Round(0), None),
                 State::Accepted(round, cap) => (1, round, cap),
-                State::Executed => (2, Round(0), None),
+                State::Executed(round) => (2, round, None),
             };
             h.put(&digest.0).put(&[tag]).put_u64(round.0).put_u64(cap.unwrap_or(0));
             h.put_u64(known.first.0.0).put_u64(known.first.1);

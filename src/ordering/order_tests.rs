@@ -191,7 +191,7 @@ fn candidates_of_executed_requests_change_nothing() {
     let late = [(99u64, 1u8)];
     assert!(b.executed(&[idle, idle, (100, &late)]).is_empty());
     assert_eq!(b.order.unexecuted(), 0);
-    assert_eq!(b.order.sole, [0, 0, 0]);
+    assert_eq!(b.order.charged, [0, 0, 0]);
 }
 
 fn small() -> OrderLimits {
@@ -207,7 +207,8 @@ fn o4_what_nobody_else_has_seen_is_forgotten_after_rounds_and_time() {
         assert!(step.forgotten.is_empty(), "rounds have passed, time has not");
     }
     let step = b.commit(&[(1100, &[]), (1100, &[]), (1100, &[])]);
-    assert_eq!(step.forgotten, [request(1)]);
+    let holders: Members = [replica(1)].into_iter().collect();
+    assert_eq!(step.forgotten, [(request(1), holders)]);
     assert_eq!((b.order.unexecuted(), b.order.partial.len()), (0, 0));
     // Seen again it is new: candidates of before are gone.
     b.commit(&[(1101, &[]), (1101, &[(1101, 1)]), (1101, &[])]);
@@ -220,11 +221,25 @@ fn o4_a_members_quota_bounds_what_only_it_has_seen() {
     let many: Vec<(u64, u8)> = (1..=5).map(|n| (u64::from(n), n)).collect();
     let step = b.commit(&[(10, &many), (10, &[(1, 1)]), (10, &[])]);
     // 1 is seen by two; of the four others the two earliest fit the quota.
-    assert_eq!(step.over_quota, [(replica(1), request(5)), (replica(1), request(4))]);
-    assert_eq!(b.order.sole, [2, 0, 0]);
+    assert_eq!(step.over_quota, [(replica(1), request(4)), (replica(1), request(5))]);
+    assert_eq!(b.order.charged, [2, 0, 0]);
     // The quota is R1's alone.
     let step = b.commit(&[(20, &[]), (20, &[(11, 6)]), (20, &[(11, 7)])]);
     assert!(step.over_quota.is_empty());
+}
+
+/// Two liars of five cannot share requests that they made up to get around the quota.
+#[test]
+fn o4_what_two_liars_name_together_is_charged_to_the_first() {
+    let mut b = Bench::new(2, OrderLimits { sole_quota: 2, ..OrderLimits::default() });
+    let fakes: Vec<(u64, u8)> = (1..=5).map(|n| (u64::from(n), n)).collect();
+    let none: (u64, &[(u64, u8)]) = (10, &[]);
+    let step = b.commit(&[(10, &fakes), (10, &fakes), none, none, none]);
+    assert_eq!((step.over_quota.len(), b.order.unexecuted()), (6, 2));
+    assert_eq!(b.order.charged, [2, 0, 0, 0, 0]);
+    // Accepted after all, they are charged to nobody.
+    b.commit(&[none, none, (11, &[(11, 1), (11 + 1, 2)]), none, none]);
+    assert_eq!(b.order.charged, [0; 5]);
 }
 
 #[test]

@@ -135,12 +135,6 @@ impl Rounds {
         self.members.minus(self.members.iter().filter(usable).collect())
     }
 
-    /// Whether V(round) has candidates; `round` must be complete and kept.
-    pub(super) fn has_candidates(&self, round: Round) -> bool {
-        let has = |slot: &Slot| slot.vector.iter().any(|p| !p.candidates.is_empty());
-        self.slots.get(&round).is_some_and(has)
-    }
-
     /// The complete vector of this round, if it is kept: its hash and its proposals in order.
     pub(super) fn vector(&self, round: Round) -> Option<(Digest, &[Held])> {
         let slot = self.slots.get(&round).filter(|slot| !slot.vector.is_empty())?;

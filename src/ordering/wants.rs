@@ -4,13 +4,13 @@ use crate::types::{Digest, Instant, Members, ReplicaId, Round, Timing};
 use std::collections::BTreeMap;
 
 /// What was asked and what is owed. Bounded: rounds are at most four ahead, and both maps hold
-/// at most one entry for each (round, replica).
+/// at most two entries for each (round, replica).
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wants {
     /// Who waits for a proposal that we do not hold either.
     owed: BTreeMap<(Round, ReplicaId), Members>,
-    /// Proposals named by a choice: which one, and when to ask for it.
-    overtaken: BTreeMap<(Round, ReplicaId), (Digest, Instant)>,
+    /// Proposals named by a choice, and when to ask for them; at most two of a replica's round.
+    overtaken: BTreeMap<(Round, ReplicaId, Digest), Instant>,
     /// When we last asked for what is missing of the round under way.
     asked_at: Option<Instant>,
 }
@@ -28,27 +28,31 @@ impl Wants {
 
     pub(super) fn forget_until(&mut self, complete: Round) {
         self.owed.retain(|(round, _), _| *round > complete);
-        self.overtaken.retain(|(round, _), _| *round > complete);
+        // What differs from our choice of the last round is still asked for: it is evidence.
+        self.overtaken.retain(|(round, ..), _| *round >= complete);
         self.asked_at = None;
     }
 
     /// A choice names a proposal that we lack.
     pub(super) fn overtaken(&mut self, round: Round, who: ReplicaId, which: Digest, at: Instant) {
-        self.overtaken.entry((round, who)).or_insert((which, at));
+        let first = (round, who, Digest::ZERO);
+        let same =
+            self.overtaken.range(first..).take_while(|((r, w, _), _)| (*r, *w) == (round, who));
+        if same.count() < 2 {
+            self.overtaken.entry((round, who, which)).or_insert(at);
+        }
     }
 
     pub(super) fn overtaken_wake(&self) -> Option<Instant> {
-        self.overtaken.values().map(|(_, at)| *at).min()
+        self.overtaken.values().min().copied()
     }
 
     /// Named proposals whose time has come; each is asked for once this way, after that with the
     /// other missing ones.
     pub(super) fn overtaken_due(&mut self, now: Instant) -> Vec<(Round, ReplicaId, Digest)> {
-        let due = self.overtaken.iter().filter(|(_, (_, at))| *at <= now);
-        let due: Vec<_> = due.map(|((round, who), (which, _))| (*round, *who, *which)).collect();
-        for (round, who, _) in &due {
-            self.overtaken.remove(&(*round, *who));
-        }
+        let due = self.overtaken.iter().filter(|(_, at)| **at <= now);
+        let due: Vec<_> = due.map(|(named, _)| *named).collect();
+        self.overtaken.retain(|_, at| *at > now);
         due
     }
 

@@ -20,8 +20,8 @@ pub(super) struct Held {
 pub(super) struct Bodies {
     quotas: Quotas,
     held: DigestMap<Held>,
-    /// Not executed yet, by client.
-    outstanding: BTreeMap<ClientId, u32>,
+    /// Not executed yet, by client: how many and how many bytes.
+    outstanding: BTreeMap<ClientId, (u32, u64)>,
     outstanding_total: u32,
     outstanding_bytes: u64,
     /// Executed ones in the order of their execution.
@@ -57,16 +57,21 @@ impl Bodies {
     /// Whether the quotas leave room for one more request of this client: its own share first,
     /// then everybody's (§10).
     pub(super) fn has_room(&self, client: &ClientId, bytes: usize) -> bool {
-        self.outstanding.get(client).is_none_or(|n| *n < self.quotas.per_client)
+        let (count, own) = self.outstanding.get(client).copied().unwrap_or_default();
+        let bytes = bytes as u64 + OVERHEAD;
+        count < self.quotas.per_client
+            && own + bytes <= (self.quotas.body_bytes / CLIENT_SHARE).max(bytes)
             && self.outstanding_total < self.quotas.global
-            && self.outstanding_bytes + bytes as u64 <= self.quotas.body_bytes
+            && self.outstanding_bytes + bytes <= self.quotas.body_bytes
     }
 
     /// Holds a request that is not held yet.
     pub(super) fn insert(&mut self, digest: Digest, held: Held) {
-        *self.outstanding.entry(held.client).or_insert(0) += 1;
+        let bytes = size(&held);
+        let own = self.outstanding.entry(held.client).or_default();
+        *own = (own.0 + 1, own.1 + bytes);
         self.outstanding_total += 1;
-        self.outstanding_bytes += size(&held);
+        self.outstanding_bytes += bytes;
         let before = self.held.insert(digest, held);
         assert!(before.is_none(), "a request is inserted once");
     }
@@ -92,8 +97,8 @@ impl Bodies {
         }
     }
 
-    /// Drops what was executed up to a stable checkpoint.
-    pub(super) fn stable(&mut self, round: Round) {
+    /// Drops what every member has executed.
+    pub(super) fn executed_by_all(&mut self, round: Round) {
         while self.kept.front().is_some_and(|(executed, _)| *executed <= round) {
             self.drop_oldest();
         }
@@ -109,17 +114,21 @@ impl Bodies {
     fn release(&mut self, client: &ClientId, bytes: u64) {
         self.outstanding_total -= 1;
         self.outstanding_bytes -= bytes;
-        let count = self.outstanding.get_mut(client).expect("it has one outstanding at least");
-        *count -= 1;
-        if *count == 0 {
+        let own = self.outstanding.get_mut(client).expect("it has one outstanding at least");
+        *own = (own.0 - 1, own.1 - bytes);
+        if own.0 == 0 {
             self.outstanding.remove(client);
         }
     }
 }
 
+/// What an entry costs besides its body, roughly, in bytes.
+const OVERHEAD: u64 = 200;
+/// One client may use this part of the bytes for bodies.
+const CLIENT_SHARE: u64 = 8;
+
 fn size(held: &Held) -> u64 {
-    // What an entry costs besides its body, roughly.
-    held.request.body.len() as u64 + 200
+    held.request.body.len() as u64 + OVERHEAD
 }
 
 #[cfg(test)]
@@ -154,14 +163,25 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_kept_until_a_checkpoint_is_stable_or_the_quota_is_used_up() {
+    fn a_client_of_large_requests_leaves_bytes_to_the_others() {
+        let quotas = Quotas { body_bytes: 8 * 1000, ..Quotas::default() };
+        let mut bodies = Bodies::new(quotas, 5);
+        bodies.insert(digest(1), held(1, 700));
+        assert!(!bodies.has_room(&ClientId([1; 32]), 700), "an eighth is one such request");
+        assert!(bodies.has_room(&ClientId([2; 32]), 700));
+        // A request larger than the share passes alone.
+        assert!(bodies.has_room(&ClientId([3; 32]), 5000));
+    }
+
+    #[test]
+    fn bodies_are_kept_until_all_have_executed_them_or_the_quota_is_used_up() {
         let mut bodies = Bodies::new(Quotas { kept_bytes: 1000, ..Quotas::default() }, 5);
         for n in 1..=3 {
             bodies.insert(digest(n), held(1, 100));
             bodies.executed(&digest(n), Round(n.into()));
         }
         assert!(bodies.get(&digest(1)).is_some());
-        bodies.stable(Round(2));
+        bodies.executed_by_all(Round(2));
         assert!(bodies.get(&digest(2)).is_none() && bodies.get(&digest(3)).is_some());
         bodies.insert(digest(4), held(1, 700));
         bodies.executed(&digest(4), Round(4));

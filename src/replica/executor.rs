@@ -7,7 +7,9 @@ use crate::ordering::{Ordered, Step};
 use crate::service::Service;
 use crate::service::sessions::{Admission, SessionLimits, SessionTable, StoredReply};
 use crate::types::plant::planted;
-use crate::types::{AgreedTime, ClientId, Digest, LinkId, OrderLimits, RequestId, Round};
+use crate::types::{
+    AgreedTime, ClientId, Digest, DigestMap, LinkId, OrderLimits, RequestId, Round,
+};
 use crate::wire::{CommandKind, Outcome, Refusal, Reply, Request, RequestBody, StepPosition};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,6 +17,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How many of the last positions are remembered to compare attestations with.
 const RECENT: usize = 128;
+/// Refusals that are remembered at most.
+const MAX_REFUSED: usize = 16_384;
+/// Steps that may wait for bodies, however few requests they have.
+const MAX_STEPS: usize = 65_536;
 
 /// Service, sessions, and the steps that wait.
 pub(super) struct Executor {
@@ -28,7 +34,13 @@ pub(super) struct Executor {
     running: Digest,
     recent: VecDeque<(Round, Digest)>,
     checkpoint: (Round, Digest),
+    /// What was refused lately, which no session remembers: so that a lost refusal can be said
+    /// again while the order still knows the request.
+    refused: DigestMap<StoredReply>,
+    refused_at: VecDeque<(Round, Digest)>,
     executed: u64,
+    /// Requests in `queue`.
+    backlog: usize,
     halted: Option<String>,
     trace: bool,
 }
@@ -56,7 +68,12 @@ enum Ran {
 }
 
 impl Executor {
-    pub(super) fn new(service: Box<dyn Service>, limits: OrderLimits, trace: bool) -> Self {
+    pub(super) fn new(
+        service: Box<dyn Service>,
+        limits: OrderLimits,
+        seed: u64,
+        trace: bool,
+    ) -> Self {
         Self {
             service,
             sessions: SessionTable::new(SessionLimits::of(&limits)),
@@ -67,14 +84,29 @@ impl Executor {
             running: Digest::ZERO,
             recent: VecDeque::new(),
             checkpoint: (Round(0), Digest::ZERO),
+            refused: DigestMap::new(seed),
+            refused_at: VecDeque::new(),
             executed: 0,
+            backlog: 0,
             halted: None,
             trace,
         }
     }
 
     pub(super) fn push(&mut self, step: Box<Step>) {
+        self.backlog += step.requests.len();
         self.queue.push_back(step);
+        let most = 2 * self.limits.max_unexecuted as usize;
+        if self.backlog > most || self.queue.len() > most.max(MAX_STEPS) {
+            let lacks = self.missing.len();
+            self.halt(format!("too far behind the order: it lacks the bodies of {lacks} requests"));
+        }
+    }
+
+    fn halt(&mut self, why: String) {
+        self.halted.get_or_insert(why);
+        (self.queue, self.backlog) = (VecDeque::new(), 0);
+        self.missing.clear();
     }
 
     /// Executes the next step if its bodies are all there.
@@ -91,6 +123,7 @@ impl Executor {
             return None;
         }
         let step = self.queue.pop_front().expect("it was there above");
+        self.backlog -= step.requests.len();
         self.run(&step, bodies)
     }
 
@@ -105,7 +138,10 @@ impl Executor {
             let ran = self.execute(step.time, &client, &request, ordered, place);
             let (outcome, fresh) = match ran {
                 Ok(Ran::Now(outcome)) => (Some(outcome), true),
-                Ok(Ran::Refused(outcome)) => (Some(outcome), false),
+                Ok(Ran::Refused(outcome)) => {
+                    self.remember_refusal(ordered.digest, place, outcome.clone());
+                    (Some(outcome), false)
+                }
                 Ok(Ran::Nothing) => (None, false),
                 Ok(Ran::Before(stored)) => {
                     let reply = reply_to(&request, stored.index, stored.outcome);
@@ -113,7 +149,7 @@ impl Executor {
                     (None, false)
                 }
                 Err(why) => {
-                    self.halted = Some(format!("{} of {client}: {why}", ordered.digest));
+                    self.halt(format!("{} of {client}: {why}", ordered.digest));
                     return None;
                 }
             };
@@ -184,13 +220,23 @@ impl Executor {
         if parsed.commands.len() > limits.max_commands as usize {
             return Ok(Outcome::Refused(Refusal::Malformed));
         }
-        let service = &mut self.service;
+        let (service, limit) = (&mut self.service, limits.max_output as usize);
+        let mut bytes = 0;
         let run = AssertUnwindSafe(|| {
-            let run_one = |c: &crate::wire::Command| match c.kind {
-                CommandKind::Execute => service.execute(time, client, &c.bytes),
-                CommandKind::Query => service.query(time, client, &c.bytes),
-            };
-            parsed.commands.iter().map(run_one).map(Bytes::from).collect::<Vec<_>>()
+            let mut outputs = Vec::with_capacity(parsed.commands.len());
+            for command in &parsed.commands {
+                // Nobody will see the outputs: what only reads need not run any more (K9).
+                let output = match command.kind {
+                    CommandKind::Query if bytes > limit => continue,
+                    CommandKind::Query => service.query(time, client, &command.bytes),
+                    CommandKind::Execute => service.execute(time, client, &command.bytes),
+                };
+                bytes += output.len() + Outcome::OUTPUT_OVERHEAD;
+                if bytes <= limit {
+                    outputs.push(Bytes::from(output));
+                }
+            }
+            outputs
         });
         let outputs = match catch_unwind(run) {
             Ok(outputs) => outputs,
@@ -200,12 +246,35 @@ impl Executor {
             }
             Err(_) => return Err("the service panicked and its state is in doubt".to_owned()),
         };
-        let overhead = outputs.len() * Outcome::OUTPUT_OVERHEAD;
-        let bytes = outputs.iter().map(|o| o.len()).sum::<usize>() + overhead;
-        if bytes > limits.max_output as usize {
+        if bytes > limit {
             return Ok(Outcome::Refused(Refusal::OutputTooLarge));
         }
         Ok(Outcome::Executed(outputs))
+    }
+
+    fn remember_refusal(
+        &mut self,
+        digest: Digest,
+        (position, index): (StepPosition, u32),
+        outcome: Bytes,
+    ) {
+        self.refused.insert(digest, StoredReply { position, index, outcome });
+        self.refused_at.push_back((position.round, digest));
+        let horizon = position.round.0.saturating_sub(self.limits.forget_after);
+        while let Some((round, digest)) = self.refused_at.front().copied() {
+            if round.0 > horizon && self.refused_at.len() <= MAX_REFUSED {
+                break;
+            }
+            self.refused_at.pop_front();
+            if self.refused.get(&digest).is_some_and(|r| r.position.round == round) {
+                self.refused.remove(&digest);
+            }
+        }
+    }
+
+    /// The refusal of this request, if it was refused lately.
+    pub(super) fn refused(&self, digest: &Digest) -> Option<&StoredReply> {
+        self.refused.get(digest)
     }
 
     fn finish(&mut self, step: &Step, leaves: &[Leaf]) {
@@ -261,7 +330,7 @@ impl Executor {
 
     /// Steps and requests ordered and not executed.
     pub(super) fn backlog(&self) -> usize {
-        self.queue.iter().map(|step| step.requests.len()).sum()
+        self.backlog
     }
 
     /// The running root after the step of this round, if it is remembered.

@@ -15,7 +15,7 @@ pub(super) enum Decision {
     Admit(Digest),
     /// It was executed: here is the reply again (C2).
     Again(StoredReply),
-    /// It is under way.
+    /// It is under way, or was executed so lately that nothing more is to be said.
     UnderWay,
     /// It completes a step that waited for this body (O7); it is held.
     WasMissing(Digest),
@@ -31,6 +31,7 @@ pub(super) fn decide(
     limits: &OrderLimits,
     bodies: &mut Bodies,
     executor: &Executor,
+    is_ordered: impl Fn(&Digest) -> bool,
 ) -> Decision {
     let note =
         |kind| Decision::Note(Note { session: request.session, number: request.number, kind });
@@ -45,6 +46,9 @@ pub(super) fn decide(
             return Decision::UnderWay;
         }
     }
+    if let Some(refused) = executor.refused(&digest) {
+        return Decision::Again(refused.clone());
+    }
     match executor.stored(&client.id, &request) {
         Some((executed, stored)) if *executed == digest => return Decision::Again(stored.clone()),
         Some(_) => return note(NoteKind::NumberTaken),
@@ -55,6 +59,10 @@ pub(super) fn decide(
         return Decision::UnderWay;
     }
     let missing = executor.lacks(&digest);
+    if !missing && is_ordered(&digest) {
+        // It waits in a later step or has run: it gets no candidate, so nothing would release it.
+        return Decision::UnderWay;
+    }
     let room = bodies.has_room(&client.id, request.body.len())
         && executor.backlog() < limits.max_unexecuted as usize;
     if !missing && !room {

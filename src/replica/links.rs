@@ -21,6 +21,8 @@ struct Peer {
     up: bool,
     since: Instant,
     ping_at: Instant,
+    /// The stamp of the ping that is not answered yet.
+    pinged: Option<u64>,
     rtt: Option<Duration>,
     offset: Option<i64>,
 }
@@ -34,7 +36,9 @@ pub(super) struct Client {
 
 impl Links {
     pub(super) fn new(peers: impl Iterator<Item = ReplicaId>, now: Instant) -> Self {
-        let down = |r| (r, Peer { up: false, since: now, ping_at: now, rtt: None, offset: None });
+        let down = |r| {
+            (r, Peer { up: false, since: now, ping_at: now, pinged: None, rtt: None, offset: None })
+        };
         Self { peers: peers.map(down).collect(), ..Self::default() }
     }
 
@@ -92,6 +96,7 @@ impl Links {
         for (id, p) in self.peers.iter_mut().filter(|(_, p)| p.up) {
             if now.monotonic >= p.ping_at {
                 p.ping_at = now.monotonic + timing.ping_every;
+                p.pinged = Some(now.monotonic.0);
                 due.push((*id, Ping { sent: now.monotonic.0, wall: now.wall.0 }));
             }
         }
@@ -106,7 +111,8 @@ impl Links {
     /// the middle of it.
     pub(super) fn pong(&mut self, peer: ReplicaId, pong: &Pong, now: Now, delta: Duration) {
         let Some(p) = self.peers.get_mut(&peer) else { return };
-        if pong.sent > now.monotonic.0 {
+        // Only the echo of our own ping says anything, once.
+        if p.pinged.take_if(|sent| *sent == pong.sent).is_none() {
             return;
         }
         let rtt = now.monotonic.since(Instant(pong.sent));

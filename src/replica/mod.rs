@@ -13,8 +13,10 @@
 //! Signatures are checked here, before the core: [`crate::crypto::Unverified`] goes no further.
 
 mod actions;
+mod answers;
 mod bodies;
 mod executor;
+mod fetch;
 mod input;
 mod intake;
 mod links;

@@ -1,7 +1,9 @@
 //! The loop of a replica: one event in, actions out.
 
+use super::answers::{Answers, Asker};
 use super::bodies::{Bodies, Held};
 use super::executor::{Executed, Executor};
+use super::fetch::Fetch;
 use super::intake::{self, Decision};
 use super::links::{Client, Links};
 use super::report::Counters;
@@ -15,10 +17,6 @@ use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message, No
 use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Replies, Reply, Request, StepPosition};
 use crate::wire::{Want, WantBody};
 use bytes::Bytes;
-use std::collections::BTreeMap;
-
-/// Bytes of bodies that one [`WantBody`] is answered with at most.
-const MAX_BODIES_ANSWER: usize = 4 << 20;
 
 /// One replica of one group.
 pub struct Replica<S: Scheme> {
@@ -37,10 +35,12 @@ pub struct Replica<S: Scheme> {
     /// The last checkpoint that each replica attests, by roster place.
     pub(super) attested: Vec<(Round, Digest)>,
     pub(super) stable: Round,
+    /// The last round that each replica attests to have executed, by roster place.
+    pub(super) executed_by: Vec<Round>,
     /// Replicas whose attestation was found to differ from ours.
     pub(super) diverged: Members,
-    /// When to ask next for missing bodies, and how often that was done for the present step.
-    pub(super) fetch: Option<(Instant, usize)>,
+    pub(super) fetch: Fetch,
+    pub(super) answers: Answers,
     pub(super) delta_held: bool,
     pub(super) halt_reported: bool,
     pub(super) counters: Counters,
@@ -71,13 +71,15 @@ impl<S: Scheme> Replica<S> {
             incarnation: setup.incarnation,
             fields: setup.fields,
             core: Core::new(core, now),
-            executor: Executor::new(service, setup.limits, setup.trace),
+            executor: Executor::new(service, setup.limits, setup.seed, setup.trace),
             bodies: Bodies::new(setup.quotas, setup.seed),
             links: Links::new(peers, now.monotonic),
             attested: vec![(Round(0), Digest::ZERO); ensemble.n()],
             stable: Round(0),
+            executed_by: vec![Round(0); ensemble.n()],
             diverged: Members::NONE,
-            fetch: None,
+            fetch: Fetch::default(),
+            answers: Answers::default(),
             delta_held: true,
             halt_reported: false,
             counters: Counters::default(),
@@ -109,6 +111,7 @@ impl<S: Scheme> Replica<S> {
                 self.ping_and_fetch(now, out);
             }
             Input::Drained => {
+                self.answers.end_batch();
                 self.core(now, ordering::Input::Drained, out);
                 self.ping_and_fetch(now, out);
             }
@@ -117,8 +120,8 @@ impl<S: Scheme> Replica<S> {
 
     /// When [`Input::Tick`] is needed at the latest.
     pub fn next_wake(&self) -> Option<Instant> {
-        let fetch = self.fetch.map(|(at, _)| at);
-        [self.core.next_wake(), self.links.next_ping(), fetch].into_iter().flatten().min()
+        let wakes = [self.core.next_wake(), self.links.next_ping(), self.fetch.next_wake()];
+        wakes.into_iter().flatten().min()
     }
 
     /// How this replica introduces itself on a new link.
@@ -200,10 +203,8 @@ impl<S: Scheme> Replica<S> {
     }
 
     fn want_body(&mut self, peer: ReplicaId, want: &WantBody, out: &mut Actions) {
-        let mut sent = 0;
         for held in want.digests.iter().filter_map(|d| self.bodies.get(d)) {
-            sent += held.request.body.len();
-            if sent > MAX_BODIES_ANSWER {
+            if !self.answers.may(Asker::Peer(peer), held.request.body.len()) {
                 break;
             }
             let mut request = crate::wire::Writer::new();
@@ -216,6 +217,9 @@ impl<S: Scheme> Replica<S> {
 
     /// O7: takes a body that a step waits for; its digest says whether it is the right one.
     fn body(&mut self, now: Now, body: Body, out: &mut Actions) {
+        if !self.executor.is_waiting_for_bodies() {
+            return;
+        }
         let Ok(request) = Request::from_body(&body.request) else {
             self.counters.malformed += 1;
             return;
@@ -228,6 +232,7 @@ impl<S: Scheme> Replica<S> {
         let held = Held { client: body.client, request, origin: None, executed: false };
         self.bodies.insert(digest, held);
         self.executor.found(&digest);
+        self.fetch.arrived(now.monotonic);
         self.execute(now, out);
     }
 
@@ -287,13 +292,18 @@ impl<S: Scheme> Replica<S> {
         }
         let context = self.keyring.context();
         let (bodies, executor) = (&mut self.bodies, &self.executor);
-        match intake::decide((link, client), request, &context, &self.limits, bodies, executor) {
+        let is_ordered = |digest: &Digest| self.core.is_executed(digest);
+        let from = (link, client);
+        match intake::decide(from, request, &context, &self.limits, bodies, executor, is_ordered) {
             Decision::Admit(request) => {
                 self.core(now, ordering::Input::Seen { request }, out);
             }
             Decision::Again(stored) => {
                 self.counters.repeats += 1;
                 let (index, outcome) = (stored.index, stored.outcome);
+                if !self.answers.may(Asker::Client(link), outcome.len()) {
+                    return;
+                }
                 let reply = Reply { session, number, index, outcome };
                 self.reply(link, stored.position, vec![reply], out);
             }
@@ -329,7 +339,10 @@ impl<S: Scheme> Replica<S> {
                     }
                 }
                 ordering::Action::Send { to, proposal } => {
-                    out.push(to_peer(to, Lane::Protocol, proposal.to_frame(self.group)));
+                    let frame = proposal.to_frame(self.group);
+                    if self.answers.may(Asker::Peer(to), frame.len()) {
+                        out.push(to_peer(to, Lane::Protocol, frame));
+                    }
                 }
                 ordering::Action::Ask(want) => {
                     let frame = Bytes::from(want.to_frame(self.group));
@@ -347,7 +360,7 @@ impl<S: Scheme> Replica<S> {
 
     fn committed(&mut self, step: Box<Step>, out: &mut Actions) {
         self.counters.forgotten += step.forgotten.len() as u64;
-        for digest in &step.forgotten {
+        for (digest, _) in step.forgotten.iter().filter(|(_, had)| had.contains(self.id)) {
             self.bodies.forget(digest);
         }
         for (replica, digest) in &step.over_quota {
@@ -359,12 +372,17 @@ impl<S: Scheme> Replica<S> {
         for (replica, attestation) in &step.attestations {
             self.compare(*replica, attestation, out);
         }
+        // Another may lack a body until it has executed it. Until state can be transferred, a
+        // body that nobody has any more would stop that replica for ever.
+        let all = self.core.members().iter().map(|m| self.executed_by[m.index()]).min();
+        self.bodies.executed_by_all(all.unwrap_or_default());
         self.executor.push(step);
     }
 
     /// Looks at what another has executed: checkpoints that become stable, outputs that differ.
     fn compare(&mut self, replica: ReplicaId, attestation: &Attestation, out: &mut Actions) {
         let round = attestation.position.round;
+        self.executed_by[replica.index()] = round;
         let ours = self.executor.running_at(round);
         if ours.is_some_and(|o| o != attestation.running) && !self.diverged.contains(replica) {
             self.diverged.insert(replica);
@@ -377,7 +395,6 @@ impl<S: Scheme> Replica<S> {
         let agreeing = self.attested.iter().filter(|a| **a == latest).count();
         if latest.0 > self.stable && agreeing >= self.keyring.ensemble().majority() {
             self.stable = latest.0;
-            self.bodies.stable(latest.0);
             let (round, state) = latest;
             out.push(Action::Event(Event::Stable { round, state }));
         }
@@ -395,11 +412,10 @@ impl<S: Scheme> Replica<S> {
                 self.reply(link, position, vec![reply], out);
             }
             out.extend(trace.map(Action::Event));
-            self.fetch = None;
+            self.fetch.end();
         }
-        if self.executor.is_waiting_for_bodies() && self.fetch.is_none() {
-            // Bodies are mostly on their way from the client itself.
-            self.fetch = Some((now.monotonic + self.timing.join_delay, 0));
+        if self.executor.is_waiting_for_bodies() {
+            self.fetch.begin(now.monotonic, &self.timing);
         }
         if let Some(why) = self.executor.halted().filter(|_| !self.halt_reported) {
             out.push(Action::Event(Event::Halted { why: why.to_owned() }));
@@ -447,25 +463,15 @@ impl<S: Scheme> Replica<S> {
         for (peer, ping) in self.links.due_pings(now, &self.timing) {
             out.push(to_peer(peer, Lane::Protocol, ping.to_frame(self.group)));
         }
-        let Some((at, tries)) = self.fetch else { return };
-        if now.monotonic < at {
+        if !self.fetch.is_due(now.monotonic) {
             return;
         }
-        self.fetch = Some((now.monotonic + 2 * self.timing.delta, tries + 1));
-        let mut asks: BTreeMap<ReplicaId, Vec<Digest>> = BTreeMap::new();
-        for ordered in self.executor.missing() {
-            let holders: Vec<ReplicaId> =
-                ordered.holders.iter().filter(|r| *r != self.id).collect();
-            if let Some(holder) = holders.get(tries % holders.len().max(1)) {
-                asks.entry(*holder).or_default().push(ordered.digest);
-            }
-        }
+        let missing = self.executor.missing();
+        let asks = self.fetch.ask(now.monotonic, &self.timing, self.id, &missing);
         for (peer, digests) in asks {
-            for digests in digests.chunks(WantBody::MAX) {
-                self.counters.bodies_asked += digests.len() as u64;
-                let want = WantBody { digests: digests.to_vec() };
-                out.push(to_peer(peer, Lane::Protocol, want.to_frame(self.group)));
-            }
+            self.counters.bodies_asked += digests.len() as u64;
+            let want = WantBody { digests };
+            out.push(to_peer(peer, Lane::Protocol, want.to_frame(self.group)));
         }
     }
 }

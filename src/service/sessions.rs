@@ -23,8 +23,8 @@
 //! - A mark above the request's own number contradicts itself and is refused as below the mark. A
 //!   mark that is too high (its client forgets replies that it lacks) makes the client's own older
 //!   requests refused; one that never rises ends at the window.
-//! - Opening many sessions evicts the sessions that were not used for longest. A client that comes
-//!   back to an evicted one is refused, never executed again.
+//! - Opening many sessions evicts, of the client that has most sessions, the one that was not used
+//!   for longest: mostly its own. Who comes back to an evicted one is refused, never executed again.
 //!
 //! A client must wait until its session is open before it numbers requests in it, and must not use
 //! a nonce again: a refused request was not executed, and if it were sent again under other
@@ -46,7 +46,7 @@ use crate::types::{ClientId, Digest, OrderLimits, SessionId};
 use crate::wire::{Refusal, StepPosition};
 use bytes::Bytes;
 use session::{Session, Slot, Stored};
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 /// Bounds of a table. They decide what is refused and evicted, so they must be the same at all
 /// replicas.
@@ -112,8 +112,12 @@ type Key = (ClientId, SessionId);
 pub struct SessionTable {
     limits: SessionLimits,
     sessions: BTreeMap<Key, Session>,
-    /// Sessions by their last use, longest ago first. Uses are counted, so no two are equal.
-    by_use: BTreeMap<u64, Key>,
+    /// Each client's sessions by their last use, longest ago first. Uses are counted, so no two
+    /// are equal.
+    by_use: BTreeMap<(ClientId, u64), SessionId>,
+    /// How many sessions each client has, and the same by number.
+    counts: BTreeMap<ClientId, u32>,
+    by_count: BTreeSet<(u32, ClientId)>,
     /// Ordered requests of open sessions so far.
     uses: u64,
     /// What the stored replies count for.
@@ -128,7 +132,15 @@ impl SessionTable {
             window: limits.window.max(1),
             ..limits
         };
-        Self { limits, sessions: BTreeMap::new(), by_use: BTreeMap::new(), uses: 0, held: 0 }
+        Self {
+            limits,
+            sessions: BTreeMap::new(),
+            by_use: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            by_count: BTreeSet::new(),
+            uses: 0,
+            held: 0,
+        }
     }
 
     /// The table's bounds.
@@ -154,7 +166,8 @@ impl SessionTable {
     /// Decides about the next ordered request. `low` is the client's lowest unanswered number as
     /// the request says, `digest` the request's.
     ///
-    /// Number 0 opens the session, evicting the least recently used one if the table is full; if
+    /// Number 0 opens the session, evicting another if the table is full (the least recently used
+    /// one of the client that has most); if
     /// it is open, whoever asks again gets the same answer, and `low` and `digest` do not matter.
     /// Whether an opening's body is empty is the caller's to check, before.
     ///
@@ -171,15 +184,16 @@ impl SessionTable {
         if number == 0 && !self.sessions.contains_key(&key) {
             self.make_room();
             self.sessions.insert(key, Session::new());
+            self.count(client, 1);
         }
         let Some(entry) = self.sessions.get_mut(&key) else {
             return Admission::Refused(Refusal::UnknownSession);
         };
         // Whatever comes of it, a request of an open session is a use of it.
-        self.by_use.remove(&entry.last_used);
+        self.by_use.remove(&(*client, entry.last_used));
         self.uses += 1;
         entry.touch(self.uses);
-        self.by_use.insert(self.uses, key);
+        self.by_use.insert((*client, self.uses), session);
         if number == 0 {
             return match &entry.opened {
                 Some(opened) => Admission::Repeat(&opened.reply),
@@ -252,12 +266,29 @@ impl SessionTable {
         h.finish()
     }
 
+    /// Evicts the least recently used session of the client that has most of them: so a client
+    /// that opens many takes them from itself and not from the others.
     fn make_room(&mut self) {
         while self.sessions.len() >= self.limits.max_sessions as usize {
-            let Some((_, key)) = self.by_use.pop_first() else { return };
-            if let Some(evicted) = self.sessions.remove(&key) {
+            let Some(&(_, client)) = self.by_count.last() else { return };
+            let first = self.by_use.range((client, 0)..).next();
+            let (&at, &session) = first.expect("a counted session has a last use");
+            self.by_use.remove(&at);
+            self.count(&client, -1);
+            if let Some(evicted) = self.sessions.remove(&(client, session)) {
                 self.held -= evicted.held;
             }
+        }
+    }
+
+    fn count(&mut self, client: &ClientId, change: i32) {
+        let count = self.counts.entry(*client).or_insert(0);
+        self.by_count.remove(&(*count, *client));
+        *count = count.saturating_add_signed(change);
+        if *count == 0 {
+            self.counts.remove(client);
+        } else {
+            self.by_count.insert((*count, *client));
         }
     }
 

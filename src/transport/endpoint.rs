@@ -3,6 +3,7 @@
 use super::connected::{Accepted, Dialled, Handshaken};
 use super::error::{Talk, clip, code, printable};
 use super::gate::{Gate, Handshakes, Ticket, Verdict};
+use super::seldom::Seldom;
 use super::tls::{Identity, Pin, TlsError, peer_key};
 use super::{Admit, LinkClass, LinkError, Settings, TransportError};
 use crate::crypto::{PublicKey, SecretKey};
@@ -12,8 +13,8 @@ use quinn::{Connection, ConnectionError, EndpointConfig, Incoming, ServerConfig,
 use quinn_proto::HashedConnectionIdGenerator;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -25,6 +26,8 @@ const ACCEPTED: usize = 64;
 const MAX_INCOMING: usize = 256;
 const INCOMING_BYTES: u64 = 16 * 1024;
 const INCOMING_BYTES_TOTAL: u64 = 2 << 20;
+/// Refused strangers in the log, a second.
+const STRANGERS_LOGGED: u32 = 5;
 /// The drafts before it are not spoken.
 const QUIC_VERSION_1: u32 = 1;
 /// TLS wants a server name; it is neither sent nor looked at.
@@ -92,7 +95,9 @@ impl Endpoint {
         let (hand_over, accepted) = mpsc::channel(ACCEPTED);
         let acceptor = admit.zip(accepting).map(|(admit, template)| {
             let (identity, settings) = (identity.clone(), settings.clone());
-            let context = Context { identity, admit, settings, template, hand_over, stopping };
+            let strangers = Seldom::new(STRANGERS_LOGGED);
+            let context =
+                Context { identity, admit, settings, template, hand_over, stopping, strangers };
             tokio::spawn(accept_all(inner.clone(), gate.clone(), Arc::new(context)))
         });
         let accepted = Mutex::new(accepted);
@@ -194,6 +199,18 @@ struct Context {
     template: ServerConfig,
     hand_over: mpsc::Sender<Accepted>,
     stopping: watch::Receiver<Option<String>>,
+    strangers: Seldom,
+}
+
+impl Context {
+    // That a key is missing in a roster is noticed on this side; strangers must not fill the log.
+    fn refused(&self, from: SocketAddr, key: &PublicKey, class: LinkClass) {
+        let Some(withheld) = self.strangers.allow(Instant::now()) else { return };
+        tracing::info!(
+            %from, key = key.fingerprint(), %class, withheld,
+            "refused a key that is not admitted; add it to the cluster file if it should be"
+        );
+    }
 }
 
 // Shakes hands with all that the gate lets in, each in a task of its own; dropping this ends them.
@@ -222,7 +239,18 @@ async fn accept_all(endpoint: quinn::Endpoint, gate: Arc<Gate>, context: Arc<Con
 
 async fn shake_hands(incoming: Incoming, ticket: Ticket, context: Arc<Context>) {
     let from = incoming.remote_address();
-    let tls = match context.identity.acceptor(context.admit.clone()) {
+    // The last key that was turned away in this handshake.
+    let stranger = Arc::new(OnceLock::new());
+    let (admit, turned_away) = (context.admit.clone(), stranger.clone());
+    let admit: Admit = Arc::new(move |key, class| {
+        let admitted = admit(key, class);
+        if !admitted {
+            // It is asked again only after a yes: at most one answer of a handshake is no.
+            let _ = turned_away.set((*key, class));
+        }
+        admitted
+    });
+    let tls = match context.identity.acceptor(admit.clone()) {
         Ok(tls) => tls,
         Err(error) => {
             tracing::error!(%error, "cannot set up TLS for an incoming link");
@@ -237,7 +265,10 @@ async fn shake_hands(incoming: Incoming, ticket: Ticket, context: Arc<Context>) 
     };
     let connection = match timeout(context.settings.handshake_timeout, connecting).await {
         Err(_) => return tracing::debug!(%from, "handshake timed out"),
-        Ok(Err(error)) => return failed(from, &error),
+        Ok(Err(error)) => match stranger.get() {
+            Some((key, class)) => return context.refused(from, key, *class),
+            None => return failed(from, &error),
+        },
         Ok(Ok(connection)) => connection,
     };
     let (peer, class) = (peer_key(connection.peer_identity()), class_of(&connection));
@@ -246,7 +277,8 @@ async fn shake_hands(incoming: Incoming, ticket: Ticket, context: Arc<Context>) 
     };
     // The verifier asked already, but for the protocol name of a ClientHello that the peer may
     // have sent a second version of; and the roster may have changed since.
-    if !(context.admit)(&peer, class) {
+    if !admit(&peer, class) {
+        context.refused(from, &peer, class);
         return connection.close(code::NOT_ADMITTED, b"this key is not admitted");
     }
     let (settings, shutdown) = (context.settings.clone(), context.stopping.clone());

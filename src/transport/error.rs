@@ -30,7 +30,7 @@ const CONNECTION_REFUSED: u64 = 0x2;
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// The address is taken, not of this host, or not allowed.
-    #[error("cannot listen on UDP {address}: {source}; is another process using it?")]
+    #[error("cannot listen on UDP {address}: {source}; stop what uses it, or correct the address")]
     Bind {
         /// The address asked for.
         address: SocketAddr,
@@ -38,7 +38,7 @@ pub enum TransportError {
         source: io::Error,
     },
     /// The secret key cannot be used for TLS.
-    #[error("the secret key cannot be used for TLS: {0}")]
+    #[error("the secret key cannot be used for TLS: {0}; make a new one with `quorate keygen`")]
     Key(String),
     /// Settings that contradict each other.
     #[error("transport settings: {0}")]
@@ -64,7 +64,8 @@ pub enum LinkError {
     },
     /// Somebody else answers at the address.
     #[error(
-        "{peer} answers with key {}, expected key {}: wrong address, or another roster",
+        "{peer} answers with key {}, expected key {}: correct its address or its public_key in the \
+         cluster file",
         .presented.fingerprint(), .expected.fingerprint()
     )]
     WrongKey {
@@ -87,7 +88,10 @@ pub enum LinkError {
         class: LinkClass,
     },
     /// The other side speaks QUIC but not this protocol, or not this version of it.
-    #[error("{peer} does not speak our protocol {alpn}: another version, or another program")]
+    #[error(
+        "{peer} does not speak our protocol {alpn}: run the same release everywhere, or correct \
+            the address"
+    )]
     OtherProtocol {
         /// The address.
         peer: SocketAddr,
@@ -101,7 +105,7 @@ pub enum LinkError {
         peer: SocketAddr,
     },
     /// The TLS handshake failed for another reason.
-    #[error("the handshake with {peer} failed: {reason}")]
+    #[error("the handshake with {peer} failed: {reason}; compare the releases on both sides")]
     Handshake {
         /// The address.
         peer: SocketAddr,
@@ -117,7 +121,7 @@ pub enum LinkError {
         reason: String,
     },
     /// The other side's first bytes were not what they must be.
-    #[error("{peer} broke the protocol: {reason}")]
+    #[error("{peer} broke the protocol: {reason}; compare the releases on both sides")]
     Protocol {
         /// The address.
         peer: SocketAddr,
@@ -125,7 +129,7 @@ pub enum LinkError {
         reason: String,
     },
     /// The connection broke without a word.
-    #[error("the connection to {peer} was lost: {reason}")]
+    #[error("the connection to {peer} was lost: {reason}; its log may say more")]
     Lost {
         /// The address.
         peer: SocketAddr,

@@ -96,7 +96,7 @@ impl Link {
 
     /// Bytes sent here and not taken over by the connection yet.
     pub fn queued(&self) -> usize {
-        self.shared.queued.load(Ordering::Relaxed)
+        self.shared.outboxes.iter().map(|o| o.queued.load(Ordering::Relaxed)).sum()
     }
 
     /// Waits for the first frame on the protocol lane; before [`Link::start`].
@@ -120,8 +120,9 @@ impl Link {
     }
 
     /// Queues a whole frame; it leaves at the next [`Link::flush`] at the latest. False if the
-    /// link is closed or, which closes it, too many bytes are queued: then the other side does
-    /// not read, or not fast enough.
+    /// link is closed, or if more than [`super::Settings::outbox_bytes`] wait on the lane: then
+    /// the other side does not read, or not fast enough. On the protocol lane that closes the
+    /// link; on a bulk lane of its own only this frame is lost.
     pub fn send(&self, lane: Lane, frame: &[u8]) -> bool {
         self.shared.send(lane, frame)
     }
@@ -179,8 +180,7 @@ pub(super) struct Shared {
     pub talk: Talk,
     peer: PublicKey,
     outboxes: [Outbox; 2],
-    // Over both lanes, with what a writer holds and the connection has not taken.
-    queued: AtomicUsize,
+    // Of each lane.
     limit: usize,
     // Why this side closes or has closed it; set once. Nothing is sent any more then.
     reason: OnceLock<String>,
@@ -190,6 +190,8 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Outbox {
     bytes: Mutex<BytesMut>,
+    // With what the writer holds and the connection has not taken.
+    queued: AtomicUsize,
     wake: Notify,
 }
 
@@ -215,7 +217,6 @@ impl Shared {
             talk: from.talk(),
             peer: from.peer,
             outboxes: Default::default(),
-            queued: AtomicUsize::new(0),
             limit: from.settings.outbox_bytes,
             reason: OnceLock::new(),
             closing: Notify::new(),
@@ -226,12 +227,17 @@ impl Shared {
         if self.reason.get().is_some() {
             return false;
         }
-        let queued = self.queued.fetch_add(frame.len(), Ordering::Relaxed);
+        let outbox = self.outbox(lane);
+        let queued = outbox.queued.fetch_add(frame.len(), Ordering::Relaxed);
         if queued.saturating_add(frame.len()) > self.limit {
-            self.fault(&format!("does not read: more than {} bytes wait for it", self.limit));
+            outbox.queued.fetch_sub(frame.len(), Ordering::Relaxed);
+            // Who wants bodies faster than it reads them asks again; the protocol goes on.
+            if !std::ptr::eq(outbox, self.bulk()) {
+                self.fault(&format!("does not read: more than {} bytes wait for it", self.limit));
+            }
             return false;
         }
-        self.outbox(lane).lock().extend_from_slice(frame);
+        outbox.lock().extend_from_slice(frame);
         true
     }
 
@@ -284,9 +290,13 @@ impl Shared {
 
     fn outbox(&self, lane: Lane) -> &Outbox {
         match (lane, self.talk.class) {
-            (Lane::Bulk, LinkClass::Replica) => &self.outboxes[1],
+            (Lane::Bulk, LinkClass::Replica) => self.bulk(),
             _ => &self.outboxes[0],
         }
+    }
+
+    fn bulk(&self) -> &Outbox {
+        &self.outboxes[1]
     }
 
     fn forget_queued(&self) {
@@ -309,7 +319,7 @@ async fn write(shared: Arc<Shared>, lane: Lane, mut stream: SendStream) {
             outbox.wake.notified().await;
             continue;
         }
-        match write_all(&shared, &mut stream, queued).await {
+        match write_all(outbox, &mut stream, queued).await {
             Ok(()) => {}
             Err(WriteError::Stopped(_)) => {
                 return shared.fault("the other side stopped reading a stream");
@@ -324,13 +334,13 @@ async fn write(shared: Arc<Shared>, lane: Lane, mut stream: SendStream) {
 }
 
 async fn write_all(
-    shared: &Shared,
+    outbox: &Outbox,
     stream: &mut SendStream,
     mut queued: Bytes,
 ) -> Result<(), WriteError> {
     while !queued.is_empty() {
         let written = stream.write_chunks(std::slice::from_mut(&mut queued)).await?;
-        shared.queued.fetch_sub(written.bytes, Ordering::Relaxed);
+        outbox.queued.fetch_sub(written.bytes, Ordering::Relaxed);
     }
     Ok(())
 }

@@ -67,7 +67,8 @@
 //! | `settings.rs` | timeouts, windows and limits, checked |
 //! | `tls.rs` | identities, the two verifiers |
 //! | `endpoint.rs` | the socket; dialling, accepting, closing |
-//! | `gate.rs` | handshakes under way, bounded |
+//! | `gate.rs`, `seldom.rs` | handshakes under way, bounded, and what of them is logged |
+//! | `resolve.rs` | from a host name to addresses |
 //! | `connected.rs` | from a finished handshake to a link: streams and first frames |
 //! | `link.rs` | sending, closing |
 //! | `reader.rs` | receiving |
@@ -79,6 +80,8 @@ mod error;
 mod gate;
 mod link;
 mod reader;
+mod resolve;
+mod seldom;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -94,6 +97,7 @@ pub use endpoint::{Endpoint, SocketBuffers};
 pub use error::{LinkError, TransportError};
 pub use gate::Handshakes;
 pub use link::{CloseCause, Link, LinkEvent, MAX_REASON};
+pub use resolve::{MAX_ADDRESSES, resolve};
 pub use settings::Settings;
 
 /// Decides whether a key may have a link of a class. It is asked in every handshake, twice, on

@@ -28,8 +28,9 @@ pub struct Settings {
     pub close_grace: Duration,
     /// Bytes in flight and unread on one lane at most.
     pub stream_window: u32,
-    /// Bytes queued on one link at most, those not taken over by the connection yet; above it
-    /// the link is closed. The connection itself holds up to two stream windows more.
+    /// Bytes queued on one lane at most, those not taken over by the connection yet; above it the
+    /// link is closed, or on the bulk lane the frame is dropped. The connection itself holds up to
+    /// two stream windows more.
     pub outbox_bytes: usize,
     /// Bytes of buffer that the operating system is asked for, in each direction.
     pub socket_buffer: usize,

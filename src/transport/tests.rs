@@ -489,6 +489,36 @@ async fn a_peer_that_never_reads_loses_its_link() {
     drop(d);
 }
 
+/// B28: bulk that is not read is dropped beyond its limit; the protocol goes on.
+#[tokio::test]
+async fn too_much_bulk_loses_frames_and_not_the_link() {
+    const LIMIT: usize = 1 << 20;
+    let small = Settings { outbox_bytes: LIMIT, stream_window: 64 * 1024, ..settings() };
+    let (acceptor, from) = (acceptor(small.clone()), dialler(DIALLER, small));
+    let (a, d) = linked(&acceptor, &from, LinkClass::Replica).await;
+    let frame = raw(Kind::Body, &[7; 10_000]);
+    let fits = LIMIT / frame.len();
+    for number in 0..3 * fits {
+        assert_eq!(a.send(Lane::Bulk, &frame), number < fits);
+    }
+    assert!(a.queued() <= LIMIT);
+    assert!(a.send(Lane::Protocol, &ping(1)), "the other lane has room of its own");
+    a.flush();
+    let (sender, mut events) = mpsc::channel(16);
+    let mut d = d;
+    d.start(sender, ());
+    let (mut pings, mut bodies) = (0, 0);
+    while (pings, bodies) != (1, fits) {
+        match soon(events.recv()).await {
+            Some(((), LinkEvent::Frames { lane: Lane::Protocol, frames })) => pings += frames.len(),
+            Some(((), LinkEvent::Frames { lane: Lane::Bulk, frames })) => bodies += frames.len(),
+            other => panic!("{other:?}"),
+        }
+    }
+    eventually(|| a.queued() == 0).await;
+    assert!(a.send(Lane::Bulk, &frame), "there is room again");
+}
+
 /// B25, B26: what is no frame ends the link, and the other side reads why.
 #[tokio::test]
 async fn garbage_closes_the_link_and_says_so() {

@@ -11,7 +11,8 @@ pub struct OrderLimits {
     pub max_commands: u32,
     /// Candidates in one proposal at most (R4).
     pub max_candidates: u32,
-    /// Requests of which only one and the same member has given a candidate, per member (O4).
+    /// Requests named first by one and the same member and not accepted, per member (O4). A good
+    /// member stays below it if its [`Quotas::global`] does.
     pub sole_quota: u32,
     /// A request never accepted is forgotten after so many rounds (O4) ...
     pub forget_after: u64,
@@ -34,7 +35,7 @@ impl Default for OrderLimits {
             max_output: 512 * 1024,
             max_commands: 1024,
             max_candidates: 4096,
-            sole_quota: 4096,
+            sole_quota: 65_536,
             forget_after: 64,
             forget_time: 10_000_000,
             max_sessions: 4096,
@@ -52,7 +53,8 @@ pub struct Quotas {
     pub per_client: u32,
     /// The same over all clients.
     pub global: u32,
-    /// Bytes of bodies held for requests not yet executed, over all clients.
+    /// Bytes of bodies held for requests not yet executed, over all clients; one client may have
+    /// an eighth of it.
     pub body_bytes: u64,
     /// Bytes queued for one peer or client that does not read; above it the link is closed.
     pub link_bytes: u64,
@@ -65,8 +67,8 @@ pub struct Quotas {
 impl Default for Quotas {
     fn default() -> Self {
         Self {
-            per_client: 8192,
-            global: 32_768,
+            per_client: 4096,
+            global: 65_536,
             body_bytes: 256 << 20,
             link_bytes: 32 << 20,
             links_per_client: 64,

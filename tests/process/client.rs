@@ -1,12 +1,12 @@
 //! `client` and `doctor` as a user runs them, against replica processes.
 
-use crate::running::{Ran, Running};
+use crate::cluster::{Cluster, Ran};
 use serde_json::Value;
 
 /// Generous: only there to turn a hang into a failure.
 const LONG: &str = "60s";
 
-fn client(cluster: &Running, args: &[&str]) -> Ran {
+fn client(cluster: &Cluster, args: &[&str]) -> Ran {
     cluster.run("client", &[&["--timeout", LONG], args].concat())
 }
 
@@ -17,7 +17,7 @@ fn says(ran: &Ran, code: i32, out: &str) {
 
 #[test]
 fn every_command_answers_and_ends_with_its_code() {
-    let cluster = Running::start(&[]);
+    let cluster = Cluster::start_lying(&[]);
     let c = |args: &[&str]| client(&cluster, args);
     says(&c(&["put", "name", "Ada"]), 0, "done\n");
     says(&c(&["get", "name"]), 0, "Ada");
@@ -44,14 +44,14 @@ fn every_command_answers_and_ends_with_its_code() {
     let ping = c(&["ping"]);
     assert!(ping.code == 0 && ping.out.starts_with("agreed time 1"), "{}", ping.out);
 
-    let file = cluster.dir.path().join("value");
+    let file = cluster.directory().join("value");
     std::fs::write(&file, b"\0\xff").unwrap();
     says(&c(&["put", "bytes", &format!("@{}", file.display())]), 0, "done\n");
     let json: Value = serde_json::from_str(&c(&["get", "bytes", "--json"]).out).unwrap();
     assert_eq!(json["output"]["value"]["hex"], "00ff");
     assert_eq!((&json["negative"], &json["votes"]["needed"]), (&false.into(), &2.into()));
     assert_eq!(json["votes"]["replicas"].as_array().unwrap().len(), 3);
-    let (config, key) = (&cluster.made.config_file, &cluster.made.client_keys[1]);
+    let (config, key) = (cluster.config(), &cluster.client_key(2));
     let stdin = |args: &[&str], input: &[u8]| cluster.run_with("client", config, key, args, input);
     says(&stdin(&["put", "text", "-"], b"from stdin"), 0, "done\n");
     says(&c(&["get", "text"]), 0, "from stdin");
@@ -74,7 +74,7 @@ fn every_command_answers_and_ends_with_its_code() {
 
 #[test]
 fn c2_a_liar_is_named_and_silent_replicas_are_told_with_a_remedy() {
-    let mut cluster = Running::start(&["wrong-output"]);
+    let mut cluster = Cluster::start_lying(&["wrong-output"]);
     says(&client(&cluster, &["put", "name", "Ada"]), 0, "done\n");
     // The liar's answer may come too late to be shown; sooner or later it does not.
     let named = std::iter::repeat_with(|| client(&cluster, &["get", "name", "--explain"]))
@@ -85,7 +85,7 @@ fn c2_a_liar_is_named_and_silent_replicas_are_told_with_a_remedy() {
         });
     assert!(named.is_some());
 
-    cluster.kill(0);
+    cluster.kill(1);
     let ran = cluster.run("client", &["--timeout", "500ms", "get", "name"]);
     says(&ran, 3, "");
     assert!(ran.err.contains("2 equal answers of 3 replicas are needed"), "{}", ran.err);
@@ -98,9 +98,9 @@ fn c2_a_liar_is_named_and_silent_replicas_are_told_with_a_remedy() {
 
 #[test]
 fn a_key_that_is_not_admitted_is_a_matter_of_configuration() {
-    let cluster = Running::start(&[]);
-    let stranger = quorate::files::create_identity(cluster.dir.path(), "stranger").unwrap();
-    let config = &cluster.made.config_file;
+    let cluster = Cluster::start_lying(&[]);
+    let stranger = quorate::files::create_identity(cluster.directory(), "stranger").unwrap();
+    let config = cluster.config();
     let run = |subcommand, args: &[&str]| {
         cluster.run_with(subcommand, config, &stranger.private_file, args, b"")
     };
@@ -112,13 +112,13 @@ fn a_key_that_is_not_admitted_is_a_matter_of_configuration() {
     let ran = run("doctor", &[]);
     assert!(ran.code == 1 && ran.out.contains("refused"), "{}", ran.out);
     assert!(ran.out.contains("add a [[client]] section"), "{}", ran.out);
-    let replica = cluster.run_with("doctor", config, &cluster.made.replica_keys[1], &[], b"");
+    let replica = cluster.run_with("doctor", config, &cluster.replica_key(2), &[], b"");
     assert!(replica.code == 1 && replica.out.contains("the key is that of R2"), "{}", replica.out);
 }
 
 #[test]
 fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
-    let mut cluster = Running::start(&[]);
+    let mut cluster = Cluster::start_lying(&[]);
     // Until an answer comes replicas may still be starting.
     says(&client(&cluster, &["put", "a", "b"]), 0, "done\n");
     let well = std::iter::repeat_with(|| cluster.run("doctor", &[])).take(60).find(|r| r.code == 0);
@@ -130,14 +130,20 @@ fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
     assert!(first["rtt_min_us"].as_u64().unwrap() <= first["rtt_median_us"].as_u64().unwrap());
     assert!(first["clock_offset_us"].as_i64().unwrap().abs() < 10_000_000, "{json:#}");
 
-    let other = cluster.dir.path().join("other.toml");
-    let text = std::fs::read_to_string(&cluster.made.config_file).unwrap();
+    let other = cluster.directory().join("other.toml");
+    let text = std::fs::read_to_string(cluster.config()).unwrap();
     std::fs::write(&other, text.replace("\"100ms\"", "\"200ms\"")).unwrap();
-    let ran = cluster.run_with("doctor", &other, &cluster.made.client_keys[0], &[], b"");
+    let ran = cluster.run_with("doctor", &other, &cluster.client_key(1), &[], b"");
     let fields = "R2: its configuration differs from this file in: delta, ";
     assert!(ran.code == 1 && ran.out.contains(fields), "{}", ran.out);
 
-    cluster.kill(1);
+    let start = text.find("nonce = \"").unwrap() + 9;
+    let digit = if text[start..].starts_with('0') { "1" } else { "0" };
+    std::fs::write(&other, [&text[..start], digit, &text[start + 1..]].concat()).unwrap();
+    let ran = cluster.run_with("doctor", &other, &cluster.client_key(1), &[], b"");
+    assert!(ran.code == 1 && ran.out.contains("they differ in nonce"), "{}", ran.out);
+
+    cluster.kill(2);
     let ran = cluster.run("doctor", &[]);
     assert!(ran.code == 1 && ran.out.contains("R2: no answer from 127.0.0.1"), "{}", ran.out);
     assert!(ran.out.contains("start it, and let UDP pass"), "{}", ran.out);

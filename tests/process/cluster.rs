@@ -7,11 +7,12 @@
 // Each test uses a part of it.
 #![allow(dead_code)]
 
+use quorate::files::free_base_port;
 use quorate::files::init::{InitOptions, write_cluster};
 use serde_json::Value;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -27,6 +28,13 @@ pub struct Cluster {
     program: PathBuf,
     // By number minus one; `None` while one is down.
     replicas: Vec<Option<Child>>,
+}
+
+/// What a command of a user's gave.
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
 }
 
 impl Cluster {
@@ -51,12 +59,24 @@ impl Cluster {
         panic!("ten times in a row a replica ended at its start: see the logs above");
     }
 
+    /// Three running replicas, of which the last ones tell these lies.
+    pub fn start_lying(lies: &[&str]) -> Self {
+        let first = 3 - lies.len();
+        Self::start_with(
+            |options| options.allow_liars = !lies.is_empty(),
+            |number| match (usize::from(number) - 1).checked_sub(first) {
+                Some(place) => vec!["--lie".to_owned(), lies[place].to_owned()],
+                None => Vec::new(),
+            },
+        )
+    }
+
     /// A cluster on disk of which no replica runs yet.
     pub fn make(adjust: impl Fn(&mut InitOptions)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut options = InitOptions::new(directory.path().join("cluster"));
         adjust(&mut options);
-        options.base_port = free_base_port(2 * options.t + 1);
+        options.base_port = free_base_port(2 * options.t + 1).unwrap();
         let new = write_cluster(&options).unwrap();
         let replicas = new.cluster.replicas.iter().map(|_| None).collect();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_quorate"));
@@ -188,6 +208,36 @@ impl Cluster {
         (status.code().unwrap_or(-1), text(stdout), text(stderr))
     }
 
+    /// Runs a subcommand with the cluster file and the first client's key.
+    pub fn run(&self, subcommand: &str, args: &[&str]) -> Ran {
+        self.run_with(subcommand, self.config(), &self.client_key(1), args, b"")
+    }
+
+    /// The same with another file, key and standard input.
+    pub fn run_with(
+        &self,
+        subcommand: &str,
+        config: &Path,
+        key: &Path,
+        args: &[&str],
+        input: &[u8],
+    ) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        command.arg(subcommand).arg("--config").arg(config).arg("--key").arg(key).args(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that does not read may have ended already.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
+    }
+
+    /// Where the cluster lies, and tests may put files of their own.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// What a replica has logged so far.
     pub fn log(&self, number: u8) -> String {
         let mut text = String::new();
@@ -242,24 +292,6 @@ impl Drop for Cluster {
             let _ = child.wait();
         }
     }
-}
-
-// `init` gives replica i the UDP port base + i and the TCP port base + 100 + i.
-pub fn free_base_port(n: u8) -> u16 {
-    let is_free = |base: u16| {
-        (1..=u16::from(n)).all(|i| {
-            UdpSocket::bind(("127.0.0.1", base + i)).is_ok()
-                && TcpListener::bind(("127.0.0.1", base + 100 + i)).is_ok()
-        })
-    };
-    for _ in 0..100 {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let base = socket.local_addr().unwrap().port();
-        if base < u16::MAX - 200 && is_free(base) {
-            return base;
-        }
-    }
-    panic!("no {n} free ports in a row");
 }
 
 fn get(address: SocketAddr, path: &str) -> Option<String> {

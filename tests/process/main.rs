@@ -8,5 +8,4 @@ mod demo;
 mod ledger;
 mod readme;
 mod refusals;
-mod running;
 mod stops;

@@ -1,6 +1,6 @@
 //! The commands of README.md, run as they stand there.
 
-use crate::cluster::free_base_port;
+use quorate::files::free_base_port;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -24,32 +24,33 @@ fn commands() -> Vec<String> {
     commands
 }
 
+/// What a replica says whose port somebody else has.
+const TAKEN: [&str; 2] = ["cannot listen on UDP", "cannot serve status on"];
+
 /// One command of the walk, run by a shell in a way that its end can be looked at.
 struct Step {
     command: String,
-    /// Shell text that runs before, until something holds.
-    before: String,
     /// Shell text that runs it.
     script: String,
 }
 
-// Each command as it stands, but for a port that is free, and waits where a person would see
-// that something has happened.
+// Each command as it stands, but for a port that is free; again where a person would look again.
 fn step(number: usize, command: &str, port: u16) -> Step {
     let mut run = command.to_owned();
-    let mut before = String::new();
     if run.starts_with("quorate init") {
         run.push_str(&format!(" --base-port {port}"));
-    }
-    if run.starts_with("quorate status") {
-        before = format!("until {run}; do sleep 0.1; done >/dev/null 2>&1");
     }
     let streams = format!(">out.{number} 2>err.{number}");
     let mut script = match run.strip_suffix(" &") {
         Some(run) => format!("{run} {streams} &"),
         None => format!("{{ {run}\n}} {streams}"),
     };
-    script.push_str(&format!("\necho $? >code.{number}"));
+    script.push_str(&format!("\ncode=$?; echo $code >code.{number}"));
+    if run.starts_with("quorate status") {
+        let [udp, tcp] = TAKEN;
+        let hopeless = format!("grep -qs -e '{udp}' -e '{tcp}' err.* && exit 1");
+        script = format!("while\n{script}\n[ $code != 0 ]; do {hopeless}; sleep 0.1; done");
+    }
     if run.contains("--explain") {
         // The liar's answer may come after the majority; sooner or later it does not.
         let missed = format!("! grep -q 'R3 *differs' err.{number}");
@@ -58,17 +59,18 @@ fn step(number: usize, command: &str, port: u16) -> Step {
     for job in run.strip_prefix("kill ").into_iter().flat_map(str::split_whitespace) {
         script.push_str(&format!("\nwait {job}; echo $? >ended.{}", job.trim_start_matches('%')));
     }
-    Step { command: command.to_owned(), before, script }
+    Step { command: command.to_owned(), script }
 }
 
 // `--stop-with-stdin` and the pipe see to it that replicas end with this process.
-fn shell(steps: &[Step], directory: &Path) {
+// False if a port was taken.
+fn shell(steps: &[Step], directory: &Path) -> bool {
     let mut script = format!(
         "set -m\nquorate() {{ case $1 in replica) exec '{PROGRAM}' \"$@\" --stop-with-stdin;; \
          *) '{PROGRAM}' \"$@\" </dev/null;; esac; }}\n"
     );
     for step in steps {
-        script.push_str(&format!("{}\n{}\n", step.before, step.script));
+        script.push_str(&format!("{}\n", step.script));
     }
     let path = directory.join("walk.sh");
     fs::write(&path, script).unwrap();
@@ -91,10 +93,18 @@ fn shell(steps: &[Step], directory: &Path) {
     // Whatever still runs ends now.
     drop(open);
     let status = shell.wait().unwrap();
+    let taken = |number: usize| {
+        let text = fs::read_to_string(directory.join(format!("err.{number}"))).unwrap_or_default();
+        TAKEN.iter().any(|part| text.contains(part))
+    };
+    if (0..steps.len()).any(taken) {
+        return false;
+    }
     let mut numbered = steps.iter().enumerate();
     let missing = numbered.find(|(n, _)| !directory.join(format!("code.{n}")).exists());
     let at = missing.map(|(_, step)| step.command.as_str());
     assert!(status.success(), "the walk came to no end; without a result: {at:?}");
+    true
 }
 
 #[test]
@@ -102,11 +112,18 @@ fn the_walk_does_what_it_says() {
     let all = commands();
     let walk: Vec<&String> = all.iter().filter(|c| !c.starts_with("cargo")).collect();
     assert!(walk.len() >= 12, "{walk:#?}");
-    let port = free_base_port(3);
-    let numbered = walk.iter().enumerate();
-    let steps: Vec<Step> = numbered.map(|(number, c)| step(number, c, port)).collect();
-    let dir = tempfile::tempdir().unwrap();
-    shell(&steps, dir.path());
+    let attempt = || {
+        let port = free_base_port(3).unwrap();
+        let numbered = walk.iter().enumerate();
+        let steps: Vec<Step> = numbered.map(|(number, c)| step(number, c, port)).collect();
+        let dir = tempfile::tempdir().unwrap();
+        shell(&steps, dir.path()).then_some((steps, dir))
+    };
+    let (steps, dir) = std::iter::repeat_with(attempt)
+        .take(5)
+        .flatten()
+        .next()
+        .expect("a walk without a port that somebody else took meanwhile");
 
     let read = |name: String| fs::read_to_string(dir.path().join(name)).unwrap_or_default();
     let mut stopped = false;

@@ -3,7 +3,9 @@
 use crate::cluster::Cluster;
 use quorate::crypto::SecretKey;
 use quorate::files::{generate_key, read_secret_key};
-use quorate::transport::{Endpoint, LinkClass, LinkError, Settings};
+use quorate::transport::{Endpoint, Lane, LinkClass, LinkError, Settings};
+use quorate::types::GroupId;
+use quorate::wire::{Greeting, Message as _, PROTOCOL_VERSION, Pong};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -103,7 +105,8 @@ fn a_replica_of_another_cluster_is_refused() {
     fs::write(&other, text).unwrap();
     cluster.launch(1, &[]);
     cluster.launch_with(2, &other, &[]);
-    cluster.wait_until("the refusal", |c| c.log(2).contains("another cluster"));
+    let field = "the configurations differ in `nonce`";
+    cluster.wait_until("the field in both logs", |c| (1..=2).all(|i| c.log(i).contains(field)));
 }
 
 /// ALPN names the class of a link before the key is judged: a key of one roster opens nothing
@@ -139,4 +142,56 @@ fn keys_open_links_of_their_own_class_only() {
     }
     dial(client(), LinkClass::Client).unwrap();
     dial(peer(), LinkClass::Replica).unwrap();
+
+    // Whoever runs the replica sees which key it was.
+    let unknown = stranger();
+    let fingerprint = unknown.public().fingerprint();
+    dial(unknown, LinkClass::Client).unwrap_err();
+    cluster.wait_until("the log to name the key", |c| {
+        let named = |l: &str| l.contains(&fingerprint) && l.contains("class=client");
+        c.log(1).lines().any(|l| named(l) && l.contains(" INFO ") && l.contains("not admitted"))
+    });
+    cluster.wait_until("all to be counted", |c| {
+        c.status(1).is_some_and(|s| s["counters"]["handshakes_failed"] == 5)
+    });
+}
+
+/// What one frame closes a link for, a thousand more on it do not fill the log with.
+#[test]
+fn a_client_that_breaks_the_rules_gets_one_line_in_the_log() {
+    let cluster = Cluster::start(1);
+    let entry = &cluster.cluster().replicas[0];
+    let key = read_secret_key(&cluster.client_key(1)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let endpoint = Endpoint::bind(any, &key, None, Settings::default()).unwrap();
+        let address = entry.address.parse().unwrap();
+        let dialled = endpoint.dial(address, &entry.public_key, LinkClass::Client).await.unwrap();
+        let (link, _) = dialled.wait().await.unwrap();
+        let greeting = Greeting { version: PROTOCOL_VERSION, cluster: cluster.cluster().id() };
+        link.send(Lane::Protocol, &greeting.to_frame(GroupId::MAIN));
+        let unasked = Pong { sent: 1, wall: 1, answered: 1 }.to_frame(GroupId::MAIN);
+        for _ in 0..2000 {
+            // An answer that nobody waits for.
+            link.send(Lane::Protocol, &unasked);
+        }
+        link.flush();
+        endpoint.close("done").await;
+    });
+    let lines = |c: &Cluster| c.log(1).matches("closing the link").count();
+    cluster.wait_until("the link to be closed", |c| lines(c) > 0);
+    // Another client's answer shows that the loop has been round again.
+    let (code, _, err) = cluster.quorate(&[
+        "client",
+        "--config",
+        cluster.config().to_str().unwrap(),
+        "--key",
+        cluster.client_key(2).to_str().unwrap(),
+        "--timeout",
+        "60s",
+        "ping",
+    ]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(lines(&cluster), 1, "{}", cluster.log(1));
 }

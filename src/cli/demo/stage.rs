@@ -3,11 +3,11 @@
 use crate::adversary::ReplyLie;
 use crate::cli::admin;
 use crate::config::Cluster;
+use crate::files::free_base_port;
 use crate::files::init::{InitOptions, NewCluster, write_cluster};
 use crate::types::ReplicaId;
 use anyhow::{Context, bail};
 use std::fs::{self, DirBuilder, File};
-use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -117,7 +117,7 @@ impl Stage {
             write_cluster(&InitOptions {
                 t: plan.t,
                 clients: plan.clients,
-                base_port: free_base_port(2 * u16::from(plan.t) + 1)?,
+                base_port: free_base_port(plan.t.saturating_mul(2).saturating_add(1))?,
                 allow_liars: true,
                 ..InitOptions::new(&directory.path)
             })?;
@@ -228,22 +228,4 @@ impl Drop for Directory {
             eprintln!("warning: cannot remove {}: {e}", self.path.display());
         }
     }
-}
-
-/// A port above which all that `n` replicas need are free: `i` for QUIC, `100 + i` for status.
-fn free_base_port(n: u16) -> anyhow::Result<u16> {
-    let is_free = |base: u16| {
-        (1..=n).all(|i| {
-            UdpSocket::bind(("127.0.0.1", base + i)).is_ok()
-                && TcpListener::bind(("127.0.0.1", base + 100 + i)).is_ok()
-        })
-    };
-    for _ in 0..100 {
-        let any = UdpSocket::bind("127.0.0.1:0").context("cannot open a socket on 127.0.0.1")?;
-        let base = any.local_addr()?.port();
-        if base < u16::MAX - 200 && is_free(base) {
-            return Ok(base);
-        }
-    }
-    bail!("found no {n} free ports in a row on 127.0.0.1")
 }

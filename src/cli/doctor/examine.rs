@@ -184,17 +184,18 @@ impl Examined {
             let what = format!("it speaks protocol version {theirs}, not {PROTOCOL_VERSION}");
             self.problem(what, same_release);
         }
+        let differ = differences(&plan.fields, &hello.fields);
         if hello.cluster != plan.cluster {
+            let (theirs, ours) = (hello.cluster, plan.cluster);
+            let fields = names(&differ);
             self.problem(
                 format!(
-                    "it belongs to cluster {}, this file describes {}",
-                    hello.cluster, plan.cluster
+                    "it belongs to cluster {theirs}, this file describes {ours}: they differ in \
+                     {fields}"
                 ),
-                "use the file that it was started with: nonce, fault model, t, roster or service \
-                 differ",
+                "use the file that it was started with",
             );
         } else {
-            let differ = differences(&plan.fields, &hello.fields);
             if !differ.is_empty() {
                 self.problem(
                     format!("its configuration differs from this file in: {}", names(&differ)),

@@ -23,9 +23,11 @@ impl SessionTable {
     pub fn snapshot(&self) -> Vec<u8> {
         let mut out = Writer::new();
         out.raw(MAGIC).u64(self.uses).count(self.by_use.len());
-        for (last_used, key) in &self.by_use {
-            let session = &self.sessions[key];
-            out.raw(&key.0.0).u64(key.1.0).u64(*last_used).u64(session.low);
+        let mut by_use: Vec<_> = self.by_use.iter().map(|((c, at), s)| (*at, *c, *s)).collect();
+        by_use.sort_unstable();
+        for (last_used, client, id) in by_use {
+            let session = &self.sessions[&(client, id)];
+            out.raw(&client.0).u64(id.0).u64(last_used).u64(session.low);
             out.bool(session.opened.is_some());
             if let Some(opened) = &session.opened {
                 write_stored(&mut out, opened);
@@ -71,10 +73,10 @@ impl SessionTable {
             return Err(r.error("uses"));
         }
         let n = r.count(self.limits.max_sessions as usize, MIN_SESSION, "sessions")?;
+        let mut used_before = 0;
         for _ in 0..n {
             let key = (r.client("client")?, SessionId(r.u64("session")?));
             let session = self.read_session(&mut r)?;
-            let used_before = self.by_use.last_key_value().map_or(0, |(last, _)| *last);
             if session.last_used <= used_before || session.last_used > self.uses {
                 return Err(r.error("sessions not in the order of their use"));
             }
@@ -82,7 +84,9 @@ impl SessionTable {
             if self.held > self.limits.reply_bytes {
                 return Err(r.error("more bytes of replies than the limit"));
             }
-            self.by_use.insert(session.last_used, key);
+            used_before = session.last_used;
+            self.by_use.insert((key.0, session.last_used), key.1);
+            self.count(&key.0, 1);
             if self.sessions.insert(key, session).is_some() {
                 return Err(r.error("a session twice"));
             }
