@@ -86,6 +86,13 @@ fn rules_that_the_code_cites_are_on_the_protocols_page() {
     report(&found.iter().flat_map(|f| docs::unknown_rules(f, &protocol)).collect::<Vec<_>>());
 }
 
+/// Every kind of misbehaviour has its tests, under the names that the page gives.
+#[test]
+fn tests_that_the_page_on_testing_names_exist() {
+    let text_of = |path: &str| tree::exists(path).then(|| tree::text(path));
+    report(&docs::missing_tests(&tree::text("docs/testing.md"), text_of));
+}
+
 /// Fails with all findings, one a line.
 fn report(findings: &[String]) {
     assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));

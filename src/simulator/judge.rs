@@ -5,7 +5,7 @@ use super::fairness::fairness;
 use super::linear::{self, Call, Effected, Operation, Verdict};
 use super::liveness::Waits;
 use super::model::{KvModel, KvOut};
-use super::{Clock, NodeId, Note, Noted, Options, client_id, kv};
+use super::{AfterPanic, Clock, NodeId, Note, Noted, Options, client_id, kv};
 use crate::replica::Event;
 use crate::types::{AgreedTime, ReplicaId, RequestId};
 use crate::wire::Command;
@@ -38,6 +38,8 @@ pub struct Judge {
     pub events: BTreeMap<&'static str, u64>,
     /// Calls that ended without an answer and should not have, by reason.
     pub failed: BTreeMap<String, u64>,
+    /// Whether good replicas may halt.
+    may_halt: bool,
     /// Correct clients whose calls may fail.
     excused: BTreeSet<u32>,
     clients: u32,
@@ -54,6 +56,7 @@ impl Judge {
             waits: Waits::default(),
             events: BTreeMap::new(),
             failed: BTreeMap::new(),
+            may_halt: options.panics == Some(AfterPanic::InDoubt),
             excused: (0..options.clients).filter(|c| options.may_fail(*c)).collect(),
             clients: options.clients,
             calls: BTreeMap::new(),
@@ -150,7 +153,7 @@ impl Judge {
             Event::InvalidProposal { replica, .. } => ("invalid proposal", Some(*replica)),
             Event::Stable { .. } => ("stable", None),
             Event::Diverged { replica, .. } => ("diverged", Some(*replica)),
-            Event::Halted { .. } => ("halted", Some(at)),
+            Event::Halted { .. } => ("halted", (!self.may_halt).then_some(at)),
             Event::Step(_) => ("step", None),
         };
         *self.events.entry(kind).or_default() += 1;

@@ -1,6 +1,6 @@
 //! Replicas that are bad in ways that no [`Lie`](crate::adversary::Lie) has.
 
-use super::options::WrongService;
+use super::options::{AfterPanic, WrongService};
 use crate::adversary::{Attack, Fate};
 use crate::crypto::Scheme;
 use crate::replica::{Action, Actions, Input};
@@ -46,39 +46,50 @@ impl<S: Scheme> Attack<S> for Withhold<S> {
     }
 }
 
-/// The key-value service with a fault that shows now and then.
-pub struct Wrong {
-    kind: WrongService,
+/// The key-value service with faults.
+pub struct Faulty {
+    /// In which way it computes wrongly now and then.
+    wrong: Option<WrongService>,
+    /// Whether it panics where it cannot read a command, and what it says of its state then.
+    panics: Option<AfterPanic>,
     kv: Kv,
     commands: u64,
 }
 
-impl Wrong {
+impl Faulty {
     /// Every so many commands one goes wrong.
     const EVERY: u64 = 10;
 
     /// An empty one.
-    pub fn new(kind: WrongService) -> Self {
-        Self { kind, kv: Kv::new(), commands: 0 }
+    pub fn new(wrong: Option<WrongService>, panics: Option<AfterPanic>) -> Self {
+        Self { wrong, panics, kv: Kv::new(), commands: 0 }
     }
 }
 
-impl Service for Wrong {
+impl Service for Faulty {
     fn name(&self) -> &'static str {
         self.kv.name()
     }
 
     fn execute(&mut self, time: AgreedTime, client: &ClientId, command: &[u8]) -> Vec<u8> {
+        let readable = Command::parse(command).is_ok();
+        assert!(readable || self.panics.is_none(), "a service that cannot read a command");
         self.commands += 1;
         let right = self.kv.execute(time, client, command);
-        match self.kind {
-            _ if !self.commands.is_multiple_of(Self::EVERY) => right,
-            WrongService::Outputs => Output::Number(-77).encode(),
-            WrongService::State => {
+        match self.wrong {
+            Some(WrongService::Outputs) if self.commands.is_multiple_of(Self::EVERY) => {
+                Output::Number(-77).encode()
+            }
+            Some(WrongService::State) if self.commands.is_multiple_of(Self::EVERY) => {
                 self.kv.execute(time, client, &Command::put("k0", "wrong").encode());
                 right
             }
+            _ => right,
         }
+    }
+
+    fn unchanged_after_panic(&self) -> bool {
+        self.panics == Some(AfterPanic::Unchanged)
     }
 
     fn query(&self, time: AgreedTime, client: &ClientId, command: &[u8]) -> Vec<u8> {

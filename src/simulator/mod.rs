@@ -30,7 +30,7 @@ pub use lying_client::{ClientLie, Knows, LyingClient};
 pub use network::NetworkOptions;
 pub use node::{Arrival, Clock, Effect, Node, NodeId};
 pub use note::{Note, client_id};
-pub use options::{Options, RandomFaults, Twins, WrongService};
+pub use options::{AfterPanic, Options, RandomFaults, Twins, WrongService};
 pub use replica_node::{Inner, ReplicaNode};
 pub use run::{Failure, Report, run, run_with};
 pub use world::{Fault, Noted, Stopped, World, WorldOptions};

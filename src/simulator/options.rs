@@ -34,6 +34,8 @@ pub struct Options {
     pub withhold_bodies: bool,
     /// Replicas, by place from 0, whose service computes wrongly. Their word does not count.
     pub wrong_services: Vec<(usize, WrongService)>,
+    /// Whether the service panics, at all replicas, on commands that it cannot read.
+    pub panics: Option<AfterPanic>,
     /// Whether the last two correct clients are two processes with one key (K15).
     pub twins: Option<Twins>,
     /// Lying clients.
@@ -71,6 +73,15 @@ pub enum WrongService {
     Outputs,
     /// Some commands leave another state behind.
     State,
+}
+
+/// What a service says of its state after a panic (K8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterPanic {
+    /// It is as before: the request is refused.
+    Unchanged,
+    /// It is in doubt: every replica has to halt, which the judge takes for granted then.
+    InDoubt,
 }
 
 /// Two processes with one key (K15).
@@ -127,6 +138,7 @@ impl Default for Options {
             liars: Vec::new(),
             withhold_bodies: false,
             wrong_services: Vec::new(),
+            panics: None,
             twins: None,
             lying_clients: Vec::new(),
             client_acts: 30,

@@ -2,15 +2,13 @@
 
 use super::check::Violation;
 use super::judge::{Judge, random_clock};
-use super::mischief::{Withhold, Wrong};
+use super::mischief::{Faulty, Withhold};
 use super::{Arrival, ClientNode, Dice, Effect, Fault, Inner, Knows, LyingClient, Node, NodeId};
 use super::{Note, Options, ReplicaNode, Stopped, Twins, World};
 use crate::adversary::Liar;
 use crate::caller;
 use crate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, sha256};
 use crate::replica::{Replica, Setup, Status};
-use crate::service::Service;
-use crate::service::kv::Kv;
 use crate::types::{Digest, Ensemble, GroupId, Instant, Now, ReplicaId, SessionId};
 use crate::wire::Hello;
 use std::collections::BTreeMap;
@@ -369,10 +367,8 @@ fn replica<S: Scheme>(
         trace: true,
     };
     let wrong = options.wrong_services.iter().find(|(place, _)| *place == id.index());
-    let service: Box<dyn Service> = match wrong {
-        None => Box::new(Kv::new()),
-        Some((_, kind)) => Box::new(Wrong::new(*kind)),
-    };
+    let wrong = wrong.map(|(_, kind)| *kind);
+    let service = Box::new(Faulty::new(wrong, options.panics));
     match options.liars.iter().find(|(place, _)| *place == id.index()) {
         None => Inner::Honest(Box::new(Replica::new(setup, service, now))),
         Some((_, lie)) => {

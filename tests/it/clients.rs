@@ -4,7 +4,7 @@ use quorate::adversary::{Lie, OrderingLie, ReplyLie};
 use quorate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, sha256};
 use quorate::replica::{Action, CloseReason, Input, Replica, Setup};
 use quorate::service::kv::Kv;
-use quorate::simulator::{ClientLie, Options, Report, Twins, Workload, client_id, run};
+use quorate::simulator::{AfterPanic, ClientLie, Options, Report, Twins, Workload, client_id, run};
 use quorate::types::{
     ClockKind, Ensemble, GroupId, Instant, LinkId, Now, OrderLimits, Quotas, ReplicaId, Role,
     SessionId, Timing, Wall,
@@ -41,6 +41,35 @@ fn refused(reports: &[Report], why: &str) -> u64 {
 
 fn counted(reports: &[Report], counter: &str) -> u64 {
     reports.iter().flat_map(|r| &r.statuses).map(|s| s.counters[counter]).sum()
+}
+
+/// K8: where a service panics and says that its state is as before, the request is refused, by all
+/// replicas alike.
+#[test]
+fn a_command_that_panics_is_refused_alike() {
+    let panics = Some(AfterPanic::Unchanged);
+    let options = lying("a_command_that_panics_is_refused_alike", ClientLie::NonsenseBodies);
+    let reports = seeds(0..4, &Options { panics, ..options });
+    all_is_well(&reports);
+    assert!(refused(&reports, "ServicePanicked") > 0);
+}
+
+/// K8: where the state is in doubt all replicas halt before they answer, and nobody goes on with
+/// another state.
+#[test]
+fn a_panic_that_leaves_the_state_in_doubt_halts_all_before_they_answer() {
+    let options = Options {
+        panics: Some(AfterPanic::InDoubt),
+        must_finish: false,
+        time_limit: Duration::from_secs(2),
+        lying_clients: vec![ClientLie::NonsenseBodies],
+        ..Options::named("a_panic_that_leaves_the_state_in_doubt_halts_all_before_they_answer")
+    };
+    for report in seeds(0..4, &options) {
+        assert_eq!(report.events.get("halted"), Some(&3), "{report:?}");
+        let places: Vec<u64> = report.statuses.iter().map(|s| s.executed_round).collect();
+        assert!(places.iter().all(|p| *p == places[0]), "{places:?}");
+    }
 }
 
 /// K9: how much an output is, is counted, not timed: all replicas refuse the same ones.

@@ -1,4 +1,5 @@
-//! The documentation against the tree: links lead somewhere, and rules that code cites exist.
+//! The documentation against the tree: links lead somewhere, rules that code cites exist, and so do
+//! the tests that the tables of misbehaviour name.
 
 use super::source::Source;
 use std::collections::BTreeSet;
@@ -30,6 +31,46 @@ pub fn unknown_rules(file: &Source, protocol: &str) -> Vec<String> {
         }
     }
     out
+}
+
+/// Rows of the tables of misbehaviour whose tests do not exist, K labels that have no row, and rows
+/// without a test. `text_of` gives the text of a file by its path from the top, if there is one.
+pub fn missing_tests(page: &str, text_of: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut rows = BTreeSet::new();
+    for line in page.lines() {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [label, .., tests] = cells[..] else { continue };
+        if !is_misbehaviour(label) {
+            continue;
+        }
+        if !rows.insert(label.to_owned()) {
+            out.push(format!("{label} has two rows"));
+        }
+        let (mut file, mut count) = (("", None), 0);
+        for name in tests.split('`').skip(1).step_by(2) {
+            if name.ends_with(".rs") {
+                file = (name, text_of(name));
+                continue;
+            }
+            count += 1;
+            let function = format!("fn {name}(");
+            if !file.1.as_ref().is_some_and(|text| text.contains(&function)) {
+                out.push(format!("{label}: there is no test `{name}` in `{}`", file.0));
+            }
+        }
+        if count == 0 {
+            out.push(format!("{label} names no test"));
+        }
+    }
+    let all = (1..=20).map(|n| format!("K{n}"));
+    out.extend(all.filter(|k| !rows.contains(k)).map(|k| format!("{k} has no row")));
+    out
+}
+
+fn is_misbehaviour(label: &str) -> bool {
+    let number = label.strip_prefix('K').or(label.strip_prefix('B'));
+    number.is_some_and(|n| n.parse::<u8>().is_ok())
 }
 
 fn resolve(from: &str, link: &str) -> String {

@@ -1,6 +1,6 @@
 //! Small bad files, each with what must be said about it, and good ones with nothing to say.
 
-use super::docs::{dead_links, unknown_rules};
+use super::docs::{dead_links, missing_tests, unknown_rules};
 use super::source::Source;
 use super::table::{Table, differences};
 use super::tree::machine_paths;
@@ -188,6 +188,26 @@ fn dead_links_are_found() {
     assert_eq!(dead_links("docs/b.md", page, exists), Vec::<String>::new());
     assert_eq!(dead_links("docs/adr/b.md", "x\n[a](a.md)", exists).len(), 1);
     assert!(dead_links("README.md", "[a](b.md)", exists)[0].contains("README.md:1"));
+}
+
+#[test]
+fn rows_without_their_tests_are_found() {
+    let row = |n: u32| format!("| K{n} | does | holds | `tests/a.rs` `it_holds` |\n");
+    let page: String = (1..=20).map(row).collect();
+    let text_of = |path: &str| (path == "tests/a.rs").then(|| "fn it_holds() {}".to_owned());
+    let found = |page: &str| missing_tests(page, text_of);
+    assert_eq!(found(&page), Vec::<String>::new());
+    assert_eq!(found(&page.replace("| K7 |", "| K70 |")), ["K7 has no row"]);
+    assert_eq!(found(&format!("{page}{}", row(3))), ["K3 has two rows"]);
+    let bad = [
+        ("| B1 | does | holds | nothing yet |", "B1 names no test"),
+        ("| B1 | does | holds | `it_holds` |", "B1: there is no test `it_holds` in ``"),
+        ("| B1 | does | `x` | `tests/a.rs` `it` |", "B1: there is no test `it` in `tests/a.rs`"),
+        ("| B1 | does | holds | `b.rs` `it_holds` |", "B1: there is no test `it_holds` in `b.rs`"),
+    ];
+    for (row, what) in bad {
+        assert_eq!(found(&format!("{page}{row}\n")), [what]);
+    }
 }
 
 #[test]
