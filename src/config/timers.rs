@@ -79,7 +79,7 @@ pub(super) fn parse(
     Ok(Timing { delta, patience, join_delay, gather, heartbeat, ping_every })
 }
 
-/// The shortest patience under which a good replica is never blamed (PROTOCOL.md §1).
+/// The shortest patience under which a good replica is never blamed (docs/protocol.md §1).
 pub fn least_patience(delta: Duration, join_delay: Duration) -> Duration {
     4 * delta + join_delay + Timing::TIMER_GRAIN
 }

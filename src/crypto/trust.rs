@@ -3,7 +3,7 @@
 use super::{Domain, Hasher, KeyError, PublicKey, Scheme, Signature};
 use crate::types::{Digest, Ensemble, Epoch, GroupId, Members, ReplicaId};
 
-/// What every signed statement is bound to besides its own bytes (PROTOCOL.md §2).
+/// What every signed statement is bound to besides its own bytes (docs/protocol.md §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
     /// The cluster's identity.

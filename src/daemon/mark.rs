@@ -1,4 +1,4 @@
-//! The mark on disk: this replica has taken part (PROTOCOL.md §7).
+//! The mark on disk: this replica has taken part (docs/protocol.md §7).
 
 use super::DaemonError;
 use crate::files;

@@ -1,4 +1,4 @@
-//! Dialling other replicas, and judging who introduces themselves (PROTOCOL.md §11).
+//! Dialling other replicas, and judging who introduces themselves (docs/protocol.md §11).
 
 use super::places::Place;
 use crate::config::{Cluster, ReplicaEntry};

@@ -1,4 +1,4 @@
-//! How many links each key has, opening ones included (PROTOCOL.md §10).
+//! How many links each key has, opening ones included (docs/protocol.md §10).
 //!
 //! The core counts clients' links once their greeting was read; what one key holds before that
 //! is bounded here.

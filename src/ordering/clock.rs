@@ -1,4 +1,4 @@
-//! The clock that candidate ids are taken from (PROTOCOL.md §4).
+//! The clock that candidate ids are taken from (docs/protocol.md §4).
 
 use crate::types::{ClockKind, Wall};
 

@@ -164,7 +164,7 @@ impl Uid {
     }
 }
 
-/// The number of an epoch: (generation, resets, accused), compared in that order (PROTOCOL.md §2).
+/// The number of an epoch: (generation, resets, accused), compared in that order (docs/protocol.md §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Epoch {
     /// Status changes so far.
@@ -214,7 +214,7 @@ impl fmt::Debug for Round {
     }
 }
 
-/// A group hosted by a daemon; group 0 is the cluster's own (PROTOCOL.md §11).
+/// A group hosted by a daemon; group 0 is the cluster's own (docs/protocol.md §11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct GroupId(pub u32);
 

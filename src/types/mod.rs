@@ -36,7 +36,7 @@ pub enum Role {
     Admin,
 }
 
-/// The source of candidate ids (PROTOCOL.md §4, "The clock for candidates").
+/// The source of candidate ids (docs/protocol.md §4, "The clock for candidates").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClockKind {

@@ -1,4 +1,4 @@
-//! The client's voter (PROTOCOL.md §9): what a client believes.
+//! The client's voter (docs/protocol.md §9): what a client believes.
 //!
 //! A client sends a request to all `2t + 1` replicas and gets replies over links whose other end
 //! is known by its key. [`Voter`] collects them for one request:

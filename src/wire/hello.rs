@@ -1,4 +1,4 @@
-//! The first message of each side on a link (PROTOCOL.md §11).
+//! The first message of each side on a link (docs/protocol.md §11).
 
 use super::{DecodeError, Kind, Message, Reader, Writer};
 use crate::types::{Digest, Epoch, GroupId, ReplicaId, Round};

@@ -1,4 +1,4 @@
-//! The one record on disk so far: this disk belongs to a cluster (PROTOCOL.md §7).
+//! The one record on disk so far: this disk belongs to a cluster (docs/protocol.md §7).
 
 use super::{DecodeError, Reader, Writer};
 use crate::crypto::{Domain, hash};

@@ -1,4 +1,4 @@
-//! The one signed message of a round (PROTOCOL.md §3).
+//! The one signed message of a round (docs/protocol.md §3).
 
 use super::{DecodeError, Kind, Message, Reader, Writer};
 use crate::crypto::{Domain, Signable, Unverified, Verified};
