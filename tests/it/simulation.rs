@@ -43,7 +43,7 @@ fn clusters_of_every_size_serve_their_clients_within_a_bound() {
     for t in 1..=3 {
         let name = "clusters_of_every_size_serve_their_clients_within_a_bound";
         let options = Options { t, bound: Some(ms(60)), ..Options::named(name) };
-        for report in seeds(0..24, &options) {
+        for report in seeds(0..16, &options) {
             assert_eq!(report.answered, 90);
             assert!(report.failed.is_empty() && report.events.is_empty(), "{report:?}");
         }
@@ -55,7 +55,7 @@ fn every_kind_of_clock_gives_one_order() {
     for clock in [ClockKind::RealTime, ClockKind::Hybrid, ClockKind::Logical] {
         let name = "every_kind_of_clock_gives_one_order";
         let options = Options { clock, clock_spread: ms(300), ..Options::named(name) };
-        seeds(0..24, &options);
+        seeds(0..16, &options);
     }
 }
 
@@ -81,7 +81,7 @@ fn what_clients_see_is_linearizable() {
     let name = "what_clients_see_is_linearizable";
     let liars = vec![(2, Lie::Reply(ReplyLie::StaleReply))];
     let options = Options { workload, search: true, liars, ..Options::named(name) };
-    seeds(0..30, &options);
+    seeds(0..20, &options);
 }
 
 /// Most runs use a keyed hash in place of signatures; these the real ones.
@@ -131,7 +131,7 @@ fn links_that_break_and_come_back_change_nothing() {
         let random_faults = broken_links();
         let workload = Workload { calls: 80, ..Workload::default() };
         let options = Options { t, random_faults, workload, ..Options::named(name) };
-        assert!(fired(&seeds(0..45, &options), "link broken") > 0);
+        assert!(fired(&seeds(0..30, &options), "link broken") > 0);
     }
 }
 
@@ -145,7 +145,7 @@ fn pauses_slow_links_and_jumping_clocks_are_safe_and_pass() {
         let name = "pauses_slow_links_and_jumping_clocks_are_safe_and_pass";
         let workload = Workload { calls: 60, ..Workload::default() };
         let options = Options { clock, random_faults, workload, ..Options::named(name) };
-        let reports = seeds(0..30, &options);
+        let reports = seeds(0..20, &options);
         for fault in ["node paused", "link slowed", "wall clock stepped"] {
             assert!(fired(&reports, fault) > 0, "{fault}");
         }
@@ -163,7 +163,7 @@ fn clients_see_through_every_lie_about_replies() {
             let t = liars.len() as u8;
             let lying = liars.iter().map(|&l| (l, Lie::Reply(lie))).collect();
             let options = Options { t, liars: lying, bound: Some(ms(60)), ..Options::named(name) };
-            for report in seeds(0..12, &options) {
+            for report in seeds(0..8, &options) {
                 assert!(report.lies > 0);
                 for (place, dissent) in report.dissent.iter().enumerate() {
                     let expected = liars.contains(&place) && lie != ReplyLie::SilentReply;
@@ -184,7 +184,7 @@ fn ordering_lies_that_nobody_can_prove_stop_nobody() {
             let liars = places.into_iter().map(|p| (p, Lie::Ordering(lie))).collect();
             let bound = if lie == OrderingLie::HalfSend { ms(20_000) } else { ms(120) };
             let options = Options { t, liars, bound: Some(bound), ..Options::named(name) };
-            seeds(0..12, &options);
+            seeds(0..8, &options);
         }
     }
 }
@@ -198,7 +198,7 @@ fn ordering_lies_that_stop_the_rounds_are_safe() {
         let liars = vec![(1, Lie::Ordering(lie))];
         let time_limit = Duration::from_secs(3);
         let options = Options { liars, must_finish: false, time_limit, ..Options::named(name) };
-        for report in seeds(0..12, &options) {
+        for report in seeds(0..8, &options) {
             let seen = match lie {
                 OrderingLie::Equivocate => "equivocation",
                 OrderingLie::InvalidCandidates | OrderingLie::FallingCandidates => {
@@ -217,7 +217,7 @@ fn ordering_lies_that_stop_the_rounds_are_safe() {
 fn random_mixtures_are_safe_and_finish() {
     let lies: Vec<Lie> =
         Lie::all().filter(|l| !matches!(l, Lie::Ordering(o) if !o.keeps_pace())).collect();
-    let many = std::env::var("QUORATE_SEEDS").map_or(60, |n| n.parse().expect("a number"));
+    let many = std::env::var("QUORATE_SEEDS").map_or(40, |n| n.parse().expect("a number"));
     for seed in chosen(0..many) {
         let pick = |k: u64| (seed * 7 + k * 5) as usize;
         let random_faults = RandomFaults { steps: 2, ..broken_links() };
@@ -248,7 +248,7 @@ fn a_service_that_computes_wrongly_is_noticed() {
                 bound: Some(ms(60)),
                 ..Options::named("a_service_that_computes_wrongly_is_noticed")
             };
-            for report in seeds(0..18, &options) {
+            for report in seeds(0..12, &options) {
                 let count = |event| report.events.get(event).copied().unwrap_or(0);
                 // Every good replica reports each bad one once, and none reports a good one.
                 let good = 2 * places.len() as u64 + 1 - places.len() as u64;
@@ -284,7 +284,7 @@ fn who_came_clearly_first_is_executed_first() {
             let mut options =
                 Options { clock, workload, liars, clock_spread, fairness, ..Options::named(name) };
             options.world.network = network.clone();
-            seeds(0..12, &options);
+            seeds(0..8, &options);
         }
     }
 }
@@ -297,7 +297,7 @@ fn lying_clients_harm_nobody_else() {
         let name = "lying_clients_harm_nobody_else";
         let options =
             Options { lying_clients: vec![lie], bound: Some(ms(300)), ..Options::named(name) };
-        for report in seeds(0..12, &options) {
+        for report in seeds(0..8, &options) {
             assert_eq!(report.answered, 90, "{lie:?}");
         }
     }
