@@ -6,7 +6,7 @@ use super::executor::{Executed, Executor};
 use super::fetch::Fetch;
 use super::intake::{self, Decision};
 use super::links::{Client, Links};
-use super::report::Counters;
+use super::report::{Counters, report};
 use super::{Action, Actions, CloseReason, Event, Input, Lane, Setup};
 use crate::crypto::{Keyring, Scheme, Unverified};
 use crate::ordering::{self, Core, Step};
@@ -384,7 +384,10 @@ impl<S: Scheme> Replica<S> {
         let round = attestation.position.round;
         self.executed_by[replica.index()] = round;
         let ours = self.executor.running_at(round);
-        if ours.is_some_and(|o| o != attestation.running) && !self.diverged.contains(replica) {
+        let (checkpoint, state) = self.executor.checkpoint();
+        let other_state = attestation.checkpoint == checkpoint && attestation.state != state;
+        let differs = other_state || ours.is_some_and(|o| o != attestation.running);
+        if differs && !self.diverged.contains(replica) {
             self.diverged.insert(replica);
             out.push(Action::Event(Event::Diverged { replica, round }));
         }
@@ -482,19 +485,4 @@ fn to_peer(peer: ReplicaId, lane: Lane, frame: Vec<u8>) -> Action {
 
 fn to_client(link: LinkId, frame: Vec<u8>) -> Action {
     Action::ToClient { link, frame: frame.into() }
-}
-
-fn report(event: ordering::Event) -> Option<Event> {
-    Some(match event {
-        ordering::Event::Waiting { round, missing } => Event::Waiting { round, missing },
-        ordering::Event::Resumed { round } => Event::Resumed { round },
-        ordering::Event::Equivocation { first, .. } => {
-            let (replica, epoch, round) = (first.replica, first.epoch, first.round);
-            Event::Equivocation { replica, epoch, round }
-        }
-        ordering::Event::Invalid { proposal, why } => {
-            Event::InvalidProposal { replica: proposal.replica, round: proposal.round, why }
-        }
-        ordering::Event::Restarted => Event::Restarted,
-    })
 }

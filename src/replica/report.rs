@@ -1,8 +1,9 @@
 //! What a replica tells people and their tools about itself.
 
 use super::replica::Replica;
-use super::{Standing, Status, Waiting};
+use super::{Event, Standing, Status, Waiting};
 use crate::crypto::Scheme;
+use crate::ordering;
 use crate::types::{Members, Now};
 use std::collections::BTreeMap;
 
@@ -96,4 +97,20 @@ impl<S: Scheme> Replica<S> {
         ];
         all.into_iter().map(|(name, n)| (name.to_owned(), n)).collect()
     }
+}
+
+/// A core's event as the replica's.
+pub(super) fn report(event: ordering::Event) -> Option<Event> {
+    Some(match event {
+        ordering::Event::Waiting { round, missing } => Event::Waiting { round, missing },
+        ordering::Event::Resumed { round } => Event::Resumed { round },
+        ordering::Event::Equivocation { first, .. } => {
+            let (replica, epoch, round) = (first.replica, first.epoch, first.round);
+            Event::Equivocation { replica, epoch, round }
+        }
+        ordering::Event::Invalid { proposal, why } => {
+            Event::InvalidProposal { replica: proposal.replica, round: proposal.round, why }
+        }
+        ordering::Event::Restarted => Event::Restarted,
+    })
 }

@@ -164,7 +164,8 @@ impl Uid {
     }
 }
 
-/// The number of an epoch: (generation, resets, accused), compared in that order (docs/protocol.md §2).
+/// The number of an epoch: (generation, resets, accused), compared in that order (§2 of
+/// docs/protocol.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Epoch {
     /// Status changes so far.

@@ -60,7 +60,8 @@ pub struct Quotas {
     pub link_bytes: u64,
     /// Connections of one client key.
     pub links_per_client: u32,
-    /// Bodies kept after execution until a checkpoint is stable, in bytes.
+    /// Bodies kept after execution until every member attests that it has executed them, in bytes;
+    /// above it the oldest go.
     pub kept_bytes: u64,
 }
 

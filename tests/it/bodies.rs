@@ -102,7 +102,7 @@ fn bodies_that_a_liar_withholds_slow_nobody_down() {
             liars: vec![(place, Lie::Reply(ReplyLie::WrongOutput))],
             withhold_bodies: true,
             lying_clients: vec![ClientLie::ColludeAndOne],
-            bound: Some(ms(450)),
+            bound: Some(ms(300)),
             ..Options::named("bodies_that_a_liar_withholds_slow_nobody_down")
         };
         seeds(0..6, &options);
