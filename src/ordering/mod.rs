@@ -44,6 +44,8 @@
 //!   on separate links a proposal is often overtaken by the next one of somebody else.
 //! - The first proposal of all waits until `t + 1` other replicas have said how far they are, so
 //!   that a replica that lost its disk finds out before it signs anything.
+//! - The quota of O4 charges whoever named a request first, and R6 counts a vector as work only
+//!   for those whom it concerns: `docs/adr/0003` has the executions that made this necessary.
 
 mod actions;
 mod clock;

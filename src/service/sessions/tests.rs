@@ -51,6 +51,21 @@ fn k1_k2_of_two_requests_with_one_number_the_first_runs_and_the_other_gets_nothi
     assert_eq!(t.low(&CLIENT, SessionId(5)), Some(1));
 }
 
+/// K11: whoever opens sessions without end takes them from itself.
+#[test]
+fn o6_a_client_that_opens_many_sessions_evicts_its_own() {
+    let mut t = SessionTable::new(LIMITS);
+    let other = ClientId([2; 32]);
+    assert_eq!(t.admit(&other, SessionId(1), 0, 0, &digest(1)), Admission::Open);
+    t.record(&other, SessionId(1), 0, &digest(1), reply(1, 10));
+    for session in 10..30 {
+        assert_eq!(order(&mut t, session, 0, 0, 1), "open");
+    }
+    assert!(t.knows(&other, SessionId(1)), "it is the least recently used of all");
+    assert!(t.knows(&CLIENT, SessionId(29)) && t.knows(&CLIENT, SessionId(28)));
+    assert_eq!((t.len(), order(&mut t, 27, 1, 1, 2)), (3, "unknown"));
+}
+
 #[test]
 fn k3_gaps_regress_and_the_largest_numbers() {
     let mut t = SessionTable::new(LIMITS);
