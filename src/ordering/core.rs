@@ -213,8 +213,11 @@ impl<S: Scheme> Core<S> {
         if self.sent == Round(0) && complete.0 >= 1 && !self.restarted {
             // Nobody completes a round without a proposal of every member: we signed before, or
             // this peer lies. One of t+1 does not, and one that does not can show what we signed.
+            if !self.doubters.contains(peer) {
+                // Once for each peer: a liar that reconnects must not keep us waiting.
+                self.doubt = now.monotonic + 2 * self.timing.delta;
+            }
             self.doubters.insert(peer);
-            self.doubt = now.monotonic + 2 * self.timing.delta;
             if self.doubters.len() >= self.keyring.ensemble().majority() {
                 self.restarted = true;
                 out.push(Action::Event(Event::Restarted));

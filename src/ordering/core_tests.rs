@@ -346,6 +346,8 @@ fn a_single_claim_that_we_took_part_must_be_proven() {
     act(&mut liar_says, 1, up(2, 0));
     assert!(drain(&mut liar_says, 2).is_empty(), "it has 2Δ to show what we signed");
     assert_eq!(liar_says.next_wake(), Some(at(201).monotonic));
+    act(&mut liar_says, 150, up(1, 4));
+    assert_eq!(liar_says.next_wake(), Some(at(201).monotonic), "saying it again changes nothing");
     assert_eq!(drain(&mut liar_says, 201).len(), 1);
 
     let mut before = ready(0);
