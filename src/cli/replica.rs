@@ -3,7 +3,7 @@
 use super::{Failure, Subcommand, USAGE};
 use crate::adversary::Lie;
 use crate::daemon::Daemon;
-use crate::files::{load_cluster, read_secret_key};
+use crate::files::{load_cluster, load_settings, read_secret_key};
 use crate::types::ReplicaId;
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
@@ -31,6 +31,9 @@ pub(super) struct Replica {
     /// The replica's private key [default: keys/replica-ID.pem beside the cluster file]
     #[arg(long)]
     key: Option<PathBuf>,
+    /// A settings file for this process alone: its section [quotas] goes before the cluster file's
+    #[arg(long)]
+    settings: Option<PathBuf>,
     /// Where it keeps its files [default: data/replica-ID beside the cluster file]
     #[arg(long)]
     data: Option<PathBuf>,
@@ -61,6 +64,10 @@ impl Subcommand for Replica {
     fn run(self) -> anyhow::Result<ExitCode> {
         start_log(self.log);
         let cluster = load_cluster(&self.config)?;
+        let cluster = match &self.settings {
+            Some(path) => load_settings(cluster, path)?,
+            None => cluster,
+        };
         let Some(id) = ReplicaId::new(self.id).filter(|id| cluster.ensemble.contains(*id)) else {
             let n = cluster.ensemble.n();
             let message = format!(

@@ -96,8 +96,9 @@ pub(super) fn parse_quotas(
     source: Source<'_>,
     raw: &Placed<RawQuotas>,
     limits: &OrderLimits,
+    unless_given: Quotas,
 ) -> Result<Quotas, ConfigError> {
-    let d = Quotas::default();
+    let d = unless_given;
     // What a good replica has in progress must fit its quota in the order (O4).
     let d = Quotas { global: d.global.min(limits.sole_quota), ..d };
     let Some(raw) = raw else { return Ok(d) };

@@ -3,11 +3,11 @@
 use super::cluster::{Cluster, FaultModel, ServiceChoice, Testing};
 use super::error::{ConfigError, Source};
 use super::field::Section;
-use super::raw::{Placed, RawCluster, RawFile, RawOrder, RawService, RawTesting};
+use super::raw::{Placed, RawCluster, RawFile, RawOrder, RawService, RawSettings, RawTesting};
 use super::roster::Roster;
 use super::{bounds, timers};
 use crate::crypto::pem::from_hex;
-use crate::types::{ClockKind, Ensemble, MAX_T};
+use crate::types::{ClockKind, Ensemble, MAX_T, Quotas};
 
 /// How a key file is read: the path as the cluster file names it, relative to that file; gives the
 /// file's text or says why not.
@@ -33,7 +33,7 @@ impl Cluster {
         let clock = parse_clock(source, &raw.order)?;
         let timing = timers::parse(source, &raw.timers, head.delta, &head.delta_span)?;
         let limits = bounds::parse_limits(source, &raw.limits, clock)?;
-        let quotas = bounds::parse_quotas(source, &raw.quotas, &limits)?;
+        let quotas = bounds::parse_quotas(source, &raw.quotas, &limits, Quotas::default())?;
         let service = parse_service(source, &raw.service)?;
         let testing = parse_testing(source, &raw.testing)?;
         let mut roster = Roster::new(source, read_key);
@@ -52,6 +52,19 @@ impl Cluster {
             service,
             testing,
         })
+    }
+
+    /// The same cluster with what a process's own settings file says: a file with a section
+    /// `[quotas]` and nothing else. What it does not say stays as the cluster file has it. Hosts of
+    /// different sizes may differ in it; the configuration digest does not cover it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong: where, what, and what to write instead.
+    pub fn with_settings(self, text: &str, file: &str) -> Result<Cluster, ConfigError> {
+        let source = Source { file, text };
+        let raw: RawSettings = toml::from_str(text).map_err(|e| source.toml_error(&e))?;
+        let quotas = bounds::parse_quotas(source, &raw.quotas, &self.limits, self.quotas)?;
+        Ok(Cluster { quotas, ..self })
     }
 }
 

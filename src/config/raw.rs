@@ -38,6 +38,13 @@ pub(super) struct RawFile {
     pub(super) client: Vec<Spanned<RawClient>>,
 }
 
+/// The settings file of one process.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSettings {
+    pub(super) quotas: Placed<RawQuotas>,
+}
+
 section!(
     /// What the cluster is.
     RawCluster, "a section [cluster]", { nonce, fault_model, t, delta }

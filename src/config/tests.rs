@@ -91,6 +91,27 @@ fn with(line: &str, instead: &str) -> String {
     text.replacen(&line, &format!("{instead}\n"), 1)
 }
 
+/// A process may have quotas of its own, which change nothing that replicas compare.
+#[test]
+fn a_settings_file_goes_before_the_cluster_file_and_may_say_nothing_else() {
+    let cluster = parse(&full()).unwrap();
+    let own = "[quotas]\nper_client = 7\n";
+    let with = cluster.clone().with_settings(own, "own.toml").unwrap();
+    assert_eq!(with.quotas, Quotas { per_client: 7, ..cluster.quotas });
+    assert_eq!((with.id(), with.fields()), (cluster.id(), cluster.fields()));
+    assert_eq!(cluster.clone().with_settings("", "own.toml").unwrap(), cluster);
+    for (text, line, part) in [
+        ("[quotas]\nglobal = 303\n", 2, "must be from 1 to 302"),
+        ("[quotas]\nper_clinet = 3\n", 2, "per_clinet"),
+        ("[limits]\nwindow = 3\n", 1, "limits"),
+        ("[quotas\n", 1, "own.toml:1"),
+    ] {
+        let refused = cluster.clone().with_settings(text, "own.toml").unwrap_err();
+        assert_eq!(refused.line, line, "{refused}");
+        assert!(refused.to_string().contains(part), "{refused}");
+    }
+}
+
 #[test]
 fn every_value_arrives() {
     let c = parse(&full()).unwrap();

@@ -14,12 +14,7 @@ const MAX_CLUSTER_FILE: u64 = 16 << 20;
 /// # Errors
 /// If it cannot be read, or [`FileError::Config`]: which line of it is wrong and what to write.
 pub fn load_cluster(path: &Path) -> Result<Cluster, FileError> {
-    let mut text = String::new();
-    let read = open(path)?.take(MAX_CLUSTER_FILE + 1).read_to_string(&mut text);
-    read.map_err(FileError::io("read", path))?;
-    if text.len() as u64 > MAX_CLUSTER_FILE {
-        return Err(FileError::unusable(path, "is larger than 16 MiB, so it is no cluster file"));
-    }
+    let text = read_configuration(path)?;
     let directory = path.parent().unwrap_or(Path::new(""));
     let mut read_key = |name: &str| {
         let path = directory.join(name);
@@ -31,4 +26,25 @@ pub fn load_cluster(path: &Path) -> Result<Cluster, FileError> {
         })
     };
     Ok(Cluster::parse(&text, &path.display().to_string(), &mut read_key)?)
+}
+
+/// Reads the settings file of one process: a section `[quotas]` for this host, which goes before
+/// the cluster file's.
+///
+/// # Errors
+/// As [`load_cluster`].
+pub fn load_settings(cluster: Cluster, path: &Path) -> Result<Cluster, FileError> {
+    let text = read_configuration(path)?;
+    Ok(cluster.with_settings(&text, &path.display().to_string())?)
+}
+
+fn read_configuration(path: &Path) -> Result<String, FileError> {
+    let mut text = String::new();
+    let read = open(path)?.take(MAX_CLUSTER_FILE + 1).read_to_string(&mut text);
+    read.map_err(FileError::io("read", path))?;
+    if text.len() as u64 > MAX_CLUSTER_FILE {
+        let what = "is larger than 16 MiB, so it is no configuration file";
+        return Err(FileError::unusable(path, what));
+    }
+    Ok(text)
 }

@@ -11,7 +11,7 @@ mod keys;
 mod ports;
 mod write;
 
-pub use cluster::load_cluster;
+pub use cluster::{load_cluster, load_settings};
 pub use error::{FileError, shell_word};
 pub use keys::{Identity, create_identity, generate_key, read_public_key, read_secret_key};
 pub use ports::free_base_port;
