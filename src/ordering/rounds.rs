@@ -117,11 +117,6 @@ impl Rounds {
         held.iter().find(fits).map(|e| &e.proposal)
     }
 
-    /// Whether any member but `except` has a proposal for this round.
-    pub(super) fn started_by_others(&self, round: Round, except: ReplicaId) -> bool {
-        self.senders(round).iter().any(|r| r != except)
-    }
-
     /// Who has a proposal for this round.
     pub(super) fn senders(&self, round: Round) -> Members {
         let Some(slot) = self.slots.get(&round) else { return Members::NONE };

@@ -65,12 +65,6 @@ impl<S: Scheme> Core<S> {
         &self.stats
     }
 
-    /// Whether a round is under way that others have started.
-    pub fn is_round_open(&self) -> bool {
-        let next = self.rounds.complete().next();
-        self.sent >= next || self.rounds.started_by_others(next, self.id)
-    }
-
     /// Requests with a committed candidate that are not executed.
     pub fn unexecuted(&self) -> usize {
         self.order.unexecuted()

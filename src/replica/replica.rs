@@ -486,3 +486,7 @@ fn to_peer(peer: ReplicaId, lane: Lane, frame: Vec<u8>) -> Action {
 fn to_client(link: LinkId, frame: Vec<u8>) -> Action {
     Action::ToClient { link, frame: frame.into() }
 }
+
+#[cfg(test)]
+#[path = "replica_tests.rs"]
+mod tests;

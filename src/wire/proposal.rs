@@ -1,8 +1,8 @@
 //! The one signed message of a round (docs/protocol.md §3).
 
-use super::{DecodeError, Kind, Message, Reader, Writer};
-use crate::crypto::{Domain, Signable, Unverified, Verified};
-use crate::types::{Digest, Epoch, Members, ReplicaId, Round};
+use super::{DecodeError, Kind, Message, Reader, Writer, frame};
+use crate::crypto::{Domain, Signable, Signature, Unverified, Verified};
+use crate::types::{Digest, Epoch, GroupId, Members, ReplicaId, Round};
 
 /// Candidates in a proposal that the layout allows; the opening's limit may be lower. A proposal
 /// of that many is 656 KB, within a frame.
@@ -144,8 +144,7 @@ impl Message for Unverified<Proposal> {
     const KIND: Kind = Kind::Proposal;
 
     fn encode(&self, out: &mut Writer) {
-        self.peek().encode_body(out);
-        out.raw(&self.signature().0);
+        encode_signed(self.peek(), self.signature(), out);
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -156,7 +155,15 @@ impl Message for Unverified<Proposal> {
 
 impl Verified<Proposal> {
     /// The frame that carries it.
-    pub fn to_frame(&self, group: crate::types::GroupId) -> Vec<u8> {
-        Unverified::new(self.message().clone(), *self.signature()).to_frame(group)
+    pub fn to_frame(&self, group: GroupId) -> Vec<u8> {
+        let mut out = Writer::new();
+        frame::begin(&mut out, Kind::Proposal, group);
+        encode_signed(self.message(), self.signature(), &mut out);
+        frame::end(out)
     }
+}
+
+fn encode_signed(proposal: &Proposal, signature: &Signature, out: &mut Writer) {
+    proposal.encode_body(out);
+    out.raw(&signature.0);
 }

@@ -1,0 +1,146 @@
+//! Three replicas whose messages are handed over by hand.
+
+use super::*;
+use crate::crypto::{Context, Keyed, PublicKey, SecretKey};
+use crate::replica::Setup;
+use crate::service::counter::Counter;
+use crate::types::{ClientId, ClockKind, Ensemble, Quotas, Role, SessionId, Wall};
+use crate::wire::{Outcome, Refusal};
+use std::time::Duration;
+
+const CLIENT: ClientId = ClientId([7; 32]);
+const LINK: LinkId = LinkId(1);
+
+struct Trio {
+    replicas: Vec<Replica<Keyed>>,
+    ms: u64,
+    /// What the client was told, by whom.
+    told: Vec<(usize, Replies)>,
+}
+
+impl Trio {
+    fn new(limits: OrderLimits) -> Self {
+        let ensemble = Ensemble::new(1).unwrap();
+        let secret = |i: usize| SecretKey::from_seed([i as u8 + 1; 32]);
+        let keys: Vec<PublicKey> =
+            (0..3).map(|i| Keyed::public(&Keyed::signer(&secret(i)))).collect();
+        let context = Context { cluster: Digest([9; 32]), group: GroupId::MAIN };
+        let make = |i: usize| {
+            let setup = Setup::<Keyed> {
+                id: ReplicaId::from_index(i),
+                keyring: Keyring::new(context, ensemble, keys.clone()).unwrap(),
+                signer: Keyed::signer(&secret(i)),
+                genesis: Digest([1; 32]),
+                timing: Timing::from_delta(Duration::from_millis(100)),
+                clock: ClockKind::Hybrid,
+                limits,
+                quotas: Quotas::default(),
+                seed: 5,
+                incarnation: 1,
+                restarted: false,
+                fields: vec![],
+                trace: false,
+            };
+            Replica::new(setup, Box::new(Counter::new()), Now::default())
+        };
+        let mut trio = Self { replicas: (0..3).map(make).collect(), ms: 1, told: vec![] };
+        let hellos: Vec<Hello> = trio.replicas.iter().map(Replica::hello).collect();
+        for i in 0..3 {
+            for j in (0..3).filter(|j| *j != i) {
+                let (peer, hello) = (ReplicaId::from_index(j), hellos[j].clone());
+                trio.input(i, Input::PeerUp { peer, hello });
+            }
+            trio.input(i, Input::ClientUp { link: LINK, client: CLIENT, role: Role::Write });
+        }
+        trio
+    }
+
+    fn now(&self) -> Now {
+        Now { monotonic: Instant(self.ms * 1_000_000), wall: Wall(self.ms * 1000) }
+    }
+
+    /// Gives an input and delivers all that follows from it.
+    fn input(&mut self, to: usize, input: Input) {
+        let mut waiting = std::collections::VecDeque::from([(to, input)]);
+        while let Some((i, input)) = waiting.pop_front() {
+            let (now, mut out) = (self.now(), Actions::new());
+            self.replicas[i].handle(now, input, &mut out);
+            for action in out {
+                match action {
+                    Action::ToPeer { peer, frame, .. } => {
+                        let frame = Frame::parse(frame).unwrap();
+                        let from = ReplicaId::from_index(i);
+                        waiting.push_back((peer.index(), Input::PeerFrame { peer: from, frame }));
+                    }
+                    Action::ToClient { frame, .. } => {
+                        let frame = Frame::parse(frame).unwrap();
+                        if frame.kind == Kind::Replies {
+                            self.told.push((i, Replies::from_body(&frame.body).unwrap()));
+                        }
+                    }
+                    Action::Event(_) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+
+    /// Lets rounds run for a while; with `ms` of seconds also idle ones.
+    fn run(&mut self, ms: u64) {
+        let until = self.ms + ms;
+        while self.ms < until {
+            self.ms += 5;
+            (0..3).for_each(|i| self.input(i, Input::Drained));
+        }
+    }
+
+    /// Sends a request to all and gives what the first replica answered to it.
+    fn send(&mut self, session: u64, number: u64, body: Bytes) -> Option<(StepPosition, Outcome)> {
+        self.told.clear();
+        let low = number.min(1);
+        let request = Request { session: SessionId(session), number, low, body };
+        let frame = Frame::parse(request.to_frame(GroupId::MAIN).into()).unwrap();
+        for i in 0..3 {
+            self.input(i, Input::ClientFrames { link: LINK, frames: vec![frame.clone()] });
+        }
+        self.run(60);
+        let first = self.told.iter().find(|(i, _)| *i == 0)?;
+        let outcome = Outcome::parse(&first.1.replies[0].outcome).unwrap();
+        Some((first.1.position, outcome))
+    }
+
+    fn outstanding(&self) -> Vec<u64> {
+        self.replicas.iter().map(|r| r.status(self.now()).outstanding).collect()
+    }
+}
+
+fn add_one() -> Bytes {
+    let bytes = Counter::add(1).into();
+    let command = crate::wire::Command { kind: crate::wire::CommandKind::Execute, bytes };
+    crate::wire::RequestBody { commands: vec![command] }.to_bytes()
+}
+
+/// No session remembers a refusal, and its body goes when all have executed it. Whoever repeats
+/// the request is told again, and no quota is used up by that.
+#[test]
+fn a_refused_request_that_is_repeated_is_refused_again_and_holds_nothing() {
+    let mut trio = Trio::new(OrderLimits::default());
+    let first = trio.send(9, 3, add_one()).unwrap();
+    assert_eq!(first.1, Outcome::Refused(Refusal::UnknownSession));
+    trio.run(4000);
+    assert_eq!(trio.send(9, 3, add_one()).unwrap(), first, "with its first position");
+    assert_eq!(trio.outstanding(), [0, 0, 0]);
+}
+
+/// What the order has executed gets no candidate, so a body that came again would never leave.
+#[test]
+fn a_request_of_an_evicted_session_that_is_repeated_holds_nothing() {
+    let mut trio = Trio::new(OrderLimits { max_sessions: 1, ..OrderLimits::default() });
+    assert_eq!(trio.send(1, 0, Bytes::new()).unwrap().1, Outcome::Opened);
+    assert!(matches!(trio.send(1, 1, add_one()).unwrap().1, Outcome::Executed(_)));
+    assert_eq!(trio.send(2, 0, Bytes::new()).unwrap().1, Outcome::Opened);
+    trio.run(4000);
+    assert_eq!(trio.send(1, 1, add_one()), None, "it ran, and its reply went with the session");
+    assert_eq!(trio.outstanding(), [0, 0, 0]);
+    assert!(trio.replicas.iter().all(|r| r.status(trio.now()).executed == 3));
+}
