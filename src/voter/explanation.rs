@@ -45,6 +45,21 @@ pub struct Ballot {
     pub link_error: Option<Arc<str>>,
 }
 
+impl Ballot {
+    /// The ballot of a replica whose answer is not known.
+    pub fn without_answer(replica: ReplicaId, verdict: Verdict) -> Self {
+        Self {
+            replica,
+            verdict,
+            after: None,
+            position: None,
+            index: None,
+            outcome: None,
+            link_error: None,
+        }
+    }
+}
+
 /// Why an answer was accepted, or was not: one ballot a replica, in the roster's order.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Explanation {

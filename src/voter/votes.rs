@@ -174,7 +174,7 @@ impl Voter {
         }
         let (kind, at) = (*self.notes.get(replica.index())?)?;
         let verdict = Verdict::Note(kind);
-        Some(Ballot { after: Some(at.since(sent)), ..empty(replica, verdict) })
+        Some(Ballot { after: Some(at.since(sent)), ..Ballot::without_answer(replica, verdict) })
     }
 }
 
@@ -184,19 +184,7 @@ fn silent(replica: ReplicaId, now: Instant, link: LinkState) -> Ballot {
         LinkState::Restarted => Verdict::Note(NoteKind::Restarted),
         LinkState::Down(since) => Verdict::Silent { down_for: Some(now.since(since)) },
     };
-    empty(replica, verdict)
-}
-
-fn empty(replica: ReplicaId, verdict: Verdict) -> Ballot {
-    Ballot {
-        replica,
-        verdict,
-        after: None,
-        position: None,
-        index: None,
-        outcome: None,
-        link_error: None,
-    }
+    Ballot::without_answer(replica, verdict)
 }
 
 #[cfg(test)]
