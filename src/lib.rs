@@ -26,7 +26,8 @@
 //! | 2 | `wire` | messages, frames, records on disk; one fixed layout each, frozen by golden files | types crypto | yes |
 //! | 2 | `config` | the cluster file: TOML in, checked values out | types crypto wire | yes |
 //! | 2 | `service` | the `Service` trait, the session table (at most once), the built-in services | types crypto wire | yes |
-//! | 4 | `ordering` | rounds (R1 to R7) and the order that follows from committed vectors (O1 to O4) | types crypto wire | yes |
+//! | 3 | `proof` | proofs of lying: what convicts a replica, and the files that people keep | types crypto wire | yes |
+//! | 4 | `ordering` | rounds (R1 to R7), the order that follows from committed vectors (O1 to O4), the change of the epoch (E1 to E8) | types crypto wire proof | yes |
 //! | 4 | `voter` | the client's voter: what `t + 1` equal replies are, and who said what | types crypto wire | yes |
 //! | 5 | `replica` | one replica as a state machine: events in, actions out | 0–4 | yes |
 //! | 5 | `caller` | one client as a state machine: sessions, repeats, coalescing, votes | 0–4 | yes |
@@ -52,6 +53,7 @@ pub mod daemon;
 pub mod files;
 pub mod metrics;
 pub mod ordering;
+pub mod proof;
 pub mod replica;
 pub mod service;
 pub mod simulator;

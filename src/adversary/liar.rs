@@ -1,9 +1,9 @@
 //! A replica that lies: an honest one whose ears and mouth belong to an attack.
 
-use crate::crypto::{Keyring, Scheme, Unverified, Verified};
-use crate::replica::{Action, Actions, Input, Replica, Setup, Status};
+use crate::crypto::{Keyring, Scheme, Signable, Unverified, Verified};
+use crate::replica::{Action, Actions, Input, Lane, Replica, Setup, Status};
 use crate::service::Service;
-use crate::types::{ClockKind, GroupId, Instant, LinkId, Now, ReplicaId};
+use crate::types::{ClockKind, GroupId, Instant, LinkId, Now, ReplicaId, Timing};
 use crate::wire::{Frame, Hello, Kind, Message, Proposal, Replies};
 use bytes::Bytes;
 
@@ -56,6 +56,55 @@ pub trait Attack<S: Scheme>: Send {
         let _ = now;
         out.push(action);
     }
+
+    /// What it adds of its own, after what the honest replica did at an event.
+    fn add(&mut self, now: Now, pen: &Pen<'_, S>, out: &mut Actions) {
+        let _ = (now, pen, out);
+    }
+
+    /// When it wants to add something at the latest.
+    fn wake(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// The liar's own hand: what it signs with, and whom it can write to.
+pub struct Pen<'a, S: Scheme> {
+    /// Who it is.
+    pub id: ReplicaId,
+    /// Its group.
+    pub group: GroupId,
+    /// The timers of the group.
+    pub timing: Timing,
+    keyring: &'a Keyring<S>,
+    signer: &'a S::Signer,
+}
+
+impl<'a, S: Scheme> Pen<'a, S> {
+    /// That of a replica with these keys.
+    pub fn new(
+        id: ReplicaId,
+        timing: Timing,
+        keyring: &'a Keyring<S>,
+        signer: &'a S::Signer,
+    ) -> Self {
+        Self { id, group: keyring.context().group, timing, keyring, signer }
+    }
+
+    /// Signs whatever it likes, with its own key: in another's name that is a forgery.
+    pub fn sign<T: Signable>(&self, message: T) -> Verified<T> {
+        Verified::sign::<S>(message, self.keyring, self.signer)
+    }
+
+    /// Sends a frame to all other replicas.
+    pub fn tell_all(&self, frame: &[u8], out: &mut Actions) {
+        let others = self.keyring.ensemble().replicas().filter(|r| *r != self.id);
+        let frame = Bytes::copy_from_slice(frame);
+        out.extend(others.map(|peer| {
+            let (lane, frame) = (Lane::Protocol, frame.clone());
+            Action::ToPeer { peer, lane, frame }
+        }));
+    }
 }
 
 /// Links from this number on are a liar's own inventions; drivers count theirs from 0.
@@ -69,6 +118,7 @@ pub struct Liar<S: Scheme> {
     signer: S::Signer,
     honest: Replica<S>,
     attack: Box<dyn Attack<S>>,
+    timing: Timing,
     lies: u64,
 }
 
@@ -83,9 +133,9 @@ impl<S: Scheme> Liar<S> {
     ) -> Self {
         setup.clock = attack.clock().unwrap_or(setup.clock);
         let (id, keyring) = (setup.id, setup.keyring.clone());
-        let group = keyring.context().group;
+        let (group, timing) = (keyring.context().group, setup.timing);
         let honest = Replica::new(setup, service, now);
-        Self { id, group, keyring, signer, honest, attack, lies: 0 }
+        Self { id, group, keyring, signer, honest, attack, timing, lies: 0 }
     }
 
     /// Which lie it tells.
@@ -111,11 +161,15 @@ impl<S: Scheme> Liar<S> {
                 self.attack.act(now, action, out);
             }
         }
+        let pen = Pen::new(self.id, self.timing, &self.keyring, &self.signer);
+        let before = out.len();
+        self.attack.add(now, &pen, out);
+        self.lies += (out.len() - before) as u64;
     }
 
     /// As [`Replica::next_wake`].
     pub fn next_wake(&self) -> Option<Instant> {
-        self.honest.next_wake()
+        [self.honest.next_wake(), self.attack.wake()].into_iter().flatten().min()
     }
 
     /// As [`Replica::hello`].

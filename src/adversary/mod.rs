@@ -3,20 +3,32 @@
 //! A [`Liar`] runs an honest replica and changes what that one hears and says: so it keeps up with
 //! the protocol, which makes its lies better. It has its own signing key and nobody else's. Which
 //! lie it tells is an [`Attack`]; those that the command line knows are listed by
-//! [`ReplyLie::ALL`] and [`OrderingLie::ALL`].
+//! [`ReplyLie::ALL`], [`OrderingLie::ALL`] and [`EpochLie::ALL`].
 //!
 //! A daemon tells lies only where its cluster file allows them, and says so loudly; they are for
 //! people who want to see for themselves that a lie changes nothing.
 
+mod epoch_lies;
+mod false_blame;
+mod forge;
 mod liar;
 mod noise;
 mod ordering_lies;
 mod reply_lies;
+mod selective;
+mod slow_drip;
+mod withhold;
 
-pub use liar::{Attack, Fate, Liar};
+pub use epoch_lies::EpochLie;
+pub use false_blame::FalseBlame;
+pub use forge::Forge;
+pub use liar::{Attack, Fate, Liar, Pen};
 pub use noise::Noise;
 pub use ordering_lies::OrderingLie;
 pub use reply_lies::ReplyLie;
+pub use selective::Selective;
+pub use slow_drip::SlowDrip;
+pub use withhold::Withhold;
 
 use crate::crypto::Scheme;
 
@@ -28,20 +40,23 @@ pub struct UnknownLie {
     known: String,
 }
 
-/// A lie of either kind, by name.
+/// A lie of any kind, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
     /// About replies: clients must see through it.
     Reply(ReplyLie),
     /// In the ordering protocol: replicas must withstand it.
     Ordering(OrderingLie),
+    /// About who is to go on: good replicas must go on, all of them.
+    Epoch(EpochLie),
 }
 
 impl Lie {
     /// All lies.
     pub fn all() -> impl Iterator<Item = Lie> {
         let replies = ReplyLie::ALL.into_iter().map(Lie::Reply);
-        replies.chain(OrderingLie::ALL.into_iter().map(Lie::Ordering))
+        let ordering = OrderingLie::ALL.into_iter().map(Lie::Ordering);
+        replies.chain(ordering).chain(EpochLie::ALL.into_iter().map(Lie::Epoch))
     }
 
     /// Its name.
@@ -49,6 +64,16 @@ impl Lie {
         match self {
             Lie::Reply(lie) => lie.name(),
             Lie::Ordering(lie) => lie.name(),
+            Lie::Epoch(lie) => lie.name(),
+        }
+    }
+
+    /// Whether rounds go on with whoever tells it, all other replicas being good.
+    pub fn keeps_pace(self) -> bool {
+        match self {
+            Lie::Reply(_) => true,
+            Lie::Ordering(lie) => lie.keeps_pace(),
+            Lie::Epoch(lie) => lie.keeps_pace(),
         }
     }
 
@@ -57,6 +82,7 @@ impl Lie {
         match self {
             Lie::Reply(lie) => Box::new(lie.attack(seed)),
             Lie::Ordering(lie) => lie.attack(seed),
+            Lie::Epoch(lie) => lie.attack(seed),
         }
     }
 }

@@ -1,7 +1,10 @@
 use super::*;
-use crate::crypto::Keyed;
-use crate::types::{ClockKind, Digest, LinkId, Members, Now, ReplicaId, Round, SessionId, Wall};
-use crate::wire::{Attestation, Outcome, Proposal, Replies, Reply, StepPosition};
+use crate::crypto::{Context, Ed25519, Keyed, Keyring, Scheme, SecretKey, Unverified, Verified};
+use crate::replica::{Action, Actions, Input, Lane};
+use crate::types::{ClockKind, Digest, Ensemble, Epoch, GroupId, Instant, LinkId, Members, Now};
+use crate::types::{ReplicaId, Round, SessionId, Timing, Wall};
+use crate::wire::{Attestation, CallMessage, Evidence, Frame, Kind, Message as _, Outcome};
+use crate::wire::{Proof, Proposal, Replies, Reply, StepPosition};
 use bytes::Bytes;
 use std::str::FromStr;
 
@@ -61,6 +64,7 @@ fn proposal() -> Proposal {
         replica: ReplicaId::from_index(2),
         choice: vec![Digest([1; 32]); 3],
         candidates: Vec::new(),
+        changes: Vec::new(),
         now: 100,
         attestation: Attestation::default(),
     }
@@ -101,4 +105,148 @@ fn lying_clocks_show_other_times_and_leave_timers_alone() {
     assert!(shown(OrderingLie::ClockHuge, 5).0.0 > 1 << 61);
     let lowest = OrderingLie::AlwaysLowest.attack::<Keyed>(1);
     assert_eq!(lowest.clock(), Some(ClockKind::RealTime));
+}
+
+/// A group of three whose last member lies, with real keys.
+struct Hand {
+    keyring: Keyring<Ed25519>,
+    signers: Vec<<Ed25519 as Scheme>::Signer>,
+}
+
+impl Hand {
+    fn new() -> Self {
+        let secrets: Vec<SecretKey> = (1..=3).map(|i| SecretKey::from_seed([i; 32])).collect();
+        let keys = secrets.iter().map(SecretKey::public).collect();
+        let context = Context { cluster: Digest([9; 32]), group: GroupId::MAIN };
+        let keyring = Keyring::new(context, Ensemble::new(1).unwrap(), keys).unwrap();
+        Self { keyring, signers: secrets.iter().map(Ed25519::signer).collect() }
+    }
+
+    fn pen(&self) -> Pen<'_, Ed25519> {
+        let timing = Timing::from_delta(std::time::Duration::from_millis(100));
+        Pen::new(ReplicaId::from_index(2), timing, &self.keyring, &self.signers[2])
+    }
+
+    fn frame_of(&self, signer: usize, round: u64) -> Bytes {
+        let replica = ReplicaId::from_index(signer);
+        let members = self.keyring.ensemble().all();
+        let proposal = Proposal { round: Round(round), replica, members, ..proposal() };
+        Verified::sign::<Ed25519>(proposal, &self.keyring, &self.signers[signer])
+            .to_frame(GroupId::MAIN)
+            .into()
+    }
+
+    /// What it adds after a proposal of its own of this round.
+    fn added(&self, attack: &mut dyn Attack<Ed25519>, round: u64) -> Vec<(ReplicaId, Frame)> {
+        let members = self.keyring.ensemble().all();
+        let mut own = Proposal { round: Round(round), members, ..proposal() };
+        attack.proposal(Now::default(), ReplicaId::from_index(0), &mut own);
+        let mut out = Actions::new();
+        attack.add(Now::default(), &self.pen(), &mut out);
+        out.into_iter().map(sent_to).collect()
+    }
+}
+
+fn sent_to(action: Action) -> (ReplicaId, Frame) {
+    match action {
+        Action::ToPeer { peer, frame, .. } => (peer, Frame::parse(frame).unwrap()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn one_that_withholds_takes_part_in_each_epoch_for_a_while() {
+    let mut attack = Withhold::default();
+    let mut fate = |generation, round| {
+        let epoch = Epoch { generation, ..Epoch::GENESIS };
+        let mut p = Proposal { epoch, round: Round(round), ..proposal() };
+        Attack::<Keyed>::proposal(&mut attack, Now::default(), ReplicaId::from_index(0), &mut p)
+    };
+    assert!((1..=20).all(|round| fate(0, round) == Fate::Keep));
+    assert!((21..=30).all(|round| fate(0, round) == Fate::Drop));
+    assert!((31..=50).all(|round| fate(2, round) == Fate::Keep));
+    assert_eq!(fate(2, 51), Fate::Drop);
+}
+
+/// Somebody always gets it: otherwise it would be silence.
+#[test]
+fn one_that_is_selective_sends_each_proposal_to_one_of_two() {
+    for own in 0..3 {
+        let mut attack = Selective::default();
+        for round in 1..9 {
+            let replica = ReplicaId::from_index(own);
+            let mut p = Proposal { replica, round: Round(round), ..proposal() };
+            let others = (0..3).filter(|i| *i != own).map(ReplicaId::from_index);
+            let mut send = |to| Attack::<Keyed>::proposal(&mut attack, Now::default(), to, &mut p);
+            let kept = others.filter(|to| send(*to) == Fate::Keep).count();
+            assert_eq!(kept, 1, "R{} in round {round}", own + 1);
+        }
+    }
+}
+
+#[test]
+fn false_blames_are_well_signed_and_name_all_others() {
+    let hand = Hand::new();
+    let mut attack = FalseBlame::default();
+    let added = hand.added(&mut attack, 5);
+    let mut accused = std::collections::BTreeSet::new();
+    for (_, frame) in added.iter().filter(|(_, f)| f.kind == Kind::Blame) {
+        let blame = Unverified::<crate::wire::Blame>::from_body(&frame.body).unwrap();
+        accused.insert(blame.verify(&hand.keyring).unwrap().accused.number());
+    }
+    assert_eq!(accused.into_iter().collect::<Vec<_>>(), [1, 2]);
+    let count = |kind| added.iter().filter(|(_, f)| f.kind == kind).count();
+    assert_eq!((count(Kind::Call), count(Kind::Stalled)), (4, 2));
+    assert!(hand.added(&mut attack, 6).is_empty());
+    let again = hand.added(&mut attack, 13);
+    assert!(!again.is_empty() && again.iter().all(|(_, f)| f.kind != Kind::Stalled));
+}
+
+#[test]
+fn forgeries_prove_nothing_and_are_not_signed_by_whom_they_name() {
+    let hand = Hand::new();
+    let mut attack = Forge::new(1);
+    assert!(hand.added(&mut attack, 1).is_empty(), "it has heard of nobody yet");
+    let frame = Frame::parse(hand.frame_of(0, 4)).unwrap();
+    let input = Input::PeerFrame { peer: ReplicaId::from_index(0), frame };
+    let mut heard = Vec::new();
+    Attack::<Ed25519>::hear(&mut attack, Now::default(), input, &mut heard);
+    assert_eq!(heard.len(), 1);
+    let added = hand.added(&mut attack, 2);
+    let (_, call) = added.iter().find(|(_, f)| f.kind == Kind::Call).unwrap();
+    let call = CallMessage::from_body(&call.body).unwrap();
+    assert_eq!(call.evidence.len(), 2);
+    for evidence in call.evidence {
+        let Evidence::Proof(proof) = evidence else { panic!("{evidence:?}") };
+        assert!(matches!(*proof, Proof::Equivocation(..)));
+        assert!(crate::proof::convict(&proof, &hand.keyring, 4096).is_err());
+    }
+    let (_, forged) = added.iter().find(|(_, f)| f.kind == Kind::Proposal).unwrap();
+    let forged = Unverified::<Proposal>::from_body(&forged.body).unwrap();
+    assert_eq!(forged.peek().replica.number(), 1);
+    assert!(forged.verify(&hand.keyring).is_err());
+}
+
+#[test]
+fn one_that_drips_holds_its_own_proposals_for_less_than_patience() {
+    let hand = Hand::new();
+    let mut attack = SlowDrip::default();
+    let at = |ms: u64| Now { monotonic: Instant(ms * 1_000_000), wall: Wall(0) };
+    let mut out = Actions::new();
+    let mut attack: Box<dyn Attack<Ed25519>> = Box::new(std::mem::take(&mut attack));
+    attack.add(at(0), &hand.pen(), &mut out);
+    let to = |signer| Action::ToPeer {
+        peer: ReplicaId::from_index(0),
+        lane: Lane::Protocol,
+        frame: hand.frame_of(signer, 4),
+    };
+    attack.act(at(10), to(2), &mut out);
+    attack.act(at(11), to(1), &mut out);
+    assert_eq!(out, [to(1)], "those of others pass");
+    assert_eq!(attack.wake(), Some(at(10 + 357).monotonic));
+    out.clear();
+    attack.add(at(366), &hand.pen(), &mut out);
+    assert!(out.is_empty());
+    attack.add(at(367), &hand.pen(), &mut out);
+    assert_eq!((out, attack.wake()), (vec![to(2)], None));
 }

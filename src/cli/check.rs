@@ -82,9 +82,12 @@ fn warnings(c: &Cluster) -> Vec<String> {
     warnings
 }
 
+/// The limits that are durations in agreed time.
+const AGREED_TIMES: [&str; 4] = ["forget_time", "join_wait", "join_wait_cap", "good_service"];
+
 /// The limits under the names that they have in the file.
 fn limits(c: &Cluster) -> Vec<(&'static str, u64)> {
-    let l = &c.limits;
+    let (l, m) = (&c.limits, &c.limits.membership);
     vec![
         ("max_request", l.max_request.into()),
         ("max_output", l.max_output.into()),
@@ -97,6 +100,10 @@ fn limits(c: &Cluster) -> Vec<(&'static str, u64)> {
         ("window", l.window.into()),
         ("checkpoint_every", l.checkpoint_every),
         ("max_unexecuted", l.max_unexecuted.into()),
+        ("join_wait", m.join_wait),
+        ("join_wait_cap", m.join_wait_cap),
+        ("good_service", m.good_service),
+        ("join_lag", m.join_lag),
     ]
 }
 
@@ -110,6 +117,7 @@ fn quotas(c: &Cluster) -> Vec<(&'static str, u64)> {
         ("link_bytes", q.link_bytes),
         ("links_per_client", q.links_per_client.into()),
         ("kept_bytes", q.kept_bytes),
+        ("snapshot_bytes", q.snapshot_bytes),
     ]
 }
 
@@ -146,10 +154,10 @@ fn as_text(c: &Cluster) -> String {
     warnings(c).into_iter().for_each(|text| put("  warning", text));
     put("\nlimits, shared by all replicas", String::new());
     for (name, value) in limits(c) {
-        let shown = match (name, c.clock) {
-            ("forget_time", ClockKind::Logical) => format!("{value} ticks"),
-            ("forget_time", _) => show_duration(Duration::from_micros(value)),
-            _ => value.to_string(),
+        let shown = match (AGREED_TIMES.contains(&name), c.clock) {
+            (true, ClockKind::Logical) => format!("{value} ticks"),
+            (true, _) => show_duration(Duration::from_micros(value)),
+            (false, _) => value.to_string(),
         };
         put(&format!("  {name}"), shown);
     }

@@ -75,20 +75,17 @@ fn fault_model(text: &str) -> Result<FaultModel, String> {
     }
 }
 
-const NO_RESTART: &str = "keep them running: in this version a replica that is stopped and started \
-                          again has\nlost its place, and stalls the group until a new init";
-
 fn report(new: &NewCluster) -> String {
     let c = &new.cluster;
     let config = shell_word(&new.config_file);
     let mut out = String::new();
     let mut line = |text: String| writeln!(out, "{text}").expect("a string takes all");
     line(format!(
-        "made {config}: {} replicas, of which {} may be bad, and {} client{}",
+        "made {config}: {} replicas, of which {} may be bad, {} client{} and an operator",
         c.ensemble.n(),
         c.ensemble.t(),
-        c.clients.len(),
-        if c.clients.len() == 1 { "" } else { "s" }
+        new.client_keys.len(),
+        if new.client_keys.len() == 1 { "" } else { "s" }
     ));
     line(format!("cluster id {}", c.id()));
     line(String::new());
@@ -104,7 +101,7 @@ fn report(new: &NewCluster) -> String {
         let (id, key) = (replica.id.number(), shell_word(key));
         line(format!("  quorate replica --config {config} --id {id} --key {key}"));
     }
-    line(NO_RESTART.to_owned());
+    line("one that stops is left out by the others, and joins again when it is started".to_owned());
     if let Some(key) = new.client_keys.first().filter(|_| service == Kv::NAME) {
         let key = shell_word(key);
         line("and ask them something".to_owned());

@@ -6,7 +6,7 @@
 //! Exit codes: 0 all is well; 2 the command line, a file or the configuration is wrong; what else
 //! there is, the subcommand's [`Failure`] says.
 
-mod admin;
+mod ask;
 mod output;
 mod votes;
 
@@ -47,9 +47,12 @@ subcommands! {
     replica::Replica,
     status::Status,
     client::Client,
+    admin::Admin,
     doctor::Doctor,
     bench::Bench,
     demo::Demo,
+    evidence::Evidence,
+    sim::Sim,
 }
 
 /// Keeps a service answering, and answering right, while some of the machines that run it crash,

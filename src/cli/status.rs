@@ -1,10 +1,13 @@
 //! `quorate status`.
 
+pub(super) mod trouble;
+
 use super::votes::escape;
-use super::{Subcommand, admin, output};
+use super::ask::{self, Answer};
+use super::{Subcommand, output};
 use crate::config::{Cluster, ReplicaEntry};
 use crate::files::load_cluster;
-use crate::replica::{LinkStatus, Standing, Status as Condition};
+use crate::replica::{LinkStatus, Standing};
 use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -12,6 +15,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use trouble::{duration, trouble};
 
 /// Show how each replica is, as it says itself on its admin address
 ///
@@ -29,16 +33,13 @@ pub(super) struct Status {
     watch: Option<u64>,
 }
 
-/// What one replica's admin address said.
-type Answer = Result<Condition, String>;
-
 impl Subcommand for Status {
     fn run(self) -> anyhow::Result<ExitCode> {
         let cluster = load_cluster(&self.config)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             loop {
-                let answers = ask_all(&cluster).await;
+                let answers = ask::all(&cluster, ask::PATIENCE).await;
                 if self.watch.is_some() && std::io::stdout().is_terminal() && !self.json {
                     // Clears the screen and goes to its upper left corner.
                     output::print("\x1b[2J\x1b[H")?;
@@ -59,25 +60,6 @@ impl Subcommand for Status {
             }
         })
     }
-}
-
-async fn ask_all(cluster: &Cluster) -> Vec<Answer> {
-    let mut asked = Vec::new();
-    for replica in &cluster.replicas {
-        let (admin, id) = (replica.admin, cluster.id().to_hex());
-        asked.push(tokio::spawn(async move {
-            let status = admin::status(admin).await?;
-            if status.cluster != id {
-                return Err(format!("{admin} serves another cluster, {:.16}", status.cluster));
-            }
-            Ok(status)
-        }));
-    }
-    let mut answers = Vec::new();
-    for task in asked {
-        answers.push(task.await.unwrap_or_else(|e| Err(e.to_string())));
-    }
-    answers
 }
 
 fn is_well(answer: &Answer) -> bool {
@@ -101,11 +83,6 @@ fn as_text(cluster: &Cluster, answers: &[Answer]) -> String {
     for (entry, answer) in cluster.replicas.iter().zip(answers) {
         match answer {
             Ok(s) => {
-                let standing = match s.standing {
-                    Standing::Member => "member",
-                    Standing::Restarted => "restarted",
-                    Standing::Halted => "HALTED",
-                };
                 // Before the first checkpoint the chain over all outputs shows as much.
                 let state = match (s.checkpoint, s.executed_round) {
                     (0, 0) => "-".to_owned(),
@@ -117,7 +94,7 @@ fn as_text(cluster: &Cluster, answers: &[Answer]) -> String {
                     text,
                     "{:<8} {:<10} {:<8} {:<8} {:<9} {:<9} {:<11} {:<20} {}",
                     entry.id.to_string(),
-                    standing,
+                    s.standing.name(),
                     escape(s.epoch.as_bytes()),
                     members(&s.members),
                     s.round,
@@ -161,49 +138,14 @@ fn link(l: &LinkStatus) -> String {
     match (l.up, l.rtt_us) {
         (true, Some(rtt)) => format!("R{} {:.1} ms", l.replica, rtt as f64 / 1000.0),
         (true, None) => format!("R{} up", l.replica),
-        (false, _) => format!("R{} DOWN {}", l.replica, seconds(l.since_ms)),
+        (false, _) => format!("R{} DOWN {}", l.replica, duration(l.since_ms * 1000)),
     }
-}
-
-/// What is not as it should be, in sentences, with what to do.
-fn trouble(cluster: &Cluster, answers: &[Answer]) -> String {
-    let mut text = String::new();
-    for (entry, answer) in cluster.replicas.iter().zip(answers) {
-        let Ok(s) = answer else { continue };
-        if let Some(w) = &s.waiting {
-            let missing: Vec<String> = w.missing.iter().map(|m| format!("R{m}")).collect();
-            let _ = writeln!(
-                text,
-                "{} has waited {} for {} in round {}: nothing is executed until all members \
-                 answer. Check that they run and can be reached.",
-                entry.id,
-                seconds(w.since_ms),
-                missing.join(", "),
-                w.round
-            );
-        }
-        if s.standing == Standing::Restarted {
-            let _ = writeln!(
-                text,
-                "{} restarted without its state (start {} on its disk): it signs nothing, so the \
-                 group stands still. Start over with a new cluster: quorate init.",
-                entry.id, s.incarnation
-            );
-        }
-        if s.standing == Standing::Halted {
-            let _ = writeln!(text, "{} has halted; its log says why.", entry.id);
-        }
-    }
-    if text.is_empty() { text } else { format!("\n{text}") }
-}
-
-fn seconds(ms: u64) -> String {
-    format!("{:.1} s", ms as f64 / 1000.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replica::Status as Condition;
     use crate::files::init::{InitOptions, write_cluster};
 
     #[test]

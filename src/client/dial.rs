@@ -10,14 +10,14 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 /// Whom to dial, and what to find there.
-pub(super) struct Target {
+pub(crate) struct Target {
     pub cluster: Digest,
     pub replica: ReplicaEntry,
 }
 
 /// Why there is no link.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     /// For people.
     pub text: String,
     /// Whether waiting does not mend it.
@@ -25,7 +25,7 @@ pub(super) struct Failure {
 }
 
 /// Finds the host, shakes hands, judges the hello and sends the greeting.
-pub(super) async fn dial(
+pub(crate) async fn dial(
     endpoint: &Arc<Endpoint>,
     target: &Arc<Target>,
 ) -> Result<(Link, Hello), Failure> {

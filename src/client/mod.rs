@@ -50,6 +50,7 @@ pub use crate::transport::{MAX_ADDRESSES, resolve};
 pub use crate::voter::{Ballot, Explanation, Verdict};
 pub use crate::wire::{Command, CommandKind};
 pub use dial::any_address;
+pub(crate) use dial::{Target, dial};
 pub use error::{ClientError, Misfit};
 pub use handle::Client;
 pub use options::ClientOptions;

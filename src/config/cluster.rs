@@ -150,7 +150,7 @@ impl Cluster {
     }
 
     fn field_values(&self) -> Vec<(&'static str, String)> {
-        let (t, l) = (&self.timing, &self.limits);
+        let (t, l, m) = (&self.timing, &self.limits, &self.limits.membership);
         let micros = |d: std::time::Duration| format!("{}us", d.as_micros());
         vec![
             ("delta", micros(t.delta)),
@@ -170,6 +170,10 @@ impl Cluster {
             ("window", l.window.to_string()),
             ("checkpoint_every", l.checkpoint_every.to_string()),
             ("max_unexecuted", l.max_unexecuted.to_string()),
+            ("join_wait", m.join_wait.to_string()),
+            ("join_wait_cap", m.join_wait_cap.to_string()),
+            ("good_service", m.good_service.to_string()),
+            ("join_lag", m.join_lag.to_string()),
         ]
     }
 

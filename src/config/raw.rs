@@ -71,12 +71,17 @@ section!(
         window,
         checkpoint_every,
         max_unexecuted,
+        join_wait,
+        join_wait_cap,
+        good_service,
+        join_lag,
     }
 );
 section!(
     /// Limits of each process.
     RawQuotas, "a section [quotas]", {
         per_client, global, body_bytes, link_bytes, links_per_client, kept_bytes,
+        snapshot_bytes,
     }
 );
 section!(

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::crypto::SecretKey;
-use crate::types::{ClockKind, OrderLimits, Quotas, Role, Timing};
+use crate::types::{ClockKind, MembershipLimits, OrderLimits, Quotas, Role, Timing};
 use std::time::Duration;
 
 /// A file in which every key is written, so that every key can be changed.
@@ -32,6 +32,10 @@ max_sessions = 104
 window = 105
 checkpoint_every = 106
 max_unexecuted = 107
+join_wait = "2s"
+join_wait_cap = "3s"
+good_service = "4s"
+join_lag = 108
 [quotas]
 per_client = 201
 global = 202
@@ -39,6 +43,7 @@ body_bytes = 1000000
 link_bytes = 2000000
 links_per_client = 203
 kept_bytes = 1000001
+snapshot_bytes = 3000000
 [service]
 name = "ledger"
 [testing]
@@ -139,6 +144,12 @@ fn every_value_arrives() {
         window: 105,
         checkpoint_every: 106,
         max_unexecuted: 107,
+        membership: MembershipLimits {
+            join_wait: 2_000_000,
+            join_wait_cap: 3_000_000,
+            good_service: 4_000_000,
+            join_lag: 108,
+        },
     };
     assert_eq!(c.limits, limits);
     let quotas = Quotas {
@@ -148,6 +159,7 @@ fn every_value_arrives() {
         link_bytes: 2_000_000,
         links_per_client: 203,
         kept_bytes: 1_000_001,
+        snapshot_bytes: 3_000_000,
     };
     assert_eq!((c.quotas, c.testing.allow_liars, &*c.service.name), (quotas, true, "ledger"));
     let ids: Vec<u8> = c.replicas.iter().map(|r| r.id.number()).collect();
@@ -182,12 +194,37 @@ fn patience_follows_a_join_delay_that_is_overridden() {
 }
 
 #[test]
-fn under_the_logical_clock_forget_time_counts_ticks() {
+fn under_the_logical_clock_agreed_times_count_ticks() {
     let text = with("clock = \"real-time\"", "clock = \"logical\"");
-    let e = parse(&text).unwrap_err();
-    assert!(e.line == 21 && e.problem.contains("ticks"), "{e}");
-    let c = parse(&text.replace("\"20s\"", "77")).unwrap();
-    assert_eq!(c.limits.forget_time, 77);
+    let mut ticks = text.clone();
+    let given = [
+        (21, "forget_time = \"20s\"", "forget_time = 77"),
+        (26, "join_wait = \"2s\"", "join_wait = 78"),
+        (27, "join_wait_cap = \"3s\"", "join_wait_cap = 79"),
+        (28, "good_service = \"4s\"", "good_service = 80"),
+    ];
+    for (line, duration, number) in given {
+        let e = parse(&ticks).unwrap_err();
+        assert!(e.line == line && e.problem.contains("ticks"), "{e}");
+        ticks = ticks.replace(duration, number);
+    }
+    let c = parse(&ticks).unwrap();
+    let m = c.limits.membership;
+    assert_eq!((c.limits.forget_time, m.join_wait, m.join_wait_cap), (77, 78, 79));
+    assert_eq!((m.good_service, m.join_lag), (80, 108));
+    // A second is no number of ticks: without a word the defaults are others.
+    let (head, rest) = text.split_once("[limits]").unwrap();
+    let (_, rest) = rest.split_once("[service]").unwrap();
+    let m = parse(&format!("{head}[service]{rest}")).unwrap().limits.membership;
+    assert_eq!((m.join_wait, m.join_wait_cap, m.good_service), (1_000, 100_000, 1_000_000));
+}
+
+/// Who sets only the first wait to more than the usual cap need not know of the cap.
+#[test]
+fn a_long_first_wait_raises_the_cap_that_is_not_given() {
+    let text = with("join_wait_cap = \"3s\"", "");
+    let m = parse(&text.replace("\"2s\"", "\"20m\"")).unwrap().limits.membership;
+    assert_eq!((m.join_wait, m.join_wait_cap), (1_200_000_000, 1_200_000_000));
 }
 
 /// The order of the roster in the file, clients, addresses and quotas are not part of what hosts
@@ -207,6 +244,17 @@ fn the_cluster_id_and_the_configuration_digest_cover_what_they_should() {
     let digest_only = parse(&with("window = 105", "window = 106")).unwrap();
     assert_eq!(c.id(), digest_only.id());
     assert_ne!(c.digest(), digest_only.digest());
+    for (line, instead) in [
+        ("join_wait = \"2s\"", "join_wait = \"1s\""),
+        ("join_wait_cap = \"3s\"", "join_wait_cap = \"4s\""),
+        ("good_service = \"4s\"", "good_service = \"5s\""),
+        ("join_lag = 108", "join_lag = 109"),
+    ] {
+        let other = parse(&with(line, instead)).unwrap();
+        let genesis = |c: &Cluster| c.genesis(crate::types::GroupId::MAIN);
+        assert!(c.id() == other.id() && c.digest() != other.digest(), "{instead}");
+        assert_ne!(genesis(&c), genesis(&other), "{instead}");
+    }
     let other = parse(&with("name = \"ledger\"", "name = \"kv\"")).unwrap();
     assert_ne!(c.id(), other.id());
 }
@@ -232,9 +280,9 @@ fn refusals_of_the_file_as_a_whole() {
         Row("t = 1", "t = 1\nleader = 3", 5, "unknown key `leader`; here one may write nonce, "),
         Row("[timers]", "[timer]", 6, "unknown key `timer`; did you mean `timers`?"),
         Row("[order]", "[orders]\n[order]", 12, "did you mean `order`?"),
-        Row("role = \"read\"", "rule = \"read\"", 55, "unknown key `rule`; did you mean `role`?"),
-        Row("id = 2", "id = 2\nhost = \"x\"", 39, "unknown key `host`"),
-        Row("[service]", "[limits]\n[service]", 33, "duplicate key"),
+        Row("role = \"read\"", "rule = \"read\"", 60, "unknown key `rule`; did you mean `role`?"),
+        Row("id = 2", "id = 2\nhost = \"x\"", 44, "unknown key `host`"),
+        Row("[service]", "[limits]\n[service]", 38, "duplicate key"),
     ]);
     let e = parse("").unwrap_err();
     assert!(e.line == 1 && e.to_string().contains("quorate init"), "{e}");
@@ -326,16 +374,22 @@ fn refusals_of_order_and_limits() {
         Row("window = 105", "window = 65537", 23, "from 1 to 65536"),
         Row("checkpoint_every = 106", "checkpoint_every = 0", 24, "0 is not allowed"),
         Row("max_unexecuted = 107", "max_unexecuted = 0", 25, "0 is not allowed"),
-        Row("per_client = 201", "per_client = 0", 27, "0 is not allowed"),
-        Row("global = 202", "global = 0", 28, "0 is not allowed"),
-        Row("global = 202", "global = 303", 28, "must be from 1 to 302"),
-        Row("body_bytes = 1000000", "body_bytes = 65535", 29, "from 65536 to"),
-        Row("link_bytes = 2000000", "link_bytes = 1000", 30, "from 1048576 to"),
-        Row("links_per_client = 203", "links_per_client = 0", 31, "0 is not allowed"),
-        Row("kept_bytes = 1000001", "kept_bytes = 1", 32, "from 65536 to"),
-        Row("name = \"ledger\"", "name = \"My Bank\"", 34, "a-z, 0-9"),
-        Row("name = \"ledger\"", "name = \"\"", 34, "a-z, 0-9"),
-        Row("allow_liars = true", "allow_liars = \"no\"", 36, "true or false without quotes"),
+        Row("join_wait = \"2s\"", "join_wait = \"0s\"", 26, "longer than nothing"),
+        Row("join_wait = \"2s\"", "join_wait = \"4s\"", 27, "this is shorter than join_wait"),
+        Row("join_wait_cap = \"3s\"", "join_wait_cap = 3", 27, "a duration in quotes"),
+        Row("good_service = \"4s\"", "good_service = \"0us\"", 28, "longer than nothing"),
+        Row("join_lag = 108", "join_lag = 0", 29, "`join_lag`: 0 is not allowed"),
+        Row("per_client = 201", "per_client = 0", 31, "0 is not allowed"),
+        Row("global = 202", "global = 0", 32, "0 is not allowed"),
+        Row("global = 202", "global = 303", 32, "must be from 1 to 302"),
+        Row("body_bytes = 1000000", "body_bytes = 65535", 33, "from 65536 to"),
+        Row("link_bytes = 2000000", "link_bytes = 1000", 34, "from 1048576 to"),
+        Row("links_per_client = 203", "links_per_client = 0", 35, "0 is not allowed"),
+        Row("kept_bytes = 1000001", "kept_bytes = 1", 36, "from 65536 to"),
+        Row("snapshot_bytes = 3000000", "snapshot_bytes = 1", 37, "from 1048576 to"),
+        Row("name = \"ledger\"", "name = \"My Bank\"", 39, "a-z, 0-9"),
+        Row("name = \"ledger\"", "name = \"\"", 39, "a-z, 0-9"),
+        Row("allow_liars = true", "allow_liars = \"no\"", 41, "true or false without quotes"),
     ]);
     // More commands leave less room for outputs; the larger limit of the two is at fault.
     let text = with("max_output = 65537", "").replace("max_commands = 100", "max_commands = 65536");
@@ -350,30 +404,30 @@ fn refusals_of_ids_and_addresses() {
     let address = "address = \"127.0.0.1:7101\"";
     let admin = "admin = \"127.0.0.1:7201\"";
     check(&[
-        Row("id = 2", "", 37, "[[replica]] has no `id`"),
-        Row("id = 2", "id = 0", 38, "0 is not one of the ids 1 to 3"),
-        Row("id = 2", "id = 4", 38, "n must be 2t + 1"),
-        Row("id = 2", "id = 300", 38, "300 is not one of the ids"),
-        Row("id = 3", "id = 2", 48, "id 2 is taken by the replica of line 38"),
-        Row(address, "", 42, "has no `address`"),
-        Row(address, "address = \"localhost\"", 44, "has no port"),
-        Row(address, "address = \"localhost:\"", 44, "\"\" is no port"),
-        Row(address, "address = \"localhost:99999\"", 44, "\"99999\" is no port"),
-        Row(address, "address = \"localhost:+99\"", 44, "\"+99\" is no port"),
-        Row(address, "address = \"localhost:0\"", 44, "port 0 cannot be dialled"),
-        Row(address, "address = \"127.0.0.1:0\"", 44, "port 0 cannot be dialled"),
-        Row(address, "address = \"0.0.0.0:7101\"", 44, "the one for all interfaces"),
-        Row(address, "address = \"::1:7101\"", 44, "write it in brackets: \"[::1]:7101\""),
-        Row(address, "address = \"127.0.0.256:7101\"", 44, "neither a host name nor an IP"),
-        Row(address, "address = \"a b:7101\"", 44, "neither a host name nor an IP"),
-        Row(address, "address = \":7101\"", 44, "neither a host name nor an IP"),
-        Row(address, "address = \"[::1]:7103\"", 49, "replica 1 has this address too (line 44)"),
-        Row(address, "address = \"[0:0::1]:7103\"", 49, "replica 1 has this address too"),
-        Row(address, "address = \"Replica-2.example.ORG:7102\"", 44, "replica 2 has this address"),
-        Row(admin, "", 42, "has no `admin`"),
-        Row(admin, "admin = \"localhost:7201\"", 45, "no host names here"),
-        Row(admin, "admin = \"127.0.0.1:0\"", 45, "port 0"),
-        Row(admin, "admin = \"0.0.0.0:7201\"", 45, "the one for all interfaces"),
+        Row("id = 2", "", 42, "[[replica]] has no `id`"),
+        Row("id = 2", "id = 0", 43, "0 is not one of the ids 1 to 3"),
+        Row("id = 2", "id = 4", 43, "n must be 2t + 1"),
+        Row("id = 2", "id = 300", 43, "300 is not one of the ids"),
+        Row("id = 3", "id = 2", 53, "id 2 is taken by the replica of line 43"),
+        Row(address, "", 47, "has no `address`"),
+        Row(address, "address = \"localhost\"", 49, "has no port"),
+        Row(address, "address = \"localhost:\"", 49, "\"\" is no port"),
+        Row(address, "address = \"localhost:99999\"", 49, "\"99999\" is no port"),
+        Row(address, "address = \"localhost:+99\"", 49, "\"+99\" is no port"),
+        Row(address, "address = \"localhost:0\"", 49, "port 0 cannot be dialled"),
+        Row(address, "address = \"127.0.0.1:0\"", 49, "port 0 cannot be dialled"),
+        Row(address, "address = \"0.0.0.0:7101\"", 49, "the one for all interfaces"),
+        Row(address, "address = \"::1:7101\"", 49, "write it in brackets: \"[::1]:7101\""),
+        Row(address, "address = \"127.0.0.256:7101\"", 49, "neither a host name nor an IP"),
+        Row(address, "address = \"a b:7101\"", 49, "neither a host name nor an IP"),
+        Row(address, "address = \":7101\"", 49, "neither a host name nor an IP"),
+        Row(address, "address = \"[::1]:7103\"", 54, "replica 1 has this address too (line 49)"),
+        Row(address, "address = \"[0:0::1]:7103\"", 54, "replica 1 has this address too"),
+        Row(address, "address = \"Replica-2.example.ORG:7102\"", 49, "replica 2 has this address"),
+        Row(admin, "", 47, "has no `admin`"),
+        Row(admin, "admin = \"localhost:7201\"", 50, "no host names here"),
+        Row(admin, "admin = \"127.0.0.1:0\"", 50, "port 0"),
+        Row(admin, "admin = \"0.0.0.0:7201\"", 50, "the one for all interfaces"),
     ]);
 }
 
@@ -384,10 +438,10 @@ fn admin_addresses_clash_where_they_are_the_same_socket() {
     assert!(parse(&shared).is_ok());
     let one_host = shared.replace("127.0.0.1:7101", "replica-2.example.org:7101");
     let e = parse(&one_host).unwrap_err();
-    assert!(e.line == 45 && e.to_string().contains("replica 2 has this address too"), "{e}");
+    assert!(e.line == 50 && e.to_string().contains("replica 2 has this address too"), "{e}");
     let public = full().replace("127.0.0.1:7201", "192.0.2.1:80");
     let e = parse(&public.replace("127.0.0.1:7202", "192.0.2.1:80")).unwrap_err();
-    assert_eq!(e.line, 45, "{e}");
+    assert_eq!(e.line, 50, "{e}");
 }
 
 #[test]
@@ -396,28 +450,28 @@ fn refusals_of_keys_and_clients() {
     let weak = "public_key = \
                 \"0100000000000000000000000000000000000000000000000000000000000000\"";
     check(&[
-        Row(path, "", 42, "has no `public_key`"),
-        Row(path, "public_key = \"\"", 46, "this is empty"),
-        Row(path, "public_key = \"keys/r9.pem\"", 46, "\"keys/r9.pem\": no such file; write"),
-        Row(path, "public_key = \"keys/private.pem\"", 46, "a private key where a public key"),
-        Row(path, weak, 46, "weak"),
-        Row(path, "public_key = \"\"\"-----BEGIN RSA PUBLIC KEY-----\"\"\"", 46, "a key for RSA"),
-        Row("name = \"alice\"", "", 52, "[[client]] has no `name`"),
-        Row("name = \"alice\"", "name = \"\"", 53, "printable characters"),
-        Row("name = \"alice\"", "name = \"a\\u0007\"", 53, "printable characters"),
-        Row("name = \"bob\"", "name = \"alice\"", 57, "is taken by the client of line 53"),
-        Row("role = \"read\"", "role = \"root\"", 55, "\"read\", \"write\", \"admin\""),
+        Row(path, "", 47, "has no `public_key`"),
+        Row(path, "public_key = \"\"", 51, "this is empty"),
+        Row(path, "public_key = \"keys/r9.pem\"", 51, "\"keys/r9.pem\": no such file; write"),
+        Row(path, "public_key = \"keys/private.pem\"", 51, "a private key where a public key"),
+        Row(path, weak, 51, "weak"),
+        Row(path, "public_key = \"\"\"-----BEGIN RSA PUBLIC KEY-----\"\"\"", 51, "a key for RSA"),
+        Row("name = \"alice\"", "", 57, "[[client]] has no `name`"),
+        Row("name = \"alice\"", "name = \"\"", 58, "printable characters"),
+        Row("name = \"alice\"", "name = \"a\\u0007\"", 58, "printable characters"),
+        Row("name = \"bob\"", "name = \"alice\"", 62, "is taken by the client of line 58"),
+        Row("role = \"read\"", "role = \"root\"", 60, "\"read\", \"write\", \"admin\""),
     ]);
     let two = key(2).to_inline();
     for (n, line, part) in [
-        (3, 51, "this is also the key of replica 2 (line 41)"),
-        (4, 54, "this is also the key of replica 2 (line 41)"),
+        (3, 56, "this is also the key of replica 2 (line 46)"),
+        (4, 59, "this is also the key of replica 2 (line 46)"),
     ] {
         let e = parse(&full().replace(&key(n).to_inline(), &two)).unwrap_err();
         assert!(e.line == line && e.to_string().contains(part), "{e}");
     }
     let e = parse(&full().replace(&key(5).to_inline(), &key(4).to_inline())).unwrap_err();
-    assert!(e.line == 58 && e.to_string().contains("client \"alice\" (line 54)"), "{e}");
+    assert!(e.line == 63 && e.to_string().contains("client \"alice\" (line 59)"), "{e}");
 }
 
 /// Every key of the file in turn gets values that are none: an error or a cluster, never a panic;

@@ -10,10 +10,34 @@ pub enum Domain {
     Request,
     /// A proposal: what its signature is over, and its name in choices.
     Proposal,
+    /// The candidates of a proposal.
+    Candidates,
+    /// The status changes of a proposal.
+    Changes,
+    /// A status change: what its author signs, and its name.
+    Change,
+    /// A blame (E1).
+    Blame,
+    /// A replica's word that it restarted (E2).
+    Restarted,
+    /// A replica's word that a root cannot get on (E8).
+    Stalled,
+    /// The header of a report (E5): what its signature is over, and its name.
+    Report,
+    /// The certificate that a report carries.
+    Certificate,
+    /// The proofs that a report carries.
+    Proofs,
+    /// The attestations of a checkpoint that a report carries.
+    Attested,
+    /// The bodies that a report lacks.
+    Lacks,
     /// A vector of proposals.
     Vector,
     /// The opening of the first epoch.
     Genesis,
+    /// The opening of any other epoch.
+    Opening,
     /// A list of member keys.
     Members,
     /// The cluster's identity.
@@ -48,7 +72,19 @@ impl Domain {
         match self {
             Domain::Request => b"quorate/1 request\0",
             Domain::Proposal => b"quorate/1 proposal\0",
+            Domain::Candidates => b"quorate/1 candidates\0",
+            Domain::Changes => b"quorate/1 changes\0",
+            Domain::Change => b"quorate/1 change\0",
+            Domain::Blame => b"quorate/1 blame\0",
+            Domain::Restarted => b"quorate/1 restarted\0",
+            Domain::Stalled => b"quorate/1 stalled\0",
+            Domain::Report => b"quorate/1 report\0",
+            Domain::Certificate => b"quorate/1 certificate\0",
+            Domain::Proofs => b"quorate/1 proofs\0",
+            Domain::Attested => b"quorate/1 attested\0",
+            Domain::Lacks => b"quorate/1 lacks\0",
             Domain::Vector => b"quorate/1 vector\0",
+            Domain::Opening => b"quorate/1 opening\0",
             Domain::Genesis => b"quorate/1 genesis\0",
             Domain::Members => b"quorate/1 members\0",
             Domain::Cluster => b"quorate/1 cluster\0",
@@ -118,9 +154,20 @@ pub fn sha256(bytes: &[u8]) -> Digest {
 mod tests {
     use super::*;
 
-    const ALL: [Domain; 17] = [
+    const ALL: [Domain; 28] = [
         Domain::Request,
         Domain::Proposal,
+        Domain::Candidates,
+        Domain::Changes,
+        Domain::Change,
+        Domain::Blame,
+        Domain::Restarted,
+        Domain::Stalled,
+        Domain::Report,
+        Domain::Certificate,
+        Domain::Proofs,
+        Domain::Attested,
+        Domain::Lacks,
         Domain::Vector,
         Domain::Genesis,
         Domain::Members,

@@ -156,6 +156,7 @@ impl Scheme for Ed25519 {
 pub struct Keyed;
 
 /// A signing key of [`Keyed`].
+#[derive(Clone)]
 pub struct KeyedSigner {
     public: PublicKey,
     secret: Digest,

@@ -58,6 +58,25 @@ impl<S: Scheme> Keyring<S> {
         self.keys.get(replica.index())
     }
 
+    /// Checks a replica's signature over a digest that is no statement of an epoch.
+    ///
+    /// # Errors
+    /// [`VerifyError`] names the signer.
+    pub fn check(
+        &self,
+        signer: ReplicaId,
+        digest: &Digest,
+        signature: &Signature,
+    ) -> Result<(), VerifyError> {
+        let verifier =
+            self.verifiers.get(signer.index()).ok_or(VerifyError::UnknownSigner(signer))?;
+        if S::verify(verifier, digest, signature) {
+            Ok(())
+        } else {
+            Err(VerifyError::BadSignature(signer))
+        }
+    }
+
     /// The hash that names a member list with its keys, so that a key that was replaced can never
     /// stand in for its successor.
     pub fn members_hash(&self, members: Members) -> Digest {
@@ -111,6 +130,12 @@ pub enum VerifyError {
     /// The signature is not that of the signer over this message in this cluster.
     #[error("the signature is not {0}'s over this message in this cluster, group and epoch")]
     BadSignature(ReplicaId),
+    /// The signature is not that of the operator's key over this message in this cluster.
+    #[error("the signature is not that of operator {} in this cluster and group", .0.fingerprint())]
+    BadOperator(PublicKey),
+    /// The author is somebody who must not say this (M1 to M3).
+    #[error("{0} by somebody who has no say in it")]
+    NotEntitled(&'static str),
 }
 
 /// A signed message as it came from the network: nobody may act on it.
@@ -141,23 +166,54 @@ impl<T: Signable> Unverified<T> {
     /// # Errors
     /// [`VerifyError`] names the signer.
     pub fn verify<S: Scheme>(self, keyring: &Keyring<S>) -> Result<Verified<T>, VerifyError> {
-        let signer = self.message.signer();
-        let verifier =
-            keyring.verifiers.get(signer.index()).ok_or(VerifyError::UnknownSigner(signer))?;
-        let digest = statement_of(&self.message, keyring);
-        if !S::verify(verifier, &digest, &self.signature) {
-            return Err(VerifyError::BadSignature(signer));
-        }
+        let digest = self.check(keyring)?;
         Ok(Verified { message: self.message, signature: self.signature, digest })
+    }
+
+    /// [`Unverified::verify`] for a message that stays where it is.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn verify_ref<S: Scheme>(&self, keyring: &Keyring<S>) -> Result<Verified<T>, VerifyError>
+    where
+        T: Clone,
+    {
+        let digest = self.check(keyring)?;
+        Ok(Verified { message: self.message.clone(), signature: self.signature, digest })
+    }
+
+    fn check<S: Scheme>(&self, keyring: &Keyring<S>) -> Result<Digest, VerifyError> {
+        let signer = self.message.signer();
+        // Before anything is hashed: a signer that nobody knows costs nothing.
+        if !keyring.ensemble.contains(signer) {
+            return Err(VerifyError::UnknownSigner(signer));
+        }
+        let digest = statement_of(&self.message, keyring);
+        keyring.check(signer, &digest, &self.signature).map(|()| digest)
+    }
+}
+
+impl<T> From<Verified<T>> for Unverified<T> {
+    /// Gives up the trust: for what is stored or sent on and verified again by whoever reads it.
+    fn from(verified: Verified<T>) -> Self {
+        Self { message: verified.message, signature: verified.signature }
     }
 }
 
 /// A signed message whose signature has been checked, with its hash.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Verified<T> {
     message: T,
     signature: Signature,
     digest: Digest,
+}
+
+/// By its name, which stands for all of it: states hold the same messages many times over.
+impl<T: Signable> std::fmt::Debug for Verified<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (signer, epoch) = (self.message.signer(), self.message.epoch());
+        write!(f, "signed {} by {signer} in {epoch}", self.digest)
+    }
 }
 
 impl<T: Signable> Verified<T> {
@@ -181,6 +237,21 @@ impl<T: Signable> Verified<T> {
     /// The message.
     pub fn message(&self) -> &T {
         &self.message
+    }
+
+    /// The same statement as another type, which has the same domain and body and so the same
+    /// digest: what was verified of one holds for the other.
+    ///
+    /// # Panics
+    /// If `part` is another statement; that would be a mistake in the layouts.
+    pub fn narrow<U: Signable>(&self, part: U) -> Verified<U> {
+        let same = U::DOMAIN == T::DOMAIN
+            && part.signer() == self.message.signer()
+            && part.epoch() == self.message.epoch()
+            && part.members() == self.message.members()
+            && part.body() == self.message.body();
+        assert!(same, "a verified message can only be narrowed to the same statement");
+        Verified { message: part, signature: self.signature, digest: self.digest }
     }
 }
 

@@ -84,6 +84,9 @@ fn health(status: &Status) -> Response<Full<Bytes>> {
         (Standing::Member, Some(w)) => {
             text(unhealthy, &format!("waiting for replicas {:?} in round {}\n", w.missing, w.round))
         }
+        (Standing::Changing, _) => text(unhealthy, "the group changes its members\n"),
+        (Standing::Joining, _) => text(unhealthy, "out, and joins again\n"),
+        (Standing::Follower, _) => text(unhealthy, "out, and only follows\n"),
         (Standing::Restarted, _) => text(unhealthy, "restarted without its state\n"),
         (Standing::Halted, _) => text(unhealthy, "halted\n"),
     }

@@ -1,5 +1,6 @@
 //! Putting a daemon together, and holding a running one.
 
+use super::disk::Claim;
 use super::node::{Node, Parts};
 use super::{DaemonError, admin, mark, node};
 use crate::adversary::Lie;
@@ -22,7 +23,7 @@ pub struct Daemon {
     admin: SocketAddr,
     stop: mpsc::Sender<node::Request>,
     // Absent once its end was waited for.
-    node: Option<JoinHandle<()>>,
+    node: Option<JoinHandle<Result<(), DaemonError>>>,
     admin_server: JoinHandle<()>,
 }
 
@@ -106,7 +107,15 @@ impl Builder {
         let admin_address = admin
             .local_addr()
             .map_err(|source| DaemonError::Admin { address: entry.admin, source })?;
-        let (mark, restarted) = mark::take(&self.data, self.cluster.id(), id)?;
+        let cluster = self.cluster.id();
+        // Whose it is says more than that somebody uses it.
+        mark::look(&self.data, cluster, id)?;
+        let claim = claim(&self.data).await?;
+        let before = mark::look(claim.directory(), cluster, id)?;
+        let restarted = before.is_some();
+        let (disk, recovered, synced) = claim.open(restarted)?;
+        let mark = mark::count(&self.data, cluster, id, before)?;
+        let disk = (disk, synced);
         info!(
             replica = %id, %address, admin = %admin_address, cluster = %self.cluster.id(),
             incarnation = mark.incarnation, service = service.name(), "started"
@@ -117,7 +126,19 @@ impl Builder {
         let (requests, inbox) = mpsc::channel(64);
         let admin_server = tokio::spawn(admin::serve(admin, requests.clone()));
         let (cluster, key, lie) = (self.cluster, self.key, self.lie);
-        let parts = Parts { cluster, id, key, service, lie, mark, restarted, endpoint, inbox };
+        let parts = Parts {
+            cluster,
+            id,
+            key,
+            service,
+            lie,
+            mark,
+            restarted,
+            disk,
+            recovered,
+            endpoint,
+            inbox,
+        };
         let node = Some(tokio::spawn(Node::new(parts).run()));
         Ok(Daemon { address, admin: admin_address, stop: requests, node, admin_server })
     }
@@ -165,7 +186,7 @@ impl Daemon {
     /// Stops it: links are closed after what was sent has left. Its addresses are free then.
     ///
     /// # Errors
-    /// If its loop has panicked.
+    /// If its loop has panicked, or if its disk has failed.
     pub async fn stop(mut self) -> Result<(), DaemonError> {
         // An error here means that it has stopped already.
         let _ = self.stop.send(node::Request::Stop).await;
@@ -177,10 +198,10 @@ impl Daemon {
         ended
     }
 
-    /// Waits until it ends by itself, which only a defect brings about. May be dropped and called
-    /// again: select it beside whatever else tells a program to stop.
+    /// Waits until it ends by itself, which a defect or a disk that fails brings about. May be
+    /// dropped and called again: select it beside whatever else tells a program to stop.
     ///
-    /// Gives [`DaemonError::Ended`] with what is known of it.
+    /// Gives [`DaemonError::Data`] for a disk, else [`DaemonError::Ended`] with what is known.
     pub async fn wait(&mut self) -> DaemonError {
         match self.end_of_loop().await {
             Ok(()) => DaemonError::Ended("nobody asked it to".to_owned()),
@@ -194,7 +215,7 @@ impl Daemon {
         };
         let ended = node.await;
         self.node = None;
-        ended.map_err(|e| DaemonError::Ended(why(e)))
+        ended.unwrap_or_else(|e| Err(DaemonError::Ended(why(e))))
     }
 }
 
@@ -236,6 +257,19 @@ fn admission(cluster: &Cluster, id: ReplicaId) -> Admit {
         LinkClass::Replica => replicas.contains(key),
         LinkClass::Client => clients.contains(key),
     })
+}
+
+/// Claims the data directory. Whoever has it may just be about to end: a replica of this process
+/// that was dropped does so soon after.
+async fn claim(data: &std::path::Path) -> Result<Claim, DaemonError> {
+    for _ in 0..100 {
+        match Claim::take(data) {
+            Err(DaemonError::InUse { .. }) => {}
+            other => return other,
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    Claim::take(data)
 }
 
 async fn resolve(address: &str) -> Result<SocketAddr, DaemonError> {

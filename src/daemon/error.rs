@@ -74,6 +74,15 @@ pub enum DaemonError {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// The data directory is used by another process.
+    #[error(
+        "{} is in use by another process; stop that one first, or give another directory with \
+         --data", path.display()
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The data directory belongs to somebody else.
     #[error(
         "{} belongs to {found}, not to {wanted}; give another directory with --data, \

@@ -1,5 +1,6 @@
 //! Events as log lines.
 
+use crate::ordering::Reason;
 use crate::replica::Event;
 use tracing::{debug, error, info, warn};
 
@@ -7,8 +8,8 @@ use tracing::{debug, error, info, warn};
 pub(super) fn log(event: &Event) {
     match event {
         Event::Restarted => warn!(
-            "this replica took part before and has lost what it signed: it signs nothing and \
-             answers nobody; start over with a new cluster (`quorate init`)"
+            "this replica took part before and has lost its state: it says so, signs nothing in \
+             the epoch it was in, fetches the state from the others and joins them again"
         ),
         Event::Waiting { round, missing } => warn!(
             round = round.0,
@@ -31,7 +32,69 @@ pub(super) fn log(event: &Event) {
             replica = %replica, round = round.0,
             "attests other outputs than this replica has: one of the two is wrong"
         ),
+        Event::SnapshotWanted => warn!(
+            "the others have no history that reaches back to what this replica has: it fetches \
+             a snapshot"
+        ),
+        Event::SnapshotInstalled { round, bytes, from } => {
+            info!(round = round.0, bytes, from = %from, "took in a snapshot and goes on from it");
+        }
+        Event::SnapshotRefused { from, why } => {
+            warn!(from = %from, why, "put aside this source of a snapshot");
+        }
         Event::Halted { why } => error!(why, "this replica has halted and answers nobody"),
         Event::Step(_) => {}
+        other => log_epochs(other),
+    }
+}
+
+/// What happens to epochs and members (docs/protocol.md §5).
+fn log_epochs(event: &Event) {
+    match event {
+        Event::Blamed { accused, epoch, round } => match round {
+            Some(round) => warn!(
+                replica = %accused, epoch = %epoch, round = round.0,
+                "did not send its proposal in time: blamed"
+            ),
+            None => warn!(
+                replica = %accused, epoch = %epoch,
+                "did not report, or did not show what it named, in time: blamed"
+            ),
+        },
+        Event::Proven { replica, epoch } => error!(
+            replica = %replica, epoch = %epoch,
+            "there is a proof that it lied; see `quorate evidence list`"
+        ),
+        Event::Called { epoch, members, accused } => warn!(
+            epoch = %epoch, members = %members, accused = %accused,
+            "goes over to another epoch"
+        ),
+        Event::Entered { epoch } => info!(epoch = %epoch, "entered the epoch"),
+        Event::Epoch { epoch, members } => {
+            info!(epoch = %epoch, members = %members, "the epoch holds");
+        }
+        Event::Excluded { replica, epoch, why, may_join } => match why {
+            Reason::Lied => error!(
+                replica = %replica, epoch = %epoch,
+                "excluded: it lied; only an operator lets it in again (`quorate admin readmit`)"
+            ),
+            _ => warn!(
+                replica = %replica, epoch = %epoch, why = %why, may_join = %may_join,
+                "excluded; it joins again by itself, from that agreed time on"
+            ),
+        },
+        Event::Joined { replica, epoch } => {
+            info!(replica = %replica, epoch = %epoch, "is a member again");
+        }
+        Event::Stalled { generation, resets } => warn!(
+            generation,
+            resets, "nothing gets on: asks all replicas to start an epoch with everybody"
+        ),
+        Event::Joining { round } => info!(round = round.0, "asks to be a member again"),
+        Event::Change { replica, what, void } => match void {
+            Some(why) => info!(replica = %replica, what, why, "a status change has no effect"),
+            None => info!(replica = %replica, what, "a status change is accepted"),
+        },
+        _ => {}
     }
 }

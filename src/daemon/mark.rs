@@ -11,24 +11,20 @@ const FILE: &str = "cluster.mark";
 const WRITABLE: &str = "free some space, let this user write there, or give another directory \
                         with --data";
 
-/// Reads the mark, counts this start in it, and writes it back, synced, before anything is
-/// signed. Gives the new mark and whether the replica took part before.
-pub(super) fn take(
+/// Reads the mark, if there is one: then the replica took part before.
+pub(super) fn look(
     directory: &Path,
     cluster: Digest,
     replica: ReplicaId,
-) -> Result<(Mark, bool), DaemonError> {
-    let data = |path: &Path, reason: String| DaemonError::Data { path: path.to_owned(), reason };
-    files::create_directories(directory)
-        .map_err(|e| data(directory, format!("{e}; {WRITABLE}")))?;
+) -> Result<Option<Mark>, DaemonError> {
     let path = directory.join(FILE);
     let before = match std::fs::read(&path) {
         Ok(bytes) => Some(Mark::parse(&bytes).map_err(|e| {
             let what = "is damaged, so what this replica has signed before is not known";
-            data(&path, format!("{what} ({e}); make a new cluster with `quorate init`"))
+            failed(&path, format!("{what} ({e}); make a new cluster with `quorate init`"))
         })?),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-        Err(e) => return Err(data(&path, format!("cannot be read: {e}; {WRITABLE}"))),
+        Err(e) => return Err(failed(&path, format!("cannot be read: {e}; {WRITABLE}"))),
     };
     if let Some(found) = before.filter(|m| m.cluster != cluster || m.replica != replica) {
         let name = |cluster: Digest, replica| format!("{replica} of cluster {cluster}");
@@ -38,16 +34,41 @@ pub(super) fn take(
             wanted: name(cluster, replica),
         });
     }
+    Ok(before)
+}
+
+/// Counts this start in the mark that was found and writes it back, synced, before anything is
+/// signed.
+pub(super) fn count(
+    directory: &Path,
+    cluster: Digest,
+    replica: ReplicaId,
+    before: Option<Mark>,
+) -> Result<Mark, DaemonError> {
     let incarnation = before.map_or(0, |m| m.incarnation).saturating_add(1);
     let mark = Mark { cluster, replica, incarnation };
+    let path = directory.join(FILE);
     files::write_atomically(&path, &mark.to_bytes(), 0o644)
-        .map_err(|e| data(&path, format!("{e}; {WRITABLE}")))?;
-    Ok((mark, before.is_some()))
+        .map_err(|e| failed(&path, format!("{e}; {WRITABLE}")))?;
+    Ok(mark)
+}
+
+fn failed(path: &Path, reason: String) -> DaemonError {
+    DaemonError::Data { path: path.to_owned(), reason }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn take(
+        directory: &Path,
+        cluster: Digest,
+        replica: ReplicaId,
+    ) -> Result<(Mark, bool), DaemonError> {
+        let before = look(directory, cluster, replica)?;
+        Ok((count(directory, cluster, replica, before)?, before.is_some()))
+    }
 
     #[test]
     fn starts_are_counted_and_only_the_first_is_fresh() {

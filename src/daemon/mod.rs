@@ -7,7 +7,8 @@
 //!
 //! `peers.rs` dials and judges introductions, `places.rs` counts the links of each key,
 //! `pending.rs` holds what is to be done, `mark.rs` remembers on disk that this replica took
-//! part, `admin.rs` answers on the admin address, `journal.rs` turns events into log lines.
+//! part, `disk.rs` keeps what must outlive it, `admin.rs` answers on the admin address,
+//! `journal.rs` turns events into log lines.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), quorate::daemon::DaemonError> {
@@ -27,6 +28,7 @@
 mod admin;
 mod builder;
 mod clock;
+mod disk;
 mod error;
 mod journal;
 mod mark;

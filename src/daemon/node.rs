@@ -1,10 +1,11 @@
 //! The loop: what has arrived goes into the core, what it asks for is done.
 
 use super::clock::Clock;
-use super::journal;
+use super::disk::{Disk, Done};
 use super::peers::{self, Introduced, Party};
 use super::pending::Pending;
 use super::places::{Place, Places};
+use super::{DaemonError, journal};
 use crate::adversary::{Liar, Lie};
 use crate::config::Cluster;
 use crate::crypto::{Ed25519, Scheme, SecretKey};
@@ -13,6 +14,7 @@ use crate::service::Service;
 use crate::transport::{Accepted, Endpoint, Lane, Link, LinkClass, LinkEvent};
 use crate::types::{GroupId, LinkId, Now, ReplicaId};
 use crate::wire::{Mark, Message};
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -35,6 +37,10 @@ pub(super) struct Parts {
     pub(super) lie: Option<Lie>,
     pub(super) mark: Mark,
     pub(super) restarted: bool,
+    /// The disk, and what says that something is durable on it.
+    pub(super) disk: (Disk, mpsc::UnboundedReceiver<Done>),
+    /// What was found on it.
+    pub(super) recovered: Vec<Bytes>,
     pub(super) endpoint: Endpoint,
     pub(super) inbox: mpsc::Receiver<Request>,
 }
@@ -77,6 +83,8 @@ pub(super) struct Node {
     replica: Player,
     clock: Clock,
     started: Instant,
+    disk: Disk,
+    synced: mpsc::UnboundedReceiver<Done>,
     endpoint: Arc<Endpoint>,
     inbox: mpsc::Receiver<Request>,
     peers: BTreeMap<ReplicaId, Open>,
@@ -99,7 +107,8 @@ enum Player {
 impl Node {
     pub(super) fn new(parts: Parts) -> Self {
         let clock = Clock::start();
-        let Parts { cluster, id, key, service, lie, mark, restarted, endpoint, inbox } = parts;
+        let Parts { cluster, id, key, service, lie, mark, endpoint, inbox, .. } = parts;
+        let (restarted, (disk, synced)) = (parts.restarted, parts.disk);
         let keyring = cluster.keyring(GroupId::MAIN).expect("the parser checks every key");
         let setup = replica::Setup {
             id,
@@ -113,6 +122,7 @@ impl Node {
             seed: seed_of(&key),
             incarnation: mark.incarnation,
             restarted,
+            recovered: parts.recovered,
             fields: cluster.fields(),
             trace: false,
         };
@@ -135,6 +145,8 @@ impl Node {
             replica,
             clock,
             started: Instant::now(),
+            disk,
+            synced,
             endpoint: Arc::new(endpoint),
             inbox,
             peers: BTreeMap::new(),
@@ -148,7 +160,10 @@ impl Node {
     }
 
     /// Runs until it is asked to stop.
-    pub(super) async fn run(mut self) {
+    ///
+    /// # Errors
+    /// What is wrong with the disk, if anything becomes wrong with it.
+    pub(super) async fn run(mut self) -> Result<(), DaemonError> {
         let (introduced_to, mut introduced) = mpsc::channel(64);
         let (peer_to, mut from_peers) = mpsc::channel::<(PeerKey, LinkEvent)>(WAITING);
         let (client_to, mut from_clients) = mpsc::channel::<(LinkId, LinkEvent)>(WAITING);
@@ -159,6 +174,7 @@ impl Node {
         loop {
             tokio::select! {
                 biased;
+                Some(done) = self.synced.recv() => self.synced(done?),
                 Some((key, event)) = from_peers.recv() => self.peer_event(key, event),
                 Some(request) = self.inbox.recv() => match request {
                     Request::Status(answer) => drop(answer.send(self.status())),
@@ -183,6 +199,7 @@ impl Node {
         // Ends the tasks that dial.
         drop(introduced);
         self.endpoint.close("the replica was stopped").await;
+        Ok(())
     }
 
     fn take_what_waits(
@@ -223,6 +240,11 @@ impl Node {
         if self.pending.is_heavy() {
             self.act();
         }
+    }
+
+    fn synced(&mut self, sequence: u64) {
+        let now = self.clock.now();
+        self.input(now, Input::Synced { sequence });
     }
 
     fn status(&self) -> Status {
@@ -435,6 +457,8 @@ impl Node {
                         warn!(link = link.0, %remote, %reason, "closing the link");
                     }
                 }
+                Action::Persist { sequence, records } => self.disk.persist(sequence, records),
+                Action::Evidence { name, bytes } => self.disk.keep(name, bytes),
                 Action::Event(event) => journal::log(&event),
             }
         }

@@ -70,10 +70,15 @@ pub struct NewCluster {
     pub replica_keys: Vec<PathBuf>,
     /// Private key files of the clients.
     pub client_keys: Vec<PathBuf>,
+    /// The private key file of the operator: a client with the role admin.
+    pub operator_key: PathBuf,
 }
 
+/// The client that may command the group.
+const OPERATOR: &str = "operator";
+
 /// Makes a cluster: `quorate.toml` and, under `keys/`, `replica-1.pem`, `replica-1.pub.pem` and so
-/// on to `client-1.pem` and its like.
+/// on to `client-1.pem` and its like, and `operator.pem`.
 ///
 /// # Errors
 /// If an option cannot be met, or anything that would be written exists. On an error no file is
@@ -100,8 +105,9 @@ pub fn write_cluster(options: &InitOptions) -> Result<NewCluster, FileError> {
     }
     let mut private_files: Vec<PathBuf> =
         identities.iter().map(|i| identity_files(&keys, &i.name).0).collect();
-    let client_keys = private_files.split_off(ensemble.n());
-    Ok(NewCluster { cluster, config_file, replica_keys: private_files, client_keys })
+    let mut client_keys = private_files.split_off(ensemble.n());
+    let operator_key = client_keys.pop().expect("the operator's identity is always drawn");
+    Ok(NewCluster { cluster, config_file, replica_keys: private_files, client_keys, operator_key })
 }
 
 /// The ports of a replica: for QUIC and for the admin address.
@@ -158,7 +164,8 @@ fn is_word(name: &str) -> bool {
 fn draw_identities(ensemble: Ensemble, clients: u16) -> Result<Vec<NewIdentity>, FileError> {
     let replicas = (1..=ensemble.n()).map(|i| format!("replica-{i}"));
     let clients = (1..=clients).map(|i| format!("client-{i}"));
-    replicas.chain(clients).map(|name| Ok(NewIdentity { name, secret: generate_key()? })).collect()
+    let names = replicas.chain(clients).chain([OPERATOR.to_owned()]);
+    names.map(|name| Ok(NewIdentity { name, secret: generate_key()? })).collect()
 }
 
 /// The files made so far, to be removed if one cannot be.
@@ -232,7 +239,10 @@ fn render(
     for identity in clients {
         let NewIdentity { name, secret } = identity;
         let key = secret.public().to_inline();
-        put(format!("\n[[client]]\nname = \"{name}\"\npublic_key = \"{key}\"\nrole = \"write\"\n"));
+        let role = if name == OPERATOR { "admin" } else { "write" };
+        put(format!(
+            "\n[[client]]\nname = \"{name}\"\npublic_key = \"{key}\"\nrole = \"{role}\"\n"
+        ));
     }
     out
 }
@@ -279,13 +289,17 @@ mod tests {
         let new = write_cluster(&asked).unwrap();
         assert_eq!(load_cluster(&new.config_file).unwrap(), new.cluster);
         let c = &new.cluster;
-        assert_eq!((c.ensemble.n(), c.clients.len(), c.timing.delta), (5, 3, asked.delta));
+        assert_eq!((c.ensemble.n(), c.clients.len(), c.timing.delta), (5, 4, asked.delta));
+        let operator = &c.clients[3];
+        assert_eq!((&*operator.name, operator.role), ("operator", crate::types::Role::Admin));
+        assert!(c.clients[..3].iter().all(|c| c.role == crate::types::Role::Write));
         assert!(c.testing.allow_liars);
         assert_eq!(c.service.name, "ledger");
         assert_eq!(c.replicas[4].address, "127.0.0.1:9005");
         assert_eq!(c.replicas[4].admin.to_string(), "127.0.0.1:9105");
         let keys = new.replica_keys.iter().zip(c.replicas.iter().map(|r| r.public_key));
-        let clients = new.client_keys.iter().zip(c.clients.iter().map(|c| c.public_key));
+        let files = new.client_keys.iter().chain([&new.operator_key]);
+        let clients = files.zip(c.clients.iter().map(|c| c.public_key));
         for (file, key) in keys.chain(clients) {
             assert_eq!(read_secret_key(file).unwrap().public(), key);
             assert_eq!(read_public_key(&file.with_extension("pub.pem")).unwrap(), key);

@@ -17,6 +17,11 @@ impl CandidateClock {
         Self { kind, last: 0 }
     }
 
+    /// After a restart: nothing below what one's own proposals in the chain said (R4).
+    pub(super) fn at_least(&mut self, floor: u64) {
+        self.last = self.last.max(floor);
+    }
+
     /// The value for the next candidate; greater than all before.
     pub(super) fn candidate(&mut self, wall: Wall, agreed: u64) -> u64 {
         let value = match self.kind {
@@ -66,6 +71,13 @@ mod tests {
         assert_eq!(clock.candidate(Wall(1_000_000), 0), 1);
         assert_eq!(clock.candidate(Wall(1_000_000), 7), 8);
         assert_eq!((clock.now(Wall(0), 7), clock.now(Wall(0), 7)), (8, 8));
+    }
+
+    #[test]
+    fn a_clock_that_lost_its_state_does_not_fall_behind_its_own_proposals() {
+        let mut clock = CandidateClock::new(ClockKind::RealTime);
+        clock.at_least(500);
+        assert_eq!((clock.now(Wall(100), 0), clock.candidate(Wall(100), 0)), (500, 501));
     }
 
     #[test]

@@ -1,44 +1,58 @@
 //! The ordering core: one event in, actions out.
 
 use super::clock::CandidateClock;
-use super::order::{Order, Vector};
+use super::epoch::Change;
+use super::history::History;
+use super::order::Order;
 use super::rounds::{AHEAD, Held, Rounds, Stored};
 use super::wants::Wants;
-use super::{Action, Event, Input, Setup, Stats};
-use crate::crypto::{Keyring, Scheme, Verified};
+use super::{Action, Event, Input, Setup, Statement, Stats};
+use crate::crypto::{Keyring, Scheme};
 use crate::types::plant::planted;
 use crate::types::{Digest, DigestMap, Epoch, Instant, Members, Now, OrderLimits, ReplicaId};
-use crate::types::{Round, Timing};
-use crate::wire::{Attestation, Candidate, Proposal, StepPosition, Want};
-use std::collections::VecDeque;
-use std::sync::Arc;
+use crate::types::{Round, Timing, Wall};
+use crate::wire::{Attestation, Candidate, Proof, SignedChange, Want};
+use std::collections::{BTreeMap, VecDeque};
 
 /// The state of one replica in the ordering protocol of one group.
+#[derive(Clone)]
 pub struct Core<S: Scheme> {
     pub(super) id: ReplicaId,
     pub(super) keyring: Keyring<S>,
     pub(super) signer: S::Signer,
     pub(super) timing: Timing,
     pub(super) limits: OrderLimits,
+    pub(super) seed: u64,
+    pub(super) incarnation: u64,
+    /// The epoch and the members of `rounds`.
     pub(super) epoch: Epoch,
     pub(super) members: Members,
     pub(super) rounds: Rounds,
     pub(super) order: Order,
+    pub(super) history: History,
+    /// The change of the epoch (§5).
+    pub(super) change: Change,
     pub(super) clock: CandidateClock,
     pub(super) wants: Wants,
-    /// Requests that have a candidate of ours and are neither executed nor forgotten.
-    pub(super) mine: DigestMap<()>,
+    /// Requests that have a candidate of ours, with its clock value, and are neither executed nor
+    /// forgotten.
+    pub(super) mine: DigestMap<u64>,
+    /// Status changes among these, which proposals carry whole.
+    pub(super) changes: BTreeMap<Digest, SignedChange>,
     /// Candidates that are not in a proposal yet, in the order of their ids.
     pub(super) unsent: VecDeque<Candidate>,
     /// Whether some of these may be of requests that were executed meanwhile.
     pub(super) unsent_is_stale: bool,
-    /// The last round in which we signed a proposal (R2: one each).
+    /// The last round in which we signed a proposal of this epoch (R2: one each).
     pub(super) sent: Round,
     pub(super) sent_at: Instant,
     pub(super) committed: Round,
     pub(super) attestation: Attestation,
+    pub(super) last_wall: Wall,
     /// When the first proposal of another came for the round that we have not joined yet.
     pub(super) started_at: Option<Instant>,
+    /// When a follower passed on what had started the round that does not complete (E1).
+    pub(super) passed_on: Option<Instant>,
     /// Requests named by others in that round that have not come yet, and until when to wait.
     pub(super) gather: Option<(Vec<Digest>, Instant)>,
     /// Since when the round that we sent in has been incomplete, once that is too long.
@@ -53,36 +67,45 @@ pub struct Core<S: Scheme> {
     pub(super) doubt: Instant,
     /// Whether V(complete) must be committed soon (R6).
     pub(super) vector_is_work: bool,
-    pub(super) restarted: bool,
+    /// There is no state to go on from: it was lost, and no other has been taken over yet (§7).
+    pub(super) blank: bool,
+    /// What must happen first after a start with something on disk was done.
+    pub(super) resumed: bool,
+    /// The operator wants this replica out: it does not ask to join.
+    pub(super) leaving: bool,
     pub(super) stats: Stats,
 }
 
-/// Requests that a gather waits for at most.
-const MAX_GATHER: usize = 512;
-
 impl<S: Scheme> Core<S> {
-    /// A core in epoch (0,0,0).
+    /// A core in epoch (0,0,0), or where its disk says that it was.
     pub fn new(setup: Setup<S>, now: Now) -> Self {
         let ensemble = setup.keyring.ensemble();
         let members = ensemble.all();
-        Self {
+        let mut core = Self {
             id: setup.id,
             timing: setup.timing,
             limits: setup.limits,
+            seed: setup.seed,
+            incarnation: setup.incarnation,
             epoch: Epoch::GENESIS,
             members,
-            rounds: Rounds::new(Epoch::GENESIS, members, ensemble.n(), setup.genesis),
-            order: Order::new(ensemble, setup.limits, setup.seed),
+            rounds: Rounds::genesis(members, ensemble.n(), setup.genesis),
+            order: Order::new(ensemble, setup.limits, setup.seed, setup.genesis),
+            history: History::default(),
+            change: Change::new(ensemble, setup.genesis, now.monotonic),
             clock: CandidateClock::new(setup.clock),
             wants: Wants::default(),
             mine: DigestMap::new(setup.seed),
+            changes: BTreeMap::new(),
             unsent: VecDeque::new(),
             unsent_is_stale: false,
             sent: Round(0),
             sent_at: now.monotonic,
             committed: Round(0),
             attestation: Attestation::default(),
+            last_wall: now.wall,
             started_at: None,
+            passed_on: None,
             gather: None,
             waiting: None,
             blocked: None,
@@ -90,20 +113,46 @@ impl<S: Scheme> Core<S> {
             doubters: Members::NONE,
             doubt: Instant(0),
             vector_is_work: false,
-            restarted: setup.restarted,
+            blank: false,
+            resumed: !setup.restarted,
+            leaving: false,
             stats: Stats::default(),
             keyring: setup.keyring,
             signer: setup.signer,
+        };
+        if setup.restarted {
+            core.recover(&setup.recovered);
         }
+        core
     }
 
     /// Handles one event. Appends what is to be done.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Action>) {
+        self.last_wall = now.wall;
+        if !std::mem::replace(&mut self.resumed, true) {
+            self.resume(now, out);
+        }
         match input {
             Input::Seen { request } => self.seen(now, request),
-            Input::Proposal(proposal) => self.proposal(now, proposal, out),
+            Input::Proposal(proposal) => self.on_proposal(now, proposal, out),
             Input::Want { from, want } => self.want(from, want, out),
             Input::PeerUp { peer, complete } => self.peer_up(now, peer, complete, out),
+            Input::Blame(blame) => self.on_blame(blame, out),
+            Input::Restarted(restarted) => self.on_restarted(restarted),
+            Input::Stalled(stalled) => self.on_stalled(stalled),
+            Input::Report(report) => self.on_report(report, out),
+            Input::Proof(proof) => self.on_proof(*proof, out),
+            Input::Change(change) => self.on_change(now, change),
+            Input::Ahead { peer, epoch, round } => self.ahead(now, peer, (epoch, round), out),
+            Input::WantHistory { from, after } => self.want_history(from, after, out),
+            Input::Gone => self.fall_behind(now, out),
+            Input::Synced { sequence } => self.on_synced(now, sequence, out),
+            Input::Lacks(lacks) => self.counted(lacks, out),
+            Input::Bodies { opening } => self.bodies_are_here(opening),
+            Input::MissingBodies(missing) => self.bodies_are_missing(&missing),
+            Input::Kept(snapshot) => self.history.trim(snapshot),
+            Input::Install { state, .. } => self.install(now, &state, out),
+            Input::Leave => self.leave(now, out),
             Input::Attest(attestation) => self.attestation = attestation,
             Input::Tick => self.tick(now, out),
             Input::Drained => {
@@ -111,15 +160,49 @@ impl<S: Scheme> Core<S> {
                 self.tick(now, out);
             }
         }
+        self.review(now, out);
+    }
+
+    /// §5: what follows from what was heard.
+    fn review(&mut self, now: Now, out: &mut Vec<Action>) {
+        if !self.change.dirty && !self.change.is_frozen() && !self.is_uncertified() {
+            return;
+        }
+        self.change.dirty = false;
+        self.consider(now, out);
+        self.try_enter(now, out);
+        self.follow_past(now, out);
+        self.certify(now, out);
+    }
+
+    fn on_synced(&mut self, now: Now, sequence: u64, out: &mut Vec<Action>) {
+        use super::epoch::Stage;
+        match &self.change.stage {
+            Stage::Writing { sequence: s, .. } | Stage::Promising { sequence: s }
+                if *s == sequence =>
+            {
+                self.written(now, out);
+            }
+            Stage::Opening { sequence: s } if *s == sequence => self.opened(now, out),
+            _ => {}
+        }
     }
 
     /// When [`Input::Tick`] is needed at the latest.
     pub fn next_wake(&self) -> Option<Instant> {
-        if self.restarted {
-            return None;
+        let change = [self.resend_due(), self.change.entry_at, self.join_due(), self.stall_due()];
+        let change = change.into_iter().flatten().min();
+        let blame = self.change.reporting_since().map(|at| at + self.timing.patience);
+        if self.change.is_frozen() || self.blank {
+            let ask = self.change.reporting_since().map(|_| self.report_ask_due());
+            let waits = matches!(self.change.stage, super::epoch::Stage::Waiting);
+            let named = self.wants.overtaken_wake().filter(|_| waits);
+            let all = [change, blame.filter(|_| self.has_unblamed()), ask, named];
+            return all.into_iter().flatten().min();
         }
         let incomplete = (self.sent > self.rounds.complete()).then_some(self.sent_at);
-        let propose = if incomplete.is_some() {
+        let member = self.takes_part();
+        let propose = if incomplete.is_some() || !member {
             None
         } else if self.has_work() && self.may_start() {
             Some(self.gather.as_ref().map_or(Instant(0), |(_, until)| *until))
@@ -129,53 +212,42 @@ impl<S: Scheme> Core<S> {
             join.into_iter().chain(heartbeat).min().filter(|_| self.may_start())
         };
         let propose = propose.map(|at| at.max(self.doubt));
-        let ask = incomplete.map(|at| self.wants.next_ask(at, &self.timing));
+        let since = if member { incomplete } else { self.started_at };
+        let ask = since.map(|at| self.wants.next_ask(at, &self.timing));
         let report = match self.waiting {
-            None => incomplete.or(self.blocked).map(|at| at + self.timing.patience),
+            None if member => incomplete.or(self.blocked).map(|at| at + self.timing.patience),
+            None => self.passed_on.map(|at| at + self.timing.patience),
             Some(_) => None,
         };
-        [propose, ask, report, self.wants.overtaken_wake()].into_iter().flatten().min()
+        let core = [propose, ask, report, self.wants.overtaken_wake(), change];
+        core.into_iter().flatten().min()
     }
 
     // --- what happens -------------------------------------------------------------------------
 
-    /// §2: gives the request a candidate, unless it has one or was executed.
-    fn seen(&mut self, now: Now, request: Digest) {
-        if self.restarted || self.order.is_executed(&request) || self.mine.contains(&request) {
-            return;
-        }
-        let clock = self.clock.candidate(now.wall, self.order.agreed());
-        self.mine.insert(request, ());
-        self.unsent.push_back(Candidate { clock, request });
-        self.stats.candidates += 1;
-        if let Some((missing, _)) = &mut self.gather {
-            missing.retain(|d| *d != request);
-            if missing.is_empty() {
-                self.gather = None;
-            }
-        }
-    }
-
-    fn proposal(&mut self, now: Now, proposal: Held, out: &mut Vec<Action>) {
-        if self.restarted {
-            return;
-        }
+    pub(super) fn on_proposal(&mut self, now: Now, proposal: Held, out: &mut Vec<Action>) {
         let (round, from) = (proposal.round, proposal.replica);
-        if from == self.id && round > self.sent {
+        if from == self.id && self.is_unknown_own(&proposal) {
             // Our signature, and we do not know of it: what we signed is lost (§7).
-            self.restarted = true;
-            out.push(Action::Event(Event::Restarted));
+            self.lose_state(out);
+            return;
+        }
+        if (proposal.epoch, proposal.members) != (self.epoch, self.members) {
+            self.other_epoch(proposal, out);
             return;
         }
         match self.rounds.store(proposal.clone()) {
+            Stored::Ignored if self.is_asked_for(&proposal) => {
+                // A Report names it, and the present chain is still that of the Reports (E5).
+                self.rounds.store_named(proposal);
+                self.change.dirty = true;
+                return;
+            }
             Stored::Ignored => {
                 self.stats.proposals_ignored += 1;
                 return;
             }
-            Stored::Second { first } => {
-                self.stats.equivocations += 1;
-                out.push(Action::Event(Event::Equivocation { first, second: proposal.clone() }));
-            }
+            Stored::Second { first } => self.equivocated(first, proposal.clone(), out),
             Stored::New => self.stats.proposals += 1,
         }
         for to in self.wants.take_waiting(round, from) {
@@ -189,28 +261,121 @@ impl<S: Scheme> Core<S> {
         self.advance(now, out);
     }
 
-    /// R5: answers, or remembers who asked.
-    fn want(&mut self, from: ReplicaId, want: Want, out: &mut Vec<Action>) {
-        let sane = want.epoch == self.epoch
-            && self.members.contains(want.replica)
-            && want.round.0 <= self.rounds.complete().0 + AHEAD;
-        if !sane {
-            return;
-        }
-        match self.rounds.find(want.round, want.replica, &want.digest) {
-            Some(held) => out.push(Action::Send { to: from, proposal: held.clone() }),
-            None if want.round > self.rounds.complete() => {
-                self.wants.remember(want.round, want.replica, from);
+    fn equivocated(&mut self, first: Held, second: Held, out: &mut Vec<Action>) {
+        self.stats.equivocations += 1;
+        let proof = Proof::Equivocation(first.header().into(), second.header().into());
+        out.push(Action::Event(Event::Equivocation { first, second }));
+        self.on_proof(proof, out);
+    }
+
+    /// Whether this is a proposal that a Report names and that was asked for by its hash.
+    fn is_asked_for(&self, proposal: &Held) -> bool {
+        self.change.following.asked.iter().any(|w| {
+            (w.epoch, w.round, w.replica, w.digest)
+                == (proposal.epoch, proposal.round, proposal.replica, proposal.digest())
+        })
+    }
+
+    /// A proposal of an epoch whose rounds are not the present ones.
+    fn other_epoch(&mut self, proposal: Held, out: &mut Vec<Action>) {
+        let of = (proposal.epoch, proposal.members);
+        let named = self.is_asked_for(&proposal);
+        if let Some(chain) = self.change.old.iter_mut().find(|c| c.is(of.0, of.1)) {
+            if named {
+                chain.rounds.store_named(proposal);
+                self.change.dirty = true;
+            } else if let Stored::Second { first } = chain.rounds.store(proposal.clone()) {
+                self.equivocated(first, proposal, out);
+            } else {
+                let (limit, context) = (self.limits.max_candidates, self.keyring.context());
+                chain.rounds.judge(limit, &context);
+                while chain.rounds.try_complete(&context) {
+                    chain.rounds.judge(limit, &context);
+                }
+                self.change.dirty = self.change.is_frozen();
+                self.look_for_cut();
             }
-            None => {}
+        } else if proposal.epoch > self.epoch && !self.change.following.early(proposal) {
+            self.stats.proposals_ignored += 1;
         }
     }
 
-    /// What was lost with the last connection: the two last own proposals go again (§11).
-    /// And the peer's own, in case it has lost them.
+    /// Whether this is a proposal with our own signature that we never made, as far as we know.
+    pub(super) fn is_unknown_own(&self, p: &crate::wire::Proposal) -> bool {
+        if self.change.restarted.is_some() || self.blank {
+            return false;
+        }
+        let here = (p.epoch, p.members) == (self.epoch, self.members);
+        here && p.round > self.sent || p.epoch > self.change.promise.number()
+    }
+
+    /// This replica took part before and knows nothing of it (§7).
+    fn lose_state(&mut self, out: &mut Vec<Action>) {
+        if self.blank || self.change.restarted.is_some() {
+            return;
+        }
+        self.blank = true;
+        let epoch = self.change.entered.epoch;
+        self.change.restarted = Some(epoch);
+        out.push(Action::Event(Event::Restarted { epoch }));
+        if let Some(own) = self.own_restarted() {
+            self.on_restarted(own.clone());
+            out.push(Action::TellAll(Statement::Restarted(own)));
+        }
+        out.push(Action::Behind);
+    }
+
+    /// R5: answers, or remembers who asked. Round 0 asks for a Report.
+    fn want(&mut self, from: ReplicaId, want: Want, out: &mut Vec<Action>) {
+        if want.round == Round(0) {
+            let what = self.report_wanted(&want).map(Statement::Report);
+            out.extend(what.map(|what| Action::Tell { to: from, what }));
+            return;
+        }
+        let in_history = self.history.find(want.round, want.replica, &want.digest);
+        if let Some(held) = in_history.filter(|p| p.epoch == want.epoch) {
+            out.push(Action::Send { to: from, proposal: held.clone() });
+            return;
+        }
+        let mut chains = self.change.old.iter().map(|c| &c.rounds).chain([&self.rounds]);
+        let found = chains.find_map(|rounds| {
+            let fits = rounds.epoch().0 == want.epoch && rounds.epoch().1.contains(want.replica);
+            rounds.find(want.round, want.replica, &want.digest).filter(|_| fits)
+        });
+        if let Some(held) = found {
+            out.push(Action::Send { to: from, proposal: held.clone() });
+        } else if want.digest != Digest::ZERO
+            && let Some(report) = self.report_wanted(&want)
+        {
+            // A first round chooses Reports, and whoever has another base takes it for a later one.
+            out.push(Action::Tell { to: from, what: Statement::Report(report) });
+        } else if want.epoch == self.epoch
+            && self.members.contains(want.replica)
+            && want.round > self.rounds.complete()
+            && want.round.0 <= self.rounds.complete().0 + AHEAD
+        {
+            self.wants.remember(want.round, want.replica, from);
+        }
+    }
+
+    fn report_wanted(&self, want: &Want) -> Option<std::sync::Arc<super::Checked>> {
+        let old = self.change.old.iter().filter_map(|c| c.opening.as_ref());
+        let openings = old.chain(&self.change.opening).flat_map(|o| &o.sources);
+        let mut all = self.change.store.all_reports().chain(openings);
+        let fits = |r: &&std::sync::Arc<super::Checked>| {
+            r.header.replica == want.replica
+                && r.header.call.number() == want.epoch
+                && (want.digest == Digest::ZERO || r.digest() == want.digest)
+        };
+        all.find(fits).cloned()
+    }
+
+    /// What was lost with the last connection: the two last own proposals go again (§11), and all
+    /// that this replica says of §5. And the peer's own, in case it has lost them.
     fn peer_up(&mut self, now: Now, peer: ReplicaId, complete: Round, out: &mut Vec<Action>) {
         self.heard.insert(peer);
-        if self.sent == Round(0) && complete.0 >= 1 && !self.restarted {
+        let fresh = self.epoch == Epoch::GENESIS && self.sent == Round(0) && !self.blank;
+        if fresh && complete.0 >= 1 && self.change.promise.number() == Epoch::GENESIS {
             // Nobody completes a round without a proposal of every member: we signed before, or
             // this peer lies. One of t+1 does not, and one that does not can show what we signed.
             if !self.doubters.contains(peer) {
@@ -219,10 +384,10 @@ impl<S: Scheme> Core<S> {
             }
             self.doubters.insert(peer);
             if self.doubters.len() >= self.keyring.ensemble().majority() {
-                self.restarted = true;
-                out.push(Action::Event(Event::Restarted));
+                self.lose_state(out);
             }
         }
+        self.say_again(peer, out);
         for round in [self.rounds.complete(), self.rounds.complete().next()] {
             if let Some(theirs) = self.rounds.find(round, peer, &Digest::ZERO) {
                 out.push(Action::Send { to: peer, proposal: theirs.clone() });
@@ -239,23 +404,52 @@ impl<S: Scheme> Core<S> {
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Action>) {
-        if self.restarted {
+        self.resend_if_due(now, out);
+        self.stall_if_due(now, out);
+        self.blame_if_due(now, out);
+        self.ask_for_reports(now, out);
+        self.join_if_due(now, out);
+        if matches!(self.change.stage, super::epoch::Stage::Waiting) {
+            // The first vector of the epoch may have been complete elsewhere long ago.
+            self.ask_overtaken(now, out);
+        }
+        if self.change.is_frozen() || self.blank {
             return;
         }
         self.propose_if_due_by_timer(now, out);
-        let round = self.rounds.complete().next();
         self.note_blocked(now.monotonic, out);
-        if self.sent < round {
-            return;
-        }
+        self.ask_if_due(now, out);
+    }
+
+    /// Whether this replica is a member that signs: one that restarted follows like the rest (§7).
+    pub(super) fn takes_part(&self) -> bool {
+        self.members.contains(self.id) && self.change.restarted.is_none()
+    }
+
+    /// R5, and for followers R7: asks for what is missing of the round under way.
+    fn ask_if_due(&mut self, now: Now, out: &mut Vec<Action>) {
+        let round = self.rounds.complete().next();
+        let member = self.takes_part();
+        let since =
+            if member { (self.sent >= round).then_some(self.sent_at) } else { self.started_at };
+        let Some(since) = since else { return };
         let missing = self.rounds.missing(round);
-        for want in self.wants.due(now.monotonic, self.sent_at, &self.timing, missing) {
+        for want in self.wants.due(now.monotonic, since, &self.timing, missing) {
             self.stats.wants += 1;
             let (epoch, digest) = (self.epoch, Digest::ZERO);
             out.push(Action::Ask(Want { epoch, round, replica: want, digest }));
+            if !member && self.passed_on.is_none() {
+                // E1: a follower passes on what has started the round before it blames anybody.
+                self.passed_on = Some(now.monotonic);
+                let first = self.rounds.senders(round).iter().next();
+                let held = first.and_then(|m| self.rounds.find(round, m, &Digest::ZERO));
+                out.extend(held.map(|p| Action::TellAll(Statement::Proposal(p.clone()))));
+            }
         }
-        if self.waiting.is_none() && now.monotonic >= self.sent_at + self.timing.patience {
-            self.waiting = Some(self.sent_at);
+        let since = if member { Some(since) } else { self.passed_on };
+        let late = since.is_some_and(|at| now.monotonic >= at + self.timing.patience);
+        if self.waiting.is_none() && late {
+            self.waiting = since;
             self.stats.stalls += 1;
             out.push(Action::Event(Event::Waiting { round, missing }));
         }
@@ -281,198 +475,6 @@ impl<S: Scheme> Core<S> {
         let mut missing = self.members.minus(self.heard);
         missing.remove(self.id);
         missing
-    }
-
-    // --- rounds -------------------------------------------------------------------------------
-
-    /// R1, R3: completes rounds and commits the ones before them.
-    fn advance(&mut self, now: Now, out: &mut Vec<Action>) {
-        loop {
-            for (proposal, why) in self.rounds.judge(self.limits.max_candidates) {
-                self.stats.invalid += 1;
-                out.push(Action::Event(Event::Invalid { proposal, why }));
-            }
-            // A member completes no round without its own proposal, which `missing` sees to.
-            if !self.rounds.try_complete(&self.keyring.context()) {
-                return;
-            }
-            let complete = self.rounds.complete();
-            self.wants.forget_until(complete);
-            if self.waiting.take().is_some() {
-                out.push(Action::Event(Event::Resumed { round: complete }));
-            }
-            let commit = if planted("r3-commit-early") { complete } else { complete.previous() };
-            self.commit_to(commit, out);
-            let vector = self.rounds.vector(complete).map_or(&[][..], |(_, vector)| vector);
-            self.vector_is_work = self.is_work(vector);
-            self.look_at_next_round(now.monotonic);
-        }
-    }
-
-    fn commit_to(&mut self, round: Round, out: &mut Vec<Action>) {
-        while self.committed < round {
-            let next = self.committed.next();
-            let (digest, proposals) =
-                self.rounds.vector(next).expect("a complete round's vector is kept");
-            let vector = Vector {
-                position: StepPosition { round: next, vector: digest },
-                members: self.members,
-                proposals: proposals.iter().map(|p| p.message()).collect(),
-            };
-            let step = self.order.commit(&vector);
-            self.committed = next;
-            for ordered in &step.requests {
-                self.mine.remove(&ordered.digest);
-                self.unsent_is_stale |= !ordered.holders.contains(self.id);
-            }
-            for (digest, _) in step.forgotten.iter().filter(|(_, had)| had.contains(self.id)) {
-                self.mine.remove(digest);
-            }
-            for (replica, digest) in &step.over_quota {
-                if *replica == self.id {
-                    self.mine.remove(digest);
-                }
-            }
-            self.stats.executed += step.requests.len() as u64;
-            out.push(Action::Committed(Box::new(step)));
-        }
-    }
-
-    /// Proposals of the round that has just become the next one may be here already.
-    fn look_at_next_round(&mut self, now: Instant) {
-        (self.started_at, self.gather) = (None, None);
-        let next = self.rounds.complete().next();
-        let mut others = self.rounds.senders(next);
-        others.remove(self.id);
-        for member in others.iter() {
-            self.started_at.get_or_insert(now);
-            if let Some(held) = self.rounds.find(next, member, &Digest::ZERO).cloned() {
-                self.note_unseen(now, &held);
-            }
-        }
-    }
-
-    /// R6, gather: which requests named by another have not come to us yet.
-    fn note_unseen(&mut self, now: Instant, proposal: &Proposal) {
-        let unseen = |d: &Digest| !self.mine.contains(d) && !self.order.is_executed(d);
-        let named = proposal.candidates.iter().map(|c| c.request).filter(unseen);
-        let named: Vec<Digest> = named.take(MAX_GATHER + 1).collect();
-        // So many are not on their way from clients that we are just about to hear.
-        if named.is_empty() || named.len() > MAX_GATHER {
-            return;
-        }
-        let until = now + self.timing.gather;
-        let (missing, _) = self.gather.get_or_insert_with(|| (Vec::new(), until));
-        missing.extend(named);
-    }
-
-    /// R5: a choice names proposals of the round before that we lack. Most are only overtaken on
-    /// another link, so they are asked for after `join_delay`.
-    fn note_overtaken(&mut self, now: Instant, proposal: &Proposal) {
-        let (round, complete) = (proposal.round.previous(), self.rounds.complete());
-        // Of the round under way, or of the one completed last: then somebody equivocated.
-        if round != complete.next() && (round != complete || round == Round(0)) {
-            return;
-        }
-        for (member, digest) in self.members.iter().zip(&proposal.choice) {
-            if self.rounds.find(round, member, digest).is_none() {
-                self.wants.overtaken(round, member, *digest, now + self.timing.join_delay);
-            }
-        }
-    }
-
-    /// R6: whether there is a reason of our own to run a round.
-    fn has_work(&self) -> bool {
-        !self.unsent.is_empty() || self.order.has_unexecuted() || self.vector_is_work
-    }
-
-    /// Whether committing V(complete) is our business: it names a request that we have seen, or
-    /// one that t+1 vouch for by it. A liar's inventions are not: for these we join, later.
-    fn is_work(&self, vector: &[Held]) -> bool {
-        let named = |p: &Held| p.candidates.iter().map(|c| (c.request, p.replica)).collect();
-        let mut all: Vec<(Digest, ReplicaId)> =
-            vector.iter().flat_map::<Vec<_>, _>(named).collect();
-        if all.iter().any(|(request, _)| self.mine.contains(request)) {
-            return true;
-        }
-        all.sort_unstable();
-        let quorum = self.keyring.ensemble().majority();
-        let vouched = |same: &[(Digest, ReplicaId)]| {
-            let before = self.order.holders(&same[0].0);
-            same.iter().map(|(_, who)| *who).chain(before.iter()).collect::<Members>().len()
-                >= quorum
-        };
-        all.chunk_by(|a, b| a.0 == b.0).any(vouched)
-    }
-
-    /// The first proposal waits until t+1 others have told how far they are: at least one of
-    /// them is honest and would know us.
-    pub(super) fn may_start(&self) -> bool {
-        self.sent > Round(0) || self.heard.len() >= self.keyring.ensemble().majority()
-    }
-
-    fn propose_if_due(&mut self, now: Now, out: &mut Vec<Action>) {
-        self.drop_executed_unsent();
-        let gathering = self.gather.as_ref().is_some_and(|(_, until)| now.monotonic < *until);
-        if self.has_work() && !gathering {
-            self.propose(now, out);
-        }
-    }
-
-    fn propose_if_due_by_timer(&mut self, now: Now, out: &mut Vec<Action>) {
-        let join = self.started_at.is_some_and(|at| now.monotonic >= at + self.timing.join_delay);
-        let heartbeat = now.monotonic >= self.sent_at + self.timing.heartbeat;
-        let gathered = self.gather.as_ref().is_some_and(|(_, until)| now.monotonic >= *until);
-        if join || heartbeat || (gathered && self.has_work()) {
-            self.propose(now, out);
-        }
-        for want in self.wants.overtaken_due(now.monotonic) {
-            if self.rounds.find(want.0, want.1, &want.2).is_none() {
-                self.stats.wants += 1;
-                let (round, replica, digest) = want;
-                out.push(Action::Ask(Want { epoch: self.epoch, round, replica, digest }));
-            }
-        }
-    }
-
-    /// R2: signs the one proposal of the next round and sends it to everybody.
-    fn propose(&mut self, now: Now, out: &mut Vec<Action>) {
-        let round = self.rounds.complete().next();
-        let doubt = now.monotonic < self.doubt;
-        if self.restarted || self.sent >= round || doubt || !self.may_start() {
-            return;
-        }
-        self.drop_executed_unsent();
-        let take = self.unsent.len().min(self.limits.max_candidates as usize);
-        let proposal = Proposal {
-            epoch: self.epoch,
-            members: self.members,
-            round,
-            replica: self.id,
-            choice: self.rounds.choice().to_vec(),
-            candidates: self.unsent.drain(..take).collect(),
-            now: self.clock.now(now.wall, self.order.agreed()),
-            attestation: self.attestation,
-        };
-        let proposal = Arc::new(Verified::sign(proposal, &self.keyring, &self.signer));
-        (self.sent, self.sent_at) = (round, now.monotonic);
-        (self.started_at, self.gather) = (None, None);
-        self.stats.rounds += 1;
-        out.push(Action::Broadcast(proposal.clone()));
-        let stored = self.rounds.store(proposal);
-        assert!(
-            stored == Stored::New || planted("r2-sign-twice"),
-            "R2: a second proposal of our own for one round must never be signed"
-        );
-        self.advance(now, out);
-    }
-
-    /// Candidates of requests that were executed on others' candidates meanwhile go nowhere.
-    fn drop_executed_unsent(&mut self) {
-        if std::mem::take(&mut self.unsent_is_stale) {
-            let mine = &self.mine;
-            self.unsent.retain(|c| mine.contains(&c.request));
-        }
     }
 }
 

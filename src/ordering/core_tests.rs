@@ -1,9 +1,11 @@
 //! Step tables on the core: the R rules, with proposals handed over by hand.
 
 use super::*;
-use crate::crypto::{Context, Keyed, PublicKey, SecretKey, Unverified};
+use crate::crypto::{Context, Keyed, PublicKey, SecretKey, Unverified, Verified};
 use crate::types::{ClockKind, Ensemble, GroupId, Wall};
 
+use crate::wire::Proposal;
+use std::sync::Arc;
 use std::time::Duration;
 
 const DELTA: Duration = Duration::from_millis(100);
@@ -34,6 +36,8 @@ fn core_of(i: usize, t: u8, restarted: bool) -> Core<Keyed> {
         clock: ClockKind::Hybrid,
         limits: OrderLimits::default(),
         seed: 5,
+        incarnation: 1 + u64::from(restarted),
+        recovered: Vec::new(),
         restarted,
     };
     Core::new(setup, at(0))
@@ -316,10 +320,12 @@ fn a_link_that_comes_up_gets_the_last_two_own_proposals() {
 #[test]
 fn a_restarted_replica_signs_nothing() {
     let mut core = core_of(0, 1, true);
-    see(&mut core, 1, 7);
-    assert!(act(&mut core, 5000, Input::Drained).is_empty());
-    assert!(act(&mut core, 9000, Input::Tick).is_empty());
-    assert_eq!(core.next_wake(), None);
+    let said = act(&mut core, 1, Input::Seen { request: Digest([7; 32]) });
+    let restarted = |a: &Action| matches!(a, Action::TellAll(Statement::Restarted(_)));
+    assert!(said.iter().any(restarted), "it says that it restarted: {said:?}");
+    for ms in [2, 5000, 9000] {
+        assert!(drain(&mut core, ms).is_empty());
+    }
 }
 
 fn up(n: usize, complete: u64) -> Input {
@@ -333,7 +339,7 @@ fn a_replica_that_lost_its_disk_finds_out_from_its_peers_before_it_signs() {
     act(&mut core, 1, up(1, 4));
     assert!(drain(&mut core, 1).is_empty(), "one of two others may lie or know nothing");
     let out = act(&mut core, 2, up(2, 4));
-    assert!(matches!(out[..], [Action::Event(Event::Restarted)]));
+    assert!(matches!(out[0], Action::Event(Event::Restarted { .. })));
     assert!(drain(&mut core, 3).is_empty() && core.is_restarted());
 }
 
@@ -355,7 +361,7 @@ fn a_single_claim_that_we_took_part_must_be_proven() {
     let signed = drain(&mut before, 1).remove(0);
     let mut after = ready(0);
     assert!(after.is_news(signed.message()));
-    assert!(matches!(give(&mut after, 2, &signed)[..], [Action::Event(Event::Restarted)]));
+    assert!(matches!(give(&mut after, 2, &signed)[0], Action::Event(Event::Restarted { .. })));
     see(&mut after, 3, 8);
     assert!(drain(&mut after, 3).is_empty());
 }

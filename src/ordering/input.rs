@@ -1,8 +1,12 @@
 //! Everything that can happen to the ordering core.
 
+use super::epoch::Checked;
 use crate::crypto::Verified;
-use crate::types::{Digest, ReplicaId, Round};
-use crate::wire::{Attestation, Proposal, Want};
+use crate::types::{Digest, Epoch, ReplicaId, Round};
+use crate::wire::{
+    Attestation, Blame, Proof, Proposal, Restarted, SignedChange, Stalled, StepPosition, Want,
+};
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// One event.
@@ -30,8 +34,63 @@ pub enum Input {
         /// The highest round of which it holds a complete vector.
         complete: Round,
     },
+    /// Somebody blames somebody (E1); the signature has been checked, as everywhere here.
+    Blame(Arc<Verified<Blame>>),
+    /// Somebody says that it restarted (E2).
+    Restarted(Arc<Verified<Restarted>>),
+    /// Somebody says that nothing gets on (E8).
+    Stalled(Arc<Verified<Stalled>>),
+    /// Somebody reports (E5).
+    Report(Arc<Checked>),
+    /// Something that may prove a lie (§6); it is judged here.
+    Proof(Box<Proof>),
+    /// A status change came over its author's own connection (M1 to M3).
+    Change(SignedChange),
+    /// A peer has sent something of an epoch or a round that is too far ahead to be kept.
+    Ahead {
+        /// Who.
+        peer: ReplicaId,
+        /// The epoch.
+        epoch: Epoch,
+        /// The round.
+        round: Round,
+    },
+    /// A peer asks for what was committed after a round.
+    WantHistory {
+        /// Who.
+        from: ReplicaId,
+        /// After which.
+        after: Round,
+    },
+    /// A peer has no history that reaches back so far.
+    Gone,
+    /// What [`super::Action::Persist`] of this sequence asked for is on disk, and all before it.
+    Synced {
+        /// Which.
+        sequence: u64,
+    },
+    /// The answer to [`super::Action::Count`]: the bodies that are missing.
+    Lacks(Vec<Digest>),
+    /// The answer to [`super::Action::NeedBodies`]: all are here.
+    Bodies {
+        /// The opening.
+        opening: Digest,
+    },
+    /// Some of these are still missing although they were asked for.
+    MissingBodies(Vec<Digest>),
+    /// Snapshots are kept for others: history up to the oldest one's round is not needed.
+    Kept(Option<Round>),
+    /// The operator stops this replica for a while: it asks to leave (M2).
+    Leave,
     /// What this replica has executed by now, for its next proposal.
     Attest(Attestation),
+    /// A snapshot was installed: the order goes on from it.
+    Install {
+        /// The ordering state in it, attested by `t + 1` replicas.
+        state: Bytes,
+        /// The committed vector after which it was taken.
+        position: StepPosition,
+    },
     /// Time has passed.
     Tick,
     /// Nothing more is waiting: now is the time to propose.

@@ -21,22 +21,29 @@
 //! Rounds run only while there is work (R6). One round is in flight and takes everything that
 //! waits; a request alone in an idle group is executed after four message delays.
 //!
+//! When a member does not answer, lied or restarted, or when members change, the others go over to
+//! another epoch: a round whose proposals are Reports of how far each is. `epoch/mod.rs` tells it.
+//!
 //! # Files
 //!
-//! `core.rs` handles the events; `rounds.rs` holds proposals and says which vectors are complete
-//! (R1, R3, R4); `order.rs` is the pure function from committed vectors to the order (O1 to O4);
-//! `clock.rs` makes candidate ids; `wants.rs` asks for what is missing (R5).
+//! `core.rs` handles the events; `propose.rs` says when to propose and what (R1, R2, R6);
+//! `rounds.rs` holds proposals and says which vectors are complete (R1, R3, R4); `commit.rs`
+//! commits them; `order.rs` is the pure function from committed vectors to the order (O1 to O4);
+//! `roster.rs` is the part of it that says who is a member, and who is out and why (M1 to M4);
+//! `clock.rs` makes candidate ids; `wants.rs` asks for what is missing (R5); `history.rs` keeps
+//! what followers may have missed (R7); `epoch` changes the epoch (E1 to E8, F1 to F3).
 //!
 //! # Properties
 //!
 //! - *Agreement.* Two good replicas that commit a vector of one round commit the same: every
-//!   member has chosen it, each signs once.
+//!   member has chosen it, each signs once; and every later epoch starts from a base that has it.
 //! - *Validity.* Only requests that a good replica has from the client's own connection run.
 //! - *Fairness.* If every good replica saw r before any saw r', by more than their clocks
 //!   disagree, r runs before r'.
-//! - *Liveness*, in this version: while all members answer. A member that stops or withholds its
-//!   proposal stops the group; the core then says whom it waits for. A replica that lost its
-//!   state signs nothing, since it cannot know what it signed before.
+//! - *Liveness* while at most t replicas are bad and Δ holds. A member that stops or withholds its
+//!   proposal stops the rounds for `patience` and a little; then the others go on without it. A
+//!   replica that lost its state signs nothing, since it cannot know what it signed before; it
+//!   takes up the state of the others and joins them again.
 //!
 //! # Deviations, each with its reason
 //!
@@ -46,20 +53,30 @@
 //!   that a replica that lost its disk finds out before it signs anything.
 //! - The quota of O4 charges whoever named a request first, and R6 counts a vector as work only
 //!   for those whom it concerns: `docs/adr/0003` has the executions that made this necessary.
+//! - `docs/adr/0004` has what became different in the change of the epoch, and what is still open.
 
 mod actions;
 mod clock;
+mod commit;
 mod core;
+mod epoch;
+mod fingerprint;
+mod history;
 mod input;
 mod order;
+mod propose;
+mod roster;
 mod rounds;
 mod setup;
 mod stats;
 mod view;
 mod wants;
 
-pub use actions::{Action, Event, Ordered, Step};
+pub use actions::{Action, ChangeOutcome, Checkpoint, Event, Opened, Ordered, Statement, Step};
 pub use core::Core;
+pub use epoch::{Checked, Opening};
+pub use fingerprint::Fingerprint;
 pub use input::Input;
+pub use roster::{Reason, Standing};
 pub use setup::Setup;
 pub use stats::Stats;

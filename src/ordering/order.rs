@@ -4,14 +4,19 @@
 //! the same [`Order`] and executed the same steps. Its state has deterministic limits and a
 //! digest.
 
-use super::{Ordered, Step};
-use crate::crypto::{Domain, Hasher};
+mod open;
+mod state;
+
+use super::roster::Roster;
+use super::rounds::Tip;
+use super::{ChangeOutcome, Checkpoint, Ordered, Step};
 use crate::types::plant::planted;
 use crate::types::{
-    AgreedTime, Cuid, Digest, DigestMap, Ensemble, Members, OrderLimits, ReplicaId, Round, Uid,
+    AgreedTime, Cuid, Digest, DigestMap, Ensemble, Epoch, Members, OrderLimits, ReplicaId, Round,
+    Uid,
 };
-use crate::wire::{Proposal, StepPosition};
-use std::collections::{BTreeSet, VecDeque};
+use crate::wire::{Change, Proposal, StepPosition};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The state of the order after the vectors committed so far.
 #[derive(Clone, Debug)]
@@ -33,6 +38,17 @@ pub(super) struct Order {
     /// Never accepted so far, by the round of their first candidate.
     half_seen: BTreeSet<(Round, Digest)>,
     executed: VecDeque<(Round, Digest)>,
+    /// Status changes with a committed candidate that are not accepted yet (M1 to M3).
+    changes: BTreeMap<Digest, Change>,
+    /// Members, who is out and why, accepted changes.
+    pub(super) roster: Roster,
+    /// Each replica's clocks in the committed chain, by roster place (R4).
+    pub(super) tips: Vec<Tip>,
+    /// The hash of the opening of the present epoch, and its first round.
+    pub(super) opening: (Digest, Round),
+    /// The last committed vector: its place, and the hashes that its successors must choose. Right
+    /// after an opening: the hashes of its Reports.
+    pub(super) last: (StepPosition, Vec<Digest>),
 }
 
 /// What is known of a request.
@@ -46,6 +62,8 @@ struct Known {
     state: State,
     /// Its entry in `partial`, if it has one.
     partial: Option<Cuid>,
+    /// Its body is lost (O7): it keeps its place in the order and has no effect.
+    void: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +80,15 @@ pub(super) struct Vector<'a> {
     pub(super) position: StepPosition,
     pub(super) members: Members,
     pub(super) proposals: Vec<&'a Proposal>,
+    /// Their hashes in member order.
+    pub(super) hashes: Vec<Digest>,
+    /// The status changes that they carry, by digest.
+    pub(super) changes: Vec<(Digest, Change)>,
 }
 
 impl Order {
-    pub(super) fn new(ensemble: Ensemble, limits: OrderLimits, seed: u64) -> Self {
+    /// The order of a new cluster, whose first epoch has this opening.
+    pub(super) fn new(ensemble: Ensemble, limits: OrderLimits, seed: u64, genesis: Digest) -> Self {
         Self {
             ensemble,
             limits,
@@ -76,12 +99,32 @@ impl Order {
             charged: vec![0; ensemble.n()],
             half_seen: BTreeSet::new(),
             executed: VecDeque::new(),
+            changes: BTreeMap::new(),
+            roster: Roster::new(ensemble, limits.membership),
+            tips: vec![Tip::default(); ensemble.n()],
+            opening: (genesis, Round(1)),
+            last: (StepPosition::default(), vec![genesis]),
         }
+    }
+
+    /// The epoch of the last committed vector or opening, with its members.
+    pub(super) fn epoch(&self) -> (Epoch, Members) {
+        (self.roster.call.number(), self.roster.members())
+    }
+
+    /// The last committed round; that of the base right after an opening.
+    pub(super) fn round(&self) -> Round {
+        self.last.0.round
     }
 
     /// C, the agreed clock, after the last committed vector.
     pub(super) fn agreed(&self) -> u64 {
         self.agreed
+    }
+
+    /// The same as agreed time.
+    pub(super) fn agreed_time(&self) -> AgreedTime {
+        AgreedTime(self.agreed)
     }
 
     /// Whether accepted requests wait for their execution.
@@ -110,17 +153,25 @@ impl Order {
         self.advance_clock(&vector.proposals);
         self.cap_the_round_before(round);
         let over_quota = self.take_candidates(vector);
+        let changes = self.take_changes(round);
         let requests = self.execute_due(round, vector.members);
         let forgotten = self.forget(round);
-        let at_checkpoint = round.0.is_multiple_of(self.limits.checkpoint_every);
+        for p in &vector.proposals {
+            self.tips[p.replica.index()].take(p);
+        }
+        self.last = (vector.position, vector.hashes.clone());
+        // The first vector of an epoch is one too: who was away can take up the state there.
+        let first = round == self.opening.1 && self.roster.call.number() != Epoch::GENESIS;
+        let at_checkpoint = first || round.0.is_multiple_of(self.limits.checkpoint_every);
         Step {
             position: vector.position,
             time: AgreedTime(self.agreed),
             requests,
             forgotten,
             over_quota,
-            attestations: vector.proposals.iter().map(|p| (p.replica, p.attestation)).collect(),
-            checkpoint: at_checkpoint.then(|| self.digest()),
+            changes,
+            proposals: Vec::new(),
+            checkpoint: at_checkpoint.then(|| Checkpoint::of(self.encode().into())),
         }
     }
 
@@ -150,6 +201,11 @@ impl Order {
     fn take_candidates(&mut self, vector: &Vector<'_>) -> Vec<(ReplicaId, Digest)> {
         let mut touched = Vec::new();
         let mut new = Vec::new();
+        for (digest, change) in &vector.changes {
+            if self.known.get(digest).is_none_or(|k| k.state == State::HalfSeen) {
+                self.changes.entry(*digest).or_insert(*change);
+            }
+        }
         for proposal in &vector.proposals {
             for c in &proposal.candidates {
                 let cuid = Cuid { clock: c.clock, replica: proposal.replica };
@@ -176,7 +232,8 @@ impl Order {
             let holders = [cuid.replica].into_iter().collect();
             let candidates = vec![cuid];
             let first = (round, self.agreed);
-            let known = Known { candidates, holders, first, state: State::HalfSeen, partial: None };
+            let (state, partial, void) = (State::HalfSeen, None, false);
+            let known = Known { candidates, holders, first, state, partial, void };
             self.known.insert(request, known);
             touched.push(request);
             new.push((cuid, request));
@@ -206,6 +263,32 @@ impl Order {
         touched.push(request);
     }
 
+    /// M1 to M3: status changes accepted in this round never run; they wait for the next generation
+    /// or are void at once.
+    fn take_changes(&mut self, round: Round) -> Vec<ChangeOutcome> {
+        let (changes, known) = (&self.changes, &self.known);
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        let uid = |d: &Digest| known.get(d).map(|k| self.uid(&k.candidates, None));
+        let accepted = self.accepted.iter().filter(|d| changes.contains_key(*d));
+        let mut accepted: Vec<(Uid, Digest)> =
+            accepted.filter_map(|d| Some((uid(d)?, *d))).collect();
+        accepted.sort_unstable();
+        let mut outcomes = Vec::new();
+        for (uid, digest) in accepted {
+            let change = self.changes.remove(&digest).expect("it was there above");
+            self.execute(round, (uid, round, digest));
+            let now = AgreedTime(self.agreed);
+            let void = self.roster.accept((uid, digest), change, round, now).err();
+            outcomes.push(ChangeOutcome { digest, change, void });
+        }
+        let known = &self.known;
+        self.accepted.retain(|d| known.get(d).is_some_and(|k| k.is_accepted()));
+        self.roster.note_cut();
+        outcomes
+    }
+
     /// O4: charges requests that this round has named first and not accepted to whoever was the
     /// first to name them. Those beyond its quota, the latest first, are as if never given.
     fn charge(&mut self, round: Round, mut new: Vec<(Cuid, Digest)>) -> Vec<(ReplicaId, Digest)> {
@@ -218,6 +301,7 @@ impl Order {
                 *charged += 1;
                 self.half_seen.insert((round, digest));
             } else if let Some(dropped) = self.known.remove(&digest) {
+                self.changes.remove(&digest);
                 over_quota.extend(dropped.holders.iter().map(|holder| (holder, digest)));
             }
         }
@@ -269,8 +353,7 @@ impl Order {
         }
         let executed = queue.into_iter().map(|entry| self.execute(round, entry)).collect();
         let known = &self.known;
-        let waits = |k: &Known| matches!(k.state, State::Accepted(..));
-        self.accepted.retain(|d| known.get(d).is_some_and(waits));
+        self.accepted.retain(|d| known.get(d).is_some_and(Known::is_accepted));
         executed
     }
 
@@ -290,13 +373,18 @@ impl Order {
     fn execute(&mut self, round: Round, (uid, accepted, digest): (Uid, Round, Digest)) -> Ordered {
         let known = self.known.get_mut(&digest).expect("accepted requests are known");
         known.state = State::Executed(round);
-        let holders = known.holders;
+        let (holders, void) = (known.holders, known.void);
         if let Some(entry) = known.partial.take() {
             self.partial.remove(&(entry, digest));
         }
         known.candidates = Vec::new();
-        self.executed.push_back((round, digest));
-        Ordered { digest, uid, accepted, holders }
+        if void {
+            // Its client may send it again: then it is a new request.
+            self.known.remove(&digest);
+        } else {
+            self.executed.push_back((round, digest));
+        }
+        Ordered { digest, uid, accepted, holders, void }
     }
 
     /// O4, and the end of the memory of executed requests. Gives what is forgotten with those who
@@ -312,6 +400,7 @@ impl Order {
             }
             self.half_seen.pop_first();
             let known = self.known.remove(&digest).expect("it was there above");
+            self.changes.remove(&digest);
             if let Some(entry) = known.partial {
                 self.partial.remove(&(entry, digest));
             }
@@ -324,25 +413,18 @@ impl Order {
         }
         forgotten
     }
+}
 
-    /// A digest of the whole ordering state.
-    fn digest(&self) -> Digest {
-        let mut h = Hasher::new(Domain::State);
-        h.put_u64(self.agreed).put_u64(self.known.len() as u64);
-        for (digest, known) in self.known.sorted() {
-            let (tag, round, cap) = match known.state {
-                State::HalfSeen => (0, Round(0), None),
-                State::Accepted(round, cap) => (1, round, cap),
-                State::Executed(round) => (2, round, None),
-            };
-            h.put(&digest.0).put(&[tag]).put_u64(round.0).put_u64(cap.unwrap_or(0));
-            h.put_u64(known.first.0.0).put_u64(known.first.1);
-            h.put_u64(known.candidates.len() as u64);
-            known.candidates.iter().for_each(|c| {
-                h.put_u64(c.clock).put(&[c.replica.number()]);
-            });
-        }
-        h.finish()
+impl Known {
+    fn is_accepted(&self) -> bool {
+        matches!(self.state, State::Accepted(..))
+    }
+}
+
+impl Tip {
+    fn take(&mut self, p: &Proposal) {
+        self.candidate = p.candidates.last().map_or(self.candidate, |c| c.clock);
+        self.now = p.now;
     }
 }
 

@@ -23,7 +23,7 @@ struct Bench {
 impl Bench {
     fn new(t: u8, limits: OrderLimits) -> Self {
         let ensemble = Ensemble::new(t).unwrap();
-        Self { order: Order::new(ensemble, limits, 5), round: 0, n: ensemble.n() }
+        Self { order: Order::new(ensemble, limits, 5, Digest::ZERO), round: 0, n: ensemble.n() }
     }
 
     fn with_t(t: u8) -> Self {
@@ -48,12 +48,15 @@ impl Bench {
                     .iter()
                     .map(|(clock, r)| Candidate { clock: *clock, request: request(*r) })
                     .collect(),
+                changes: Vec::new(),
                 now: *now,
                 attestation: Attestation::default(),
             })
             .collect();
         let position = StepPosition { round: Round(self.round), vector: Digest::ZERO };
-        self.order.commit(&Vector { position, members, proposals: built.iter().collect() })
+        let (hashes, changes) = (vec![Digest::ZERO; self.n], Vec::new());
+        let proposals = built.iter().collect();
+        self.order.commit(&Vector { position, members, proposals, hashes, changes })
     }
 
     fn executed(&mut self, proposals: &[(u64, &[(u64, u8)])]) -> Vec<u8> {

@@ -1,9 +1,9 @@
 //! The proposals held, and which vectors are complete (R1, R3, R4, R5).
 
-use crate::crypto::{Context, Domain, Hasher, Verified};
+use crate::crypto::{Context, Verified};
 use crate::types::plant::planted;
 use crate::types::{Digest, Epoch, Members, ReplicaId, Round};
-use crate::wire::Proposal;
+use crate::wire::{Proposal, vector_hash};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,13 +28,28 @@ pub(super) struct Rounds {
     /// For each replica (roster place) its highest candidate clock and last `now` in the chain
     /// up to V(complete) (R4).
     tips: Vec<Tip>,
+    /// The last round before this epoch's first.
+    base: Round,
 }
 
 /// A replica's clocks in the chain.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tip {
-    candidate: u64,
-    now: u64,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tip {
+    pub(super) candidate: u64,
+    pub(super) now: u64,
+}
+
+/// Where a chain of rounds starts: after a base, with what its first proposals must choose.
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    pub(super) epoch: Epoch,
+    pub(super) members: Members,
+    /// The last round before the first.
+    pub(super) base: Round,
+    /// What the next round's proposals must choose.
+    pub(super) choice: Vec<Digest>,
+    /// By roster place.
+    pub(super) tips: Vec<Tip>,
 }
 
 /// The proposals of one round, at most two a replica (by roster place).
@@ -66,10 +81,29 @@ pub(super) enum Stored {
 }
 
 impl Rounds {
-    pub(super) fn new(epoch: Epoch, members: Members, n: usize, opening: Digest) -> Self {
-        let slots = BTreeMap::new();
-        let tips = vec![Tip::default(); n];
-        Self { epoch, members, slots, complete: Round(0), choice: vec![opening], tips }
+    pub(super) fn new(start: Start) -> Self {
+        let Start { epoch, members, base, choice, tips } = start;
+        Self { epoch, members, slots: BTreeMap::new(), complete: base, choice, tips, base }
+    }
+
+    /// The chain of the first epoch.
+    pub(super) fn genesis(members: Members, n: usize, opening: Digest) -> Self {
+        let (epoch, tips) = (Epoch::GENESIS, vec![Tip::default(); n]);
+        Self::new(Start { epoch, members, base: Round(0), choice: vec![opening], tips })
+    }
+
+    pub(super) fn epoch(&self) -> (Epoch, Members) {
+        (self.epoch, self.members)
+    }
+
+    /// The last round before this epoch's first.
+    pub(super) fn base(&self) -> Round {
+        self.base
+    }
+
+    /// Whether the first vector of the epoch is complete.
+    pub(super) fn is_open(&self) -> bool {
+        self.complete > self.base
     }
 
     pub(super) fn complete(&self) -> Round {
@@ -104,10 +138,24 @@ impl Rounds {
         p.epoch == self.epoch
             && p.members == self.members
             && self.members.contains(p.replica)
-            && p.round.0 >= 1
+            && p.round > self.base
             && p.round.0 <= self.complete.0 + AHEAD
             && p.round.0.saturating_add(BEHIND) > self.complete.0
             && held.is_none_or(|held| held.len() < 2 && held.iter().all(|e| **e.proposal != *p))
+    }
+
+    /// Stores a proposal that a Report names although two others of its signer are held: one of
+    /// these makes room.
+    pub(super) fn store_named(&mut self, proposal: Held) {
+        let (round, place) = (proposal.round, proposal.replica.index());
+        if self.find(round, proposal.replica, &proposal.digest()).is_some() || round <= self.base {
+            return;
+        }
+        let n = self.tips.len();
+        let slot = self.slots.entry(round).or_default();
+        slot.proposals.resize_with(n, Vec::new);
+        slot.proposals[place].truncate(1);
+        slot.proposals[place].push(Entry { proposal, invalid: false });
     }
 
     /// A proposal of this replica for this round: with this digest, or any for zero.
@@ -138,7 +186,7 @@ impl Rounds {
 
     /// Judges the proposals of the next round by R4 now that the chain they name is known. Gives
     /// those found invalid, each once.
-    pub(super) fn judge(&mut self, limit: u32) -> Vec<(Held, &'static str)> {
+    pub(super) fn judge(&mut self, limit: u32, context: &Context) -> Vec<(Held, &'static str)> {
         let next = self.complete.next();
         let Some(slot) = self.slots.get_mut(&next) else { return Vec::new() };
         let mut found = Vec::new();
@@ -148,7 +196,7 @@ impl Rounds {
                 continue;
             }
             let tip = self.tips[entry.proposal.replica.index()];
-            if let Err(why) = check(&entry.proposal, tip, limit) {
+            if let Err(why) = check(&entry.proposal, tip, limit, context) {
                 entry.invalid = true;
                 found.push((entry.proposal.clone(), why));
             }
@@ -188,7 +236,12 @@ impl Rounds {
 }
 
 /// R4: what depends only on the signed bytes and the chain.
-fn check(p: &Proposal, tip: Tip, limit: u32) -> Result<(), &'static str> {
+pub(super) fn check(
+    p: &Proposal,
+    tip: Tip,
+    limit: u32,
+    context: &Context,
+) -> Result<(), &'static str> {
     if p.candidates.len() > limit as usize {
         return Err("more candidates than the opening's limit");
     }
@@ -205,22 +258,11 @@ fn check(p: &Proposal, tip: Tip, limit: u32) -> Result<(), &'static str> {
     if !p.candidates.is_empty() && last > p.now {
         return Err("a candidate id above the sender's own clock");
     }
+    for change in &p.changes {
+        let digest = change.digest(context);
+        if p.candidates.iter().all(|c| c.request != digest) {
+            return Err("a status change that is none of its candidates");
+        }
+    }
     Ok(())
-}
-
-/// The hash of a vector: domain, cluster, group, epoch, round, proposal hashes in member order.
-pub(super) fn vector_hash(
-    context: &Context,
-    epoch: Epoch,
-    round: Round,
-    hashes: &[Digest],
-) -> Digest {
-    let mut h = Hasher::new(Domain::Vector);
-    h.put(&context.cluster.0).put(&context.group.0.to_le_bytes());
-    h.put(&epoch.generation.to_le_bytes()).put(&epoch.resets.to_le_bytes());
-    h.put(&epoch.accused.to_le_bytes()).put_u64(round.0);
-    hashes.iter().for_each(|d| {
-        h.put(&d.0);
-    });
-    h.finish()
 }

@@ -2,6 +2,7 @@
 
 use crate::crypto::{Keyring, Scheme};
 use crate::types::{ClockKind, Digest, OrderLimits, ReplicaId, Timing};
+use crate::wire::Record;
 
 /// What a core is made from.
 pub struct Setup<S: Scheme> {
@@ -21,6 +22,10 @@ pub struct Setup<S: Scheme> {
     pub limits: OrderLimits,
     /// A secret number for hash tables whose keys clients choose.
     pub seed: u64,
-    /// Whether this replica's disk shows that it took part before: it signs nothing (§7).
+    /// Whether this replica's disk shows that it took part before (§7).
     pub restarted: bool,
+    /// What its disk holds, in the order in which it was written.
+    pub recovered: Vec<Record>,
+    /// Starts of this replica on its disk, from 1.
+    pub incarnation: u64,
 }

@@ -21,4 +21,22 @@ pub struct Stats {
     pub wants: u64,
     /// Rounds that did not complete within `patience`.
     pub stalls: u64,
+    /// Blames heard, one's own included (E1).
+    pub blames: u64,
+    /// Calls taken (E4).
+    pub calls: u64,
+    /// Reports heard (E5).
+    pub reports: u64,
+    /// Epochs entered (E6).
+    pub epochs: u64,
+    /// Roots called stalled (E8).
+    pub stalled: u64,
+    /// Proofs of lying that are known (§6).
+    pub proofs: u64,
+    /// Things that were sent as proofs and prove nothing.
+    pub bad_proofs: u64,
+    /// Status changes that got no candidate because they would have no effect (M1 to M3).
+    pub changes_refused: u64,
+    /// States that were attested and are none; never, unless more than t lie.
+    pub bad_states: u64,
 }

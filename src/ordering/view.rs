@@ -1,8 +1,9 @@
 //! What others may know of a core.
 
-use super::{Core, Stats};
+use super::rounds::AHEAD;
+use super::{Core, Standing, Stats};
 use crate::crypto::Scheme;
-use crate::types::{Digest, Epoch, Instant, Members, Round};
+use crate::types::{Call, Digest, Epoch, Instant, Members, Round};
 use crate::wire::Proposal;
 
 impl<S: Scheme> Core<S> {
@@ -38,7 +39,34 @@ impl<S: Scheme> Core<S> {
 
     /// Whether it signs nothing because its state is lost.
     pub fn is_restarted(&self) -> bool {
-        self.restarted
+        self.change.restarted.is_some() || self.blank
+    }
+
+    /// What the order says of each replica, by roster place.
+    pub fn standings(&self) -> &[Standing] {
+        &self.order.roster.standings
+    }
+
+    /// The highest call taken, if its epoch is not entered yet (E4).
+    pub fn promised(&self) -> Option<Call> {
+        self.change.is_frozen().then_some(self.change.promise)
+    }
+
+    /// The number of the highest call taken.
+    pub fn promise(&self) -> Epoch {
+        self.change.promise.number()
+    }
+
+    /// Whether what is executed may be answered: E4 forbids it below a promise.
+    pub fn may_answer(&self) -> bool {
+        !self.blank
+            && self.change.prepared.is_none()
+            && self.order.epoch().0 >= self.change.promise.number()
+    }
+
+    /// Things of §5 that are kept, of all signers.
+    pub fn kept(&self) -> usize {
+        self.change.store.len()
     }
 
     /// A round that has been waited for longer than `patience`: which, for whom, since when.
@@ -55,9 +83,30 @@ impl<S: Scheme> Core<S> {
 
     /// Whether a proposal with these contents could be of use: what is not is dropped before its
     /// signature is checked (§10).
-    pub fn is_news(&self, proposal: &Proposal) -> bool {
-        let ours_and_unknown = proposal.replica == self.id && proposal.round > self.sent;
-        !self.restarted && (ours_and_unknown || self.rounds.has_room(proposal))
+    pub fn is_news(&self, p: &Proposal) -> bool {
+        if p.replica == self.id && self.is_unknown_own(p) {
+            return true;
+        }
+        let named = self
+            .change
+            .following
+            .asked
+            .iter()
+            .any(|w| (w.epoch, w.round, w.replica) == (p.epoch, p.round, p.replica));
+        if (p.epoch, p.members) == (self.epoch, self.members) {
+            return named || self.rounds.has_room(p);
+        }
+        let old = self.change.old.iter().any(|c| c.is(p.epoch, p.members) && c.rounds.has_room(p));
+        let next = p.epoch > self.epoch && p.round.0 <= self.rounds.complete().0 + 2 * AHEAD;
+        named || old || next
+    }
+
+    /// Whether a proposal is of a place that cannot be reached from what is held here.
+    pub fn is_ahead(&self, p: &Proposal) -> bool {
+        let complete = self.rounds.complete().0;
+        self.blank
+            || p.epoch > self.epoch && p.epoch > self.change.promise.number()
+            || p.epoch >= self.epoch && p.round.0 > complete + AHEAD
     }
 
     /// Counters.

@@ -46,6 +46,21 @@ pub enum Action {
         /// Why; the other side is told.
         reason: CloseReason,
     },
+    /// Append these records to the disk, make them durable, and then give
+    /// [`super::Input::Synced`] (§7).
+    Persist {
+        /// 1, 2, 3, ... since this start of the replica.
+        sequence: u64,
+        /// The records, in order.
+        records: Vec<Bytes>,
+    },
+    /// Keep this as a file, for people: evidence that somebody lies (§6).
+    Evidence {
+        /// The file's name, without a directory.
+        name: String,
+        /// What goes into it.
+        bytes: Bytes,
+    },
     /// Something that people should know.
     Event(Event),
 }
@@ -69,6 +84,82 @@ pub enum CloseReason {
 pub enum Event {
     /// The replica has no state of the epoch it was in: it follows and signs nothing (§7).
     Restarted,
+    /// This replica blames another for keeping a step from completing (E1).
+    Blamed {
+        /// Whom.
+        accused: ReplicaId,
+        /// In which epoch.
+        epoch: Epoch,
+        /// In which round; `None`: for a Report that is missing.
+        round: Option<Round>,
+    },
+    /// A proof that a replica lied is known (§6).
+    Proven {
+        /// Who.
+        replica: ReplicaId,
+        /// In which epoch.
+        epoch: Epoch,
+    },
+    /// A call for another epoch is taken: until that is entered everything rests (E4).
+    Called {
+        /// The epoch's number.
+        epoch: Epoch,
+        /// Who is to be a member.
+        members: crate::types::Members,
+        /// Who is accused.
+        accused: crate::types::Members,
+    },
+    /// An epoch is entered (E6).
+    Entered {
+        /// Which.
+        epoch: Epoch,
+    },
+    /// An epoch's opening is committed (E7).
+    Epoch {
+        /// Which.
+        epoch: Epoch,
+        /// Its members.
+        members: crate::types::Members,
+    },
+    /// A replica is a member no longer.
+    Excluded {
+        /// Who.
+        replica: ReplicaId,
+        /// From which epoch on.
+        epoch: Epoch,
+        /// Why (F3).
+        why: crate::ordering::Reason,
+        /// When it may join again (M4); of no meaning for one that lied.
+        may_join: AgreedTime,
+    },
+    /// A replica is a member again.
+    Joined {
+        /// Who.
+        replica: ReplicaId,
+        /// From which epoch on.
+        epoch: Epoch,
+    },
+    /// This replica says that nothing gets on (E8).
+    Stalled {
+        /// Status changes so far.
+        generation: u32,
+        /// Resets since the last of these.
+        resets: u32,
+    },
+    /// This replica asks to be a member again (M1).
+    Joining {
+        /// The round that it has reached.
+        round: Round,
+    },
+    /// A status change was accepted (M1 to M3).
+    Change {
+        /// Whom it is about.
+        replica: ReplicaId,
+        /// What.
+        what: &'static str,
+        /// Why it is void, if it is.
+        void: Option<&'static str>,
+    },
     /// A round does not complete because these members' proposals are missing.
     Waiting {
         /// The round.
@@ -112,6 +203,24 @@ pub enum Event {
         replica: ReplicaId,
         /// The round of the position.
         round: Round,
+    },
+    /// This replica cannot go on from what it has: it fetches a snapshot from another (§7).
+    SnapshotWanted,
+    /// A snapshot was fetched and taken in.
+    SnapshotInstalled {
+        /// The round of its checkpoint: the replica goes on from there.
+        round: Round,
+        /// Its size.
+        bytes: u64,
+        /// Whose it was.
+        from: ReplicaId,
+    },
+    /// A source of a snapshot was put aside; the next one is asked.
+    SnapshotRefused {
+        /// The source.
+        from: ReplicaId,
+        /// What was wrong with it or its snapshot.
+        why: &'static str,
     },
     /// The replica has stopped itself.
     Halted {

@@ -97,7 +97,16 @@ impl Bodies {
         }
     }
 
-    /// Drops what every member has executed.
+    /// All requests held that were not executed, and what `of` says of each.
+    pub(super) fn outstanding_requests<T>(
+        &self,
+        of: impl Fn(&Digest, &Held) -> T,
+    ) -> Vec<(Digest, T)> {
+        let open = self.held.sorted().into_iter().filter(|(_, held)| !held.executed);
+        open.map(|(digest, held)| (*digest, of(digest, held))).collect()
+    }
+
+    /// Drops what was executed up to this round: nobody needs it any more.
     pub(super) fn executed_by_all(&mut self, round: Round) {
         while self.kept.front().is_some_and(|(executed, _)| *executed <= round) {
             self.drop_oldest();

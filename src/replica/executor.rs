@@ -1,15 +1,17 @@
 //! Executes committed steps in order, deterministically.
 
 use super::bodies::Bodies;
+use super::transfer::{Head, Snapshot};
 use super::{Event, StepTrace, TraceEntry};
-use crate::crypto::{Domain, Hasher, Leaf, MerkleTree, hash, running_root};
-use crate::ordering::{Ordered, Step};
+use crate::crypto::{Domain, Leaf, MerkleTree, hash, running_root};
+use crate::ordering::{Checkpoint, Ordered, Step};
 use crate::service::Service;
 use crate::service::sessions::{Admission, SessionLimits, SessionTable, StoredReply};
 use crate::types::plant::planted;
 use crate::types::{
     AgreedTime, ClientId, Digest, DigestMap, LinkId, OrderLimits, RequestId, Round,
 };
+use crate::wire::WantBody;
 use crate::wire::{CommandKind, Outcome, Refusal, Reply, Request, RequestBody, StepPosition};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -32,8 +34,15 @@ pub(super) struct Executor {
     missing: BTreeSet<Digest>,
     position: StepPosition,
     running: Digest,
+    /// Agreed time of the last executed step.
+    time: AgreedTime,
     recent: VecDeque<(Round, Digest)>,
     checkpoint: (Round, Digest),
+    /// The ordering state at that checkpoint, as it goes into a snapshot.
+    ordering: Bytes,
+    /// Whether a snapshot was taken in that turned out to be forged: the state is nobody's, and
+    /// nothing runs until another one is restored.
+    lost: bool,
     /// What was refused lately, which no session remembers: so that a lost refusal can be said
     /// again while the order still knows the request.
     refused: DigestMap<StoredReply>,
@@ -82,8 +91,11 @@ impl Executor {
             missing: BTreeSet::new(),
             position: StepPosition::default(),
             running: Digest::ZERO,
+            time: AgreedTime(0),
             recent: VecDeque::new(),
             checkpoint: (Round(0), Digest::ZERO),
+            ordering: Bytes::new(),
+            lost: false,
             refused: DigestMap::new(seed),
             refused_at: VecDeque::new(),
             executed: 0,
@@ -111,12 +123,12 @@ impl Executor {
 
     /// Executes the next step if its bodies are all there.
     pub(super) fn run_next(&mut self, bodies: &mut Bodies) -> Option<Executed> {
-        if self.halted.is_some() {
+        if self.halted.is_some() || self.lost {
             return None;
         }
         let step = self.queue.front()?;
         if self.missing.is_empty() {
-            let lacks = |o: &&Ordered| bodies.get(&o.digest).is_none();
+            let lacks = |o: &&Ordered| !o.void && bodies.get(&o.digest).is_none();
             self.missing = step.requests.iter().filter(lacks).map(|o| o.digest).collect();
         }
         if !self.missing.is_empty() {
@@ -132,6 +144,11 @@ impl Executor {
         let mut replies: BTreeMap<LinkId, Vec<Reply>> = BTreeMap::new();
         let (mut entries, mut repeats) = (Vec::new(), Vec::new());
         for (index, ordered) in (0u32..).zip(&step.requests) {
+            if ordered.void {
+                // O7: its body is lost. It keeps its place and has no effect.
+                leaves.push(Leaf { request: ordered.digest, index, output: Digest::ZERO });
+                continue;
+            }
             let held = bodies.get(&ordered.digest).expect("its bodies are all there");
             let (client, origin, request) = (held.client, held.origin, held.request.clone());
             let place = (step.position, index);
@@ -280,16 +297,86 @@ impl Executor {
     fn finish(&mut self, step: &Step, leaves: &[Leaf]) {
         let root = MerkleTree::new(leaves).root();
         self.running = running_root(&self.running, &step.position.vector, &root);
-        self.position = step.position;
+        (self.position, self.time) = (step.position, step.time);
         self.recent.push_back((step.position.round, self.running));
         if self.recent.len() > RECENT {
             self.recent.pop_front();
         }
-        if let Some(ordering) = step.checkpoint {
-            let mut h = Hasher::new(Domain::State);
-            h.put(&ordering.0).put(&self.sessions.digest().0).put(&self.service.digest().0);
-            self.checkpoint = (step.position.round, h.finish());
+        if let Some(Checkpoint { digest, state }) = &step.checkpoint {
+            let (sessions, service) = (self.sessions.digest(), self.service.digest());
+            self.ordering = state.clone();
+            let head = self.head();
+            self.checkpoint = (step.position.round, head.digest(digest, &sessions, &service));
         }
+    }
+
+    fn head(&self) -> Head {
+        let Self { position, running, time, executed, .. } = *self;
+        Head { position, running, time, executed }
+    }
+
+    /// The whole state, right after the step of a checkpoint; `None` at any other time.
+    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        let fits = self.position.round == self.checkpoint.0 && self.checkpoint.0 > Round(0);
+        (fits && !self.lost && self.halted.is_none()).then(|| Snapshot {
+            head: self.head(),
+            ordering: self.ordering.clone(),
+            sessions: self.sessions.snapshot().into(),
+            service: self.service.snapshot().into(),
+        })
+    }
+
+    /// Takes in a snapshot in place of the present state, if its digest is the attested one, and
+    /// drops the steps that it holds already.
+    ///
+    /// Nothing of what it says is believed: all digests are taken from what was restored. When
+    /// that shows only after the service took it in, the present state is gone as well.
+    ///
+    /// # Errors
+    /// What is wrong with it; then [`Executor::is_lost`] says whether there still is a state.
+    pub(super) fn restore(
+        &mut self,
+        snapshot: &Snapshot,
+        attested: &Digest,
+    ) -> Result<(), &'static str> {
+        let mut sessions = SessionTable::new(self.sessions.limits());
+        sessions.restore(&snapshot.sessions).map_err(|_| "its session table is not one")?;
+        let service = &mut self.service;
+        // A service that panics on forged bytes is broken, and still no reason to stop.
+        let restore =
+            AssertUnwindSafe(|| service.restore(&snapshot.service).map(|()| service.digest()));
+        let digest = match catch_unwind(restore) {
+            Ok(Ok(digest)) => digest,
+            Ok(Err(_)) => return Err("the service cannot read it"),
+            Err(_) => {
+                self.lost = true;
+                return Err("the service panicked over it");
+            }
+        };
+        let ordering = Checkpoint::of(snapshot.ordering.clone());
+        let head = snapshot.head;
+        if head.digest(&ordering.digest, &sessions.digest(), &digest) != *attested {
+            self.lost = true;
+            return Err("it is not the state that was attested");
+        }
+        let Head { position, running, time, executed } = head;
+        (self.position, self.running, self.time, self.executed) =
+            (position, running, time, executed);
+        (self.sessions, self.ordering, self.lost) = (sessions, ordering.state, false);
+        self.checkpoint = (position.round, *attested);
+        self.recent = VecDeque::from([(position.round, running)]);
+        self.refused_at.drain(..).for_each(|(_, digest)| {
+            self.refused.remove(&digest);
+        });
+        self.missing.clear();
+        self.queue.retain(|step| step.position.round > position.round);
+        self.backlog = self.queue.iter().map(|step| step.requests.len()).sum();
+        Ok(())
+    }
+
+    /// Whether there is no state: see [`Executor::restore`].
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// The stored reply to this request, if it was executed; or that of another request with its
@@ -307,6 +394,11 @@ impl Executor {
         self.sessions.is_spent(client, request.session, request.number)
     }
 
+    /// The requests of all steps that wait.
+    pub(super) fn waiting(&self) -> BTreeSet<Digest> {
+        self.queue.iter().flat_map(|step| step.requests.iter().map(|o| o.digest)).collect()
+    }
+
     /// A body came that the next step may lack: whether it does.
     pub(super) fn lacks(&self, digest: &Digest) -> bool {
         self.missing.contains(digest)
@@ -316,12 +408,31 @@ impl Executor {
         self.missing.remove(digest);
     }
 
-    /// What the next step lacks, with the replicas that gave candidates and so hold it (O7).
-    pub(super) fn missing(&self) -> Vec<Ordered> {
-        let Some(step) = self.queue.front().filter(|_| !self.missing.is_empty()) else {
+    /// O7: these requests have no effect, wherever they stand among what waits.
+    pub(super) fn void(&mut self, void: &BTreeSet<Digest>) {
+        if void.is_empty() {
+            return;
+        }
+        for step in &mut self.queue {
+            step.requests.iter_mut().for_each(|o| o.void |= void.contains(&o.digest));
+        }
+        self.missing.retain(|digest| !void.contains(digest));
+    }
+
+    /// What is here belongs to another history: it is of no use any more.
+    pub(super) fn lose(&mut self) {
+        self.lost = true;
+        self.missing.clear();
+    }
+
+    /// What the next steps lack, with the replicas that gave candidates and so hold it (O7).
+    pub(super) fn missing(&self, bodies: &Bodies) -> Vec<Ordered> {
+        if self.missing.is_empty() {
             return Vec::new();
-        };
-        step.requests.iter().filter(|o| self.missing.contains(&o.digest)).copied().collect()
+        }
+        let requests = self.queue.iter().flat_map(|step| &step.requests);
+        let lacks = requests.filter(|o| !o.void && bodies.get(&o.digest).is_none());
+        lacks.take(WantBody::MAX).copied().collect()
     }
 
     pub(super) fn is_waiting_for_bodies(&self) -> bool {

@@ -3,7 +3,7 @@
 use crate::ordering::Ordered;
 use crate::types::{Digest, Instant, ReplicaId, Timing};
 use crate::wire::WantBody;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// When to ask for what is missing, and whom.
 #[derive(Debug, Default)]
@@ -13,8 +13,11 @@ pub(super) struct Fetch {
     /// How often that was done for the present step in vain.
     tries: usize,
     /// Bodies asked for that have not come.
-    asked: usize,
+    asked: BTreeSet<Digest>,
 }
+
+/// Asking in vain so often means that nobody has a body any more.
+const HOPELESS: usize = 4;
 
 impl Fetch {
     /// Something is missing. Bodies are mostly on their way from the client itself.
@@ -24,13 +27,23 @@ impl Fetch {
 
     /// Nothing is missing any more.
     pub(super) fn end(&mut self) {
-        *self = Self::default();
+        (self.at, self.tries) = (None, 0);
+    }
+
+    /// Whether this body was asked for and has not come.
+    pub(super) fn wants(&self, digest: &Digest) -> bool {
+        self.asked.contains(digest)
+    }
+
+    /// Whether it is of no use to go on asking: the state has to come from elsewhere.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.tries >= HOPELESS
     }
 
     /// A body has come; when all have that were asked for, the next ones are asked for at once.
-    pub(super) fn arrived(&mut self, now: Instant) {
-        self.asked = self.asked.saturating_sub(1);
-        if self.asked == 0 && self.at.is_some() {
+    pub(super) fn arrived(&mut self, digest: &Digest, now: Instant) {
+        let last = self.asked.remove(digest) && self.asked.is_empty();
+        if last && self.at.is_some() {
             (self.at, self.tries) = (Some(now), 0);
         }
     }
@@ -66,7 +79,7 @@ impl Fetch {
         let patience = if self.tries == 0 { timing.join_delay } else { 2 * timing.delta };
         self.at = Some(now + patience);
         self.tries += 1;
-        self.asked = missing.len().min(WantBody::MAX);
+        self.asked = missing.iter().take(WantBody::MAX).map(|o| o.digest).collect();
         asks
     }
 }
@@ -80,7 +93,8 @@ mod tests {
     fn ordered(n: u8) -> Ordered {
         let holders: Members = [0, 1, 2].map(ReplicaId::from_index).into_iter().collect();
         let cuid = crate::types::Cuid { clock: 1, replica: ReplicaId::from_index(0) };
-        Ordered { digest: Digest([n; 32]), uid: Uid::of(cuid), accepted: Round(1), holders }
+        let (digest, uid) = (Digest([n; 32]), Uid::of(cuid));
+        Ordered { digest, uid, accepted: Round(1), holders, void: false }
     }
 
     #[test]
@@ -106,9 +120,9 @@ mod tests {
         let many: Vec<Ordered> = (0..=255).map(ordered).chain([ordered(0)]).collect();
         fetch.begin(Instant(0), &timing);
         fetch.ask(Instant(10), &timing, me, &many);
-        (0..255).for_each(|_| fetch.arrived(Instant(20)));
-        assert!(!fetch.is_due(Instant(20)));
-        fetch.arrived(Instant(20));
+        (0..255).for_each(|n| fetch.arrived(&Digest([n; 32]), Instant(20)));
+        assert!(!fetch.is_due(Instant(20)) && fetch.wants(&Digest([255; 32])));
+        fetch.arrived(&Digest([255; 32]), Instant(20));
         assert!(fetch.is_due(Instant(20)));
         fetch.end();
         assert_eq!(fetch.next_wake(), None);

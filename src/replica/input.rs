@@ -47,6 +47,13 @@ pub enum Input {
         /// What, in order.
         frames: Vec<Frame>,
     },
+    /// What [`super::Action::Persist`] of this sequence asked for is durable, and all before it.
+    Synced {
+        /// Which.
+        sequence: u64,
+    },
+    /// The operator wants this replica to leave the group for a while (M2).
+    Leave,
     /// The instant of [`super::Replica::next_wake`] has come (or any other time).
     Tick,
     /// Nothing more is waiting: now is the time to propose.

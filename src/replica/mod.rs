@@ -10,11 +10,16 @@
 //!    (`bodies.rs` holds them, missing ones are fetched from whoever gave a candidate, O7);
 //! 4. the replies of a step go out together, one message a client link.
 //!
+//! A replica that cannot follow any more fetches a snapshot from another (`transfer.rs`, §7).
+//!
 //! Signatures are checked here, before the core: [`crate::crypto::Unverified`] goes no further.
 
 mod actions;
 mod answers;
 mod bodies;
+mod clients;
+mod committed;
+mod epochs;
 mod executor;
 mod fetch;
 mod input;
@@ -25,9 +30,10 @@ mod replica;
 mod report;
 mod setup;
 mod status;
+mod transfer;
 
 pub use actions::{Action, Actions, CloseReason, Event, Lane, StepTrace, TraceEntry};
 pub use input::Input;
 pub use replica::Replica;
 pub use setup::Setup;
-pub use status::{LinkStatus, Standing, Status, Waiting};
+pub use status::{LinkStatus, Place, Promised, Standing, Status, TransferStatus, Waiting, Why};

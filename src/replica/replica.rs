@@ -2,20 +2,23 @@
 
 use super::answers::{Answers, Asker};
 use super::bodies::{Bodies, Held};
+use super::epochs::Needed;
 use super::executor::{Executed, Executor};
 use super::fetch::Fetch;
-use super::intake::{self, Decision};
 use super::links::{Client, Links};
 use super::report::{Counters, report};
+use super::transfer::{Download, Shelf};
 use super::{Action, Actions, CloseReason, Event, Input, Lane, Setup};
 use crate::crypto::{Keyring, Scheme, Unverified};
-use crate::ordering::{self, Core, Step};
+use crate::ordering::{self, Core};
 use crate::service::Service;
+use crate::types::marks::mark;
 use crate::types::{Digest, GroupId, Instant, LinkId, Members, Now, OrderLimits};
 use crate::types::{Quotas, ReplicaId, Round, Timing};
-use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message, Note, NoteKind};
+use crate::wire::WantSnapshot;
+use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message};
 use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Replies, Reply, Request, StepPosition};
-use crate::wire::{Want, WantBody};
+use crate::wire::{Record, SnapshotPart, Want, WantBody, WantHistory};
 use bytes::Bytes;
 
 /// One replica of one group.
@@ -41,6 +44,14 @@ pub struct Replica<S: Scheme> {
     pub(super) diverged: Members,
     pub(super) fetch: Fetch,
     pub(super) answers: Answers,
+    /// Snapshots kept for others.
+    pub(super) shelf: Shelf,
+    /// The snapshot that this replica is fetching.
+    pub(super) download: Download,
+    /// The bodies that an opening needs.
+    pub(super) needed: Needed,
+    /// A call is promised and its epoch not entered: nothing is executed (E4).
+    pub(super) paused: bool,
     pub(super) delta_held: bool,
     pub(super) halt_reported: bool,
     pub(super) counters: Counters,
@@ -61,6 +72,9 @@ impl<S: Scheme> Replica<S> {
             limits: setup.limits,
             seed: setup.seed,
             restarted: setup.restarted,
+            // What cannot be read was not written by this version; the driver checks sums.
+            recovered: setup.recovered.iter().filter_map(|r| Record::parse(r).ok()).collect(),
+            incarnation: setup.incarnation,
         };
         Self {
             id: setup.id,
@@ -80,6 +94,10 @@ impl<S: Scheme> Replica<S> {
             diverged: Members::NONE,
             fetch: Fetch::default(),
             answers: Answers::default(),
+            shelf: Shelf::default(),
+            download: Download::new(setup.quotas.snapshot_bytes),
+            needed: Needed::default(),
+            paused: false,
             delta_held: true,
             halt_reported: false,
             counters: Counters::default(),
@@ -91,7 +109,10 @@ impl<S: Scheme> Replica<S> {
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Actions) {
         match input {
             Input::PeerUp { peer, hello } => self.peer_up(now, peer, &hello, out),
-            Input::PeerDown { peer } => self.links.peer_down(peer, now.monotonic),
+            Input::PeerDown { peer } => {
+                self.links.peer_down(peer, now.monotonic);
+                self.transfer_link_down(peer);
+            }
             Input::PeerFrame { peer, frame } => self.peer_frame(now, peer, &frame, out),
             Input::ClientUp { link, client, role } => {
                 let client = Client { id: client, role };
@@ -106,6 +127,10 @@ impl<S: Scheme> Replica<S> {
                     self.client_frame(now, link, &frame, out);
                 }
             }
+            Input::Synced { sequence } => {
+                self.core(now, ordering::Input::Synced { sequence }, out);
+            }
+            Input::Leave => self.core(now, ordering::Input::Leave, out),
             Input::Tick => {
                 self.core(now, ordering::Input::Tick, out);
                 self.ping_and_fetch(now, out);
@@ -120,8 +145,11 @@ impl<S: Scheme> Replica<S> {
 
     /// When [`Input::Tick`] is needed at the latest.
     pub fn next_wake(&self) -> Option<Instant> {
-        let wakes = [self.core.next_wake(), self.links.next_ping(), self.fetch.next_wake()];
-        wakes.into_iter().flatten().min()
+        let cores = [self.core.next_wake(), self.links.next_ping()];
+        let fetch = self.fetch.next_wake().filter(|_| !self.paused);
+        let more = [fetch, self.transfer_wake(), self.needed_wake()];
+        let wakes = cores.into_iter().chain(more);
+        wakes.flatten().min()
     }
 
     /// How this replica introduces itself on a new link.
@@ -135,7 +163,7 @@ impl<S: Scheme> Replica<S> {
             fields: self.fields.clone(),
             groups: vec![GroupState {
                 group: self.group,
-                promise: self.core.epoch(),
+                promise: self.core.promise(),
                 round: self.core.complete(),
             }],
         }
@@ -169,8 +197,22 @@ impl<S: Scheme> Replica<S> {
                 .map(|pong| self.links.pong(peer, &pong, now, self.timing.delta)),
             Kind::WantBody => WantBody::from_body(body).map(|w| self.want_body(peer, &w, out)),
             Kind::Body => Body::from_body(body).map(|body| self.body(now, body, out)),
+            Kind::WantSnapshot => {
+                WantSnapshot::from_body(body).map(|want| self.want_snapshot(now, peer, &want, out))
+            }
+            Kind::SnapshotPart => {
+                SnapshotPart::from_body(body).map(|part| self.snapshot_part(now, peer, part, out))
+            }
             Kind::Open | Kind::Hello => Ok(()),
-            Kind::Greeting | Kind::Request | Kind::Replies | Kind::Note => {
+            Kind::Blame
+            | Kind::Call
+            | Kind::Report
+            | Kind::Restarted
+            | Kind::Stalled
+            | Kind::Change
+            | Kind::WantHistory
+            | Kind::Gone => self.epoch_frame(now, peer, frame, out),
+            Kind::Greeting | Kind::Request | Kind::Replies | Kind::Note | Kind::OperatorChange => {
                 self.close_peer(peer, CloseReason::Malformed("a client's message"), out);
                 Ok(())
             }
@@ -188,6 +230,12 @@ impl<S: Scheme> Replica<S> {
         proposal: Unverified<Proposal>,
         out: &mut Actions,
     ) {
+        let p = proposal.peek();
+        if self.core.is_ahead(p) {
+            // Only a hint, from whoever is at the other end: what it leads to is checked.
+            let (epoch, round) = (p.epoch, p.round);
+            self.core(now, ordering::Input::Ahead { peer, epoch, round }, out);
+        }
         if !self.core.is_news(proposal.peek()) {
             return;
         }
@@ -217,7 +265,7 @@ impl<S: Scheme> Replica<S> {
 
     /// O7: takes a body that a step waits for; its digest says whether it is the right one.
     fn body(&mut self, now: Now, body: Body, out: &mut Actions) {
-        if !self.executor.is_waiting_for_bodies() {
+        if !self.executor.is_waiting_for_bodies() && self.needed_wake().is_none() {
             return;
         }
         let Ok(request) = Request::from_body(&body.request) else {
@@ -225,107 +273,29 @@ impl<S: Scheme> Replica<S> {
             return;
         };
         let digest = request.digest(&self.keyring.context(), &body.client);
-        if !self.executor.lacks(&digest) || self.bodies.get(&digest).is_some() {
+        let queued = self.executor.lacks(&digest) || self.fetch.wants(&digest);
+        let wanted = queued || self.needs(&digest);
+        if !wanted || self.bodies.get(&digest).is_some() {
             return;
         }
         self.counters.bodies_received += 1;
         let held = Held { client: body.client, request, origin: None, executed: false };
         self.bodies.insert(digest, held);
         self.executor.found(&digest);
-        self.fetch.arrived(now.monotonic);
+        self.fetch.arrived(&digest, now.monotonic);
+        self.look_at_needed(now, out);
         self.execute(now, out);
     }
 
-    fn close_peer(&mut self, peer: ReplicaId, reason: CloseReason, out: &mut Actions) {
+    pub(super) fn close_peer(&mut self, peer: ReplicaId, reason: CloseReason, out: &mut Actions) {
         if self.links.is_up(peer) {
             out.push(Action::ClosePeer { peer, reason });
         }
     }
 
-    // --- clients ------------------------------------------------------------------------------
-
-    fn client_frame(&mut self, now: Now, link: LinkId, frame: &Frame, out: &mut Actions) {
-        let Some(client) = self.links.client(link) else { return };
-        if frame.group != self.group {
-            self.counters.unknown_group += 1;
-            return;
-        }
-        let result = match frame.kind {
-            Kind::Request => Request::from_body(&frame.body)
-                .map(|request| self.request(now, link, client, request, out)),
-            Kind::Ping => Ping::from_body(&frame.body).map(|ping| {
-                let pong = Pong { sent: ping.sent, wall: ping.wall, answered: now.wall.0 };
-                out.push(to_client(link, pong.to_frame(self.group)));
-            }),
-            Kind::Greeting => Ok(()),
-            _ => {
-                let reason = CloseReason::Malformed("not a client's message");
-                out.push(Action::CloseClient { link, reason });
-                Ok(())
-            }
-        };
-        if let Err(e) = result {
-            self.counters.malformed += 1;
-            out.push(Action::CloseClient { link, reason: CloseReason::Malformed(e.what) });
-        }
-    }
-
-    fn request(
-        &mut self,
-        now: Now,
-        link: LinkId,
-        client: Client,
-        request: Request,
-        out: &mut Actions,
-    ) {
-        self.counters.requests += 1;
-        let Request { session, number, .. } = request;
-        let away = if self.executor.halted().is_some() {
-            Some(NoteKind::Halted)
-        } else {
-            self.core.is_restarted().then_some(NoteKind::Restarted)
-        };
-        if let Some(kind) = away {
-            let note = Note { session, number, kind };
-            out.push(to_client(link, note.to_frame(self.group)));
-            return;
-        }
-        let context = self.keyring.context();
-        let (bodies, executor) = (&mut self.bodies, &self.executor);
-        let is_ordered = |digest: &Digest| self.core.is_executed(digest);
-        let from = (link, client);
-        match intake::decide(from, request, &context, &self.limits, bodies, executor, is_ordered) {
-            Decision::Admit(request) => {
-                self.core(now, ordering::Input::Seen { request }, out);
-            }
-            Decision::Again(stored) => {
-                self.counters.repeats += 1;
-                let (index, outcome) = (stored.index, stored.outcome);
-                if !self.answers.may(Asker::Client(link), outcome.len()) {
-                    return;
-                }
-                let reply = Reply { session, number, index, outcome };
-                self.reply(link, stored.position, vec![reply], out);
-            }
-            Decision::UnderWay => self.counters.repeats += 1,
-            Decision::WasMissing(digest) => {
-                self.executor.found(&digest);
-                self.execute(now, out);
-            }
-            Decision::Note(note) => {
-                match note.kind {
-                    NoteKind::Busy => self.counters.busy += 1,
-                    NoteKind::Forbidden => self.counters.forbidden += 1,
-                    _ => self.counters.unacceptable += 1,
-                }
-                out.push(to_client(link, note.to_frame(self.group)));
-            }
-        }
-    }
-
     // --- order and execution ------------------------------------------------------------------
 
-    fn core(&mut self, now: Now, input: ordering::Input, out: &mut Actions) {
+    pub(super) fn core(&mut self, now: Now, input: ordering::Input, out: &mut Actions) {
         let mut actions = Vec::new();
         self.core.handle(now, input, &mut actions);
         for action in actions {
@@ -351,60 +321,40 @@ impl<S: Scheme> Replica<S> {
                         out.push(Action::ToPeer { peer, lane, frame });
                     }
                 }
-                ordering::Action::Committed(step) => self.committed(step, out),
-                ordering::Action::Event(event) => out.extend(report(event).map(Action::Event)),
+                ordering::Action::Committed(step) => self.committed(now, step, out),
+                ordering::Action::Behind => self.behind(out),
+                ordering::Action::TellAll(what) => self.tell(None, &what, out),
+                ordering::Action::Tell { to, what } => self.tell(Some(to), &what, out),
+                ordering::Action::Show { to, what } => self.show(to, &what, out),
+                ordering::Action::AskHistory { from, after } => {
+                    let want = WantHistory { after };
+                    out.push(to_peer(from, Lane::Protocol, want.to_frame(self.group)));
+                }
+                ordering::Action::Gone { to } => self.gone(to, out),
+                ordering::Action::Persist { sequence, records } => {
+                    out.push(Action::Persist { sequence, records });
+                }
+                ordering::Action::Count { requests } => self.count_bodies(now, requests, out),
+                ordering::Action::NeedBodies { opening, bodies, void } => {
+                    self.need_bodies(now, opening, (bodies, &void), out);
+                }
+                ordering::Action::Opened(opened) => self.opened(&opened, out),
+                ordering::Action::Event(event) => {
+                    if let ordering::Event::Proven { proof, .. } = &event {
+                        self.proven(proof, out);
+                    }
+                    out.extend(report(event).map(Action::Event));
+                }
             }
         }
         self.execute(now, out);
     }
 
-    fn committed(&mut self, step: Box<Step>, out: &mut Actions) {
-        self.counters.forgotten += step.forgotten.len() as u64;
-        for (digest, _) in step.forgotten.iter().filter(|(_, had)| had.contains(self.id)) {
-            self.bodies.forget(digest);
-        }
-        for (replica, digest) in &step.over_quota {
-            self.counters.over_quota += 1;
-            if *replica == self.id {
-                self.bodies.forget(digest);
-            }
-        }
-        for (replica, attestation) in &step.attestations {
-            self.compare(*replica, attestation, out);
-        }
-        // Another may lack a body until it has executed it. Until state can be transferred, a
-        // body that nobody has any more would stop that replica for ever.
-        let all = self.core.members().iter().map(|m| self.executed_by[m.index()]).min();
-        self.bodies.executed_by_all(all.unwrap_or_default());
-        self.executor.push(step);
-    }
-
-    /// Looks at what another has executed: checkpoints that become stable, outputs that differ.
-    fn compare(&mut self, replica: ReplicaId, attestation: &Attestation, out: &mut Actions) {
-        let round = attestation.position.round;
-        self.executed_by[replica.index()] = round;
-        let ours = self.executor.running_at(round);
-        let (checkpoint, state) = self.executor.checkpoint();
-        let other_state = attestation.checkpoint == checkpoint && attestation.state != state;
-        let differs = other_state || ours.is_some_and(|o| o != attestation.running);
-        if differs && !self.diverged.contains(replica) {
-            self.diverged.insert(replica);
-            out.push(Action::Event(Event::Diverged { replica, round }));
-        }
-        let latest = (attestation.checkpoint, attestation.state);
-        if std::mem::replace(&mut self.attested[replica.index()], latest) == latest {
+    pub(super) fn execute(&mut self, now: Now, out: &mut Actions) {
+        let mut ran = false;
+        if self.paused {
             return;
         }
-        let agreeing = self.attested.iter().filter(|a| **a == latest).count();
-        if latest.0 > self.stable && agreeing >= self.keyring.ensemble().majority() {
-            self.stable = latest.0;
-            let (round, state) = latest;
-            out.push(Action::Event(Event::Stable { round, state }));
-        }
-    }
-
-    fn execute(&mut self, now: Now, out: &mut Actions) {
-        let mut ran = false;
         while let Some(executed) = self.executor.run_next(&mut self.bodies) {
             ran = true;
             let Executed { position, replies, repeats, trace } = executed;
@@ -416,8 +366,10 @@ impl<S: Scheme> Replica<S> {
             }
             out.extend(trace.map(Action::Event));
             self.fetch.end();
+            self.take_snapshot();
         }
         if self.executor.is_waiting_for_bodies() {
+            mark("O7 execution waited for a body");
             self.fetch.begin(now.monotonic, &self.timing);
         }
         if let Some(why) = self.executor.halted().filter(|_| !self.halt_reported) {
@@ -425,26 +377,34 @@ impl<S: Scheme> Replica<S> {
             self.halt_reported = true;
         }
         if ran {
-            let attestation = self.attestation();
-            self.core.handle(now, ordering::Input::Attest(attestation), &mut Vec::new());
+            self.attest(now);
         }
     }
 
-    fn attestation(&self) -> Attestation {
+    /// Tells the core what has been executed, for its next proposal.
+    pub(super) fn attest(&mut self, now: Now) {
         let (checkpoint, state) = self.executor.checkpoint();
-        Attestation {
+        let attestation = Attestation {
             position: self.executor.position(),
             running: self.executor.running(),
             checkpoint,
             state,
             rolled: false,
             delta_held: self.delta_held,
-        }
+        };
+        self.core.handle(now, ordering::Input::Attest(attestation), &mut Vec::new());
     }
 
     /// Replies of one step to one client, in as many messages as their sizes need.
-    fn reply(&self, link: LinkId, position: StepPosition, replies: Vec<Reply>, out: &mut Actions) {
-        if self.links.client(link).is_none() {
+    pub(super) fn reply(
+        &self,
+        link: LinkId,
+        position: StepPosition,
+        replies: Vec<Reply>,
+        out: &mut Actions,
+    ) {
+        // E4: nothing of an epoch below the promise is answered.
+        if self.links.client(link).is_none() || !self.core.may_answer() {
             return;
         }
         let mut message = Replies { position, rolled: false, replies: Vec::new() };
@@ -466,10 +426,15 @@ impl<S: Scheme> Replica<S> {
         for (peer, ping) in self.links.due_pings(now, &self.timing) {
             out.push(to_peer(peer, Lane::Protocol, ping.to_frame(self.group)));
         }
-        if !self.fetch.is_due(now.monotonic) {
+        self.transfer(now, out);
+        self.look_at_needed(now, out);
+        if !self.fetch.is_due(now.monotonic) || self.paused {
             return;
         }
-        let missing = self.executor.missing();
+        if self.fetch.is_hopeless() {
+            self.behind(out);
+        }
+        let missing = self.executor.missing(&self.bodies);
         let asks = self.fetch.ask(now.monotonic, &self.timing, self.id, &missing);
         for (peer, digests) in asks {
             self.counters.bodies_asked += digests.len() as u64;
@@ -479,11 +444,11 @@ impl<S: Scheme> Replica<S> {
     }
 }
 
-fn to_peer(peer: ReplicaId, lane: Lane, frame: Vec<u8>) -> Action {
+pub(super) fn to_peer(peer: ReplicaId, lane: Lane, frame: Vec<u8>) -> Action {
     Action::ToPeer { peer, lane, frame: frame.into() }
 }
 
-fn to_client(link: LinkId, frame: Vec<u8>) -> Action {
+pub(super) fn to_client(link: LinkId, frame: Vec<u8>) -> Action {
     Action::ToClient { link, frame: frame.into() }
 }
 

@@ -38,6 +38,7 @@ impl Trio {
                 seed: 5,
                 incarnation: 1,
                 restarted: false,
+                recovered: Vec::new(),
                 fields: vec![],
                 trace: false,
             };

@@ -1,10 +1,11 @@
 //! What a replica tells people and their tools about itself.
 
 use super::replica::Replica;
-use super::{Event, Standing, Status, Waiting};
+use super::{Event, Place, Promised, Standing, Status, Waiting, Why};
 use crate::crypto::Scheme;
-use crate::ordering;
-use crate::types::{Members, Now};
+use crate::ordering::{self, Reason};
+use crate::types::{Members, Now, ReplicaId};
+use crate::wire::BlameStep;
 use std::collections::BTreeMap;
 
 /// What a replica counts besides its core.
@@ -23,6 +24,17 @@ pub(super) struct Counters {
     pub(super) bodies_received: u64,
     pub(super) forgotten: u64,
     pub(super) over_quota: u64,
+    pub(super) bad_reports: u64,
+    pub(super) evidence: u64,
+    pub(super) void: u64,
+    pub(super) rebuilt: u64,
+    pub(super) snapshots_wanted: u64,
+    pub(super) snapshots_taken: u64,
+    pub(super) snapshots_too_large: u64,
+    pub(super) snapshots_installed: u64,
+    pub(super) snapshots_refused: u64,
+    pub(super) snapshot_parts_sent: u64,
+    pub(super) snapshot_parts_unasked: u64,
 }
 
 impl<S: Scheme> Replica<S> {
@@ -31,19 +43,20 @@ impl<S: Scheme> Replica<S> {
         let core = &self.core;
         let numbers = |m: Members| m.iter().map(|r| r.number()).collect::<Vec<u8>>();
         let (checkpoint, state) = self.executor.checkpoint();
-        let standing = match () {
-            () if self.executor.halted().is_some() => Standing::Halted,
-            () if core.is_restarted() => Standing::Restarted,
-            () => Standing::Member,
-        };
         Status {
             cluster: self.keyring.context().cluster.to_hex(),
             replica: self.id.number(),
             incarnation: self.incarnation,
-            standing,
+            standing: self.standing(),
             service: self.executor.service_name().to_owned(),
             epoch: core.epoch().to_string(),
             members: numbers(core.members()),
+            promised: core.promised().map(|call| Promised {
+                epoch: call.number().to_string(),
+                members: numbers(call.members()),
+                accused: numbers(call.accused),
+            }),
+            standings: self.places(),
             round: core.sent().0,
             committed: core.committed().0,
             executed_round: self.executor.position().round.0,
@@ -61,9 +74,40 @@ impl<S: Scheme> Replica<S> {
                 missing: numbers(missing),
                 since_ms: now.monotonic.since(since).as_millis() as u64,
             }),
+            transfer: self.transfer_status(),
             counters: self.counters(),
             ..Status::default()
         }
+    }
+
+    fn standing(&self) -> Standing {
+        let core = &self.core;
+        let member = core.members().contains(self.id);
+        let own = &core.standings()[self.id.index()];
+        match () {
+            () if self.executor.halted().is_some() => Standing::Halted,
+            () if self.executor.is_lost() || core.is_restarted() && member => Standing::Restarted,
+            () if core.promised().is_some_and(|c| c.members().contains(self.id)) => {
+                Standing::Changing
+            }
+            () if member => Standing::Member,
+            () if own.out != Some(Reason::Lied) && core.agreed() >= own.may_join.0 => {
+                Standing::Joining
+            }
+            () => Standing::Follower,
+        }
+    }
+
+    fn places(&self) -> Vec<Place> {
+        let all = self.keyring.ensemble().replicas().zip(self.core.standings());
+        let place = |(replica, standing): (ReplicaId, &ordering::Standing)| Place {
+            replica: replica.number(),
+            member: standing.out.is_none(),
+            why: standing.out.map(Why::from),
+            since: standing.since.0,
+            may_join: standing.out.filter(|r| *r != Reason::Lied).map(|_| standing.may_join.0),
+        };
+        all.map(place).collect()
     }
 
     fn counters(&self) -> BTreeMap<String, u64> {
@@ -82,6 +126,13 @@ impl<S: Scheme> Replica<S> {
             ("bodies_received", c.bodies_received),
             ("forgotten", c.forgotten),
             ("over_quota", c.over_quota),
+            ("snapshots_wanted", c.snapshots_wanted),
+            ("snapshots_taken", c.snapshots_taken),
+            ("snapshots_too_large", c.snapshots_too_large),
+            ("snapshots_installed", c.snapshots_installed),
+            ("snapshots_refused", c.snapshots_refused),
+            ("snapshot_parts_sent", c.snapshot_parts_sent),
+            ("snapshot_parts_unasked", c.snapshot_parts_unasked),
             ("rounds", o.rounds),
             ("candidates", o.candidates),
             ("ordered", o.executed),
@@ -94,6 +145,19 @@ impl<S: Scheme> Replica<S> {
             ("unexecuted", self.core.unexecuted() as u64),
             ("backlog", self.executor.backlog() as u64),
             ("diverged", self.diverged.len() as u64),
+            ("blames", o.blames),
+            ("calls", o.calls),
+            ("reports", o.reports),
+            ("epochs", o.epochs),
+            ("stalled", o.stalled),
+            ("proofs", o.proofs),
+            ("bad_proofs", o.bad_proofs),
+            ("bad_reports", c.bad_reports),
+            ("changes_refused", o.changes_refused),
+            ("kept_statements", self.core.kept() as u64),
+            ("evidence", c.evidence),
+            ("void", c.void),
+            ("rebuilt", c.rebuilt),
         ];
         all.into_iter().map(|(name, n)| (name.to_owned(), n)).collect()
     }
@@ -111,6 +175,24 @@ pub(super) fn report(event: ordering::Event) -> Option<Event> {
         ordering::Event::Invalid { proposal, why } => {
             Event::InvalidProposal { replica: proposal.replica, round: proposal.round, why }
         }
-        ordering::Event::Restarted => Event::Restarted,
+        ordering::Event::Restarted { .. } => Event::Restarted,
+        ordering::Event::Blamed { accused, epoch, step } => {
+            let round = match step {
+                BlameStep::Round(round) => Some(round),
+                BlameStep::Report => None,
+            };
+            Event::Blamed { accused, epoch, round }
+        }
+        ordering::Event::Proven { replica, epoch, .. } => Event::Proven { replica, epoch },
+        ordering::Event::Called { call } => {
+            Event::Called { epoch: call.number(), members: call.members(), accused: call.accused }
+        }
+        ordering::Event::Entered { epoch, .. } => Event::Entered { epoch },
+        ordering::Event::Stalled { root } => {
+            Event::Stalled { generation: root.generation, resets: root.resets }
+        }
+        // The replica tells of that itself.
+        ordering::Event::Installed { .. } => return None,
+        ordering::Event::Joining { round } => Event::Joining { round },
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::crypto::{Keyring, Scheme};
 use crate::types::{ClockKind, Digest, OrderLimits, Quotas, ReplicaId, Timing};
+use bytes::Bytes;
 
 /// What a replica is made from.
 pub struct Setup<S: Scheme> {
@@ -27,6 +28,8 @@ pub struct Setup<S: Scheme> {
     pub incarnation: u64,
     /// Whether its disk shows that it took part before.
     pub restarted: bool,
+    /// All records found on its disk, in the order in which they were written; none on a new one.
+    pub recovered: Vec<Bytes>,
     /// The configuration digest field by field, for the hello.
     pub fields: Vec<(String, Digest)>,
     /// Whether to report every executed step in full, for checkers.

@@ -1,5 +1,6 @@
 //! What a replica says of itself to people and their tools.
 
+use crate::ordering::Reason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -26,6 +27,10 @@ pub struct Status {
     pub epoch: String,
     /// The epoch's members by number.
     pub members: Vec<u8>,
+    /// The call for another epoch that it has promised and that is not entered yet (E4).
+    pub promised: Option<Promised>,
+    /// What the order says of each replica, by number from 1 on.
+    pub standings: Vec<Place>,
     /// The last round in which it sent a proposal.
     pub round: u64,
     /// The last committed round.
@@ -53,6 +58,8 @@ pub struct Status {
     pub outstanding: u64,
     /// What it has been waiting for longer than it should, if anything.
     pub waiting: Option<Waiting>,
+    /// The snapshot that it is fetching, if it wants one.
+    pub transfer: Option<TransferStatus>,
     /// All counters by name.
     pub counters: BTreeMap<String, u64>,
 }
@@ -64,10 +71,83 @@ pub enum Standing {
     /// It is a member and signs proposals.
     #[default]
     Member,
-    /// It restarted without its state: it follows and signs nothing.
+    /// It has promised a call for another epoch, of which it will be a member (E4): everything
+    /// rests until that is entered.
+    Changing,
+    /// It is out, has followed the others, and may ask to be a member again (M1).
+    Joining,
+    /// It is out and follows: its wait is not over, or an operator must let it in (M4).
+    Follower,
+    /// It restarted without its state, and the others have not gone on without it yet.
     Restarted,
     /// It has stopped itself.
     Halted,
+}
+
+impl Standing {
+    /// In one word, as in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Standing::Member => "member",
+            Standing::Changing => "changing",
+            Standing::Joining => "joining",
+            Standing::Follower => "follower",
+            Standing::Restarted => "restarted",
+            Standing::Halted => "halted",
+        }
+    }
+}
+
+/// What the order says of one replica. Times are agreed time: microseconds since 1970, or ticks
+/// under the logical clock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its number.
+    pub replica: u8,
+    /// Whether it is a member.
+    pub member: bool,
+    /// Why it is out (F3, M2); none for members.
+    pub why: Option<Why>,
+    /// Agreed time of its last coming or going; 0 if it never went.
+    pub since: u64,
+    /// From which agreed time on it may join (M4); none for members, and for those that lied.
+    pub may_join: Option<u64>,
+}
+
+/// Why a replica is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Why {
+    /// It or an operator asked for it (M2), or an operator has forgiven its lie (M3).
+    Left,
+    /// It said that it had restarted.
+    Restarted,
+    /// There is a proof that it lied.
+    Lied,
+    /// It did not answer in time.
+    Silent,
+}
+
+impl From<Reason> for Why {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Left => Why::Left,
+            Reason::Restarted => Why::Restarted,
+            Reason::Lied => Why::Lied,
+            Reason::Silent => Why::Silent,
+        }
+    }
+}
+
+/// A call for another epoch (E3).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promised {
+    /// The epoch's number, as `(generation,resets,accused)`.
+    pub epoch: String,
+    /// Who is to be a member.
+    pub members: Vec<u8>,
+    /// Who is accused.
+    pub accused: Vec<u8>,
 }
 
 /// One link to another replica.
@@ -83,6 +163,17 @@ pub struct LinkStatus {
     pub rtt_us: Option<u64>,
     /// The other's wall clock minus ours, microseconds, as far as the round trip tells.
     pub offset_us: Option<i64>,
+}
+
+/// How far the fetching of a snapshot is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferStatus {
+    /// Bytes that have come.
+    pub bytes: u64,
+    /// Bytes of the snapshot as its source says; 0 if that is not known.
+    pub total: u64,
+    /// The replica that it comes from; none while it waits for one to ask.
+    pub from: Option<u8>,
 }
 
 /// A round that does not complete.

@@ -75,6 +75,12 @@ pub struct Checks {
     receipts: BTreeMap<Digest, BTreeMap<ReplicaId, u64>>,
     vouchers: BTreeMap<Digest, Members>,
     roots: BTreeMap<u64, (ReplicaId, String)>,
+    /// Steps of the order up to the last that a correct client has accepted something of.
+    accepted: usize,
+    /// Steps that nobody has any more: what replicas that crashed had executed.
+    lost: Vec<StepTrace>,
+    /// Those of them that a client has accepted something of nevertheless: they must come back.
+    owed: BTreeMap<StepPosition, StepTrace>,
 }
 
 impl Checks {
@@ -91,6 +97,9 @@ impl Checks {
             receipts: BTreeMap::new(),
             vouchers: BTreeMap::new(),
             roots: BTreeMap::new(),
+            accepted: 0,
+            lost: Vec::new(),
+            owed: BTreeMap::new(),
         }
     }
 
@@ -155,9 +164,37 @@ impl Checks {
         }
     }
 
-    /// A good replica starts again without its state: it executes from the beginning.
+    /// A replica has lost its state and will execute from the beginning. What no good replica has
+    /// any more by that, and no client has accepted, may come out otherwise than it did (§7).
     pub fn on_restarted(&mut self, replica: ReplicaId) {
         self.reached.remove(&replica);
+        let good = self.good;
+        let alive = || self.reached.iter().filter(|(r, _)| good.contains(**r)).map(|(_, r)| r);
+        let kept = alive().map(|r| r.steps).max().unwrap_or(0).max(self.accepted);
+        let round = alive().map(|r| r.last_round).max().unwrap_or_default();
+        self.roots.retain(|r, _| *r <= round.0);
+        if kept >= self.order.len() {
+            return;
+        }
+        let lost = self.order.split_off(kept);
+        for step in &lost {
+            self.place.remove(&step.position);
+        }
+        self.lost.extend(lost);
+        (self.executed, self.seen) = (BTreeMap::new(), BTreeSet::new());
+        let entries = self.order.iter().flat_map(|s| &s.entries).filter(|e| e.fresh);
+        for entry in entries {
+            self.seen.insert(entry.request);
+            if Outcome::parse(&entry.outcome).is_ok_and(|o| had_effect(&o)) {
+                self.executed.insert(entry.request, entry.digest);
+            }
+        }
+    }
+
+    /// A replica has installed another's state as it is after this round.
+    pub fn on_installed(&mut self, replica: ReplicaId, round: Round) {
+        let steps = self.order.iter().take_while(|s| s.position.round <= round).count();
+        self.reached.insert(replica, Reached { steps, last_round: round });
     }
 
     /// A replica has executed a step.
@@ -193,6 +230,10 @@ impl Checks {
             let (a, b) = (&pair[0], &pair[1]);
             let what = format!("{} with uid {} before", a.request, a.uid_clock);
             return broken("uid order", format!("{what} {} with {}", b.request, b.uid_clock));
+        }
+        if let Some(owed) = self.owed.remove(&step.position) {
+            same_step(replica, self.order.len(), &owed, step)?;
+            self.accepted = self.order.len() + 1;
         }
         for entry in &step.entries {
             self.valid(replica, entry)?;
@@ -248,10 +289,16 @@ impl Checks {
     ///
     /// # Errors
     /// If none has.
-    pub fn on_accepted(&self, accepted: &Accepted) -> Checked {
+    pub fn on_accepted(&mut self, accepted: &Accepted) -> Checked {
         let name = accepted.request;
-        let Some(step) = self.place.get(&accepted.position).map(|&at| &self.order[at]) else {
-            let round = accepted.position.round;
+        let position = accepted.position;
+        let step = if let Some(&at) = self.place.get(&position) {
+            self.accepted = self.accepted.max(at + 1);
+            &self.order[at]
+        } else if let Some(lost) = self.lost.iter().rev().find(|s| s.position == position) {
+            self.owed.entry(position).or_insert_with(|| lost.clone())
+        } else {
+            let round = position.round;
             return broken("acceptance", format!("{name} at {round:?}, where nothing good is"));
         };
         let entry = usize::try_from(accepted.index).ok().and_then(|i| step.entries.get(i));
@@ -285,6 +332,16 @@ impl Checks {
         let (other, theirs) = entry;
         let what = format!("{replica} has {root} at round {executed_round}, {other} {theirs}");
         broken("running root", what)
+    }
+
+    /// At the end of a run: what clients have accepted has not been lost (§7).
+    ///
+    /// # Errors
+    /// The step that has.
+    pub fn nothing_accepted_is_lost(&self) -> Checked {
+        self.owed.keys().next().map_or(Ok(()), |position| {
+            broken("durability", format!("{position:?} was accepted and is nowhere any more"))
+        })
     }
 
     /// At the end of a run: all good replicas have executed everything.

@@ -166,7 +166,8 @@ impl Node for ClientNode {
             Arrival::Frames { peer: NodeId::Replica(replica), frames, .. } => {
                 self.input(now, Input::Frames { replica, frames }, out);
             }
-            Arrival::Up { .. } | Arrival::Down { .. } | Arrival::Frames { .. } => {}
+            Arrival::Up { .. } | Arrival::Down { .. } => {}
+            Arrival::Frames { .. } | Arrival::Synced { .. } => {}
             Arrival::Tick => self.input(now, Input::Tick, out),
             Arrival::Drained => {
                 self.call_if_due(now, out);

@@ -5,10 +5,12 @@ use super::fairness::fairness;
 use super::linear::{self, Call, Effected, Operation, Verdict};
 use super::liveness::Waits;
 use super::model::{KvModel, KvOut};
-use super::{AfterPanic, Clock, NodeId, Note, Noted, Options, client_id, kv};
+use super::{AfterPanic, Clock, NodeId, Note, Noted, Options, PersistRule, client_id, kv};
+use crate::ordering::Reason;
 use crate::replica::Event;
-use crate::types::{AgreedTime, ReplicaId, RequestId};
-use crate::wire::Command;
+use crate::types::{AgreedTime, Members, ReplicaId, RequestId};
+use crate::wire::{Command, Frame};
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -43,7 +45,15 @@ pub struct Judge {
     /// Correct clients whose calls may fail.
     excused: BTreeSet<u32>,
     clients: u32,
+    /// Good replicas that good ones have excluded as silent or lying.
+    excluded: Members,
+    /// Replicas that the world has crashed at least once: they may say that they restarted.
+    crashed: Members,
     calls: BTreeMap<(u32, u64), Made>,
+    /// What must be durable before something is sent.
+    persist_rule: Option<PersistRule>,
+    /// What each replica has written since the beginning and not lost, if that is checked.
+    written: BTreeMap<ReplicaId, Vec<Bytes>>,
     /// Wall clocks of good replicas, where agreed time is to be measured against them.
     clocks: Vec<Clock>,
 }
@@ -59,7 +69,11 @@ impl Judge {
             may_halt: options.panics == Some(AfterPanic::InDoubt),
             excused: (0..options.clients).filter(|c| options.may_fail(*c)).collect(),
             clients: options.clients,
+            excluded: Members::NONE,
+            crashed: Members::NONE,
             calls: BTreeMap::new(),
+            persist_rule: options.persist_rule,
+            written: BTreeMap::new(),
             clocks: Vec::new(),
         }
     }
@@ -69,12 +83,18 @@ impl Judge {
         self.clocks.push(clock);
     }
 
+    /// The world has crashed a replica.
+    pub fn on_crashed(&mut self, replica: ReplicaId) {
+        self.crashed.insert(replica);
+        self.checks.on_restarted(replica);
+    }
+
     /// Takes a note.
     ///
     /// # Errors
     /// The rule that is broken by it.
     pub fn on_note(&mut self, noted: Noted<Note>) -> Checked {
-        let Noted { time, node, note } = noted;
+        let Noted { time, node, note, durable } = noted;
         match (node, note) {
             (NodeId::Client(_), Note::Sent(digest, mut sent)) => {
                 sent.time = time;
@@ -94,6 +114,12 @@ impl Judge {
                 self.on_time(r, time, step.time)
             }
             (NodeId::Replica(r), Note::Event(event)) => self.on_event(r, &event),
+            (NodeId::Replica(_), Note::Evidence { .. }) => Ok(()),
+            (NodeId::Replica(r), Note::Persists(records)) => {
+                self.written.entry(r).or_default().extend(records);
+                Ok(())
+            }
+            (NodeId::Replica(r), Note::Sends(_, frame)) => self.on_sends(r, &frame, durable),
             (node, Note::Closed(peer, why)) => self.on_closed(node, peer, &why),
             (NodeId::Client(c), note) => self.on_client(c, time, note),
             (NodeId::Replica(_), other) => unreachable!("no replica says {other:?}"),
@@ -129,6 +155,35 @@ impl Judge {
         }
     }
 
+    /// A replica starts with these records on its disk.
+    pub fn on_started(&mut self, replica: ReplicaId, recovered: Vec<Bytes>) {
+        self.written.insert(replica, recovered);
+    }
+
+    /// In a run in which nothing more is promised: still no good replica may be accused.
+    ///
+    /// # Errors
+    /// If one is.
+    pub fn on_accusation(&mut self, noted: &Noted<Note>) -> Checked {
+        match (noted.node, &noted.note) {
+            (NodeId::Replica(at), Note::Event(event)) if is_accusation(event) => {
+                self.on_event(at, event)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    // §7: nothing is said that could be forgotten.
+    fn on_sends(&self, at: ReplicaId, frame: &Bytes, durable: usize) -> Checked {
+        let (Some(rule), true) = (self.persist_rule, self.checks.good().contains(at)) else {
+            return Ok(());
+        };
+        let written = self.written.get(&at).map_or(&[][..], |w| &w[..durable.min(w.len())]);
+        let frame = Frame::parse(frame.clone());
+        let frame = frame.map_err(|e| violation("frame", format!("{at} sends {}", e.what)))?;
+        rule(&frame, written).map_err(|what| violation("durability", format!("{at}: {what}")))
+    }
+
     // O2, B31: t liars cannot move agreed time beyond what a good replica's clock reads. It is what
     // they read some rounds ago; how far it may lag the bound on a call says.
     fn on_time(&self, at: ReplicaId, now: u64, agreed: AgreedTime) -> Checked {
@@ -139,20 +194,54 @@ impl Judge {
         if fits || !self.checks.good().contains(at) { Ok(()) } else { Err(violation("time", what)) }
     }
 
+    /// What must hold where at most t replicas are bad and the others are always in time: none of
+    /// these is ever excluded.
+    ///
+    /// # Errors
+    /// Who was.
+    pub fn nobody_good_is_out(&self) -> Checked {
+        let wrongly = self.excluded.minus(self.crashed);
+        match wrongly.is_empty() {
+            true => Ok(()),
+            false => Err(violation("false exclusion", format!("{wrongly} were excluded"))),
+        }
+    }
+
     // Nothing that good replicas report may say that a good one lies, differs or has stopped.
     fn on_event(&mut self, at: ReplicaId, event: &Event) -> Checked {
         let good = self.checks.good();
         if !good.contains(at) {
             return Ok(());
         }
+        if let Event::SnapshotInstalled { round, .. } = event {
+            self.checks.on_installed(at, *round);
+        }
         let (kind, accused) = match event {
-            Event::Restarted => ("restarted", Some(at)),
+            Event::Restarted => ("restarted", (!self.crashed.contains(at)).then_some(at)),
             Event::Waiting { .. } => ("waiting", None),
             Event::Resumed { .. } => ("resumed", None),
             Event::Equivocation { replica, .. } => ("equivocation", Some(*replica)),
             Event::InvalidProposal { replica, .. } => ("invalid proposal", Some(*replica)),
             Event::Stable { .. } => ("stable", None),
             Event::Diverged { replica, .. } => ("diverged", Some(*replica)),
+            Event::SnapshotWanted => ("snapshot wanted", None),
+            Event::SnapshotInstalled { .. } => ("snapshot installed", None),
+            Event::SnapshotRefused { .. } => ("snapshot refused", None),
+            Event::Blamed { .. } => ("blamed", None),
+            Event::Proven { replica, .. } => ("proven", Some(*replica)),
+            Event::Called { .. } => ("called", None),
+            Event::Entered { .. } => ("entered", None),
+            Event::Epoch { .. } => ("epoch", None),
+            Event::Excluded { replica, why, .. } => {
+                if matches!(why, Reason::Silent | Reason::Lied) && good.contains(*replica) {
+                    self.excluded.insert(*replica);
+                }
+                ("excluded", None)
+            }
+            Event::Joined { .. } => ("joined", None),
+            Event::Stalled { .. } => ("stalled", None),
+            Event::Joining { .. } => ("joining", None),
+            Event::Change { .. } => ("change", None),
             Event::Halted { .. } => ("halted", (!self.may_halt).then_some(at)),
             Event::Step(_) => ("step", None),
         };
@@ -184,6 +273,9 @@ impl Judge {
             if let Some((why, n)) = self.failed.iter().next() {
                 return Err(violation("liveness", format!("{n} calls have failed: {why}")));
             }
+        }
+        if options.must_finish {
+            self.checks.nothing_accepted_is_lost()?;
         }
         if let Some(bound) = options.bound {
             self.waits.within(now, bound)?;
@@ -282,11 +374,21 @@ pub fn random_clock(options: &Options, dice: &mut super::Dice) -> Clock {
     let spread = u64::try_from(options.clock_spread.as_micros()).unwrap_or(u64::MAX);
     let offset = i64::try_from(dice.between(0, spread)).unwrap_or(i64::MAX);
     let drift = i64::try_from(dice.between(0, 2 * options.drift_ppm)).unwrap_or(0);
+    // Not drawn for at all where it is not wanted, so that older seeds give what they gave.
+    let rate = (options.rate_ppm > 0).then(|| dice.between(0, 2 * options.rate_ppm));
+    let rate = rate.map_or(0, |r| i64::try_from(r).unwrap_or(0) - options.rate_ppm as i64);
     Clock {
         monotonic_offset: dice.below(3_600_000_000_000),
         wall_offset: offset,
         drift_ppm: drift - i64::try_from(options.drift_ppm).unwrap_or(0),
+        rate_ppm: rate,
+        ..Clock::default()
     }
+}
+
+// Whether it says that somebody has signed what no good replica signs.
+fn is_accusation(event: &Event) -> bool {
+    matches!(event, Event::Equivocation { .. } | Event::InvalidProposal { .. })
 }
 
 fn violation(rule: &'static str, what: String) -> Violation {

@@ -1,12 +1,12 @@
 //! Replicas that are bad in ways that no [`Lie`](crate::adversary::Lie) has.
 
 use super::options::{AfterPanic, WrongService};
-use crate::adversary::{Attack, Fate};
+use crate::adversary::{Attack, Fate, Pen};
 use crate::crypto::Scheme;
 use crate::replica::{Action, Actions, Input};
 use crate::service::kv::{Command, Kv, Output};
 use crate::service::{RestoreError, Service};
-use crate::types::{AgreedTime, ClientId, ClockKind, Digest, LinkId, Now, ReplicaId};
+use crate::types::{AgreedTime, ClientId, ClockKind, Digest, Instant, LinkId, Now, ReplicaId};
 use crate::wire::{Frame, Kind, Proposal, Replies};
 
 /// Another attack that besides never gives a body away.
@@ -43,6 +43,14 @@ impl<S: Scheme> Attack<S> for Withhold<S> {
             Action::ToPeer { frame, .. } if is_body(frame.clone()) => {}
             _ => self.0.act(now, action, out),
         }
+    }
+
+    fn add(&mut self, now: Now, pen: &Pen<'_, S>, out: &mut Actions) {
+        self.0.add(now, pen, out);
+    }
+
+    fn wake(&self) -> Option<Instant> {
+        self.0.wake()
     }
 }
 

@@ -5,15 +5,23 @@
 //! The checkers share no code with what they check: they see what replicas say they executed and
 //! what clients sent and accepted, and judge that against models of their own.
 
+mod cast;
+mod cells;
+mod chaos;
 pub mod check;
 mod client_node;
+mod clock;
 mod dice;
+mod disk;
+pub mod explore;
 pub mod fairness;
+mod fault;
 mod judge;
 mod kv;
 pub mod linear;
 pub mod liveness;
 mod lying_client;
+mod meter;
 mod mischief;
 pub mod model;
 mod network;
@@ -21,16 +29,24 @@ mod node;
 mod note;
 mod options;
 mod replica_node;
+mod report;
 mod run;
 mod world;
 
+pub use cells::Cell;
+pub use chaos::RandomFaults;
 pub use client_node::{ClientNode, Workload};
+pub use clock::Clock;
 pub use dice::Dice;
+pub use disk::DiskOptions;
+pub use fault::{CrashPoint, Fault};
 pub use lying_client::{ClientLie, Knows, LyingClient};
+pub use meter::Meter;
 pub use network::NetworkOptions;
-pub use node::{Arrival, Clock, Effect, Node, NodeId};
+pub use node::{Arrival, Effect, Node, NodeId};
 pub use note::{Note, client_id};
-pub use options::{AfterPanic, Options, RandomFaults, Twins, WrongService};
+pub use options::{AfterPanic, Options, PersistRule, Twins, WrongService};
 pub use replica_node::{Inner, ReplicaNode};
-pub use run::{Failure, Report, run, run_with};
-pub use world::{Fault, Noted, Stopped, World, WorldOptions};
+pub use report::{Failure, Report};
+pub use run::{run, run_watched, run_with};
+pub use world::{Noted, Stopped, World, WorldOptions};

@@ -5,6 +5,7 @@
 //! streams do, frames of the protocol stream can be dropped, doubled and reordered one by one:
 //! the core must survive that as well (R5).
 
+use super::meter::Meter;
 use super::{Dice, NodeId};
 use crate::replica::Lane;
 use std::collections::BTreeMap;
@@ -27,6 +28,17 @@ pub struct NetworkOptions {
     pub duplicate_per_mille: u32,
     /// Whether frames of the protocol stream between replicas may overtake each other.
     pub reorder: bool,
+    /// Whether the three above apply to the bulk stream, too.
+    pub unruly_bulk: bool,
+    /// Frames between replicas that are lost and sent again by the transport, in a thousand: all
+    /// that follows on their stream waits for them.
+    pub resend_per_mille: u32,
+    /// How much later such a frame comes, at most.
+    pub resend_after: Duration,
+    /// Frames between replicas with which their link breaks, in a thousand.
+    pub break_per_mille: u32,
+    /// Each frame of the bulk stream takes up to this much longer.
+    pub bulk_jitter: Duration,
     /// A link that one side closed comes up again after this.
     pub reconnect: Duration,
 }
@@ -41,6 +53,11 @@ impl Default for NetworkOptions {
             drop_per_mille: 0,
             duplicate_per_mille: 0,
             reorder: false,
+            unruly_bulk: false,
+            resend_per_mille: 0,
+            resend_after: Duration::from_millis(30),
+            break_per_mille: 0,
+            bulk_jitter: Duration::ZERO,
             reconnect: Duration::from_millis(50),
         }
     }
@@ -67,6 +84,10 @@ struct Path {
     base: u64,
     /// Extra delay and until when it lasts.
     slow: (u64, u64),
+    /// The whole delay and until when it is that.
+    exact: (u64, u64),
+    /// Nothing arrives before.
+    held_until: u64,
     /// When the last frame of each stream arrives: nothing on it comes earlier.
     last: [u64; 2],
     /// When the other side learns that the link is up: nothing at all comes earlier.
@@ -81,6 +102,8 @@ pub(super) struct Network {
     links: BTreeMap<Pair, Link>,
     paths: BTreeMap<(NodeId, NodeId), Path>,
     connections: u64,
+    /// What really happened.
+    pub(super) meter: Meter,
     /// How often each kind of fault has struck.
     pub(super) fired: BTreeMap<&'static str, u64>,
 }
@@ -88,7 +111,8 @@ pub(super) struct Network {
 impl Network {
     pub(super) fn new(options: NetworkOptions, dice: Dice) -> Self {
         let (links, paths) = (BTreeMap::new(), BTreeMap::new());
-        Self { options, dice, links, paths, connections: 0, fired: BTreeMap::new() }
+        let (meter, fired) = (Meter::default(), BTreeMap::new());
+        Self { options, dice, links, paths, connections: 0, meter, fired }
     }
 
     pub(super) fn options(&self) -> &NetworkOptions {
@@ -156,12 +180,32 @@ impl Network {
         link.connection.filter(|_| link.known[usize::from(at != ends.0)])
     }
 
+    /// Whether this connection is still up at some side.
+    pub(super) fn is_connected(&self, ends: Pair, connection: u64) -> bool {
+        self.links.get(&ends).is_some_and(|l| l.connection == Some(connection))
+    }
+
+    /// The node at one side is gone: nothing reaches it on this connection any more.
+    pub(super) fn forget(&mut self, at: NodeId, peer: NodeId) {
+        let ends = pair(at, peer);
+        if let Some(link) = self.links.get_mut(&ends) {
+            link.known[usize::from(at != ends.0)] = false;
+        }
+    }
+
+    /// When the last frame that was sent this way arrives.
+    pub(super) fn last_arrival(&self, from: NodeId, to: NodeId) -> u64 {
+        self.paths.get(&(from, to)).map_or(0, |p| p.last[0].max(p.last[1]))
+    }
+
     /// Breaks the link, not to come up before `until`: the connection and which sides knew it.
     pub(super) fn sever(&mut self, ends: Pair, until: u64) -> Option<(u64, [bool; 2])> {
         let link = self.links.get_mut(&ends)?;
         link.blocked_until = link.blocked_until.max(until);
         let known = std::mem::take(&mut link.known);
-        link.connection.take().map(|c| (c, known))
+        let connection = link.connection.take()?;
+        self.meter.on_lost(ends.0, ends.1);
+        Some((connection, known))
     }
 
     /// Makes one direction slower for a while.
@@ -171,23 +215,81 @@ impl Network {
         }
     }
 
-    /// When a frame that leaves now arrives: once, never or twice.
-    pub(super) fn transit(&mut self, now: u64, from: NodeId, to: NodeId, lane: Lane) -> Vec<u64> {
-        let unruly = lane == Lane::Protocol && from.is_replica() && to.is_replica();
+    /// Holds back everything that goes one way until a time.
+    pub(super) fn hold(&mut self, from: NodeId, to: NodeId, until: u64) {
+        if let Some(path) = self.paths.get_mut(&(from, to)) {
+            path.held_until = path.held_until.max(until);
+        }
+    }
+
+    /// Gives one direction a fixed delay for a while.
+    pub(super) fn fix(&mut self, from: NodeId, to: NodeId, takes: Duration, until: u64) {
+        if let Some(path) = self.paths.get_mut(&(from, to)) {
+            path.exact = (nanos(takes), until);
+        }
+    }
+
+    /// Ends everything that was done to links: gives all pairs, and by how much a frame is late
+    /// at most from now on.
+    pub(super) fn heal(&mut self, now: u64) -> (Vec<Pair>, u64) {
+        let options = &mut self.options;
+        options.drop_per_mille = 0;
+        options.duplicate_per_mille = 0;
+        options.resend_per_mille = 0;
+        options.break_per_mille = 0;
+        options.reorder = false;
+        let most = nanos(options.max_delay) + nanos(options.jitter) + nanos(options.bulk_jitter);
+        for path in self.paths.values_mut() {
+            (path.slow, path.exact, path.held_until) = ((0, 0), (0, 0), 0);
+            path.last = path.last.map(|last| last.min(now + most));
+            path.floor = path.floor.min(now + most);
+        }
+        self.links.values_mut().for_each(|link| link.blocked_until = 0);
+        (self.links.keys().copied().collect(), most)
+    }
+
+    /// When a frame that leaves now arrives: once, never or twice; and whether its link breaks.
+    pub(super) fn transit(
+        &mut self,
+        now: u64,
+        from: NodeId,
+        to: NodeId,
+        lane: Lane,
+    ) -> (Vec<u64>, bool) {
+        let inside = from.is_replica() && to.is_replica();
+        let unruly = inside && (lane == Lane::Protocol || self.options.unruly_bulk);
         if unruly && self.dice.chance(self.options.drop_per_mille) {
             self.fire("frame dropped");
-            return Vec::new();
+            self.meter.on_lost(from, to);
+            return (Vec::new(), false);
+        }
+        if inside && self.dice.chance(self.options.break_per_mille) {
+            self.fire("link broken by loss");
+            return (Vec::new(), true);
         }
         let twice = unruly && self.dice.chance(self.options.duplicate_per_mille);
         if twice {
             self.fire("frame doubled");
         }
+        let mut again = 0;
+        if inside && self.dice.chance(self.options.resend_per_mille) {
+            self.fire("frame sent again");
+            again = self.dice.between(1, nanos(self.options.resend_after));
+        }
         let overtakes = unruly && self.options.reorder;
-        (0..=usize::from(twice)).map(|_| self.arrival(now, (from, to), lane, overtakes)).collect()
+        let leaves = now + again;
+        let arrival = |_| self.arrival(leaves, (from, to), lane, overtakes);
+        let arrivals: Vec<u64> = (0..=usize::from(twice)).map(arrival).collect();
+        if let Some(first) = arrivals.iter().min() {
+            self.meter.on_transit(from, to, first.saturating_sub(now));
+        }
+        (arrivals, false)
     }
 
     fn arrival(&mut self, now: u64, ends: (NodeId, NodeId), lane: Lane, overtakes: bool) -> u64 {
-        let at = now + self.delay(now, ends);
+        let bulk = nanos(self.options.bulk_jitter);
+        let bulk = if lane == Lane::Bulk && bulk > 0 { self.dice.between(0, bulk) } else { 0 };
+        let at = now + self.delay(now, ends) + bulk;
         let path = self.paths.get_mut(&ends).expect("made with the link");
         let last = &mut path.last[lane as usize];
         let early = at < *last;
@@ -203,8 +305,9 @@ impl Network {
         let jitter = self.dice.between(0, nanos(self.options.jitter));
         let path = &self.paths[&ends];
         let extra = if now < path.slow.1 { path.slow.0 } else { 0 };
+        let takes = if now < path.exact.1 { path.exact.0 } else { path.base + jitter + extra };
         // Nothing arrives at the instant at which it left.
-        (path.base + jitter + extra).max(1)
+        takes.max(path.held_until.saturating_sub(now)).max(1)
     }
 
     fn on_grain(&self, at: u64) -> u64 {

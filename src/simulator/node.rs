@@ -65,6 +65,11 @@ pub enum Arrival {
         /// In order.
         frames: Vec<Frame>,
     },
+    /// What [`Effect::Persist`] of this sequence asked for is durable.
+    Synced {
+        /// Which.
+        sequence: u64,
+    },
     /// The instant of `next_wake` has come.
     Tick,
     /// Nothing more is waiting.
@@ -82,6 +87,13 @@ pub enum Effect<T> {
         lane: Lane,
         /// The frames.
         frame: Bytes,
+    },
+    /// Write these records to the node's disk, sync them, and tell it.
+    Persist {
+        /// 1, 2, 3, ... since the node started.
+        sequence: u64,
+        /// The records.
+        records: Vec<Bytes>,
     },
     /// Close a link.
     Close {
@@ -117,37 +129,4 @@ pub trait Node {
 
     /// What it says of itself when a link comes up; clients say nothing.
     fn hello(&self) -> Option<Hello>;
-}
-
-/// How a node's clocks read at a given instant of the world. Both differ between nodes, as the
-/// clocks of machines do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Clock {
-    /// Added to the world's time to give the monotonic clock, nanoseconds.
-    pub monotonic_offset: u64,
-    /// Added to the wall clock, microseconds.
-    pub wall_offset: i64,
-    /// Parts per million that the wall clock is too fast.
-    pub drift_ppm: i64,
-}
-
-impl Clock {
-    /// The wall clock's reading when the world starts, microseconds: some day in 2024.
-    pub const EPOCH_US: u64 = 1_720_000_000_000_000;
-
-    /// Both clocks when the world's time is `time` nanoseconds.
-    pub fn read(&self, time: u64) -> Now {
-        let micros = i128::from(time / 1000);
-        let drift = micros * i128::from(self.drift_ppm) / 1_000_000;
-        let wall = i128::from(Self::EPOCH_US) + micros + drift + i128::from(self.wall_offset);
-        Now {
-            monotonic: Instant(time.saturating_add(self.monotonic_offset)),
-            wall: crate::types::Wall(u64::try_from(wall.max(0)).unwrap_or(u64::MAX)),
-        }
-    }
-
-    /// The world's time at which the monotonic clock reads `instant`.
-    pub fn world_time(&self, instant: Instant) -> u64 {
-        instant.0.saturating_sub(self.monotonic_offset)
-    }
 }

@@ -6,6 +6,7 @@ use crate::replica::{Event, StepTrace};
 use crate::types::{ClientId, Digest, RequestId};
 use crate::wire::{Frame, Kind, Message, Request, StepPosition};
 use bytes::Bytes;
+use std::fmt;
 
 /// One observation; the world adds who and when.
 #[derive(Clone, Debug)]
@@ -20,6 +21,17 @@ pub enum Note {
     Step(Box<StepTrace>),
     /// A replica reports something else.
     Event(Event),
+    /// A replica keeps evidence that somebody lies.
+    Evidence {
+        /// The file's name.
+        name: String,
+        /// What is in it.
+        bytes: Bytes,
+    },
+    /// A replica asks for these records to be made durable; only if somebody wants to know.
+    Persists(Vec<Bytes>),
+    /// A replica sends this on the protocol stream; only if somebody wants to know.
+    Sends(super::NodeId, Bytes),
     /// A node closed the link to another.
     Closed(super::NodeId, String),
     /// A correct client made a call: its number and commands.
@@ -39,6 +51,42 @@ pub enum Note {
     },
     /// A call ended without one.
     Failed(u64, String),
+}
+
+/// In a few words, for people.
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::Sent(digest, sent) => write!(f, "sent {} as {digest}", sent.request),
+            Note::Received(digest) => write!(f, "received {digest}"),
+            Note::Declined(request) => write!(f, "declined {request}"),
+            Note::Step(step) => {
+                let (round, count) = (step.position.round.0, step.entries.len());
+                write!(f, "executed round {round} with {count} requests")?;
+                let fresh = step.entries.iter().filter(|e| e.fresh).take(4);
+                fresh.into_iter().try_for_each(|e| write!(f, " {}", e.request))
+            }
+            Note::Event(event) => write!(f, "{event:?}"),
+            Note::Evidence { name, bytes } => {
+                write!(f, "keeps {} bytes of evidence, {name}", bytes.len())
+            }
+            Note::Persists(records) => write!(f, "persists {} records", records.len()),
+            Note::Sends(to, frame) => {
+                let kind = Frame::parse(frame.clone()).map(|f| f.kind);
+                write!(f, "sends {kind:?} to {to}")
+            }
+            Note::Closed(peer, why) => write!(f, "closed the link to {peer}: {why}"),
+            Note::Called(call, commands) => {
+                write!(f, "makes call {call} of {} commands", commands.len())
+            }
+            Note::Answered { call, request, position, index, outputs } => {
+                let (round, count) = (position.round.0, outputs.len());
+                write!(f, "has an answer to call {call}: {request} at {round}.{index}, ")?;
+                write!(f, "{count} outputs")
+            }
+            Note::Failed(call, why) => write!(f, "gives up call {call}: {why}"),
+        }
+    }
 }
 
 /// The name of client number `n` of a simulation.

@@ -1,8 +1,10 @@
 //! What a simulated run is made of.
 
-use super::{ClientLie, Fault, Workload, WorldOptions};
+use super::{ClientLie, Fault, RandomFaults, Workload, WorldOptions};
 use crate::adversary::Lie;
 use crate::types::{ClockKind, Members, OrderLimits, Quotas, ReplicaId, Timing};
+use crate::wire::Frame;
+use bytes::Bytes;
 use std::time::Duration;
 
 /// A run, but for its seed. The default is a cluster of three without faults.
@@ -46,6 +48,8 @@ pub struct Options {
     pub clock_spread: Duration,
     /// Wall clocks drift by up to so many parts per million.
     pub drift_ppm: u64,
+    /// Monotonic clocks are wrong by up to so many parts per million.
+    pub rate_ppm: u64,
     /// What happens when.
     pub faults: Vec<(Duration, Fault)>,
     /// What happens at random besides.
@@ -54,6 +58,15 @@ pub struct Options {
     pub bad: Members,
     /// Whether all calls must be answered and all good replicas must end up equal.
     pub must_finish: bool,
+    /// Whether a run is judged by the [`super::Cell`] that it turns out to be in: what is not
+    /// promised there is not asked for. Otherwise all of it is, in every run.
+    pub by_cell: bool,
+    /// When all faults end, if that is not left to each of them. The run lasts until then.
+    pub heal_at: Option<Duration>,
+    /// How long a call may wait after that.
+    pub heal_bound: Option<Duration>,
+    /// What must be durable before something is sent, if that is checked.
+    pub persist_rule: Option<PersistRule>,
     /// How long an answered call may have waited.
     pub bound: Option<Duration>,
     /// Whether order fairness is checked.
@@ -93,34 +106,9 @@ pub enum Twins {
     OneSession,
 }
 
-/// How many of each kind happen, at random times and places.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RandomFaults {
-    /// Links broken.
-    pub breaks: u32,
-    /// Replicas paused.
-    pub pauses: u32,
-    /// Directions slowed.
-    pub slows: u32,
-    /// Wall clocks set forward or back.
-    pub steps: u32,
-    /// All of them start within this time.
-    pub within: Duration,
-    /// Each lasts up to this (a clock's step is up to this, too).
-    pub lasts: Duration,
-}
-
-impl RandomFaults {
-    /// None at all.
-    pub const NONE: RandomFaults = RandomFaults {
-        breaks: 0,
-        pauses: 0,
-        slows: 0,
-        steps: 0,
-        within: Duration::ZERO,
-        lasts: Duration::ZERO,
-    };
-}
+/// Says of a frame of the protocol stream that a replica sends, and of all records that are
+/// durable on its disk at that moment, what is wrong with sending it (§7).
+pub type PersistRule = fn(&Frame, &[Bytes]) -> Result<(), String>;
 
 impl Default for Options {
     fn default() -> Self {
@@ -144,10 +132,15 @@ impl Default for Options {
             client_acts: 30,
             clock_spread: Duration::from_millis(2),
             drift_ppm: 50,
+            rate_ppm: 0,
             faults: Vec::new(),
             random_faults: RandomFaults::NONE,
             bad: Members::NONE,
             must_finish: true,
+            by_cell: false,
+            heal_at: None,
+            heal_bound: None,
+            persist_rule: None,
             bound: None,
             fairness: false,
             search: false,
@@ -166,8 +159,7 @@ impl Options {
     /// Whether agreed time must keep to the good replicas' wall clocks: not if it counts ticks,
     /// if clocks are stepped or if frames are late.
     pub fn checks_time(&self) -> bool {
-        let faults = &self.random_faults;
-        let calm = faults.steps + faults.pauses + faults.slows + faults.breaks == 0;
+        let calm = self.random_faults.count() == 0 && !self.by_cell;
         self.clock != ClockKind::Logical && calm && self.faults.is_empty() && self.must_finish
     }
 

@@ -4,7 +4,7 @@ use super::note::{client_id, name_of};
 use super::{Arrival, Effect, Node, NodeId, Note};
 use crate::adversary::Liar;
 use crate::crypto::{Context, Scheme};
-use crate::replica::{Action, Actions, Event, Input, Replica, Status};
+use crate::replica::{Action, Actions, Event, Input, Lane, Replica, Status};
 use crate::types::{ClientId, Instant, LinkId, Now, RequestId, Role};
 use crate::wire::{Frame, Hello, Kind, Message};
 use bytes::Bytes;
@@ -25,12 +25,20 @@ pub struct ReplicaNode<S: Scheme> {
     links: BTreeMap<LinkId, u32>,
     /// Clients that have another one's key.
     keys: BTreeMap<u32, u32>,
+    /// Whether the checkers want to know what is sent and written.
+    tells: bool,
 }
 
 impl<S: Scheme> ReplicaNode<S> {
     /// A replica of this cluster. `keys` names the clients that have another one's key.
     pub fn new(inner: Inner<S>, context: Context, keys: BTreeMap<u32, u32>) -> Self {
-        Self { inner, context, links: BTreeMap::new(), keys }
+        Self { inner, context, links: BTreeMap::new(), keys, tells: false }
+    }
+
+    /// Lets it tell the checkers what it sends on the protocol stream and what it writes.
+    pub fn telling(mut self, tells: bool) -> Self {
+        self.tells = tells;
+        self
     }
 
     fn client(&self, number: u32) -> ClientId {
@@ -67,13 +75,16 @@ impl<S: Scheme> ReplicaNode<S> {
     fn act(&mut self, action: Action, out: &mut Vec<Effect<Note>>) {
         match action {
             Action::ToPeer { peer, lane, frame } => {
+                if self.tells && lane == Lane::Protocol {
+                    out.push(Effect::Note(Note::Sends(NodeId::Replica(peer), frame.clone())));
+                }
                 out.push(Effect::Send { to: NodeId::Replica(peer), lane, frame });
             }
             Action::ToClient { link, frame } => {
                 // The link may be gone already.
                 let Some(&client) = self.links.get(&link) else { return };
                 out.extend(declined(&frame, self.client(client)).map(Effect::Note));
-                let (to, lane) = (NodeId::Client(client), crate::replica::Lane::Protocol);
+                let (to, lane) = (NodeId::Client(client), Lane::Protocol);
                 out.push(Effect::Send { to, lane, frame });
             }
             Action::ClosePeer { peer, reason } => {
@@ -82,6 +93,15 @@ impl<S: Scheme> ReplicaNode<S> {
             Action::CloseClient { link, reason } => {
                 let Some(&client) = self.links.get(&link) else { return };
                 close(NodeId::Client(client), reason.to_string(), out);
+            }
+            Action::Persist { sequence, records } => {
+                if self.tells {
+                    out.push(Effect::Note(Note::Persists(records.clone())));
+                }
+                out.push(Effect::Persist { sequence, records });
+            }
+            Action::Evidence { name, bytes } => {
+                out.push(Effect::Note(Note::Evidence { name, bytes }));
             }
             Action::Event(Event::Step(step)) => out.push(Effect::Note(Note::Step(step))),
             Action::Event(event) => out.push(Effect::Note(Note::Event(event))),
@@ -149,6 +169,7 @@ impl<S: Scheme> Node for ReplicaNode<S> {
             Arrival::Frames { peer: NodeId::Client(_), connection, frames } => {
                 self.client_frames(now, LinkId(connection), frames, out);
             }
+            Arrival::Synced { sequence } => self.input(now, Input::Synced { sequence }, out),
             Arrival::Tick => self.input(now, Input::Tick, out),
             Arrival::Drained => self.input(now, Input::Drained, out),
         }

@@ -1,18 +1,15 @@
 //! Whole runs: a cluster from options and a seed, run to its end and judged.
 
+use super::cast::{Blank, CLIENTS, Member, caller, replica, secret, session};
 use super::check::Violation;
 use super::judge::{Judge, random_clock};
-use super::mischief::{Faulty, Withhold};
-use super::{Arrival, ClientNode, Dice, Effect, Fault, Inner, Knows, LyingClient, Node, NodeId};
-use super::{Note, Options, ReplicaNode, Stopped, Twins, World};
-use crate::adversary::Liar;
-use crate::caller;
+use super::{Cell, ClientNode, Dice, Failure, Knows, LyingClient, NodeId, Options};
+use super::{ReplicaNode, Report, Stopped, Twins, World, chaos};
 use crate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, sha256};
-use crate::replica::{Replica, Setup, Status};
-use crate::types::{Digest, Ensemble, GroupId, Instant, Now, ReplicaId, SessionId};
-use crate::wire::Hello;
+use crate::replica::{Standing, Status};
+use crate::types::{Ensemble, GroupId, Members, Now, ReplicaId, SessionId, marks};
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::Display;
 use std::time::Duration;
 
 /// How often replicas are asked how far they are.
@@ -22,93 +19,6 @@ const LOOK_EVERY: u64 = 50_000_000;
 const NETWORK: u64 = 0;
 const CLOCKS: u64 = 1;
 const FAULTS: u64 = 2;
-const CLIENTS: u64 = 100;
-
-/// What a good run gives.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// Requests executed.
-    pub executed: usize,
-    /// Calls answered.
-    pub answered: u64,
-    /// Calls that ended without an answer, by reason.
-    pub failed: BTreeMap<String, u64>,
-    /// The longest wait for an answer.
-    pub longest: Duration,
-    /// Requests that were executed and refused, by reason.
-    pub refusals: BTreeMap<String, u64>,
-    /// Events of good replicas, by kind.
-    pub events: BTreeMap<&'static str, u64>,
-    /// Faults that have struck, by kind.
-    pub fired: BTreeMap<&'static str, u64>,
-    /// Messages that liars changed or held back.
-    pub lies: u64,
-    /// The last word of each replica.
-    pub statuses: Vec<Status>,
-    /// Dissenting votes that correct clients have seen, by replica's place.
-    pub dissent: Vec<u64>,
-    /// When the last call was answered, by the world's clock.
-    pub took: Duration,
-    /// Arrivals in the world.
-    pub arrivals: u64,
-    /// Names everything that happened.
-    pub trace_hash: Digest,
-}
-
-/// A run that broke a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The test.
-    pub name: &'static str,
-    /// The seed.
-    pub seed: u64,
-    /// What was broken.
-    pub violation: Violation,
-    /// When, by the world's clock.
-    pub at: Duration,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure { name, seed, violation, at } = self;
-        write!(f, "seed {seed} at {at:?}: {violation}\nto see it again: ")?;
-        write!(f, "QUORATE_SEED={seed} cargo test --test it {name}")
-    }
-}
-
-enum Member<S: Scheme> {
-    Replica(ReplicaNode<S>),
-    Client(Box<ClientNode>),
-    LyingClient(Box<LyingClient>),
-}
-
-impl<S: Scheme> Node for Member<S> {
-    type Note = Note;
-
-    fn handle(&mut self, now: Now, arrival: Arrival, out: &mut Vec<Effect<Note>>) {
-        match self {
-            Member::Replica(n) => n.handle(now, arrival, out),
-            Member::Client(n) => n.handle(now, arrival, out),
-            Member::LyingClient(n) => n.handle(now, arrival, out),
-        }
-    }
-
-    fn next_wake(&self) -> Option<Instant> {
-        match self {
-            Member::Replica(n) => n.next_wake(),
-            Member::Client(n) => n.next_wake(),
-            Member::LyingClient(n) => n.next_wake(),
-        }
-    }
-
-    fn hello(&self) -> Option<Hello> {
-        match self {
-            Member::Replica(n) => n.hello(),
-            Member::Client(n) => n.hello(),
-            Member::LyingClient(n) => n.hello(),
-        }
-    }
-}
 
 /// Runs a cluster to its end, with keyed hashes in place of signatures.
 ///
@@ -129,7 +39,25 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Failure> {
 /// # Panics
 /// If the options make no cluster.
 pub fn run_with<S: Scheme>(seed: u64, options: &Options) -> Result<Report, Failure> {
-    let mut run = Run::<S>::new(seed, options);
+    run_watched::<S>(seed, options, &mut |_, _, _| {})
+}
+
+/// Runs a cluster to its end and lets somebody watch what nodes tell: when by the world's clock,
+/// nanoseconds, who, and what.
+///
+/// # Errors
+/// As [`run_with`].
+///
+/// # Panics
+/// As [`run_with`].
+pub fn run_watched<S: Scheme>(
+    seed: u64,
+    options: &Options,
+    watch: &mut dyn FnMut(u64, NodeId, &dyn Display),
+) -> Result<Report, Failure> {
+    // What another run of this thread has counted is not ours.
+    marks::take();
+    let mut run = Run::<S>::new(seed, options, watch);
     let result = run.finish();
     let at = Duration::from_nanos(run.world.now());
     let name = options.name;
@@ -138,21 +66,53 @@ pub fn run_with<S: Scheme>(seed: u64, options: &Options) -> Result<Report, Failu
 
 struct Run<'a, S: Scheme> {
     options: &'a Options,
+    seed: u64,
     ensemble: Ensemble,
     world: World<Member<S>>,
     judge: Judge,
+    /// What each replica is started from again.
+    blank: BTreeMap<ReplicaId, Blank<S>>,
+    watch: &'a mut dyn FnMut(u64, NodeId, &dyn Display),
+    healed: bool,
+    /// Whether a rule was broken that is not promised here: from then on only accusations count.
+    forked: bool,
+    /// Replicas that have lost their state and are not members again.
+    amnesiac: Members,
+    /// Whether more than t were so, or lied, at one time: nothing keeps what was accepted then.
+    forgot: bool,
 }
 
 impl<'a, S: Scheme> Run<'a, S> {
-    fn new(seed: u64, options: &'a Options) -> Self {
+    fn new(
+        seed: u64,
+        options: &'a Options,
+        watch: &'a mut dyn FnMut(u64, NodeId, &dyn Display),
+    ) -> Self {
         let ensemble = Ensemble::new(options.t).expect("the options name a t of 1 to 15");
         let world = World::new(Dice::new(seed, NETWORK), options.world.clone());
-        let mut run = Self { options, ensemble, world, judge: Judge::new(options) };
+        let (judge, blank) = (Judge::new(options), BTreeMap::new());
+        let (healed, forked) = (false, false);
+        let (amnesiac, forgot) = (Members::NONE, false);
+        let mut run = Self {
+            options,
+            seed,
+            ensemble,
+            world,
+            judge,
+            blank,
+            watch,
+            healed,
+            forked,
+            amnesiac,
+            forgot,
+        };
         run.populate(seed);
         for (at, fault) in run.options.faults.clone() {
             run.world.schedule(nanos(at), fault);
         }
-        run.schedule_random_faults(&mut Dice::new(seed, FAULTS));
+        for (at, fault) in chaos::plan(options, &Dice::new(seed, NETWORK), FAULTS) {
+            run.world.schedule(at, fault);
+        }
         run
     }
 
@@ -164,13 +124,12 @@ impl<'a, S: Scheme> Run<'a, S> {
         let keyring = Keyring::<S>::new(context, self.ensemble, keys).expect("usable keys");
         for (id, secret) in self.ensemble.replicas().zip(&secrets) {
             let clock = random_clock(options, &mut clocks);
-            let inner = replica(options, seed, id, secret, &keyring, clock.read(0));
             if options.checks_time() && options.good().contains(id) {
                 self.judge.on_clock(clock);
             }
-            let twins = (0..options.clients).filter(|c| options.key_of(*c) != *c);
-            let keys = twins.map(|c| (c, options.key_of(c))).collect();
-            let node = Member::Replica(ReplicaNode::new(inner, context, keys));
+            let (secret, keyring) = (secret.clone(), keyring.clone());
+            self.blank.insert(id, Blank { secret, keyring, incarnation: 0 });
+            let node = self.fresh(id, clock.read(0));
             self.world.add(NodeId::Replica(id), node, clock);
         }
         for number in 0..options.clients {
@@ -196,63 +155,154 @@ impl<'a, S: Scheme> Run<'a, S> {
         }
     }
 
-    fn schedule_random_faults(&mut self, dice: &mut Dice) {
-        let faults = self.options.random_faults.clone();
-        let n = self.ensemble.n() as u64;
-        let clients = u64::from(self.options.clients);
-        let kinds = [faults.breaks, faults.pauses, faults.slows, faults.steps];
-        for (kind, count) in kinds.into_iter().enumerate() {
-            for _ in 0..count {
-                let at = dice.below(nanos(faults.within));
-                let lasts = Duration::from_nanos(dice.between(1, nanos(faults.lasts)));
-                let one = dice.below(n);
-                let other = (one + 1 + dice.below(n - 1 + clients)) % (n + clients);
-                let (a, b) = (node(one, n), node(other, n));
-                let fault = match kind {
-                    0 => Fault::Break(a, b, lasts),
-                    1 => Fault::Pause(a, lasts),
-                    2 => Fault::Slow { from: a, to: b, extra: lasts, lasts },
-                    _ => {
-                        let micros = i64::try_from(lasts.as_micros()).unwrap_or(i64::MAX);
-                        Fault::Step(a, if dice.chance(500) { micros } else { -micros })
-                    }
-                };
-                self.world.schedule(at, fault);
-            }
-        }
+    // A replica as its process starts: with what is on its disk and nothing else.
+    fn fresh(&mut self, id: ReplicaId, now: Now) -> Member<S> {
+        let recovered = self.world.disk(NodeId::Replica(id)).to_vec();
+        let blank = self.blank.get_mut(&id).expect("one for each replica");
+        blank.incarnation += 1;
+        let inner = replica(self.options, self.seed, id, blank, recovered, now);
+        let options = self.options;
+        let twins = (0..options.clients).filter(|c| options.key_of(*c) != *c);
+        let keys = twins.map(|c| (c, options.key_of(c))).collect();
+        let node = ReplicaNode::new(inner, blank.keyring.context(), keys);
+        Member::Replica(node.telling(options.persist_rule.is_some()))
+    }
+
+    fn boot(&mut self, node: NodeId) {
+        let NodeId::Replica(id) = node else { return };
+        let Some(clock) = self.world.clock(node) else { return };
+        let member = self.fresh(id, clock.read(self.world.now()));
+        self.judge.on_started(id, self.world.disk(node).to_vec());
+        (self.watch)(self.world.now(), node, &"starts again");
+        self.world.start(node, member);
     }
 
     fn finish(&mut self) -> Result<Report, Violation> {
         let limit = nanos(self.options.time_limit);
-        while !self.clients_are_done() {
-            if self.world.now() >= limit {
+        while !(self.clients_are_done() && self.heal_at().is_none()) {
+            let now = self.world.now();
+            if now >= limit {
                 break;
             }
-            self.go_on(self.world.now() + LOOK_EVERY)?;
+            let next = now + LOOK_EVERY;
+            self.go_on(self.heal_at().map_or(next, |at| next.min(at.max(now))))?;
+            self.heal_if_due();
         }
         let took = Duration::from_nanos(self.world.now());
-        if self.options.must_finish && !self.clients_are_done() {
+        let finished = self.clients_are_done();
+        if self.must_be_live() && !finished {
             return Err(self.unfinished());
         }
         let end = self.world.now() + nanos(self.options.settle);
         while self.world.now() < end {
             self.go_on(self.world.now() + LOOK_EVERY)?;
         }
-        self.judge.finish(self.options, self.world.now())?;
-        Ok(self.report(took))
+        if !self.forked {
+            self.conclude().or_else(|violation| self.excuse(violation))?;
+        }
+        Ok(self.report(took, finished))
+    }
+
+    // The checks that need the whole run.
+    fn conclude(&self) -> Result<(), Violation> {
+        let (live, now) = (self.must_be_live(), self.world.now());
+        let mut options = self.options.clone();
+        if options.by_cell {
+            options.must_finish = live;
+            options.bound = options.bound.filter(|_| live);
+            options.fairness &= live;
+        }
+        if self.cell() == Cell::InModel {
+            self.judge.nobody_good_is_out()?;
+        }
+        self.judge.finish(&options, now)?;
+        match options.heal_bound.filter(|_| live) {
+            Some(bound) => self.judge.waits.within_since(now, bound),
+            None => Ok(()),
+        }
+    }
+
+    // When all faults end, if that is still to come.
+    fn heal_at(&self) -> Option<u64> {
+        self.options.heal_at.filter(|_| !self.healed).map(nanos)
+    }
+
+    fn heal_if_due(&mut self) {
+        let now = self.world.now();
+        if self.heal_at().is_some_and(|at| now >= at) {
+            self.healed = true;
+            self.world.heal();
+            self.judge.waits.on_healed(now);
+        }
+    }
+
+    // What the run is so far.
+    fn cell(&self) -> Cell {
+        let liars = self.ensemble.all().minus(self.options.good());
+        Cell::of(self.ensemble, liars, self.world.meter(), self.options.timing.delta)
+    }
+
+    fn must_be_live(&self) -> bool {
+        let cell = self.cell();
+        let promised = cell.is_live() || (self.healed && cell.is_safe());
+        let promised = promised && !self.forgot;
+        self.options.must_finish && (promised || !self.options.by_cell)
+    }
+
+    // Whether what was broken was not promised.
+    fn excuse(&mut self, violation: Violation) -> Result<(), Violation> {
+        let excused = match self.cell() {
+            Cell::Lost => true,
+            // Nothing is on disk in this version but what the change of the epoch needs.
+            _ if self.forgot => violation.rule != "false accusation",
+            Cell::Anarchy => violation.rule != "false accusation",
+            Cell::InModel | Cell::Honest | Cell::Budget => false,
+        };
+        if !(excused && self.options.by_cell) {
+            return Err(violation);
+        }
+        self.forked = true;
+        Ok(())
     }
 
     fn go_on(&mut self, until: u64) -> Result<(), Violation> {
-        let (mut found, judge) = (Ok(()), &mut self.judge);
-        let stopped = self.world.run_until(until, &mut |noted| {
-            if found.is_ok() {
-                found = judge.on_note(noted);
+        loop {
+            let (mut found, forked) = (Ok(()), self.forked);
+            let (judge, watch) = (&mut self.judge, &mut self.watch);
+            let stopped = self.world.run_until(until, &mut |noted| {
+                watch(noted.time, noted.node, &noted.note);
+                if found.is_ok() {
+                    found = match forked {
+                        true => judge.on_accusation(&noted),
+                        false => judge.on_note(noted),
+                    };
+                }
+                found.is_ok()
+            });
+            found.or_else(|violation| self.excuse(violation))?;
+            match stopped {
+                Stopped::Crashed(node) => {
+                    (self.watch)(self.world.now(), node, &"crashes");
+                    if let NodeId::Replica(id) = node {
+                        self.judge.on_crashed(id);
+                        self.amnesiac.insert(id);
+                        let liars = self.options.good();
+                        let liars = self.ensemble.all().minus(liars);
+                        let bad = self.amnesiac.union(liars).len();
+                        self.forgot |= bad > self.ensemble.t();
+                    }
+                }
+                Stopped::Boot(node) => self.boot(node),
+                Stopped::Observer => {}
+                other => return self.looked(other),
             }
-            found.is_ok()
-        });
-        found?;
+        }
+    }
+
+    // What it means that the world has stopped, and a look at all replicas.
+    fn looked(&mut self, stopped: Stopped) -> Result<(), Violation> {
         match stopped {
-            Stopped::Time | Stopped::Observer => {}
+            Stopped::Time | Stopped::Observer | Stopped::Crashed(_) | Stopped::Boot(_) => {}
             Stopped::Idle => return Err(broken("liveness", "nothing happens any more".into())),
             Stopped::Events => {
                 let what = format!("more than {} arrivals", self.options.world.max_events);
@@ -266,7 +316,16 @@ impl<'a, S: Scheme> Run<'a, S> {
             }
         }
         for (id, status) in self.statuses() {
-            self.judge.checks.on_root(id, status.executed_round, &status.running)?;
+            if status.standing != Standing::Restarted {
+                self.amnesiac.remove(id);
+            }
+        }
+        for (id, status) in self.statuses() {
+            let checks = &mut self.judge.checks;
+            let fits = checks.on_root(id, status.executed_round, &status.running);
+            if !self.forked {
+                fits.or_else(|violation| self.excuse(violation))?;
+            }
         }
         Ok(())
     }
@@ -311,7 +370,7 @@ impl<'a, S: Scheme> Run<'a, S> {
         broken("liveness", what)
     }
 
-    fn report(&self, took: Duration) -> Report {
+    fn report(&self, took: Duration, finished: bool) -> Report {
         let mut dissent = vec![0; self.ensemble.n()];
         let mut lies = 0;
         for member in self.members() {
@@ -337,83 +396,15 @@ impl<'a, S: Scheme> Run<'a, S> {
             statuses: self.statuses().into_iter().map(|(_, s)| s).collect(),
             dissent,
             took,
+            cell: self.cell(),
+            finished,
+            forked: self.forked,
+            longest_since: self.judge.waits.longest_since(),
+            simulated: Duration::from_nanos(self.world.now()),
+            marks: marks::take(),
             arrivals: self.world.events(),
             trace_hash: self.world.trace_hash(),
         }
-    }
-}
-
-fn replica<S: Scheme>(
-    options: &Options,
-    seed: u64,
-    id: ReplicaId,
-    secret: &SecretKey,
-    keyring: &Keyring<S>,
-    now: Now,
-) -> Inner<S> {
-    let setup = Setup {
-        id,
-        keyring: keyring.clone(),
-        signer: S::signer(secret),
-        genesis: sha256(b"simulated genesis"),
-        timing: options.timing,
-        clock: options.clock,
-        limits: options.limits,
-        quotas: options.quotas,
-        seed,
-        incarnation: 1,
-        restarted: false,
-        fields: Vec::new(),
-        trace: true,
-    };
-    let wrong = options.wrong_services.iter().find(|(place, _)| *place == id.index());
-    let wrong = wrong.map(|(_, kind)| *kind);
-    let service = Box::new(Faulty::new(wrong, options.panics));
-    match options.liars.iter().find(|(place, _)| *place == id.index()) {
-        None => Inner::Honest(Box::new(Replica::new(setup, service, now))),
-        Some((_, lie)) => {
-            let (signer, attack) = (S::signer(secret), lie.attack(seed));
-            let attack = match options.withhold_bodies {
-                true => Box::new(Withhold(attack)),
-                false => attack,
-            };
-            Inner::Lying(Box::new(Liar::new(setup, signer, service, attack, now)))
-        }
-    }
-}
-
-fn caller(options: &Options, number: u32, context: Context, session: SessionId) -> caller::Setup {
-    caller::Setup {
-        ensemble: Ensemble::new(options.t).expect("the options name a t of 1 to 15"),
-        context,
-        client: super::client_id(number),
-        session,
-        limits: options.limits,
-        repeat_after: 4 * options.timing.delta,
-        repeat_cap: 32 * options.timing.delta,
-        timeout: options.call_timeout,
-        pipeline: options.workload.pipeline,
-    }
-}
-
-// The session of a correct client is the first number that its dice give.
-fn session(seed: u64, client: u32) -> SessionId {
-    SessionId(Dice::new(seed, CLIENTS + u64::from(client)).any())
-}
-
-fn secret(seed: u64, id: ReplicaId) -> SecretKey {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    bytes[8] = id.number();
-    SecretKey::from_seed(bytes)
-}
-
-// Replicas first, then clients.
-fn node(place: u64, replicas: u64) -> NodeId {
-    if place < replicas {
-        NodeId::replica(usize::try_from(place).expect("at most 31"))
-    } else {
-        NodeId::Client(u32::try_from(place - replicas).expect("few clients"))
     }
 }
 

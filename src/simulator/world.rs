@@ -3,25 +3,32 @@
 //! A world is a function of its seed, its options and its nodes: the same three give the same
 //! events and the same [`World::trace_hash`]. A node takes no time to handle what comes.
 
+use super::disk::Disk;
+use super::fault::{CrashPoint, Fault};
+use super::meter::Meter;
 use super::network::{Network, Pair, nanos, pair};
 use super::node::frames_of;
-use super::{Arrival, Clock, Dice, Effect, NetworkOptions, Node, NodeId};
+use super::{Arrival, Clock, Dice, DiskOptions, Effect, NetworkOptions, Node, NodeId};
 use crate::crypto::{Domain, Hasher};
 use crate::types::Digest;
 use crate::wire::Frame;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// Ticks in a row after which a node still wants one that is due already, until the world says
 /// that it spins.
 const MAX_SPINS: u32 = 1000;
+/// The stream of the seed that disks draw from.
+const DISKS: u64 = 3;
 
 /// How a world behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorldOptions {
     /// The links.
     pub network: NetworkOptions,
+    /// The disks.
+    pub disk: DiskOptions,
     /// Timers fire on multiples of this, never early.
     pub timer_grain: Duration,
     /// Arrivals at most, over the world's life.
@@ -32,48 +39,9 @@ impl Default for WorldOptions {
     fn default() -> Self {
         Self {
             network: NetworkOptions::default(),
+            disk: DiskOptions::default(),
             timer_grain: Duration::from_micros(100),
             max_events: 5_000_000,
-        }
-    }
-}
-
-/// Something bad that happens at a given time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The link of two nodes breaks and stays down for so long.
-    Break(NodeId, NodeId, Duration),
-    /// All links of a node break and stay down for so long.
-    Isolate(NodeId, Duration),
-    /// A node does nothing for so long; what comes waits for it. Its clocks go on.
-    Pause(NodeId, Duration),
-    /// Messages of one direction take so much longer, for so long.
-    Slow {
-        /// Sender.
-        from: NodeId,
-        /// Receiver.
-        to: NodeId,
-        /// How much longer.
-        extra: Duration,
-        /// For how long.
-        lasts: Duration,
-    },
-    /// A node's wall clock is set forward or back by so many microseconds.
-    Step(NodeId, i64),
-    /// A node stops for ever, or until [`World::start`].
-    Stop(NodeId),
-}
-
-impl Fault {
-    /// Its name in the table of faults that have struck.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Fault::Break(..) => "link broken",
-            Fault::Isolate(..) => "node isolated",
-            Fault::Pause(..) => "node paused",
-            Fault::Slow { .. } => "link slowed",
-            Fault::Step(..) => "wall clock stepped",
-            Fault::Stop(..) => "node stopped",
         }
     }
 }
@@ -91,6 +59,10 @@ pub enum Stopped {
     Spinning(NodeId),
     /// The observer has seen enough.
     Observer,
+    /// A node has crashed. The world goes on if it is asked to.
+    Crashed(NodeId),
+    /// The time has come to start a node that crashed: [`World::start`].
+    Boot(NodeId),
 }
 
 /// What a node told the checkers, when by the world's time.
@@ -102,14 +74,45 @@ pub struct Noted<T> {
     pub node: NodeId,
     /// What.
     pub note: T,
+    /// How many records are durable on its disk.
+    pub durable: usize,
 }
 
 #[derive(Debug)]
 enum Event {
-    Deliver { from: NodeId, to: NodeId, connection: u64, frame: Bytes },
-    Learn { at: NodeId, peer: NodeId, connection: u64 },
-    Down { at: NodeId, peer: NodeId, connection: u64 },
+    Deliver {
+        from: NodeId,
+        to: NodeId,
+        connection: u64,
+        frame: Bytes,
+    },
+    Learn {
+        at: NodeId,
+        peer: NodeId,
+        connection: u64,
+    },
+    Down {
+        at: NodeId,
+        peer: NodeId,
+        connection: u64,
+    },
     Connect(Pair),
+    /// One side of this connection is gone since a while; now the other learns of it.
+    Fade {
+        ends: Pair,
+        connection: u64,
+    },
+    /// A link on which one direction is cut gives up; it may come up again at `until`.
+    GiveUp {
+        ends: Pair,
+        until: u64,
+    },
+    Synced {
+        at: NodeId,
+        life: u64,
+        sequence: u64,
+    },
+    Boot(NodeId),
     Wake(NodeId),
     Resume(NodeId),
     Fault(Fault),
@@ -122,6 +125,19 @@ struct Seat<N> {
     spins: u32,
     paused_until: u64,
     held: Vec<Arrival>,
+    disk: Disk,
+    /// Starts so far: what an earlier life has asked of the disk does not reach a later one.
+    life: u64,
+    trap: Option<Trap>,
+}
+
+/// A crash that waits for a write.
+struct Trap {
+    point: CrashPoint,
+    nth: u64,
+    down_for: Duration,
+    /// Whether the node has been told: it crashes once it has acted.
+    sprung: bool,
 }
 
 type Inbox = BTreeMap<NodeId, Vec<Arrival>>;
@@ -134,8 +150,13 @@ pub struct World<N: Node> {
     queue: BTreeMap<(u64, u64), Event>,
     seats: BTreeMap<NodeId, Seat<N>>,
     network: Network,
+    disk_options: DiskOptions,
+    disk_dice: Dice,
+    /// What whoever runs the world has to be told.
+    news: VecDeque<Stopped>,
     timer_grain: u64,
     max_events: u64,
+    healed: bool,
     hash: Hasher,
 }
 
@@ -148,9 +169,13 @@ impl<N: Node> World<N> {
             sequence: 0,
             queue: BTreeMap::new(),
             seats: BTreeMap::new(),
+            disk_options: options.disk,
+            disk_dice: dice.stream(DISKS),
+            news: VecDeque::new(),
             network: Network::new(options.network, dice),
             timer_grain: nanos(options.timer_grain).max(1),
             max_events: options.max_events,
+            healed: false,
             hash: Hasher::new(Domain::Derive),
         }
     }
@@ -158,22 +183,24 @@ impl<N: Node> World<N> {
     /// Adds a node and links it to every other, but clients not to clients.
     pub fn add(&mut self, id: NodeId, node: N, clock: Clock) {
         let others: Vec<NodeId> = self.seats.keys().copied().collect();
-        let (armed, held) = (None, Vec::new());
-        let seat = Seat { node: Some(node), clock, armed, spins: 0, paused_until: 0, held };
+        let seat = Seat {
+            node: Some(node),
+            clock,
+            armed: None,
+            spins: 0,
+            paused_until: 0,
+            held: Vec::new(),
+            disk: Disk::default(),
+            life: 0,
+            trap: None,
+        };
         self.seats.insert(id, seat);
+        if clock.rate_ppm.abs() > strike::MAX_RATE_PPM {
+            self.network.meter.on_held(id, u64::MAX);
+        }
         for other in others.into_iter().filter(|o| o.is_replica() || id.is_replica()) {
             self.network.add(id, other);
             self.push(self.now, Event::Connect(pair(id, other)));
-        }
-        self.arm(id);
-    }
-
-    /// Starts a node again that was stopped; the links come up after a while.
-    pub fn start(&mut self, id: NodeId, node: N) {
-        let Some(seat) = self.seats.get_mut(&id) else { return };
-        (seat.node, seat.armed, seat.paused_until) = (Some(node), None, 0);
-        for ends in self.network.links_of(id) {
-            self.push(self.now, Event::Connect(ends));
         }
         self.arm(id);
     }
@@ -213,9 +240,19 @@ impl<N: Node> World<N> {
         self.seats.get(&id).map(|s| s.clock)
     }
 
+    /// What is durable on a node's disk, in order; nothing for an unknown node.
+    pub fn disk(&self, id: NodeId) -> &[Bytes] {
+        self.seats.get(&id).map_or(&[], |s| s.disk.durable())
+    }
+
     /// How often each kind of fault has struck.
     pub fn fired(&self) -> &BTreeMap<&'static str, u64> {
         &self.network.fired
+    }
+
+    /// What really happened between and to replicas.
+    pub fn meter(&self) -> &Meter {
+        &self.network.meter
     }
 
     /// A hash over everything that has come to any node, and when.
@@ -230,6 +267,9 @@ impl<N: Node> World<N> {
         observe: &mut impl FnMut(Noted<N::Note>) -> bool,
     ) -> Stopped {
         loop {
+            if let Some(news) = self.news.pop_front() {
+                return news;
+            }
             let Some((&(time, _), _)) = self.queue.first_key_value() else {
                 return Stopped::Idle;
             };
@@ -285,6 +325,18 @@ impl<N: Node> World<N> {
                 inbox.entry(at).or_default().push(Arrival::Down { peer, connection });
             }
             Event::Connect(ends) => self.connect(ends),
+            Event::Fade { ends, connection } => {
+                if self.network.is_connected(ends, connection) {
+                    self.sever(ends, 0);
+                }
+            }
+            Event::GiveUp { ends, until } => self.sever(ends, until.saturating_sub(self.now)),
+            Event::Synced { at, life, sequence } => self.synced(at, life, sequence, inbox),
+            Event::Boot(id) => {
+                if self.seats.get(&id).is_some_and(|s| s.node.is_none()) {
+                    self.news.push_back(Stopped::Boot(id));
+                }
+            }
             Event::Wake(id) => {
                 if let Some(seat) = self.seats.get_mut(&id).filter(|s| s.armed == Some(self.now)) {
                     seat.armed = None;
@@ -293,66 +345,6 @@ impl<N: Node> World<N> {
             }
             Event::Resume(id) => inbox.entry(id).or_default().push(Arrival::Tick),
             Event::Fault(fault) => self.strike(fault),
-        }
-    }
-
-    fn strike(&mut self, fault: Fault) {
-        self.network.fire(fault.name());
-        match fault {
-            Fault::Break(a, b, lasts) => self.sever(pair(a, b), nanos(lasts)),
-            Fault::Isolate(node, lasts) => {
-                for ends in self.network.links_of(node) {
-                    self.sever(ends, nanos(lasts));
-                }
-            }
-            Fault::Pause(id, lasts) => {
-                let until = self.now.saturating_add(nanos(lasts));
-                if let Some(seat) = self.seats.get_mut(&id) {
-                    seat.paused_until = seat.paused_until.max(until);
-                    self.push(until, Event::Resume(id));
-                }
-            }
-            Fault::Slow { from, to, extra, lasts } => {
-                self.network.slow(from, to, extra, self.now.saturating_add(nanos(lasts)));
-            }
-            Fault::Step(id, micros) => {
-                if let Some(seat) = self.seats.get_mut(&id) {
-                    seat.clock.wall_offset = seat.clock.wall_offset.saturating_add(micros);
-                }
-            }
-            Fault::Stop(id) => {
-                if let Some(seat) = self.seats.get_mut(&id) {
-                    (seat.node, seat.armed) = (None, None);
-                    seat.held.clear();
-                }
-                for ends in self.network.links_of(id) {
-                    self.sever(ends, 0);
-                }
-            }
-        }
-    }
-
-    // Breaks a link now; it may come up again after `pause` nanoseconds.
-    fn sever(&mut self, ends: Pair, pause: u64) {
-        let until = self.now.saturating_add(pause).max(self.now + 1);
-        if let Some((connection, known)) = self.network.sever(ends, until) {
-            for (side, (at, peer)) in [ends, (ends.1, ends.0)].into_iter().enumerate() {
-                if known[side] {
-                    self.push(self.now, Event::Down { at, peer, connection });
-                }
-            }
-        }
-        self.push(until, Event::Connect(ends));
-    }
-
-    fn connect(&mut self, ends: Pair) {
-        if self.node(ends.0).is_none() || self.node(ends.1).is_none() {
-            return;
-        }
-        if let Some((connection, times)) = self.network.connect(self.now, ends) {
-            for (side, (at, peer)) in [ends, (ends.1, ends.0)].into_iter().enumerate() {
-                self.push(times[side], Event::Learn { at, peer, connection });
-            }
         }
     }
 
@@ -377,22 +369,40 @@ impl<N: Node> World<N> {
             node.handle(now, arrival, &mut effects);
         }
         for effect in effects {
-            match effect {
-                Effect::Send { to, lane, frame } => {
-                    let Some(connection) = self.network.connection(id, to) else { continue };
-                    for at in self.network.transit(self.now, id, to, lane) {
-                        let frame = frame.clone();
-                        self.push(at, Event::Deliver { from: id, to, connection, frame });
-                    }
-                }
-                Effect::Close { peer, .. } => {
-                    self.network.fire("link closed by a node");
-                    self.sever(pair(id, peer), nanos(self.network.options().reconnect));
-                }
-                Effect::Note(n) => note(Noted { time: self.now, node: id, note: n }),
-            }
+            self.perform(id, effect, note);
         }
         self.arm(id);
+        self.spring(id);
+    }
+
+    fn perform(
+        &mut self,
+        id: NodeId,
+        effect: Effect<N::Note>,
+        note: &mut impl FnMut(Noted<N::Note>),
+    ) {
+        match effect {
+            Effect::Send { to, lane, frame } => {
+                let Some(connection) = self.network.connection(id, to) else { return };
+                let (arrivals, breaks) = self.network.transit(self.now, id, to, lane);
+                for at in arrivals {
+                    let frame = frame.clone();
+                    self.push(at, Event::Deliver { from: id, to, connection, frame });
+                }
+                if breaks {
+                    self.sever(pair(id, to), nanos(self.network.options().reconnect));
+                }
+            }
+            Effect::Persist { sequence, records } => self.persist(id, sequence, records),
+            Effect::Close { peer, .. } => {
+                self.network.fire("link closed by a node");
+                self.sever(pair(id, peer), nanos(self.network.options().reconnect));
+            }
+            Effect::Note(what) => {
+                let durable = self.disk(id).len();
+                note(Noted { time: self.now, node: id, note: what, durable });
+            }
+        }
     }
 
     fn arm(&mut self, id: NodeId) {
@@ -420,7 +430,7 @@ fn post(inbox: &mut Inbox, to: NodeId, from: NodeId, on: u64, new: Vec<Frame>) {
     let latest = arrivals.iter_mut().rev().find(|a| match a {
         Arrival::Up { peer, .. } | Arrival::Down { peer, .. } => *peer == from,
         Arrival::Frames { peer, .. } => *peer == from,
-        Arrival::Tick | Arrival::Drained => false,
+        Arrival::Synced { .. } | Arrival::Tick | Arrival::Drained => false,
     });
     match latest {
         Some(Arrival::Frames { connection, frames, .. }) if *connection == on => frames.extend(new),
@@ -444,6 +454,7 @@ fn record(hash: &mut Hasher, time: u64, id: NodeId, arrival: &Arrival) {
         Arrival::Frames { peer, frames, .. } => (3, number(*peer), frames.len() as u64),
         Arrival::Tick => (4, 0, 0),
         Arrival::Drained => (5, 0, 0),
+        Arrival::Synced { sequence } => (6, 0, *sequence),
     };
     [tag, peer, detail].into_iter().for_each(put);
     if let Arrival::Frames { frames, .. } = arrival {
@@ -453,5 +464,9 @@ fn record(hash: &mut Hasher, time: u64, id: NodeId, arrival: &Arrival) {
     }
 }
 
+#[cfg(test)]
+mod crash_tests;
+mod heal;
+mod strike;
 #[cfg(test)]
 mod tests;

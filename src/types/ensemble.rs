@@ -107,6 +107,16 @@ impl Members {
         Members(self.0 & !other.0)
     }
 
+    /// The replicas that are in one of the two sets.
+    pub fn union(self, other: Members) -> Members {
+        Members(self.0 | other.0)
+    }
+
+    /// The replicas that are in both sets.
+    pub fn both(self, other: Members) -> Members {
+        Members(self.0 & other.0)
+    }
+
     /// The replicas in the order of the roster.
     pub fn iter(self) -> impl Iterator<Item = ReplicaId> + Clone {
         (0..31).filter(move |i| self.0 >> i & 1 == 1).map(ReplicaId::from_index)

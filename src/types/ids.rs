@@ -162,6 +162,16 @@ impl Uid {
     pub fn clock(self) -> u64 {
         self.clock
     }
+
+    /// Both parts, to be written down.
+    pub fn parts(self) -> (u64, u8) {
+        (self.clock, self.replica)
+    }
+
+    /// The id with these parts.
+    pub fn from_parts(clock: u64, replica: u8) -> Self {
+        Self { clock, replica }
+    }
 }
 
 /// The number of an epoch: (generation, resets, accused), compared in that order (§2 of

@@ -26,6 +26,33 @@ pub struct OrderLimits {
     pub checkpoint_every: u64,
     /// Accepted requests that may wait for execution before no more candidates are given (O7).
     pub max_unexecuted: u32,
+    /// Who may join when (M1, M4).
+    pub membership: MembershipLimits,
+}
+
+/// When a replica that was out may join again (M1, M4). Durations are agreed time: microseconds,
+/// or ticks under the logical clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MembershipLimits {
+    /// How long one that was silent waits the first time; each time more it is twice as long ...
+    pub join_wait: u64,
+    /// ... but no longer than this.
+    pub join_wait_cap: u64,
+    /// After so long as a member all is forgotten; one restart is forgiven in each such time.
+    pub good_service: u64,
+    /// A Join is void if the joiner was more rounds behind than this.
+    pub join_lag: u64,
+}
+
+impl Default for MembershipLimits {
+    fn default() -> Self {
+        Self {
+            join_wait: 1_000_000,
+            join_wait_cap: 300_000_000,
+            good_service: 600_000_000,
+            join_lag: 1024,
+        }
+    }
 }
 
 impl Default for OrderLimits {
@@ -42,6 +69,7 @@ impl Default for OrderLimits {
             window: 1024,
             checkpoint_every: 256,
             max_unexecuted: 65_536,
+            membership: MembershipLimits::default(),
         }
     }
 }
@@ -63,6 +91,8 @@ pub struct Quotas {
     /// Bodies kept after execution until every member attests that it has executed them, in bytes;
     /// above it the oldest go.
     pub kept_bytes: u64,
+    /// Bytes of a snapshot: a larger one is neither kept for others nor fetched.
+    pub snapshot_bytes: u64,
 }
 
 impl Default for Quotas {
@@ -74,6 +104,7 @@ impl Default for Quotas {
             link_bytes: 32 << 20,
             links_per_client: 64,
             kept_bytes: 256 << 20,
+            snapshot_bytes: 4 << 30,
         }
     }
 }

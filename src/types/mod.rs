@@ -7,18 +7,21 @@
 
 mod digest_map;
 mod ensemble;
+mod epoch;
 mod ids;
 mod limits;
+pub mod marks;
 pub mod plant;
 mod time;
 mod timing;
 
 pub use digest_map::DigestMap;
 pub use ensemble::{Ensemble, MAX_T, Members};
+pub use epoch::{Call, Root};
 pub use ids::{
     ClientId, Cuid, Digest, Epoch, GroupId, LinkId, ReplicaId, RequestId, Round, SessionId, Uid,
 };
-pub use limits::{OrderLimits, Quotas};
+pub use limits::{MembershipLimits, OrderLimits, Quotas};
 pub use time::{AgreedTime, Instant, Now, Wall};
 pub use timing::Timing;
 

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 
 /// Every planted bug by name, with the rule that it breaks.
-pub const PLANTS: [(&str, &str); 14] = [
+pub const PLANTS: &[(&str, &str)] = &[
     ("o1-t-candidates-accept", "O1: a request is accepted with t candidates"),
     ("o1-late-candidate-counts", "O1: a second candidate of one replica replaces its first"),
     ("o2-smallest-candidate", "O2: the unique id is the smallest candidate, not the (t+1)-th"),
@@ -20,6 +20,13 @@ pub const PLANTS: [(&str, &str); 14] = [
     ("r2-sign-twice", "R2: a member signs a second proposal for a round after a link came up"),
     ("r3-commit-early", "R3: a vector counts as committed when it is complete"),
     ("r4-accept-low-candidate", "R4: candidates below the sender's highest are let through"),
+    ("e1-blame-early", "E1: a member is blamed after half of Δ, not after patience"),
+    ("e2-t-blames", "E2: t blames accuse a replica"),
+    ("e2-restarted-counts-nowhere", "E2: who says that it restarted is not accused by that"),
+    ("e4-no-freeze", "E4: a replica that has taken a call goes on signing and committing"),
+    ("e5-report-less", "E5: a Report names a vector two rounds before the highest complete one"),
+    ("e5-send-before-sync", "E5: a Report is sent before it is on disk"),
+    ("e8-never-stalled", "E8: nobody ever says that a root is stalled"),
     ("c1-accept-t-replies", "C1: a client accepts what t replicas say"),
     ("c1-count-replica-twice", "C1: two replies of one replica are two votes"),
 ];

@@ -1,6 +1,7 @@
 //! Reading and writing fixed layouts.
 
-use crate::types::{ClientId, Digest, Epoch, Members, ReplicaId, Round};
+use crate::crypto::PublicKey;
+use crate::types::{ClientId, Digest, Epoch, Members, ReplicaId, Root, Round};
 
 /// Why bytes are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +108,11 @@ impl Writer {
     /// An epoch's three numbers.
     pub fn epoch(&mut self, e: Epoch) -> &mut Self {
         self.u32(e.generation).u32(e.resets).u32(e.accused)
+    }
+
+    /// A root's two numbers.
+    pub fn root(&mut self, root: Root) -> &mut Self {
+        self.u32(root.generation).u32(root.resets)
     }
 }
 
@@ -282,6 +288,22 @@ impl<'a> Reader<'a> {
     pub fn epoch(&mut self, what: &'static str) -> Result<Epoch, DecodeError> {
         let (generation, resets) = (self.u32(what)?, self.u32(what)?);
         Ok(Epoch { generation, resets, accused: self.u32(what)? })
+    }
+
+    /// A root.
+    ///
+    /// # Errors
+    /// If fewer than 8 bytes are left.
+    pub fn root(&mut self, what: &'static str) -> Result<Root, DecodeError> {
+        Ok(Root { generation: self.u32(what)?, resets: self.u32(what)? })
+    }
+
+    /// A public key's 32 bytes; whether they are a usable key is not looked at.
+    ///
+    /// # Errors
+    /// If fewer are left.
+    pub fn key(&mut self, what: &'static str) -> Result<PublicKey, DecodeError> {
+        self.array(what).map(PublicKey)
     }
 
     /// A set of replicas.

@@ -13,7 +13,6 @@ const HEADER: usize = 5;
 pub const OPEN_FRAME: [u8; 9] = [HEADER as u8, 0, 0, 0, Kind::Open as u8, 0, 0, 0, 0];
 
 /// What a frame holds. The numbers are part of the protocol; those not listed are refused.
-/// 8 to 12 are kept for blames, calls, reports and restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Kind {
@@ -33,6 +32,26 @@ pub enum Kind {
     WantBody = 6,
     /// A [`super::Body`].
     Body = 7,
+    /// A [`super::Blame`].
+    Blame = 8,
+    /// A [`super::CallMessage`].
+    Call = 9,
+    /// A [`super::Report`].
+    Report = 10,
+    /// A [`super::Restarted`].
+    Restarted = 11,
+    /// A [`super::Stalled`].
+    Stalled = 12,
+    /// A [`super::SignedChange`], between replicas.
+    Change = 13,
+    /// A [`super::WantHistory`].
+    WantHistory = 14,
+    /// A [`super::Gone`].
+    Gone = 15,
+    /// A [`super::WantSnapshot`].
+    WantSnapshot = 16,
+    /// A [`super::SnapshotPart`].
+    SnapshotPart = 17,
     /// A client's [`super::Greeting`].
     Greeting = 32,
     /// A [`super::Request`].
@@ -41,11 +60,13 @@ pub enum Kind {
     Replies = 34,
     /// A [`super::Note`].
     Note = 35,
+    /// A [`super::OperatorChange`].
+    OperatorChange = 36,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 23] = [
         Kind::Open,
         Kind::Hello,
         Kind::Proposal,
@@ -54,10 +75,21 @@ impl Kind {
         Kind::Pong,
         Kind::WantBody,
         Kind::Body,
+        Kind::Blame,
+        Kind::Call,
+        Kind::Report,
+        Kind::Restarted,
+        Kind::Stalled,
+        Kind::Change,
+        Kind::WantHistory,
+        Kind::Gone,
+        Kind::WantSnapshot,
+        Kind::SnapshotPart,
         Kind::Greeting,
         Kind::Request,
         Kind::Replies,
         Kind::Note,
+        Kind::OperatorChange,
     ];
 
     fn of(number: u8) -> Option<Kind> {

@@ -8,24 +8,40 @@
 //! A stream carries frames: `length: u32, kind: u8, group: u32, body`, little-endian like every
 //! number here; `length` counts what follows it. A frame is at most [`MAX_FRAME`] bytes.
 
+mod blame;
+mod change;
 mod client;
 mod codec;
+mod evidence;
 mod frame;
+mod header;
 mod hello;
+mod layout;
 mod mark;
 mod peer;
 mod proposal;
+mod record;
+mod report;
+mod transfer;
 
+pub use blame::{Blame, BlameStep, Restarted, Stalled};
+pub use change::{Author, Change, OperatorChange, SignedChange};
 pub use client::{
     Command, CommandKind, MAX_COMMANDS, Note, NoteKind, Outcome, Refusal, Replies, Reply, Request,
     RequestBody,
 };
 pub use codec::{DecodeError, Reader, Writer};
+pub use evidence::{CallMessage, Evidence, MAX_EVIDENCE, Proof};
 pub use frame::{Frame, FrameDecoder, Kind, MAX_FRAME, OPEN_FRAME};
+pub use header::{CandidateSummary, Header, vector_hash};
 pub use hello::{Greeting, GroupState, Hello, MAX_FIELDS, PROTOCOL_VERSION};
+pub use layout::Layout;
 pub use mark::Mark;
 pub use peer::{Body, Ping, Pong, Want, WantBody};
-pub use proposal::{Attestation, Candidate, MAX_CANDIDATES, Proposal, StepPosition};
+pub use proposal::{Attestation, Candidate, MAX_CANDIDATES, MAX_CHANGES, Proposal, StepPosition};
+pub use record::{MAX_RECORD, Record};
+pub use report::{Lacks, MAX_LACKS, Report, ReportHeader};
+pub use transfer::{Gone, SnapshotPart, WantHistory, WantSnapshot};
 
 /// ALPN of links between replicas.
 pub const ALPN_REPLICA: &[u8] = b"quorate/1";

@@ -1,14 +1,17 @@
 //! The one signed message of a round (docs/protocol.md §3).
 
-use super::{DecodeError, Kind, Message, Reader, Writer, frame};
-use crate::crypto::{Domain, Signable, Signature, Unverified, Verified};
-use crate::types::{Digest, Epoch, GroupId, Members, ReplicaId, Round};
+use super::header::MAX_CHOICE;
+use super::layout::{Framed, Layout, bytes_of, get_list, put_list};
+use super::{DecodeError, Kind, Reader, SignedChange, Writer};
+use crate::crypto::{Domain, Signable};
+use crate::types::{Digest, Epoch, Members, ReplicaId, Round};
 
 /// Candidates in a proposal that the layout allows; the opening's limit may be lower. A proposal
 /// of that many is 656 KB, within a frame.
 pub const MAX_CANDIDATES: usize = 16_384;
 
-const MAX_CHOICE: usize = 31;
+/// Status changes in a proposal at most.
+pub const MAX_CHANGES: usize = 64;
 
 /// A candidate as a proposal carries it; whose it is, the proposal's signer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +49,7 @@ pub struct Attestation {
 }
 
 /// What a member says in a round: its candidates (phase 1) and its choice of the round before
-/// (phase 2).
+/// (phase 2). Its signature is over its [`super::Header`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
     /// The epoch.
@@ -61,61 +64,67 @@ pub struct Proposal {
     pub choice: Vec<Digest>,
     /// New candidates, clocks strictly increasing.
     pub candidates: Vec<Candidate>,
+    /// Status changes, whole, at most [`MAX_CHANGES`] (M1 to M3).
+    pub changes: Vec<SignedChange>,
     /// The sender's candidate clock, microseconds or ticks.
     pub now: u64,
     /// What the sender has executed.
     pub attestation: Attestation,
 }
 
-impl Proposal {
-    fn encode_body(&self, out: &mut Writer) {
+impl Layout for Candidate {
+    const LEAST: usize = 40;
+
+    fn put(&self, out: &mut Writer) {
+        out.u64(self.clock).digest(&self.request);
+    }
+
+    fn get(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { clock: r.u64("candidate clock")?, request: r.digest("candidate digest")? })
+    }
+}
+
+impl Layout for Proposal {
+    const LEAST: usize = 12 + 4 + 8 + 1 + 3 * 4 + 8 + Attestation::LEAST;
+
+    fn put(&self, out: &mut Writer) {
         out.epoch(self.epoch).u32(self.members.bits()).round(self.round).replica(self.replica);
         out.count(self.choice.len());
         self.choice.iter().for_each(|d| {
             out.digest(d);
         });
-        out.count(self.candidates.len());
-        self.candidates.iter().for_each(|c| {
-            out.u64(c.clock).digest(&c.request);
-        });
-        // Status changes, carried whole: a later version fills this list (M1 to M3).
-        out.count(0).u64(self.now);
-        let a = &self.attestation;
-        out.round(a.position.round).digest(&a.position.vector).digest(&a.running);
-        out.round(a.checkpoint).digest(&a.state).bool(a.rolled).bool(a.delta_held);
+        put_list(&self.candidates, out);
+        put_list(&self.changes, out);
+        out.u64(self.now);
+        self.attestation.put(out);
     }
 
-    fn decode_body(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn get(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let epoch = r.epoch("proposal epoch")?;
         let members = r.members("proposal members")?;
         let round = r.round("proposal round")?;
         let replica = r.replica("proposal replica")?;
         let n = r.count(MAX_CHOICE, 32, "proposal choice")?;
         let choice = (0..n).map(|_| r.digest("chosen hash")).collect::<Result<_, _>>()?;
-        let n = r.count(MAX_CANDIDATES, 40, "proposal candidates")?;
-        let mut candidates = Vec::with_capacity(n);
+        let n = r.count(MAX_CANDIDATES, Candidate::LEAST, "proposal candidates")?;
+        let mut candidates: Vec<Candidate> = Vec::with_capacity(n);
         for _ in 0..n {
-            let clock = r.u64("candidate clock")?;
-            candidates.push(Candidate { clock, request: r.digest("candidate digest")? });
+            let candidate = Candidate::get(r)?;
+            // Headers name the first and the last: in a list out of order they would say nothing.
+            if candidates.last().is_some_and(|last| last.clock >= candidate.clock) {
+                return Err(r.error("candidates in the order of their clocks"));
+            }
+            candidates.push(candidate);
         }
-        if r.u32("status changes")? != 0 {
-            return Err(r.error("status changes are not known to this version"));
-        }
+        let changes = get_list(r, MAX_CHANGES, "status changes")?;
         let now = r.u64("proposal now")?;
-        let position = StepPosition {
-            round: r.round("attested round")?,
-            vector: r.digest("attested vector")?,
-        };
-        let attestation = Attestation {
-            position,
-            running: r.digest("running root")?,
-            checkpoint: r.round("checkpoint round")?,
-            state: r.digest("checkpoint digest")?,
-            rolled: r.bool("rolled")?,
-            delta_held: r.bool("delta held")?,
-        };
-        Ok(Self { epoch, members, round, replica, choice, candidates, now, attestation })
+        let attestation = Attestation::get(r)?;
+        Ok(Self { epoch, members, round, replica, choice, candidates, changes, now, attestation })
     }
+}
+
+impl Framed for Proposal {
+    const KIND: Kind = Kind::Proposal;
 }
 
 impl Signable for Proposal {
@@ -133,37 +142,8 @@ impl Signable for Proposal {
         self.members
     }
 
+    /// That of its header.
     fn body(&self) -> Vec<u8> {
-        let mut out = Writer::new();
-        self.encode_body(&mut out);
-        out.into_bytes()
+        bytes_of(&self.header())
     }
-}
-
-impl Message for Unverified<Proposal> {
-    const KIND: Kind = Kind::Proposal;
-
-    fn encode(&self, out: &mut Writer) {
-        encode_signed(self.peek(), self.signature(), out);
-    }
-
-    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let proposal = Proposal::decode_body(r)?;
-        Ok(Unverified::new(proposal, r.signature("proposal signature")?))
-    }
-}
-
-impl Verified<Proposal> {
-    /// The frame that carries it.
-    pub fn to_frame(&self, group: GroupId) -> Vec<u8> {
-        let mut out = Writer::new();
-        frame::begin(&mut out, Kind::Proposal, group);
-        encode_signed(self.message(), self.signature(), &mut out);
-        frame::end(out)
-    }
-}
-
-fn encode_signed(proposal: &Proposal, signature: &Signature, out: &mut Writer) {
-    proposal.encode_body(out);
-    out.raw(&signature.0);
 }

@@ -237,6 +237,7 @@ fn replica(quotas: Quotas) -> Replica<Keyed> {
         seed: 1,
         incarnation: 1,
         restarted: false,
+        recovered: Vec::new(),
         fields: Vec::new(),
         trace: false,
     };

@@ -3,6 +3,8 @@
 mod bodies;
 mod clients;
 mod config;
+mod epochs;
+mod faults;
 mod ledger;
 #[cfg(feature = "plant")]
 mod planted;

@@ -1,9 +1,14 @@
 //! The checks are worth what they catch: each planted bug must be noticed by a simulated run.
 
-use quorate::adversary::{Lie, OrderingLie, ReplyLie};
-use quorate::simulator::{ClientLie, NetworkOptions, Options, RandomFaults, Workload, run};
-use quorate::types::ClockKind;
+use bytes::Bytes;
+use quorate::adversary::{EpochLie, Lie, OrderingLie, ReplyLie};
+use quorate::crypto::Unverified;
+use quorate::simulator::{
+    ClientLie, Fault, NetworkOptions, NodeId, Options, RandomFaults, Workload, run,
+};
 use quorate::types::plant::{PLANTS, plant};
+use quorate::types::{ClockKind, ReplicaId};
+use quorate::wire::{self, Frame, Kind, Message, Record};
 use std::time::Duration;
 
 const SEEDS: u64 = 12;
@@ -66,7 +71,73 @@ fn hunt(name: &str) -> Options {
             options.world.network = NetworkOptions { max_delay: ms(8), ..Default::default() };
             options
         }
+        other => hunt_in_epochs(other, options, fair),
+    }
+}
+
+/// The run that should notice a bug in the change of the epoch.
+fn hunt_in_epochs(name: &str, options: Options, fair: Options) -> Options {
+    let ms = Duration::from_millis;
+    match name {
+        "e1-blame-early" => {
+            let mut options = options;
+            options.world.network = NetworkOptions { max_delay: ms(18), ..Default::default() };
+            options
+        }
+        "e2-t-blames" => Options {
+            liars: vec![(0, Lie::Epoch(EpochLie::FalseBlame))],
+            must_finish: false,
+            ..options
+        },
+        "e2-restarted-counts-nowhere" => Options { bound: Some(ms(150)), ..restart(options) },
+        "e5-send-before-sync" => {
+            Options { persist_rule: Some(reports_are_durable), ..restart(options) }
+        }
+        "e4-no-freeze" => {
+            let (within, lasts) = (ms(1000), ms(300));
+            let random_faults = RandomFaults { pauses: 12, within, lasts, ..RandomFaults::NONE };
+            let heal_at = Some(ms(1500));
+            let workload = Workload { calls: 150, ..fair.workload };
+            Options { random_faults, heal_at, by_cell: true, workload, ..options }
+        }
+        "e5-report-less" => {
+            let faults = vec![(ms(100), Fault::Crash(NodeId::replica(2), ms(100_000)))];
+            let bad = [ReplicaId::from_index(2)].into_iter().collect();
+            Options { faults, bad, workload: fair.workload, ..options }
+        }
+        "e8-never-stalled" => {
+            // Nobody hears anybody for a while: all accuse each other, and only a reset helps.
+            let cut = |r| (ms(100), Fault::Isolate(NodeId::replica(r), ms(400)));
+            Options { faults: vec![cut(0), cut(1)], workload: fair.workload, ..options }
+        }
         other => panic!("no run hunts {other}"),
+    }
+}
+
+/// One of three restarts, early under load.
+fn restart(options: Options) -> Options {
+    let ms = Duration::from_millis;
+    let faults = vec![(ms(100), Fault::Crash(NodeId::replica(2), ms(20)))];
+    let workload = Workload { calls: 100, think: ms(10), ..Workload::default() };
+    Options { faults, workload, settle: ms(2000), ..options }
+}
+
+/// E5: when a Report leaves, its number is promised on the sender's disk.
+fn reports_are_durable(frame: &Frame, durable: &[Bytes]) -> Result<(), String> {
+    if frame.kind != Kind::Report {
+        return Ok(());
+    }
+    let sent = Unverified::<wire::Report>::from_body(&frame.body).map_err(|e| e.to_string())?;
+    let number = sent.peek().header.call.number();
+    let promised = durable.iter().filter_map(|r| Record::parse(r).ok()).any(|r| match r {
+        Record::Promise { call, .. } => call.number() >= number,
+        Record::Entered { epoch, .. } => epoch >= number,
+        Record::Report { .. } => false,
+    });
+    if promised {
+        Ok(())
+    } else {
+        Err(format!("a Report for {number} that is not promised on disk"))
     }
 }
 
@@ -88,7 +159,7 @@ fn seeds_for(name: &str) -> u64 {
 }
 
 fn hunted() -> impl Iterator<Item = (&'static str, &'static str)> {
-    PLANTS.into_iter().filter(|(name, _)| !ELSEWHERE.contains(name))
+    PLANTS.iter().copied().filter(|(name, _)| !ELSEWHERE.contains(name))
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn lossy(name: &'static str) -> Options {
 }
 
 fn broken_links() -> RandomFaults {
-    RandomFaults { breaks: 12, pauses: 0, slows: 0, steps: 0, within: ms(400), lasts: ms(60) }
+    RandomFaults { breaks: 12, within: ms(400), lasts: ms(60), ..RandomFaults::NONE }
 }
 
 /// R5: what is lost is asked for.
@@ -138,8 +138,15 @@ fn links_that_break_and_come_back_change_nothing() {
 /// Nobody lies, so no timing can make replicas differ (§1, safety).
 #[test]
 fn pauses_slow_links_and_jumping_clocks_are_safe_and_pass() {
-    let random_faults =
-        RandomFaults { breaks: 4, pauses: 6, slows: 10, steps: 6, within: ms(400), lasts: ms(250) };
+    let random_faults = RandomFaults {
+        breaks: 4,
+        pauses: 6,
+        slows: 10,
+        steps: 6,
+        within: ms(400),
+        lasts: ms(250),
+        ..RandomFaults::NONE
+    };
     for clock in [ClockKind::RealTime, ClockKind::Hybrid, ClockKind::Logical] {
         let random_faults = random_faults.clone();
         let name = "pauses_slow_links_and_jumping_clocks_are_safe_and_pass";

@@ -145,6 +145,18 @@ impl Cluster {
         self.config.with_file_name("keys").join(format!("client-{number}.pem"))
     }
 
+    /// The private key file of the operator.
+    pub fn operator_key(&self) -> PathBuf {
+        self.config.with_file_name("keys").join("operator.pem")
+    }
+
+    /// Sends a replica a signal that does not end it.
+    pub fn tell(&self, number: u8, signal: &str) {
+        let child = self.replicas[usize::from(number) - 1].as_ref();
+        let id = child.unwrap_or_else(|| panic!("R{number} does not run")).id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
     /// Starts a replica that is not running, with arguments besides those that every one has.
     pub fn launch(&mut self, number: u8, arguments: &[String]) {
         self.launch_with(number, &self.config.clone(), arguments);

@@ -38,15 +38,31 @@ fn keygen_makes_one_identity_and_prints_the_line_for_the_cluster_file() {
 }
 
 #[test]
+fn simulated_clusters_run_from_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, out, err) = quorate(dir.path(), &["sim", "--seeds", "3", "--check-determinism"]);
+    assert!(code == 0 && err.is_empty() && out.contains("3 seeds, "), "{out}{err}");
+    let sim = ["sim", "--mode", "liars", "--liars", "2", "--seed", "7", "--seeds", "2", "--json"];
+    let (code, json, _) = quorate(dir.path(), &sim);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, &json["failure"]), (0, &serde_json::Value::Null));
+    assert_eq!((&json["seeds"], &json["cells"]["C4 too many liars"]), (&2.into(), &2.into()));
+    assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing is left behind");
+}
+
+#[test]
 fn mistakes_end_with_code_two_and_one_message() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("bad.toml"), "[cluster]\nt = 1\n").unwrap();
-    let rows: [(&[&str], &str); 7] = [
+    let rows: [(&[&str], &str); 10] = [
         (&[], "Usage"),
         (&["dance"], "unrecognized subcommand"),
         (&["init"], "--dir"),
         (&["init", "--dir", "x", "--t", "99"], "1 to 15"),
         (&["init", "--dir", "x", "--fault-model", "fail-stop"], "not built yet"),
+        (&["sim", "--liars", "4"], "at most 3 liars"),
+        (&["sim", "--seeds", "1", "--minutes", "1"], "cannot be used with"),
+        (&["sim", "--t", "16"], "1..=15"),
         (&["check", "--config", "none.toml"], "none.toml: No such file or directory (os error 2)"),
         (&["check", "--config", "bad.toml"], "bad.toml:1:1: [cluster] has no `fault_model`; add"),
     ];

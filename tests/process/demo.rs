@@ -36,6 +36,23 @@ fn every_kind_of_liar_is_named_and_nobody_is_fooled() {
         assert!(!out.contains('\x1b') && err.is_empty(), "colours without a terminal: {out}{err}");
         assert!(is_empty(dir.path()), "{lie}: something is left behind");
     }
+    let stories: [(&str, &[&str]); 8] = [
+        ("equivocate", &["R3 is out: there is a proof that it lied", "R1 keeps a proof"]),
+        ("withhold", &["R3 is out: it did not answer in time", "R3 is a member again"]),
+        ("crash", &["R3 is killed", "R3 is out: ", "R3 is started again", "R3 is a member again"]),
+        ("stop", &["R3 is stopped", "R3 is out: ", "R3 goes on", "R3 is a member again"]),
+        ("false-blame", &["R3 (liar)"]),
+        ("forge", &["R3 (liar)"]),
+        ("selective", &["R3 (liar)"]),
+        ("slow-drip", &["R3 (liar)"]),
+    ];
+    for (lie, parts) in stories {
+        let (code, out, err) = run(dir.path(), &["--lie", lie, "--requests", "200"]);
+        assert_eq!(code, 0, "{lie}: {out}{err}");
+        assert!(parts.iter().all(|part| out.contains(part)), "{lie}: {out}");
+        assert!(out.contains("wrong outputs accepted   0 "), "{lie}: {out}");
+        assert!(is_empty(dir.path()), "{lie}: something is left behind");
+    }
     let (code, out, err) =
         run(dir.path(), &["--t", "2", "--lie", "wrong-output", "--requests", "100", "--keep"]);
     assert_eq!(code, 0, "{out}{err}");
@@ -49,8 +66,10 @@ fn every_kind_of_liar_is_named_and_nobody_is_fooled() {
 #[test]
 fn what_cannot_be_shown_is_refused_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let rows: [(&[&str], &str); 4] = [
+    let rows: [(&[&str], &str); 6] = [
         (&["--lie", "white"], "there is no lie called \"white\"; there are: wrong-output"),
+        (&["--lie", "white"], "slow-drip, crash, stop"),
+        (&["--all", "--lie", "crash"], "cannot be used with"),
         (&["--t", "0"], "--t 0 is out of range"),
         (&["--requests", "0"], "0 is not in 1.."),
         (&["--clients", "0"], "0 is not in 1.."),

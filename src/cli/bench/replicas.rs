@@ -1,7 +1,7 @@
 //! What replicas say of themselves, and use, before and after.
 
 use super::cpu::{self, Cpu};
-use crate::cli::admin;
+use crate::cli::ask;
 use crate::config::Cluster;
 use crate::replica::Status;
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ impl Watch {
         for (address, _) in &self.replicas {
             let (address, cluster) = (*address, self.cluster.clone());
             asked.push(tokio::spawn(async move {
-                let status = admin::status(address).await.ok()?;
+                let status = ask::status(address).await.ok()?;
                 (status.cluster == cluster).then(|| (Instant::now(), status))
             }));
         }

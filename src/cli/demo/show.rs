@@ -2,7 +2,10 @@
 
 use super::model::Op;
 use super::stage::lies;
+use super::story::{Story, Told, What};
+use super::trick::Trick;
 use super::workload::Entry;
+use crate::cli::status::trouble::{names, reason};
 use crate::client::{Ballot, ReplicaStats, Verdict};
 use crate::config::Cluster;
 use crate::service::kv::Output;
@@ -46,8 +49,25 @@ impl Ink {
     }
 }
 
+/// Who is on the stage.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) trick: Trick,
+}
+
+impl Scene<'_> {
+    /// A replica's name, and what it is if it is a bad one.
+    pub(super) fn name(self, id: ReplicaId) -> String {
+        match lies(self.cluster, id) {
+            true => format!("{id} ({})", self.trick.role()),
+            false => id.to_string(),
+        }
+    }
+}
+
 /// One vote: what was asked, what was accepted, and who said what.
-pub(super) fn vote(cluster: &Cluster, entry: &Entry, ink: Ink) -> String {
+pub(super) fn vote(scene: Scene<'_>, entry: &Entry, ink: Ink) -> String {
     let ops: Vec<String> = entry.ops.iter().map(Op::to_string).collect();
     let accepted: Vec<String> = entry.answer.outputs.iter().map(output).collect();
     let (asked, accepted) = (ops.join("; "), shorten(&accepted.join("; ")));
@@ -55,7 +75,7 @@ pub(super) fn vote(cluster: &Cluster, entry: &Entry, ink: Ink) -> String {
     let head = "    replica     verdict   after      round  vector    index  output\n";
     text.push_str(head);
     for ballot in &entry.answer.explanation.ballots {
-        let line = ballot_line(cluster, ballot);
+        let line = ballot_line(scene, ballot);
         let line = match ballot.verdict {
             Verdict::Differs => ink.bad(&line),
             Verdict::Agrees | Verdict::Silent { .. } | Verdict::Note(_) => line,
@@ -65,7 +85,7 @@ pub(super) fn vote(cluster: &Cluster, entry: &Entry, ink: Ink) -> String {
     text
 }
 
-fn ballot_line(cluster: &Cluster, ballot: &Ballot) -> String {
+fn ballot_line(scene: Scene<'_>, ballot: &Ballot) -> String {
     let verdict = match ballot.verdict {
         Verdict::Agrees => "agrees",
         Verdict::Differs => "DIFFERS",
@@ -82,13 +102,8 @@ fn ballot_line(cluster: &Cluster, ballot: &Ballot) -> String {
         (_, Some(outcome)) => told(outcome),
         (_, None) => "nothing yet".to_owned(),
     };
-    let name = name(cluster, ballot.replica);
+    let name = scene.name(ballot.replica);
     format!("{name:<11} {verdict:<9} {after:<10} {round:<6} {vector:<9} {index:<6} {said}")
-}
-
-/// A replica's name, and whether it is one of the liars.
-pub(super) fn name(cluster: &Cluster, id: ReplicaId) -> String {
-    if lies(cluster, id) { format!("{id} (liar)") } else { id.to_string() }
 }
 
 // What a replica sent; a liar may send anything.
@@ -143,15 +158,16 @@ fn percentiles(all: impl Iterator<Item = Duration>) -> String {
     format!("p50 {}, p99 {}, max {}", at(0.5), at(0.99), at(1.0))
 }
 
-fn milliseconds(d: Duration) -> String {
+/// With two digits.
+pub(super) fn milliseconds(d: Duration) -> String {
     format!("{:.2} ms", d.as_secs_f64() * 1000.0)
 }
 
 /// Who was caught at what, one line a replica.
-pub(super) fn replicas(cluster: &Cluster, counts: &[ReplicaStats], ink: Ink) -> String {
+pub(super) fn replicas(scene: Scene<'_>, counts: &[ReplicaStats], ink: Ink) -> String {
     let mut text = "    replica     replies   lies seen\n".to_owned();
-    for (entry, count) in cluster.replicas.iter().zip(counts) {
-        let name = name(cluster, entry.id);
+    for (entry, count) in scene.cluster.replicas.iter().zip(counts) {
+        let name = scene.name(entry.id);
         let silent = if count.replies == 0 { "  it never answered" } else { "" };
         let line = format!("{name:<11} {:<9} {}{silent}", count.replies, count.dissent);
         let guilty = count.dissent > 0 || count.replies == 0;
@@ -159,6 +175,29 @@ pub(super) fn replicas(cluster: &Cluster, counts: &[ReplicaStats], ink: Ink) -> 
         writeln!(text, "    {line}").expect("a string takes all");
     }
     text
+}
+
+/// What happened to the replicas, one line each.
+pub(super) fn story(story: &Story, trick: Trick) -> String {
+    let line = |told: &Told| {
+        let (after, id) = (told.after.as_secs_f64(), told.replica);
+        let what = match &told.what {
+            What::Fell if trick == Trick::Stop => "is stopped (SIGSTOP)".to_owned(),
+            What::Fell => "is killed (kill -9)".to_owned(),
+            What::Rose if trick == Trick::Stop => "goes on (SIGCONT)".to_owned(),
+            What::Rose => "is started again".to_owned(),
+            What::Out { why, epoch, members } => format!(
+                "is out: {}. Epoch {epoch} of {} goes on without it",
+                reason(*why),
+                names(members)
+            ),
+            What::Back { epoch, members } => {
+                format!("is a member again: epoch {epoch} of {}", names(members))
+            }
+        };
+        format!("    {after:>6.2} s  {id} {what}\n")
+    };
+    story.told.iter().map(line).collect()
 }
 
 #[cfg(test)]

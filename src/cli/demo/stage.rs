@@ -1,13 +1,14 @@
 //! The cluster of the demonstration: a directory of its own, and processes that never outlive it.
 
-use crate::adversary::ReplyLie;
-use crate::cli::admin;
+use super::trick::Trick;
+use crate::adversary::Lie;
+use crate::cli::ask;
 use crate::config::Cluster;
 use crate::files::free_base_port;
 use crate::files::init::{InitOptions, NewCluster, write_cluster};
 use crate::types::ReplicaId;
 use anyhow::{Context, bail};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,7 +28,7 @@ const LOG_LINES: usize = 10;
 pub(super) struct Plan {
     pub(super) t: u8,
     pub(super) clients: u16,
-    pub(super) lie: ReplyLie,
+    pub(super) trick: Trick,
 }
 
 /// A running cluster. Dropping it stops the replicas, then removes the directory.
@@ -42,7 +43,10 @@ pub(super) struct Stage {
 /// One replica process.
 struct Replica {
     id: ReplicaId,
+    key: PathBuf,
     process: Child,
+    /// The script has it down just now.
+    down: bool,
 }
 
 /// A directory that goes away when it is dropped.
@@ -51,7 +55,7 @@ struct Directory {
     keep: bool,
 }
 
-/// Whether this replica is one of the `t` liars: the last ones.
+/// Whether this replica is one of the `t` bad ones: the last ones.
 pub(super) fn lies(cluster: &Cluster, replica: ReplicaId) -> bool {
     replica.index() > cluster.ensemble.t()
 }
@@ -90,30 +94,60 @@ impl Stage {
         self.directory.keep = true;
     }
 
+    /// Those that misbehave.
+    pub(super) fn bad(&self) -> Vec<ReplicaId> {
+        self.cluster.ensemble.replicas().filter(|id| lies(&self.cluster, *id)).collect()
+    }
+
+    /// Where a replica keeps its files.
+    pub(super) fn data(&self, id: ReplicaId) -> PathBuf {
+        self.directory.path.join(format!("data-{}", id.number()))
+    }
+
+    /// Kills or stops a replica, as the trick says.
+    ///
+    /// # Errors
+    /// If the signal cannot be sent.
+    pub(super) fn fell(&mut self, id: ReplicaId, trick: Trick) -> anyhow::Result<()> {
+        let replica = &mut self.replicas[id.index()];
+        replica.down = true;
+        if trick == Trick::Stop {
+            return signal(&replica.process, "-STOP");
+        }
+        replica.process.kill().context("cannot kill a replica")?;
+        replica.process.wait().context("cannot wait for a replica's end")?;
+        Ok(())
+    }
+
+    /// Starts it again, or lets it go on.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub(super) fn rise(&mut self, id: ReplicaId, trick: Trick) -> anyhow::Result<()> {
+        if trick == Trick::Stop {
+            signal(&self.replicas[id.index()].process, "-CONT")?;
+        } else {
+            let key = self.replicas[id.index()].key.clone();
+            self.replicas[id.index()].process = start(self, id, &key, None)?;
+        }
+        self.replicas[id.index()].down = false;
+        Ok(())
+    }
+
     /// The process id of a replica.
     pub(super) fn pid(&self, id: ReplicaId) -> u32 {
         self.replicas[id.index()].process.id()
     }
 
-    /// Waits until a replica ends although nobody asked it to.
-    pub(super) async fn first_to_end(&mut self) -> ReplicaId {
-        loop {
-            if let Some(id) = self.ended() {
-                return id;
-            }
-            tokio::time::sleep(10 * POLL).await;
-        }
-    }
-
     /// Who has ended although nobody asked it to.
     pub(super) fn ended(&mut self) -> Option<ReplicaId> {
-        let ended = |r: &mut Replica| !matches!(r.process.try_wait(), Ok(None));
+        let ended = |r: &mut Replica| !r.down && !matches!(r.process.try_wait(), Ok(None));
         self.replicas.iter_mut().find_map(|r| ended(r).then_some(r.id))
     }
 
     fn launch(plan: &Plan) -> anyhow::Result<Stage> {
         let directory = Directory::new()?;
-        let NewCluster { cluster, config_file, replica_keys, client_keys } =
+        let NewCluster { cluster, config_file, replica_keys, client_keys, .. } =
             write_cluster(&InitOptions {
                 t: plan.t,
                 clients: plan.clients,
@@ -123,10 +157,10 @@ impl Stage {
             })?;
         let replicas = Vec::new();
         let mut stage = Stage { replicas, cluster, config_file, client_keys, directory };
-        for (id, key) in stage.cluster.ensemble.replicas().zip(&replica_keys) {
-            let lie = lies(&stage.cluster, id).then_some(plan.lie);
-            let process = start(&stage, id, key, lie)?;
-            stage.replicas.push(Replica { id, process });
+        for (id, key) in stage.cluster.ensemble.replicas().zip(replica_keys) {
+            let lie = plan.trick.lie().filter(|_| lies(&stage.cluster, id));
+            let process = start(&stage, id, &key, lie)?;
+            stage.replicas.push(Replica { id, key, process, down: false });
         }
         Ok(stage)
     }
@@ -138,7 +172,7 @@ impl Stage {
                 if let Some(id) = self.ended() {
                     return Err(Waited::Ended(id));
                 }
-                let status = admin::status(entry.admin).await;
+                let status = ask::status(entry.admin).await;
                 // Whoever took the port may answer too.
                 let ours = |s: &crate::replica::Status| s.cluster == self.cluster.id().to_hex();
                 if status.is_ok_and(|s| ours(&s) && s.links.iter().all(|l| l.up)) {
@@ -174,12 +208,13 @@ fn start(
     stage: &Stage,
     id: ReplicaId,
     key: &Path,
-    lie: Option<ReplyLie>,
+    lie: Option<Lie>,
 ) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let log_file = stage.log_file(id);
-    let log = File::create(&log_file).with_context(|| log_file.display().to_string())?;
-    let data = stage.directory.path.join(format!("data-{}", id.number()));
+    let log = OpenOptions::new().create(true).append(true).open(&log_file);
+    let log = log.with_context(|| log_file.display().to_string())?;
+    let data = stage.data(id);
     let mut command = Command::new(&program);
     command.arg("replica").arg("--config").arg(&stage.config_file);
     command.args(["--id", &id.number().to_string()]).arg("--key").arg(key);
@@ -192,8 +227,21 @@ fn start(
     command.spawn().with_context(|| format!("cannot run {}", program.display()))
 }
 
+fn signal(process: &Child, signal: &str) -> anyhow::Result<()> {
+    let id = process.id().to_string();
+    let sent = Command::new("kill").args([signal, &id]).status().context("cannot run kill")?;
+    if !sent.success() {
+        bail!("cannot send {signal} to process {id}");
+    }
+    Ok(())
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
+        for replica in self.replicas.iter().filter(|r| r.down) {
+            // One that is stopped does not see that it is told to end; one that is dead, never.
+            let _ = signal(&replica.process, "-CONT");
+        }
         // All are told first, then waited for.
         self.replicas.iter_mut().for_each(|r| drop(r.process.stdin.take()));
         let deadline = Instant::now() + STOP;

@@ -3,11 +3,15 @@
 use super::model::Op;
 use crate::client::{Answer, CallError, Client};
 use indicatif::ProgressBar;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// Requests that one client has under way at once.
 const OUTSTANDING: usize = 8;
+/// Between two requests of a client that has made its share and waits for the story's end.
+const PACE: Duration = Duration::from_millis(2);
 
 /// One accepted request.
 pub(super) struct Entry {
@@ -42,18 +46,19 @@ pub(super) async fn ask(client: &Client, number: usize, ops: Vec<Op>) -> Result<
     }
 }
 
-/// All clients at once, `requests` in total, each client with several under way. A client that
-/// gets no answer asks no more.
+/// All clients at once, `requests` in total, each client with several under way; then more of
+/// them, one at a time, until it is `over`. A client that gets no answer asks no more.
 pub(super) async fn run(
     clients: &[Client],
     requests: usize,
+    over: &Arc<AtomicBool>,
     bar: &ProgressBar,
 ) -> (Vec<Entry>, Vec<Failed>) {
     let mut running = JoinSet::new();
     for (number, client) in clients.iter().enumerate() {
         // The first ones make up for what cannot be shared out evenly.
         let share = requests / clients.len() + usize::from(number < requests % clients.len());
-        running.spawn(one_client(client.clone(), number, share, bar.clone()));
+        running.spawn(one_client(client.clone(), number, share, over.clone(), bar.clone()));
     }
     let (mut entries, mut failed) = (Vec::new(), Vec::new());
     while let Some(ended) = running.join_next().await {
@@ -68,6 +73,7 @@ async fn one_client(
     client: Client,
     number: usize,
     requests: usize,
+    over: Arc<AtomicBool>,
     bar: ProgressBar,
 ) -> (Vec<Entry>, Option<Failed>) {
     let mut writer = Writer::new(number);
@@ -75,10 +81,16 @@ async fn one_client(
     let mut entries = Vec::with_capacity(requests);
     let mut left = requests;
     loop {
-        while left > 0 && under_way.len() < OUTSTANDING {
+        let wants_more = left > 0 || !over.load(Ordering::Relaxed);
+        let most = if left > 0 { OUTSTANDING } else { 1 };
+        if wants_more && under_way.len() < most {
+            if left == 0 {
+                tokio::time::sleep(PACE).await;
+            }
             let (client, ops) = (client.clone(), writer.next());
             under_way.spawn(async move { ask(&client, number, ops).await });
-            left -= 1;
+            left = left.saturating_sub(1);
+            continue;
         }
         match under_way.join_next().await {
             Some(ended) => match ended.expect("a request's task is never cancelled") {

@@ -175,7 +175,14 @@ async fn run(id: ReplicaId, cluster: Cluster, endpoint: Arc<Endpoint>, twist: Tw
             () = tokio::time::sleep(wake) => replica.handle(now(), Input::Tick, &mut out),
         }
         replica.handle(now(), Input::Drained, &mut out);
+        let synced = out.iter().rev().find_map(|action| match action {
+            Action::Persist { sequence, .. } => Some(*sequence),
+            _ => None,
+        });
         out.drain(..).for_each(|action| act(action, &links, &twist));
+        if let Some(sequence) = synced {
+            replica.handle(now(), Input::Synced { sequence }, &mut out);
+        }
     }
 }
 
@@ -189,7 +196,7 @@ fn act(action: Action, links: &BTreeMap<Key, Link>, twist: &Twist) {
             (Key::Client(link), Lane::Protocol, if twist.lies { lie(frame) } else { frame })
         }
         Action::ClosePeer { .. } | Action::CloseClient { .. } => panic!("{action:?}"),
-        Action::Event(_) => return,
+        Action::Event(_) | Action::Persist { .. } | Action::Evidence { .. } => return,
     };
     if let Some(link) = links.get(&key) {
         link.send(lane, &frame);
@@ -210,6 +217,7 @@ fn setup(id: ReplicaId, cluster: &Cluster) -> replica::Setup<Ed25519> {
         quotas: cluster.quotas,
         incarnation: 1,
         restarted: false,
+        recovered: Vec::new(),
         fields: cluster.fields(),
         trace: false,
     }

@@ -193,3 +193,73 @@ fn who_came_clearly_first_everywhere_must_be_first() {
     declined.on_declined(r(1), id(2));
     assert_eq!(run(declined, 0), Ok(()), "not taken by one");
 }
+
+fn accepted(round: u64, number: u64) -> Accepted {
+    Accepted {
+        request: id(number),
+        position: step(round, &[]).position,
+        index: 0,
+        outputs: vec![Bytes::from_static(b"a"), Bytes::new()],
+    }
+}
+
+/// §7: what only crashed replicas had, and no client has accepted, may come out otherwise.
+#[test]
+fn what_nobody_has_after_a_crash_may_change_unless_a_client_has_it() {
+    let before = || {
+        let mut c = checks();
+        for s in [step(1, &[1]), step(2, &[2]), step(3, &[3])] {
+            assert_eq!(c.on_step(r(0), &s), Ok(()));
+        }
+        assert_eq!(c.on_step(r(1), &step(1, &[1])), Ok(()));
+        c
+    };
+    // The other one still has the first step.
+    let mut c = before();
+    c.on_restarted(r(0));
+    assert_eq!(c.order().len(), 1);
+    assert_eq!(rule(c.on_step(r(0), &step(1, &[5]))), "agreement");
+    assert_eq!(c.on_step(r(1), &step(2, &[3, 4])), Ok(()), "what is lost may run again");
+    // A client has accepted something of the second.
+    let mut c = before();
+    assert_eq!(c.on_accepted(&accepted(2, 2)), Ok(()));
+    c.on_restarted(r(0));
+    c.on_restarted(r(1));
+    assert_eq!(c.order().len(), 2);
+    assert_eq!(c.on_step(r(1), &step(1, &[1])), Ok(()));
+    assert_eq!(rule(c.on_step(r(1), &step(2, &[4]))), "agreement");
+}
+
+/// Replies of replicas that crash may reach their client after that.
+#[test]
+fn what_is_accepted_after_the_crash_must_come_back() {
+    let crashed = || {
+        let mut c = checks();
+        assert_eq!(c.on_step(r(0), &step(2, &[2])), Ok(()));
+        c.on_restarted(r(0));
+        assert!(c.order().is_empty());
+        assert_eq!(c.on_accepted(&accepted(2, 2)), Ok(()));
+        assert_eq!(rule(c.nothing_accepted_is_lost()), "durability");
+        c
+    };
+    let mut c = crashed();
+    assert_eq!(c.on_step(r(1), &step(2, &[2])), Ok(()));
+    assert_eq!(c.nothing_accepted_is_lost(), Ok(()));
+    assert_eq!(rule(crashed().on_step(r(1), &step(2, &[3]))), "agreement");
+    let mut c = crashed();
+    assert_eq!(rule(c.on_accepted(&accepted(2, 3))), "acceptance", "that was never executed");
+}
+
+#[test]
+fn who_installs_another_state_goes_on_from_there() {
+    let mut c = checks();
+    for s in [step(1, &[1]), step(2, &[2]), step(4, &[3])] {
+        assert_eq!(c.on_step(r(0), &s), Ok(()));
+    }
+    c.on_restarted(r(1));
+    c.on_installed(r(1), Round(3));
+    assert_eq!(c.steps_of(r(1)), 2);
+    assert_eq!(rule(c.on_step(r(1), &step(3, &[4]))), "one order");
+    assert_eq!(c.on_step(r(1), &step(4, &[3])), Ok(()));
+    assert_eq!(c.all_caught_up(), Ok(()));
+}

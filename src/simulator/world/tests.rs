@@ -64,7 +64,7 @@ impl Node for Mock {
                 self.next = now.monotonic + Duration::from_millis(1);
                 self.due = self.next;
             }
-            Arrival::Drained => {}
+            Arrival::Synced { .. } | Arrival::Drained => {}
         }
     }
 
@@ -207,7 +207,8 @@ fn a_stopped_node_is_gone_until_it_starts_again() {
 fn clocks_run_apart_and_can_be_stepped() {
     let mut w = World::new(Dice::new(1, 0), WorldOptions::default());
     let r = NodeId::replica(0);
-    let clock = Clock { monotonic_offset: 12_345, wall_offset: -700, drift_ppm: 1000 };
+    let clock =
+        Clock { monotonic_offset: 12_345, wall_offset: -700, drift_ppm: 1000, ..Clock::default() };
     w.add(r, Mock::new(), clock);
     w.schedule(51 * MS, Fault::Step(r, 5_000_000));
     let all = notes(&mut w, 100 * MS);

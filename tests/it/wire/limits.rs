@@ -1,18 +1,22 @@
 //! What is exactly at a limit fits a frame and decodes; one more is refused.
 
-use super::samples;
+use super::{epochs, samples};
 use bytes::Bytes;
 use proptest::prelude::*;
 use quorate::crypto::{Signature, Unverified};
 use quorate::types::{Digest, GroupId, Round, SessionId};
 use quorate::wire::{
-    Candidate, Command, CommandKind, Frame, MAX_CANDIDATES, MAX_FIELDS, MAX_FRAME, Message,
-    Outcome, Proposal, Replies, Reply, RequestBody, StepPosition, WantBody, Writer,
+    Candidate, Command, CommandKind, Frame, MAX_CANDIDATES, MAX_CHANGES, MAX_FIELDS, MAX_FRAME,
+    Message, Outcome, Proposal, Replies, Reply, RequestBody, SnapshotPart, StepPosition, WantBody,
+    Writer,
 };
 
 #[test]
 fn the_largest_proposal_fits_a_frame_and_no_larger_one_decodes() {
     let largest = proposal(31, MAX_CANDIDATES);
+    let mut changed = largest.peek().clone();
+    changed.changes = vec![epochs::changes()[0]; MAX_CHANGES];
+    let largest = Unverified::new(changed, *largest.signature());
     let frame = largest.to_frame(GroupId::MAIN);
     assert!(frame.len() <= MAX_FRAME + 4);
     assert_eq!(decoded::<Unverified<Proposal>>(&frame), Ok(largest));
@@ -28,6 +32,40 @@ fn wanted_bodies_are_counted() {
     let frame = want(WantBody::MAX).to_frame(GroupId::MAIN);
     assert_eq!(decoded::<WantBody>(&frame), Ok(want(WantBody::MAX)));
     assert!(decoded::<WantBody>(&want(WantBody::MAX + 1).to_frame(GroupId::MAIN)).is_err());
+}
+
+/// The largest part fits a frame with the largest manifest.
+#[test]
+fn the_largest_part_of_a_snapshot_fits_a_frame_and_no_larger_one_decodes() {
+    let part = |headers: usize, bytes: usize| SnapshotPart {
+        round: Round(9),
+        total: 1 << 40,
+        offset: 0,
+        manifest: Some(vec![proposal(31, 9).header(); headers]),
+        bytes: vec![1; bytes].into(),
+    };
+    let largest = part(31, SnapshotPart::MAX);
+    let frame = largest.to_frame(GroupId::MAIN);
+    assert!(frame.len() <= MAX_FRAME + 4);
+    assert_eq!(decoded(&frame), Ok(largest));
+    for larger in [part(32, 9), part(0, SnapshotPart::MAX + 1)] {
+        assert!(decoded::<SnapshotPart>(&larger.to_frame(GroupId::MAIN)).is_err());
+    }
+}
+
+#[test]
+fn whoever_has_no_snapshot_sends_nothing_of_one() {
+    let none = SnapshotPart::none();
+    let wrong = [
+        SnapshotPart { total: 1, ..none.clone() },
+        SnapshotPart { offset: 1, ..none.clone() },
+        SnapshotPart { manifest: Some(vec![]), ..none.clone() },
+        SnapshotPart { bytes: Bytes::from_static(b"x"), ..none.clone() },
+    ];
+    for part in wrong {
+        assert!(decoded::<SnapshotPart>(&part.to_frame(GroupId::MAIN)).is_err(), "{part:?}");
+    }
+    assert_eq!(decoded(&none.to_frame(GroupId::MAIN)), Ok(none));
 }
 
 #[test]

@@ -1,20 +1,23 @@
 //! One message of every kind with every part filled in, and its golden file.
 
+use super::epochs;
 use bytes::Bytes;
 use quorate::crypto::{
-    Context, Ed25519, Keyring, Scheme, SecretKey, Unverified, Verified, VerifyError, hash,
+    Context, Ed25519, Keyring, Scheme, SecretKey, Signable, Unverified, Verified, hash,
 };
 use quorate::types::SessionId;
 use quorate::types::{ClientId, Digest, Ensemble, Epoch, GroupId, ReplicaId, Round};
 use quorate::wire::{
-    Attestation, Body, Candidate, Command, CommandKind, DecodeError, Frame, Greeting, GroupState,
-    Hello, Kind, Mark, Message, Note, NoteKind, OPEN_FRAME, Outcome, PROTOCOL_VERSION, Ping, Pong,
-    Proposal, Refusal, Replies, Reply, Request, RequestBody, StepPosition, Want, WantBody,
+    Attestation, Blame, Body, CallMessage, Candidate, Command, CommandKind, DecodeError, Frame,
+    Gone, Greeting, GroupState, Header, Hello, Kind, Mark, Message, Note, NoteKind, OPEN_FRAME,
+    OperatorChange, Outcome, PROTOCOL_VERSION, Ping, Pong, Proposal, Refusal, Replies, Reply,
+    Report, Request, RequestBody, Restarted, SignedChange, SnapshotPart, Stalled, StepPosition,
+    Want, WantBody, WantHistory, WantSnapshot,
 };
 use std::path::PathBuf;
 
 /// The group that samples travel in: not 0, so that its bytes show.
-const GROUP: GroupId = GroupId(7);
+pub const GROUP: GroupId = GroupId(7);
 
 /// One kind of bytes with its decoder.
 pub struct Sample {
@@ -34,13 +37,15 @@ pub struct Sample {
 }
 
 impl Sample {
-    fn frame(name: &'static str, bytes: Vec<u8>, counts: &[usize]) -> Self {
+    /// A whole frame; `counts` are counted from the start of its body.
+    pub fn frame(name: &'static str, bytes: Vec<u8>, counts: &[usize]) -> Self {
         let counts = counts.iter().map(|at| at + 9).collect();
         let decode = reencode_frame;
         Self { name, bytes, framed: true, open_ended: false, sealed: false, counts, decode }
     }
 
-    fn part(
+    /// Something that is no frame.
+    pub fn part(
         name: &'static str,
         bytes: impl Into<Vec<u8>>,
         counts: &[usize],
@@ -55,20 +60,28 @@ impl Sample {
         (self.decode)(bytes)
     }
 
-    /// Whether it carries a signature.
-    pub fn is_signed(&self) -> bool {
-        self.framed && self.bytes[4] == Kind::Proposal as u8
-    }
-
-    /// Checks the signature of a signed sample's bytes; `None` if they do not decode.
-    pub fn verify(
-        &self,
-        bytes: &[u8],
-        keyring: &Keyring<Ed25519>,
-    ) -> Option<Result<Verified<Proposal>, VerifyError>> {
-        let frame = Frame::parse(Bytes::copy_from_slice(bytes)).ok()?;
-        let proposal = Unverified::<Proposal>::from_body(&frame.body).ok()?;
-        Some(proposal.verify(keyring))
+    /// Checks all signatures of a signed message; `None` if the bytes do not decode or nothing in
+    /// them is signed as a whole.
+    pub fn verify(&self, bytes: &[u8], keyring: &Keyring<Ed25519>) -> Option<bool> {
+        let frame = Frame::parse(Bytes::copy_from_slice(bytes)).ok().filter(|_| self.framed)?;
+        match frame.kind {
+            Kind::Proposal => verify::<Proposal>(&frame, keyring),
+            Kind::Blame => verify::<Blame>(&frame, keyring),
+            Kind::Restarted => verify::<Restarted>(&frame, keyring),
+            Kind::Stalled => verify::<Stalled>(&frame, keyring),
+            Kind::Report => {
+                let report = Unverified::<Report>::from_body(&frame.body).ok()?;
+                Some(report.verify_ref(keyring).is_ok() && epochs::parts_verify(&report, keyring))
+            }
+            Kind::Change => {
+                SignedChange::from_body(&frame.body).ok().map(|c| c.verify(keyring).is_ok())
+            }
+            Kind::OperatorChange => {
+                let change = OperatorChange::from_body(&frame.body).ok()?;
+                Some(change.0.verify(keyring).is_ok() && change.0.author == epochs::operator())
+            }
+            _ => None,
+        }
     }
 
     /// The golden file's text.
@@ -79,9 +92,19 @@ impl Sample {
     }
 }
 
+fn verify<T: Signable>(frame: &Frame, keyring: &Keyring<Ed25519>) -> Option<bool>
+where
+    Unverified<T>: Message,
+{
+    let message = Unverified::<T>::from_body(&frame.body).ok()?;
+    Some(message.verify(keyring).is_ok())
+}
+
 /// All samples.
 pub fn all() -> Vec<Sample> {
     let mut all = peer_samples();
+    all.extend(epochs::samples());
+    all.extend(transfer_samples());
     all.extend(client_samples());
     all.extend(part_samples());
     all
@@ -153,10 +176,21 @@ pub fn reencode_frame(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         Kind::Hello => reencode_body::<Hello>(&frame),
         Kind::Proposal => reencode_body::<Unverified<Proposal>>(&frame),
         Kind::Want => reencode_body::<Want>(&frame),
+        Kind::Blame => reencode_body::<Unverified<Blame>>(&frame),
+        Kind::Call => reencode_body::<CallMessage>(&frame),
+        Kind::Report => reencode_body::<Unverified<Report>>(&frame),
+        Kind::Restarted => reencode_body::<Unverified<Restarted>>(&frame),
+        Kind::Stalled => reencode_body::<Unverified<Stalled>>(&frame),
+        Kind::Change => reencode_body::<SignedChange>(&frame),
+        Kind::OperatorChange => reencode_body::<OperatorChange>(&frame),
         Kind::Ping => reencode_body::<Ping>(&frame),
         Kind::Pong => reencode_body::<Pong>(&frame),
         Kind::WantBody => reencode_body::<WantBody>(&frame),
         Kind::Body => reencode_body::<Body>(&frame),
+        Kind::WantHistory => reencode_body::<WantHistory>(&frame),
+        Kind::Gone => reencode_body::<Gone>(&frame),
+        Kind::WantSnapshot => reencode_body::<WantSnapshot>(&frame),
+        Kind::SnapshotPart => reencode_body::<SnapshotPart>(&frame),
         Kind::Greeting => reencode_body::<Greeting>(&frame),
         Kind::Request => reencode_body::<Request>(&frame),
         Kind::Replies => reencode_body::<Replies>(&frame),
@@ -217,6 +251,32 @@ fn peer_samples() -> Vec<Sample> {
         ),
         Sample::frame("want-body", want_body.to_frame(GROUP), &[0]),
         Sample { open_ended: true, ..body },
+    ]
+}
+
+fn transfer_samples() -> Vec<Sample> {
+    let header: Unverified<Header> = proposal().header().into();
+    let bytes = Bytes::from_static(b"the state");
+    let first = SnapshotPart {
+        round: Round(32),
+        total: 9_000_000,
+        offset: 0,
+        manifest: Some(vec![header.clone(), header]),
+        bytes: bytes.clone(),
+    };
+    let later = SnapshotPart { offset: 262_144, manifest: None, bytes, ..first.clone() };
+    let want = WantSnapshot { round: Round(32), offset: 262_144 };
+    // A manifest has its count after three numbers and a flag; a header has one before its choice
+    // of three, and ends 206 bytes and its signature behind that.
+    let length = 29 + 96 + 206 + 64;
+    let counts = [25, 29 + 25, 29 + length + 25, 29 + 2 * length];
+    vec![
+        Sample::frame("want-history", WantHistory { after: Round(31) }.to_frame(GROUP), &[]),
+        Sample::frame("gone", Gone { snapshot: Round(32) }.to_frame(GROUP), &[]),
+        Sample::frame("want-snapshot", want.to_frame(GROUP), &[]),
+        Sample::frame("snapshot-part-first", first.to_frame(GROUP), &counts),
+        Sample::frame("snapshot-part-later", later.to_frame(GROUP), &[25]),
+        Sample::frame("snapshot-part-none", SnapshotPart::none().to_frame(GROUP), &[25]),
     ]
 }
 
@@ -291,6 +351,7 @@ pub fn unsigned_proposal() -> Proposal {
             Candidate { clock: 1_700_000_000_000_000, request: digest("request") },
             Candidate { clock: 1_700_000_000_000_001, request: digest("another request") },
         ],
+        changes: Vec::new(),
         now: 1_700_000_000_000_002,
         attestation: Attestation {
             position: StepPosition { round: Round(40), vector: digest("V40") },
@@ -308,11 +369,13 @@ fn keyring_in(context: Context) -> Keyring<Ed25519> {
     Keyring::new(context, ensemble(), keys).expect("seeds give usable keys")
 }
 
-fn secret(index: u8) -> SecretKey {
+/// A secret key from a seed.
+pub fn secret(index: u8) -> SecretKey {
     SecretKey::from_seed([0x51 + index; 32])
 }
 
-fn ensemble() -> Ensemble {
+/// Three replicas.
+pub fn ensemble() -> Ensemble {
     Ensemble::new(1).expect("one fault is configurable")
 }
 
@@ -320,6 +383,7 @@ fn client() -> ClientId {
     ClientId(secret(9).public().0)
 }
 
-fn digest(of: &str) -> Digest {
+/// A digest of some text.
+pub fn digest(of: &str) -> Digest {
     hash(quorate::crypto::Domain::Entry, of.as_bytes())
 }

@@ -1,0 +1,187 @@
+//! What goes wrong in a simulated run: a function of the mode and the seed.
+
+use crate::adversary::Lie;
+use crate::simulator::{ClientLie, Dice, Options, RandomFaults, Workload};
+use crate::types::ClockKind;
+use std::fmt;
+use std::time::Duration;
+
+/// The stream of the seed that decides on what goes wrong; the simulator has those below.
+const STREAM: u64 = 1 << 32;
+/// In this version a member that stops, or loses its state, stops the group: nobody can be asked
+/// to finish then.
+const GOES_ON_WITHOUT_A_MEMBER: bool = true;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Mode {
+    /// Anything at all
+    Random,
+    /// Nothing
+    Calm,
+    /// The network: loss, broken links, one-way cuts, delays around Δ
+    Network,
+    /// Clocks that jump and run wrong
+    Clocks,
+    /// Replicas that stand still for a while
+    Pause,
+    /// Replicas that crash, also around each write to their disk, and slow disks
+    Crash,
+    /// All replicas without power at once
+    Power,
+    /// Replicas and clients that lie
+    Liars,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = clap::ValueEnum::to_possible_value(self);
+        f.write_str(value.as_ref().map_or("", |v| v.get_name()))
+    }
+}
+
+impl Mode {
+    /// The options of one run. `liars` says how many lie, if that is not left to the mode.
+    pub(super) fn options(self, seed: u64, t: u8, liars: Option<u8>) -> Options {
+        let mut dice = Dice::new(seed, STREAM);
+        let mut options = base(&mut dice, t);
+        match self {
+            Mode::Calm => {}
+            Mode::Random => anything(&mut options, &mut dice),
+            Mode::Network => network(&mut options, &mut dice),
+            Mode::Clocks => clocks(&mut options, &mut dice),
+            Mode::Pause => options.random_faults.pauses = few(&mut dice, 1, 8),
+            Mode::Crash => crashes(&mut options, &mut dice),
+            Mode::Power => options.random_faults.power_cuts = few(&mut dice, 1, 2),
+            Mode::Liars => {
+                if dice.chance(500) {
+                    options.lying_clients.push(*dice.pick(&ClientLie::ALL));
+                }
+            }
+        }
+        let usual = match self {
+            Mode::Liars => u64::from(t),
+            // Now and then more than are tolerated.
+            Mode::Random if dice.chance(100) => u64::from(t) + 1,
+            Mode::Random => dice.between(0, u64::from(t)),
+            _ => 0,
+        };
+        lie(&mut options, liars.map_or(usual, u64::from), &mut dice);
+        options.must_finish = GOES_ON_WITHOUT_A_MEMBER || all_take_part(&options);
+        options
+    }
+}
+
+// Whether every member goes on to send its proposals, if not always in time.
+fn all_take_part(options: &Options) -> bool {
+    let faults = &options.random_faults;
+    let crash = faults.crashes + faults.crash_points + faults.power_cuts > 0;
+    !(crash || options.liars.iter().any(|(_, lie)| !lie.keeps_pace()))
+}
+
+fn base(dice: &mut Dice, t: u8) -> Options {
+    let ms = Duration::from_millis;
+    let calls = dice.between(20, 150);
+    // Calls go on for a while after the faults are over.
+    let think = ms(dice.between(6000, 9000) / calls);
+    let workload = Workload {
+        calls,
+        pipeline: usize::try_from(dice.between(1, 6)).unwrap_or(1),
+        think,
+        keys: dice.between(1, 6),
+        commands: dice.between(1, 4),
+    };
+    let clocks = [ClockKind::Hybrid, ClockKind::RealTime, ClockKind::Logical];
+    Options {
+        t,
+        clock: *dice.pick(&clocks),
+        clients: few(dice, 2, 4),
+        workload,
+        by_cell: true,
+        heal_at: Some(ms(2500)),
+        heal_bound: Some(ms(2500)),
+        time_limit: ms(12_000),
+        random_faults: RandomFaults { within: ms(2000), lasts: ms(400), ..RandomFaults::NONE },
+        ..Options::named("sim")
+    }
+}
+
+fn anything(options: &mut Options, dice: &mut Dice) {
+    if dice.chance(500) {
+        network(options, dice);
+    }
+    if dice.chance(300) {
+        clocks(options, dice);
+    }
+    if dice.chance(300) {
+        options.random_faults.pauses = few(dice, 1, 4);
+    }
+    if dice.chance(400) {
+        crashes(options, dice);
+    }
+    if dice.chance(100) {
+        options.random_faults.power_cuts = 1;
+    }
+    if dice.chance(300) {
+        options.lying_clients.push(*dice.pick(&ClientLie::ALL));
+    }
+}
+
+fn network(options: &mut Options, dice: &mut Dice) {
+    let links = &mut options.world.network;
+    links.max_delay = Duration::from_micros(dice.between(500, 8000));
+    links.jitter = Duration::from_micros(dice.between(100, 4000));
+    links.grain = Duration::from_micros(dice.between(1, 1000));
+    links.bulk_jitter = Duration::from_millis(dice.between(0, 10));
+    links.reorder = dice.chance(300);
+    links.unruly_bulk = dice.chance(300);
+    let rates = [
+        &mut links.drop_per_mille,
+        &mut links.duplicate_per_mille,
+        &mut links.resend_per_mille,
+        &mut links.break_per_mille,
+    ];
+    for (rate, most) in rates.into_iter().zip([30, 30, 50, 3]) {
+        if dice.chance(400) {
+            *rate = few(dice, 1, most);
+        }
+    }
+    let faults = &mut options.random_faults;
+    faults.breaks = few(dice, 0, 6);
+    faults.slows = few(dice, 0, 6);
+    faults.cuts = few(dice, 0, 4);
+    faults.edges = few(dice, 0, 4);
+}
+
+fn clocks(options: &mut Options, dice: &mut Dice) {
+    options.clock_spread = Duration::from_millis(dice.between(0, 500));
+    options.drift_ppm = dice.between(0, 100_000);
+    options.rate_ppm = dice.between(0, 20_000);
+    let faults = &mut options.random_faults;
+    faults.steps = few(dice, 0, 6);
+    faults.drifts = few(dice, 0, 3);
+    faults.rates = few(dice, 0, 3);
+}
+
+fn crashes(options: &mut Options, dice: &mut Dice) {
+    options.world.disk.max_delay = Duration::from_millis(dice.between(1, 10));
+    let faults = &mut options.random_faults;
+    faults.crashes = few(dice, 0, 3);
+    faults.crash_points = few(dice, 0, 3);
+    faults.slow_disks = few(dice, 0, 3);
+}
+
+fn lie(options: &mut Options, count: u64, dice: &mut Dice) {
+    let n = 2 * usize::from(options.t) + 1;
+    let lies: Vec<Lie> = Lie::all().collect();
+    let mut places: Vec<usize> = (0..n).collect();
+    for _ in 0..count.min(n as u64) {
+        let at = usize::try_from(dice.below(places.len() as u64)).unwrap_or(0);
+        options.liars.push((places.swap_remove(at), *dice.pick(&lies)));
+    }
+    options.withhold_bodies = count > 0 && dice.chance(200);
+}
+
+fn few(dice: &mut Dice, low: u64, high: u64) -> u32 {
+    u32::try_from(dice.between(low, high)).unwrap_or(0)
+}

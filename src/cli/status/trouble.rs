@@ -1,0 +1,229 @@
+//! What is not as it should be, in sentences, with what to do.
+
+use crate::cli::ask::{Answer, Said, most_say};
+use crate::cli::votes::escape;
+use crate::config::Cluster;
+use crate::replica::{Promised, Standing, Status as Condition, Waiting, Why};
+use crate::types::{ClockKind, ReplicaId};
+use std::fmt::Write as _;
+
+/// All of it; empty if all is well.
+pub(super) fn trouble(cluster: &Cluster, answers: &[Answer]) -> String {
+    let mut text = String::new();
+    for replica in cluster.ensemble.replicas() {
+        if let Some(line) = exclusion(cluster, answers, replica) {
+            let _ = writeln!(text, "{line}");
+        }
+    }
+    for (entry, answer) in cluster.replicas.iter().zip(answers) {
+        if let Ok(condition) = answer {
+            of_one(cluster, entry.id, condition, &mut text);
+        }
+    }
+    if text.is_empty() { text } else { format!("\n{text}") }
+}
+
+fn of_one(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
+    if let Some(promised) = &s.promised {
+        let _ = writeln!(text, "{id} {}", under_way(promised));
+    }
+    if let Some(waiting) = &s.waiting {
+        let _ = writeln!(text, "{id} {}", waits(cluster, s, waiting));
+    }
+    if let Some(t) = &s.transfer {
+        let from = t.from.map_or("nobody yet".to_owned(), |r| format!("R{r}"));
+        let _ = writeln!(
+            text,
+            "{id} fetches a snapshot from {from}: {} of {} bytes have come.",
+            t.bytes, t.total
+        );
+    }
+    if s.standing == Standing::Restarted {
+        let _ = writeln!(
+            text,
+            "{id} restarted without its state (start {} on its disk): it signs nothing until the \
+             others have gone on without it; then it joins them again by itself.",
+            s.incarnation
+        );
+    }
+    if s.standing == Standing::Halted {
+        let _ = writeln!(text, "{id} has halted; its log says why.");
+    }
+}
+
+fn under_way(promised: &Promised) -> String {
+    let accused = match promised.accused.is_empty() {
+        true => String::new(),
+        false => format!(" without {}", names(&promised.accused)),
+    };
+    let (epoch, members) = (escape(promised.epoch.as_bytes()), names(&promised.members));
+    format!("goes over to epoch {epoch} of {members}{accused}.")
+}
+
+fn waits(cluster: &Cluster, s: &Condition, w: &Waiting) -> String {
+    let left = s.members.iter().filter(|m| !w.missing.contains(m)).count();
+    let needed = cluster.ensemble.majority();
+    let then = match left >= needed {
+        true => "the others go on without who does not answer".to_owned(),
+        false => format!(
+            "without them fewer than {needed} members are left, and nothing is executed until \
+             they answer. Check that they run and can be reached"
+        ),
+    };
+    let (since, missing) = (duration(w.since_ms * 1000), names(&w.missing));
+    format!("has waited {since} for {missing} in round {}: {then}.", w.round)
+}
+
+/// Who is out since when, why, and when it may come back.
+fn exclusion(cluster: &Cluster, answers: &[Answer], replica: ReplicaId) -> Option<String> {
+    let Said { place, by: said_by } = most_say(answers, replica)?;
+    let why = place.why.filter(|_| !place.member)?;
+    let agreed = said_by.first().map_or(0, |(_, agreed)| *agreed);
+    let logical = cluster.clock == ClockKind::Logical;
+    let time = |t: u64| if logical { format!("{t} ticks") } else { duration(t) };
+    let since = match place.since {
+        // Before anything was executed there was no time.
+        0 => "from the beginning on".to_owned(),
+        since => format!("for {}", time(agreed.saturating_sub(since))),
+    };
+    let reason = reason(why);
+    let number = replica.number();
+    let wait = place.may_join.unwrap_or_default().saturating_sub(agreed);
+    let back = match why {
+        Why::Lied => format!(
+            "Only an operator lets it in again: quorate admin readmit --replica {number}"
+        ),
+        _ if wait > 0 => format!("It may join again in {}", time(wait)),
+        Why::Left => "It may join again at any time".to_owned(),
+        Why::Restarted | Why::Silent => "It may join again, and does so by itself".to_owned(),
+    };
+    // What fewer than t + 1 say may be a lie.
+    let sources = match said_by.len() >= cluster.ensemble.majority() {
+        true => String::new(),
+        false => {
+            let who: Vec<u8> = said_by.iter().map(|(number, _)| *number).collect();
+            let verb = if who.len() == 1 { "says" } else { "say" };
+            format!(" (as {} {verb})", names(&who))
+        }
+    };
+    Some(format!("{replica} has been out {since}{sources}: {reason}. {back}."))
+}
+
+/// Why a replica is out, in words.
+pub(in crate::cli) fn reason(why: Why) -> &'static str {
+    match why {
+        Why::Left => "it or an operator asked for it",
+        Why::Restarted => "it restarted",
+        Why::Lied => "there is a proof that it lied (quorate evidence list)",
+        Why::Silent => "it did not answer in time",
+    }
+}
+
+/// As in `R1, R3`.
+pub(in crate::cli) fn names(numbers: &[u8]) -> String {
+    let names: Vec<String> = numbers.iter().map(|n| format!("R{n}")).collect();
+    if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+}
+
+/// Microseconds for people: `0.6 s`, `2 min 5 s`, `3 h 4 min`, `2 d 3 h`.
+pub(in crate::cli) fn duration(us: u64) -> String {
+    let seconds = us / 1_000_000;
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    match () {
+        () if minutes == 0 => format!("{:.1} s", us as f64 / 1e6),
+        () if hours == 0 => format!("{minutes} min {} s", seconds % 60),
+        () if hours < 48 => format!("{hours} h {} min", minutes % 60),
+        () => format!("{} d {} h", hours / 24, hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::Place;
+    use crate::files::init::{InitOptions, write_cluster};
+
+    const SECOND: u64 = 1_000_000;
+
+    fn cluster() -> Cluster {
+        let dir = tempfile::tempdir().unwrap();
+        write_cluster(&InitOptions::new(dir.path().join("c"))).unwrap().cluster
+    }
+
+    fn out(why: Why, may_join: Option<u64>) -> Place {
+        Place { replica: 3, member: false, why: Some(why), since: 100 * SECOND, may_join }
+    }
+
+    fn says(place: Place) -> Answer {
+        let member = |replica| Place { replica, member: true, ..Place::default() };
+        let standings = vec![member(1), member(2), place];
+        let agreed_time = 190 * SECOND;
+        Ok(Condition { members: vec![1, 2], agreed_time, standings, ..Condition::default() })
+    }
+
+    #[test]
+    fn who_is_out_why_since_when_and_until_when() {
+        let c = cluster();
+        let told = |place: Place| {
+            trouble(&c, &[says(place.clone()), says(place), Err("none".to_owned())])
+        };
+        assert_eq!(
+            told(out(Why::Silent, Some(194 * SECOND))),
+            "\nR3 has been out for 1 min 30 s: it did not answer in time. It may join again in \
+             4.0 s.\n"
+        );
+        let lied = told(out(Why::Lied, None));
+        assert!(lied.contains("evidence list") && lied.contains("readmit --replica 3."), "{lied}");
+        let restarted = told(out(Why::Restarted, Some(100 * SECOND)));
+        assert!(restarted.contains("it restarted. It may join again, and does so by itself"));
+        assert!(told(out(Why::Left, Some(0))).contains("asked for it. It may join again at any"));
+        assert_eq!(told(Place { replica: 3, member: true, ..Place::default() }), "");
+        let at_once = told(Place { since: 0, ..out(Why::Silent, Some(0)) });
+        assert!(at_once.contains("R3 has been out from the beginning on: it did"), "{at_once}");
+        let ticks = Cluster { clock: ClockKind::Logical, ..c.clone() };
+        let place = out(Why::Silent, Some(190 * SECOND + 5));
+        let text = trouble(&ticks, &[says(place.clone()), says(place)]);
+        assert!(text.contains("out for 90000000 ticks") && text.contains("in 5 ticks"), "{text}");
+    }
+
+    /// One liar must not be able to tell an operator that others are out.
+    #[test]
+    fn what_too_few_say_is_said_to_be_theirs() {
+        let c = cluster();
+        let member = || Place { replica: 3, member: true, ..Place::default() };
+        let lie = || out(Why::Lied, None);
+        assert_eq!(trouble(&c, &[says(lie()), says(member()), says(member())]), "");
+        let down = || Err("none".to_owned());
+        let alone = trouble(&c, &[down(), says(lie()), down()]);
+        assert!(alone.contains("(as R2 says): there is a proof"), "{alone}");
+    }
+
+    #[test]
+    fn what_is_under_way_and_whether_it_can_go_on() {
+        let c = cluster();
+        let mut condition = Condition { members: vec![1, 2, 3], ..Condition::default() };
+        let (epoch, members, accused) = ("(0,0,1)\x07".to_owned(), vec![1, 2], vec![3]);
+        condition.promised = Some(Promised { epoch, members, accused });
+        condition.waiting = Some(Waiting { round: 8, missing: vec![3], since_ms: 600 });
+        let text = trouble(&c, &[Ok(condition.clone())]);
+        assert!(text.contains("R1 goes over to epoch (0,0,1)\\u{7} of R1, R2 without R3."));
+        assert!(text.contains("R1 has waited 0.6 s for R3 in round 8: the others go on"), "{text}");
+        condition.waiting = Some(Waiting { round: 8, missing: vec![2, 3], since_ms: 600 });
+        let text = trouble(&c, &[Ok(condition)]);
+        assert!(text.contains("fewer than 2 members are left, and nothing is executed"), "{text}");
+    }
+
+    #[test]
+    fn durations_are_short() {
+        let rows = [
+            (600_000, "0.6 s"),
+            (59 * SECOND, "59.0 s"),
+            (125 * SECOND, "2 min 5 s"),
+            (11_040 * SECOND, "3 h 4 min"),
+            (183_600 * SECOND, "2 d 3 h"),
+        ];
+        for (us, text) in rows {
+            assert_eq!(duration(us), text);
+        }
+    }
+}

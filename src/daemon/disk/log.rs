@@ -1,0 +1,192 @@
+//! `epochs.log`: a file that only grows, of records that are durable together or not at all.
+//!
+//! It begins with 8 bytes that name the format. Then come frames, one for each append: the bytes
+//! `QREC`, the length of the content and its CRC-32, both as 4 bytes with the lowest first, and
+//! the content: for each record its length in 4 bytes and its bytes. The checksum also covers the
+//! frame's place in the file, so that a frame at a wrong place is damage like any other.
+//!
+//! Each append is synced before the next begins. So a crash can leave one broken frame, and only
+//! at the end; it was never acknowledged and is cut off. Anything else that is broken is damage.
+
+use super::DaemonError;
+use crate::files;
+use bytes::{Buf, Bytes};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use tracing::{info, warn};
+
+pub(super) const FILE: &str = "epochs.log";
+const FORMAT: &[u8; 8] = b"QEPOCHS1";
+const FRAME: &[u8; 4] = b"QREC";
+/// Bytes of a frame before its content.
+const HEADER: usize = 12;
+
+const REMEDY: &str = "stop this replica, give it an empty directory with --data, and let it join \
+                      again as one that lost its disk";
+
+/// The open file; only appending is left to do.
+#[derive(Debug)]
+pub(super) struct Log {
+    path: PathBuf,
+    file: File,
+    length: u64,
+}
+
+impl Log {
+    /// Opens the log in a directory, or makes it where this must be its first start, and reads
+    /// all records in order. A broken last frame is cut off.
+    ///
+    /// # Errors
+    /// If it is damaged or cannot be read or written; if it is missing where it must be there.
+    pub(super) fn open(directory: &Path, known: bool) -> Result<(Self, Vec<Bytes>), DaemonError> {
+        let path = directory.join(FILE);
+        let fail = |reason| DaemonError::Data { path: path.clone(), reason };
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound && known => {
+                let what = "is missing, so what this replica has promised is not known";
+                return Err(fail(format!("{what}; {REMEDY}")));
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let made = files::write_atomically(&path, FORMAT, 0o644);
+                made.map_err(|e| fail(format!("{e}; {}", super::WRITABLE)))?;
+                FORMAT.to_vec()
+            }
+            Err(e) => return Err(fail(format!("cannot be read: {e}; {}", super::WRITABLE))),
+        };
+        let (records, good) = parse(Bytes::from(bytes.clone())).map_err(|at| {
+            let what = "is damaged, so what this replica has promised is not known";
+            fail(format!("{what} (at byte {at} of {}); {REMEDY}", bytes.len()))
+        })?;
+        let file = OpenOptions::new().append(true).open(&path);
+        let file =
+            file.map_err(|e| fail(format!("cannot be written: {e}; {}", super::WRITABLE)))?;
+        if good < bytes.len() {
+            let cut = bytes.len() - good;
+            warn!(path = %path.display(), bytes = cut, at = good, "cut off an unfinished write");
+            let shortened = file.set_len(good as u64).and_then(|()| file.sync_all());
+            shortened.map_err(|e| fail(format!("cannot be written: {e}; {}", super::WRITABLE)))?;
+        }
+        Ok((Self { path, file, length: good as u64 }, records))
+    }
+
+    /// If the log is longer than `above`, keeps of these records, which are all that are in it,
+    /// what `needed` says. Gives what is in it then.
+    ///
+    /// # Errors
+    /// If it cannot be written; the old log is unchanged then.
+    pub(super) fn shorten(
+        &mut self,
+        records: Vec<Bytes>,
+        above: u64,
+        needed: fn(&[Bytes]) -> Vec<Bytes>,
+    ) -> Result<Vec<Bytes>, DaemonError> {
+        if self.length <= above {
+            return Ok(records);
+        }
+        let kept = needed(&records);
+        if kept.len() == records.len() {
+            return Ok(records);
+        }
+        let mut bytes = FORMAT.to_vec();
+        for record in &kept {
+            let frame = frame(bytes.len() as u64, std::slice::from_ref(record));
+            bytes.extend(frame.map_err(|why| self.failed(why))?);
+        }
+        let written = files::write_atomically(&self.path, &bytes, 0o644);
+        written.map_err(|e| self.failed(format!("{e}; {}", super::WRITABLE)))?;
+        let file = OpenOptions::new().append(true).open(&self.path);
+        self.file = file.map_err(|e| self.failed(format!("{e}; {}", super::WRITABLE)))?;
+        info!(from = self.length, to = bytes.len(), "wrote the log anew without what is over");
+        self.length = bytes.len() as u64;
+        Ok(kept)
+    }
+
+    /// Appends records and syncs them.
+    ///
+    /// # Errors
+    /// If that fails: nothing may be written with this log any more.
+    pub(super) fn append(&mut self, records: &[Bytes]) -> Result<(), DaemonError> {
+        let frame = frame(self.length, records).map_err(|why| self.failed(why))?;
+        let written = self.file.write_all(&frame).and_then(|()| self.file.sync_data());
+        written.map_err(|e| self.failed(format!("cannot be written: {e}; {}", super::WRITABLE)))?;
+        self.length += frame.len() as u64;
+        Ok(())
+    }
+
+    /// An error about this file.
+    pub(super) fn failed(&self, reason: String) -> DaemonError {
+        DaemonError::Data { path: self.path.clone(), reason }
+    }
+
+    /// A log that writes to any file at all.
+    #[cfg(test)]
+    pub(super) fn to(path: &Path) -> Self {
+        let file = OpenOptions::new().append(true).open(path).expect("a test's file");
+        Self { path: path.to_owned(), file, length: FORMAT.len() as u64 }
+    }
+}
+
+fn frame(place: u64, records: &[Bytes]) -> Result<Vec<u8>, String> {
+    let too_long = |_| "cannot hold a record of 4 GiB".to_owned();
+    let mut content = Vec::new();
+    for record in records {
+        let length = u32::try_from(record.len()).map_err(too_long)?;
+        content.extend_from_slice(&length.to_le_bytes());
+        content.extend_from_slice(record);
+    }
+    let length = u32::try_from(content.len()).map_err(too_long)?;
+    let mut out = Vec::with_capacity(HEADER + content.len());
+    out.extend_from_slice(FRAME);
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&checksum(place, length, &content).to_le_bytes());
+    out.extend_from_slice(&content);
+    Ok(out)
+}
+
+fn checksum(place: u64, length: u32, content: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&place.to_le_bytes());
+    crc.update(&length.to_le_bytes());
+    crc.update(content);
+    crc.finalize()
+}
+
+/// All records and the length of what is whole; the place of the damage if there is any but a
+/// broken last frame.
+fn parse(bytes: Bytes) -> Result<(Vec<Bytes>, usize), usize> {
+    if !bytes.starts_with(FORMAT) {
+        return Err(0);
+    }
+    let (mut records, mut at) = (Vec::new(), FORMAT.len());
+    while at < bytes.len() {
+        let Some(content) = frame_at(&bytes, at) else {
+            // The last append may be broken; one before the last was synced and is not.
+            let later = (at + 1..bytes.len()).any(|place| frame_at(&bytes, place).is_some());
+            return if later { Err(at) } else { Ok((records, at)) };
+        };
+        let mut rest = content.clone();
+        while rest.has_remaining() {
+            let length = rest.try_get_u32_le().ok().and_then(|l| usize::try_from(l).ok());
+            let length = length.filter(|l| *l <= rest.len()).ok_or(at)?;
+            records.push(rest.split_to(length));
+        }
+        at += HEADER + content.len();
+    }
+    Ok((records, at))
+}
+
+// The content of the whole and undamaged frame at this place.
+fn frame_at(bytes: &Bytes, at: usize) -> Option<Bytes> {
+    let (magic, rest) = bytes.get(at..)?.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (crc, rest) = rest.split_first_chunk()?;
+    if magic != FRAME {
+        return None;
+    }
+    let length = u32::from_le_bytes(*length);
+    let content = rest.get(..usize::try_from(length).ok()?)?;
+    let fits = checksum(at as u64, length, content) == u32::from_le_bytes(*crc);
+    fits.then(|| bytes.slice_ref(content))
+}

@@ -1,0 +1,285 @@
+//! Entering an epoch and committing its opening (E6, E7).
+
+use super::build::{Effect, Needs, Prepared};
+use super::{Entered, Opening, Stage};
+use crate::crypto::{Scheme, Unverified, Verified};
+use crate::ordering::{Action, Core, Event};
+use crate::types::{Call, Digest, Instant, Members, Now};
+use crate::wire::{Candidate, Record, Want};
+use std::sync::Arc;
+
+impl<S: Scheme> Core<S> {
+    /// E6: enters the epoch of the promised call, if everything is there for it.
+    pub(in crate::ordering) fn try_enter(&mut self, now: Now, out: &mut Vec<Action>) {
+        let Some(sent_at) = self.change.reporting_since() else { return };
+        let call = self.change.promise;
+        self.change.following.unshown = Members::NONE;
+        self.change.entry_at = None;
+        let Some(reports) = self.change.store.all_of(&call) else { return };
+        let member = call.members().contains(self.id);
+        if member && self.is_blocked(&call, now, out) {
+            return;
+        }
+        if member && self.must_wait(&call, sent_at, now) {
+            self.change.entry_at = Some(sent_at + self.timing.delta);
+            return;
+        }
+        let opening = self.opening_from(&call, &reports);
+        let prepared = match self.build(&opening) {
+            Ok(prepared) => prepared,
+            Err(needs) => return self.fetch(now, needs, &opening, out),
+        };
+        // O7: what must run has its body here, or it is void.
+        let of = |o: &Digest| *o == opening.digest;
+        let asked = matches!(&self.change.stage, Stage::Fetching { opening, .. } if of(opening));
+        let fetched = asked && self.change.following.bodies.as_ref().is_some_and(of);
+        if member && !fetched {
+            self.ask_for_bodies(sent_at, &opening, &prepared, out);
+            return;
+        }
+        self.enter(now, opening, prepared, out);
+    }
+
+    /// E6: whether something else that is known keeps this replica from entering.
+    fn is_blocked(&mut self, call: &Call, now: Now, out: &mut Vec<Action>) -> bool {
+        let accused = self.said_accused(call.root);
+        let majority = self.keyring.ensemble().majority();
+        let mut blocked = !call.accused.includes(self.accused_in(call.root, call.list));
+        let mut another_list = false;
+        let counted = self.counted_lists(call.root);
+        for report in self.change.store.reports(call.root) {
+            let other = report.header.call;
+            if other.list != call.list {
+                another_list |= counted
+                    .iter()
+                    .any(|(list, n)| *list == other.list && *n >= majority)
+                    || self.change.lists.get(&call.root).is_some_and(|l| l.contains(&other.list));
+            } else if other.number() >= call.number() || !call.accused.includes(other.accused) {
+                blocked |= other != *call && accused.includes(other.accused);
+            }
+        }
+        if let Some(lists) = self.change.lists.get(&call.root) {
+            another_list |= lists.iter().any(|list| *list != call.list);
+        }
+        if another_list {
+            self.stall(now, out);
+        }
+        blocked || another_list
+    }
+
+    fn counted_lists(&self, root: crate::types::Root) -> Vec<(Members, usize)> {
+        let mut lists: std::collections::BTreeMap<Members, Members> = Default::default();
+        for report in self.change.store.reports(root) {
+            lists.entry(report.header.call.list).or_default().insert(report.header.replica);
+        }
+        lists.into_iter().map(|(list, who)| (list, who.len())).collect()
+    }
+
+    /// E6: with Blames in play the own Report must have been out for Δ.
+    fn must_wait(&self, call: &Call, sent_at: Instant, now: Now) -> bool {
+        let blamed =
+            self.change.store.charges(call.root).keys().any(|c| call.accused.contains(c.3));
+        let status = call.root.resets == 0 && call.root.generation > 0;
+        let wait = blamed || status && self.change.blames_before;
+        wait && now.monotonic < sent_at + self.timing.delta
+    }
+
+    /// What is lacking is asked for; who named it must show it.
+    fn fetch(&mut self, now: Now, needs: Needs, opening: &Opening, out: &mut Vec<Action>) {
+        match needs {
+            Needs::Wants(wants) => {
+                self.change.following.unshown = self.who_named_base(opening);
+                self.ask_at_times(now, wants, out);
+            }
+            Needs::Opening(wants) => {
+                self.change.following.unshown = self.who_named_base(opening);
+                self.ask_at_times(now, wants, out);
+                self.fall_behind(now, out);
+            }
+            Needs::Invalid => {
+                self.change.following.unshown = self.who_named_base(opening);
+            }
+            Needs::Behind => self.fall_behind(now, out),
+        }
+    }
+
+    pub(in crate::ordering) fn ask_at_times(
+        &mut self,
+        now: Now,
+        wants: Vec<Want>,
+        out: &mut Vec<Action>,
+    ) {
+        let following = &mut self.change.following;
+        let again = following.asked_at.is_none_or(|at| now.monotonic >= at + 2 * self.timing.delta);
+        if again || following.asked != wants {
+            following.asked_at = Some(now.monotonic);
+            following.asked.clone_from(&wants);
+            self.stats.wants += wants.len() as u64;
+            out.extend(wants.into_iter().map(Action::Ask));
+        }
+    }
+
+    fn ask_for_bodies(
+        &mut self,
+        sent_at: Instant,
+        opening: &Opening,
+        prepared: &Prepared,
+        out: &mut Vec<Action>,
+    ) {
+        let digest = opening.digest;
+        if matches!(&self.change.stage, Stage::Fetching { opening, .. } if *opening == digest) {
+            return;
+        }
+        self.change.stage = Stage::Fetching { sent_at, opening: digest };
+        self.change.following.lacking = Members::NONE;
+        let mut void: Vec<Digest> = Vec::new();
+        let mut bodies = prepared.order.unexecuted_bodies();
+        for effect in &prepared.effects {
+            match effect {
+                Effect::Step(step) => {
+                    let runs = step.requests.iter().filter(|o| !o.void);
+                    bodies.extend(runs.map(|o| (o.digest, o.holders)));
+                }
+                Effect::Opened(opened, _) => void.extend(&opened.void),
+            }
+        }
+        bodies.retain(|(digest, _)| !void.contains(digest));
+        for (digest, holders) in &mut bodies {
+            *holders = holders.union(opening.who_holds(digest));
+        }
+        out.push(Action::NeedBodies { opening: digest, bodies, void });
+    }
+
+    /// Some bodies that an opening needs are still missing: whoever did not say that it lacks them
+    /// must show them (E5).
+    pub(in crate::ordering) fn bodies_are_missing(&mut self, missing: &[Digest]) {
+        let call = self.change.promise;
+        let Some(reports) = self.change.store.all_of(&call) else { return };
+        let opening = self.opening_from(&call, &reports);
+        let who = missing.iter().flat_map(|d| opening.who_holds(d).iter().collect::<Vec<_>>());
+        self.change.following.lacking = who.collect();
+    }
+
+    /// The bodies that an opening needs are all here.
+    pub(in crate::ordering) fn bodies_are_here(&mut self, opening: Digest) {
+        self.change.following.bodies = Some(opening);
+        self.change.dirty = true;
+    }
+
+    fn enter(
+        &mut self,
+        now: Now,
+        opening: Arc<Opening>,
+        prepared: Prepared,
+        out: &mut Vec<Action>,
+    ) {
+        let rounds = self.rounds_after(&opening, &prepared.order);
+        let base = prepared.order.round();
+        self.switch_chain(rounds, opening);
+        (self.sent, self.started_at, self.gather) = (base, None, None);
+        self.wants = Default::default();
+        self.change.prepared = Some(Box::new(prepared));
+        self.change.progress = now.monotonic;
+        if self.members.contains(self.id) {
+            self.write_opening(out);
+        } else {
+            self.change.stage = Stage::Waiting;
+        }
+        self.take_early(now, out);
+    }
+
+    /// The opening with its content goes to disk; then this replica has entered (E6).
+    pub(in crate::ordering) fn write_opening(&mut self, out: &mut Vec<Action>) {
+        let opening = self.change.opening.clone().expect("this chain was built from an opening");
+        let reports = &opening.sources;
+        let held = opening.base.as_ref().and_then(|v| {
+            let rounds = self.chain_of(opening.from.0, opening.from.1)?;
+            let members = opening.from.1.iter().zip(&v.hashes);
+            members.map(|(m, h)| rounds.find(v.round, m, h).cloned()).collect::<Option<Vec<_>>>()
+        });
+        let record = Record::Entered {
+            epoch: self.epoch,
+            members: self.members,
+            opening: opening.digest,
+            first: self.rounds.base().next(),
+            reports: reports.iter().map(|r| r.signed().clone().into()).collect(),
+            base: held
+                .unwrap_or_default()
+                .iter()
+                .map(|p| Unverified::from(Verified::clone(p)))
+                .collect(),
+        };
+        self.persist(vec![record.to_bytes().into()], out);
+        let sequence = self.change.sequence;
+        self.change.stage = Stage::Opening { sequence };
+        self.change.entered = Entered {
+            epoch: self.epoch,
+            members: self.members,
+            opening: opening.digest,
+            certificate: reports.iter().map(|r| r.signed_header()).collect(),
+        };
+    }
+
+    /// The opening is on disk: a member sends its first proposal, a follower commits.
+    pub(in crate::ordering) fn opened(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.change.stage = Stage::Running;
+        self.change.progress = now.monotonic;
+        if self.members.contains(self.id) {
+            self.change.restarted = None;
+        }
+        let (epoch, members) = (self.epoch, self.members);
+        self.stats.epochs += 1;
+        out.push(Action::Event(Event::Entered { epoch, members }));
+        self.commit_complete(out);
+        self.propose_again();
+        self.propose(now, out);
+        self.advance(now, out);
+    }
+
+    /// E7: the first vector is complete, so the opening holds.
+    pub(in crate::ordering) fn commit_opening(&mut self, out: &mut Vec<Action>) {
+        let Some(prepared) = self.change.prepared.take() else { return };
+        for effect in prepared.effects {
+            match effect {
+                Effect::Step(step) => self.commit_step(*step, out),
+                Effect::Opened(opened, opening) => {
+                    self.history.opening(opening, opened.first);
+                    out.push(Action::Opened(opened));
+                }
+            }
+        }
+        self.order = prepared.order;
+        self.committed = self.order.round();
+        self.change.dirty = true;
+    }
+
+    /// E7: own candidates of discarded proposals go into the next one, with the same ids. Those
+    /// that the opening has dropped get new ones: the old may be below what counts (R4).
+    pub(in crate::ordering) fn propose_again(&mut self) {
+        let order = self.change.prepared.as_ref().map_or(&self.order, |p| &p.order);
+        let own = order.tips[self.id.index()];
+        self.clock.at_least(own.now.max(own.candidate));
+        let tip = own.candidate;
+        let mine: Vec<(Digest, u64)> =
+            self.mine.sorted().into_iter().map(|(d, c)| (*d, *c)).collect();
+        let (mut again, mut anew) = (Vec::new(), Vec::new());
+        for (request, clock) in mine {
+            if order.has_candidate_of(self.id, &request) {
+                continue;
+            }
+            match clock > tip {
+                true => again.push(Candidate { clock, request }),
+                false => anew.push((clock, request)),
+            }
+        }
+        anew.sort_unstable();
+        let agreed = order.agreed();
+        for (_, request) in anew {
+            let clock = self.clock.candidate(self.last_wall, agreed);
+            self.mine.insert(request, clock);
+            again.push(Candidate { clock, request });
+        }
+        again.sort_unstable();
+        self.unsent = again.into();
+    }
+}

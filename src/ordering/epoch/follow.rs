@@ -1,0 +1,412 @@
+//! Following: how a replica that was away gets the history, and joins again (R7, M1).
+
+use super::build::Needs;
+use super::{Chain, Checked, Stage};
+use crate::crypto::{Scheme, Verified};
+use crate::ordering::history;
+use crate::ordering::order::Order;
+use crate::ordering::rounds::{Rounds, Start};
+use crate::ordering::{Action, Core, Event, Statement};
+use crate::types::{Call, Digest, Epoch, Instant, Members, Now, ReplicaId, Root, Round};
+use crate::wire::{Author, Change, Proposal, SignedChange, Want};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What a replica asks for and waits for.
+#[derive(Clone, Debug, Default)]
+pub(in crate::ordering) struct Following {
+    /// Members whose Reports name what nobody has shown yet.
+    pub(in crate::ordering) unshown: Members,
+    /// Members that should have bodies which nobody has shown yet.
+    pub(in crate::ordering) lacking: Members,
+    pub(in crate::ordering) asked_at: Option<Instant>,
+    pub(in crate::ordering) asked: Vec<Want>,
+    /// When Reports were last asked for.
+    pub(in crate::ordering) reports_asked: Option<Instant>,
+    /// The opening whose bodies are all here.
+    pub(in crate::ordering) bodies: Option<Digest>,
+    /// When history was last asked for, after which round.
+    history: Option<(Instant, Round)>,
+    /// When each peer was last seen to be further than can be followed from here.
+    ahead: BTreeMap<ReplicaId, Instant>,
+    /// When a snapshot was last asked for.
+    behind: Option<Instant>,
+    /// Reports of epochs between the committed one and the promise, at most of two numbers.
+    past: BTreeMap<Epoch, Vec<Arc<Checked>>>,
+    /// Reports of epochs that others' Reports name, as asked for; at most of [`MAX_NAMED`] numbers.
+    asked_for: BTreeMap<Epoch, Vec<Arc<Checked>>>,
+    /// Proposals of epochs whose opening is not known yet: for each signer a few of one epoch.
+    early: BTreeMap<ReplicaId, Vec<Arc<Verified<Proposal>>>>,
+    /// The own Join that is under way, and when it was said last.
+    join: Option<(SignedChange, Instant)>,
+}
+
+/// Early proposals kept of one signer: two for each round that is looked ahead.
+const MAX_EARLY: usize = 8;
+const MAX_PAST: usize = 2;
+const MAX_NAMED: usize = 8;
+
+impl Following {
+    /// Keeps a Report of an epoch that this replica may have to follow through.
+    pub(in crate::ordering) fn keep(&mut self, report: Arc<Checked>, committed: Epoch, here: Root) {
+        let number = report.header.call.number();
+        if number <= committed || number.root() > here {
+            return;
+        }
+        let digest = report.digest();
+        let asked = self.asked.iter().any(|w| (w.round, w.digest) == (Round(0), digest));
+        if asked {
+            self.asked_for.retain(|epoch, _| *epoch > committed);
+            if self.asked_for.len() < MAX_NAMED || self.asked_for.contains_key(&number) {
+                add(self.asked_for.entry(number).or_default(), report.clone());
+            }
+        }
+        self.past.retain(|epoch, _| *epoch > committed);
+        if !self.past.contains_key(&number) && self.past.len() >= MAX_PAST {
+            match self.past.last_key_value().map(|(last, _)| *last) {
+                Some(last) if last > number => self.past.remove(&last),
+                _ => return,
+            };
+        }
+        add(self.past.entry(number).or_default(), report);
+    }
+
+    /// The Reports with these hashes, if all are kept.
+    pub(in crate::ordering) fn named(&self, hashes: &[Digest]) -> Option<Vec<Arc<Checked>>> {
+        let kept = || self.asked_for.values().chain(self.past.values()).flatten();
+        hashes.iter().map(|hash| kept().find(|r| r.digest() == *hash).cloned()).collect()
+    }
+
+    /// Keeps a proposal of an epoch that is not known here yet.
+    pub(in crate::ordering) fn early(&mut self, proposal: Arc<Verified<Proposal>>) -> bool {
+        let kept = self.early.entry(proposal.replica).or_default();
+        if kept.first().is_some_and(|first| first.epoch < proposal.epoch) {
+            kept.clear();
+        }
+        let fits = kept.first().is_none_or(|first| first.epoch == proposal.epoch)
+            && kept.len() < MAX_EARLY
+            && kept.iter().all(|p| p.digest() != proposal.digest());
+        if fits {
+            kept.push(proposal);
+        }
+        fits
+    }
+}
+
+fn add(kept: &mut Vec<Arc<Checked>>, report: Arc<Checked>) {
+    if kept.len() < 62 && kept.iter().all(|r| r.digest() != report.digest()) {
+        kept.push(report);
+    }
+}
+
+/// The calls of which all members' Reports are among these, with those in member order.
+fn whole(reports: &[Arc<Checked>]) -> Vec<(Call, Vec<Arc<Checked>>)> {
+    let calls: BTreeSet<Call> = reports.iter().map(|r| r.header.call).collect();
+    let all = calls.into_iter().filter_map(|call| {
+        let of = |m| reports.iter().find(|r| (r.header.call, r.header.replica) == (call, m));
+        let all = call.members().iter().map(|m| of(m).cloned());
+        Some((call, all.collect::<Option<Vec<_>>>()?))
+    });
+    all.collect()
+}
+
+impl<S: Scheme> Core<S> {
+    /// Whether this replica has no state to go on from.
+    pub(in crate::ordering) fn is_blank(&self) -> bool {
+        self.blank
+    }
+
+    /// Early proposals of the epoch whose chain is now here.
+    pub(in crate::ordering) fn take_early(&mut self, now: Now, out: &mut Vec<Action>) {
+        let of = self.rounds.epoch();
+        let early = &mut self.change.following.early;
+        let mut now_known = Vec::new();
+        for kept in early.values_mut() {
+            let (known, rest) =
+                std::mem::take(kept).into_iter().partition(|p| (p.epoch, p.members) == of);
+            now_known.extend::<Vec<_>>(known);
+            *kept = rest;
+        }
+        now_known.sort_by_key(|p| p.round);
+        for proposal in now_known {
+            self.on_proposal(now, proposal, out);
+        }
+    }
+
+    /// A peer is at a place that cannot be reached from what is held here.
+    pub(in crate::ordering) fn ahead(
+        &mut self,
+        now: Now,
+        peer: ReplicaId,
+        at: (Epoch, Round),
+        out: &mut Vec<Action>,
+    ) {
+        let complete = self.rounds.complete();
+        if self.is_blank() {
+            return self.fall_behind(now, out);
+        }
+        if at.0 < self.epoch || at.0 == self.epoch && at.1.0 <= complete.0 + 1 {
+            return;
+        }
+        self.change.following.ahead.insert(peer, now.monotonic);
+        let enough = |(asked, after): (Instant, Round)| {
+            now.monotonic >= asked + 2 * self.timing.delta
+                || complete.0 >= after.0 + history::IN_ONE as u64 / 2
+        };
+        if self.change.following.history.is_none_or(enough) {
+            self.change.following.history = Some((now.monotonic, complete));
+            out.push(Action::AskHistory { from: peer, after: self.committed });
+        }
+    }
+
+    /// A peer asks for what was committed after a round.
+    pub(in crate::ordering) fn want_history(
+        &mut self,
+        from: ReplicaId,
+        after: Round,
+        out: &mut Vec<Action>,
+    ) {
+        match self.history.after(after) {
+            Some(mut statements) => {
+                // What is complete and not committed yet lets them commit what is.
+                let complete = self.rounds.complete();
+                let near = complete.0 <= after.0 + history::IN_ONE as u64;
+                if let Some((_, held)) = self.rounds.vector(complete).filter(|_| near) {
+                    statements.extend(held.iter().cloned().map(Statement::Proposal));
+                }
+                out.extend(statements.into_iter().map(|what| Action::Show { to: from, what }));
+            }
+            None if after < self.committed => out.push(Action::Gone { to: from }),
+            None => {}
+        }
+    }
+
+    /// History does not help any more: the state itself is needed.
+    pub(in crate::ordering) fn fall_behind(&mut self, now: Now, out: &mut Vec<Action>) {
+        let due = |at: Instant| now.monotonic >= at + self.timing.patience;
+        if self.change.following.behind.is_none_or(due) {
+            self.change.following.behind = Some(now.monotonic);
+            out.push(Action::Behind);
+        }
+    }
+
+    /// Goes through an epoch of the past whose Reports are here and which the chain here leads to.
+    pub(in crate::ordering) fn follow_past(&mut self, now: Now, out: &mut Vec<Action>) {
+        // One of the past that is gone through may turn out to be a dead end.
+        let busy = self.change.prepared.is_some() && !self.is_history();
+        if busy || self.is_blank() {
+            return;
+        }
+        // An epoch that waits for this replica, which has promised more, never goes on.
+        let (here, promise, me) = (self.epoch, self.change.promise.number(), self.id);
+        let leads_on = |call: &Call| {
+            call.number() > here && !(call.members().contains(me) && call.number() < promise)
+        };
+        // Those of the present root may have come before it was the present one.
+        let present: Vec<_> = self.change.store.reports(promise.root()).cloned().collect();
+        let past = self.change.following.past.values().flat_map(|reports| whole(reports));
+        let ready = past.chain(whole(&present)).find(|(call, _)| leads_on(call));
+        let Some((call, reports)) = ready else { return };
+        // The epoch that is promised is entered by the front door.
+        if call == self.change.promise && self.change.is_frozen() {
+            return;
+        }
+        let opening = self.opening_from(&call, &reports);
+        let prepared = match self.build(&opening) {
+            Ok(prepared) => prepared,
+            Err(Needs::Wants(wants)) => return self.ask_at_times(now, wants, out),
+            Err(Needs::Opening(wants)) => {
+                self.ask_at_times(now, wants, out);
+                return self.fall_behind(now, out);
+            }
+            Err(Needs::Behind) => return self.fall_behind(now, out),
+            Err(Needs::Invalid) => return,
+        };
+        let rounds = self.rounds_after(&opening, &prepared.order);
+        self.switch_chain(rounds, opening);
+        self.change.prepared = Some(Box::new(prepared));
+        self.sent = self.rounds.base();
+        self.wants = Default::default();
+        if call.number() >= self.change.promise.number() {
+            (self.change.promise, self.change.stage) = (call, Stage::Waiting);
+            self.change.progress = now.monotonic;
+        }
+        self.take_early(now, out);
+    }
+
+    /// A snapshot was installed: the order goes on from it.
+    pub(in crate::ordering) fn install(&mut self, now: Now, state: &[u8], out: &mut Vec<Action>) {
+        let ensemble = self.keyring.ensemble();
+        let Ok(order) = Order::decode(state, ensemble, self.limits, self.seed) else {
+            self.stats.bad_states += 1;
+            return self.fall_behind(now, out);
+        };
+        if !self.blank && order.round() <= self.committed {
+            return;
+        }
+        let (epoch, base) = (order.epoch().0, order.round());
+        if !self.blank && epoch < self.epoch {
+            return self.prepare_from(order);
+        }
+        self.adopt_rounds(&order);
+        (self.committed, self.blank) = (base, false);
+        self.history.clear();
+        self.wants = Default::default();
+        self.order = order;
+        self.change.progress = now.monotonic;
+        let mine: Vec<Digest> = self.mine.sorted().into_iter().map(|(d, _)| *d).collect();
+        mine.iter().filter(|d| self.order.is_executed(d)).for_each(|d| {
+            self.mine.remove(d);
+        });
+        self.unsent.clear();
+        let own = self.order.tips[self.id.index()];
+        self.clock.at_least(own.now.max(own.candidate));
+        if epoch >= self.change.promise.number() {
+            self.change.promise = self.order.roster.call;
+            self.change.store.forget_below(epoch.root());
+            self.change.stage = Stage::Running;
+        }
+        out.push(Action::Event(Event::Installed { epoch, round: base }));
+        self.take_early(now, out);
+    }
+
+    /// A state of an epoch before the present one: the opening that waits here is built on it.
+    fn prepare_from(&mut self, order: Order) {
+        let opening = self.change.opening.clone().filter(|_| self.change.prepared.is_some());
+        let before = std::mem::replace(&mut self.order, order);
+        match opening.map(|opening| self.build(&opening)) {
+            Some(Ok(prepared)) => {
+                self.committed = self.order.round();
+                self.change.prepared = Some(Box::new(prepared));
+            }
+            _ => self.order = before,
+        }
+    }
+
+    /// The rounds go on from a state that was taken over. What is complete here already stays: a
+    /// Report must never claim less than an own proposal chose (E5), and no round is signed twice.
+    fn adopt_rounds(&mut self, order: &Order) {
+        let (epoch, members) = order.epoch();
+        let (base, choice, tips) = (order.round(), order.last.1.clone(), order.tips.clone());
+        let same = !self.blank && self.rounds.epoch() == (epoch, members);
+        let here = self.rounds.vector(base).is_some_and(|(hash, _)| hash == order.last.0.vector);
+        if same && here {
+            return;
+        }
+        let entered = (self.change.entered.epoch, self.change.entered.members);
+        let rounds = Rounds::new(Start { epoch, members, base, choice, tips });
+        let rounds = std::mem::replace(&mut self.rounds, rounds);
+        let before = Chain { rounds, opening: self.change.opening.take() };
+        self.change.old.push(before);
+        self.change.old.retain(|c| c.rounds.epoch() == entered && c.rounds.is_open());
+        let best = self.change.old.iter().map(|c| c.rounds.complete()).max();
+        self.change.old.retain(|c| Some(c.rounds.complete()) == best);
+        self.change.old.truncate(1);
+        self.change.prepared = None;
+        self.sent = if same { self.sent.max(base) } else { base };
+        (self.epoch, self.members) = (epoch, members);
+    }
+
+    /// Whether the state here is of an epoch that this replica cannot show to be one (E5).
+    pub(in crate::ordering) fn is_uncertified(&self) -> bool {
+        !self.blank && self.order.epoch().0 > self.change.entered.epoch
+    }
+
+    /// A state taken over says which epoch it is of; what certifies that epoch its members show.
+    pub(in crate::ordering) fn certify(&mut self, now: Now, out: &mut Vec<Action>) {
+        let call = self.order.roster.call;
+        if !self.is_uncertified() || self.change.is_frozen() {
+            return;
+        }
+        let Some(reports) = self.change.store.all_of(&call) else {
+            let missing =
+                call.members().iter().filter(|m| self.change.store.report_of(*m, &call).is_none());
+            let (epoch, digest) = (call.number(), Digest::ZERO);
+            let wants = missing.map(|replica| Want { epoch, round: Round(0), replica, digest });
+            return self.ask_at_times(now, wants.collect(), out);
+        };
+        let opening = self.opening_from(&call, &reports);
+        // Reports of this call with another outcome are not those that were committed.
+        if opening.digest == self.order.opening.0 {
+            self.change.opening = Some(opening);
+            self.write_opening(out);
+        }
+    }
+
+    // --- M1 -----------------------------------------------------------------------------------
+
+    /// M1: asks to be a member again once that is allowed and nothing is missing here.
+    pub(in crate::ordering) fn join_if_due(&mut self, now: Now, out: &mut Vec<Action>) {
+        let Some(due) = self.join_due() else { return };
+        if now.monotonic < due {
+            return;
+        }
+        let position = self.attestation.position;
+        let known = self.change.following.join.take().map(|(change, _)| change).filter(|c| {
+            let Change::Join { position: before, .. } = c.change else { return false };
+            before.round.0 + self.limits.membership.join_lag / 2 > position.round.0
+        });
+        let change = known.unwrap_or_else(|| {
+            let change = Change::Join { replica: self.id, incarnation: self.incarnation, position };
+            let (author, serial) = (Author::Replica(self.id), now.wall.0);
+            let context = self.keyring.context();
+            out.push(Action::Event(Event::Joining { round: position.round }));
+            SignedChange::sign::<S>(change, author, serial, &context, &self.signer)
+        });
+        self.change.following.join = Some((change, now.monotonic));
+        out.push(Action::TellAll(Statement::Change(change)));
+    }
+
+    pub(in crate::ordering) fn join_due(&self) -> Option<Instant> {
+        let (epoch, members) = self.order.epoch();
+        let standing = &self.order.roster.standings[self.id.index()];
+        let may = standing.out != Some(crate::ordering::Reason::Lied)
+            && self.order.agreed() >= standing.may_join.0;
+        let asks = !self.leaving
+            && may
+            && !self.blank
+            && !members.contains(self.id)
+            && matches!(self.change.stage, Stage::Running)
+            && epoch == self.epoch
+            && epoch == self.change.entered.epoch;
+        // What is executed here is what was committed, and that is all there is: at most t peers,
+        // who may lie, are further than that.
+        let executed = self.attestation.position.round.0 + 1 >= self.committed.0;
+        let last = self.change.following.join.map(|(_, at)| at + 2 * self.timing.patience);
+        let mut ahead: Vec<Instant> = self.change.following.ahead.values().copied().collect();
+        ahead.sort_unstable();
+        let t = self.keyring.ensemble().t();
+        let caught_up = ahead.len().checked_sub(t + 1).map(|i| ahead[i] + 2 * self.timing.delta);
+        (asks && executed).then(|| last.max(caught_up).unwrap_or_default())
+    }
+
+    /// M1 to M3: a status change came from its author's own connection.
+    pub(in crate::ordering) fn on_change(&mut self, now: Now, change: SignedChange) {
+        let context = self.keyring.context();
+        if self.is_blank() || change.verify(&self.keyring).is_err() {
+            return;
+        }
+        let round = self.committed;
+        if self.order.roster.effect(&change.change, round, self.order.agreed_time()).is_err() {
+            self.stats.changes_refused += 1;
+            return;
+        }
+        // Who joins must have come where we have been.
+        if let Change::Join { position, .. } = change.change
+            && let Some(held) = self.history.vector_at(position.round)
+        {
+            let hashes: Vec<Digest> = held.iter().map(|p| p.digest()).collect();
+            let epoch = held[0].epoch;
+            let ours = crate::wire::vector_hash(&context, epoch, position.round, &hashes);
+            if ours != position.vector {
+                self.stats.changes_refused += 1;
+                return;
+            }
+        }
+        let digest = change.digest(&context);
+        if !self.mine.contains(&digest) && !self.order.is_executed(&digest) {
+            self.changes.insert(digest, change);
+            self.seen(now, digest);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What follows from the Reports of a call: the opening of its epoch (F1 to F3).
+//!
+//! A pure function: whoever has the same Reports has the same opening.
+
+use super::report::{Checked, NamedVector};
+use crate::crypto::{Context, Domain, Hasher};
+use crate::types::{Call, Digest, Epoch, Members, ReplicaId, Round};
+use crate::wire::Lacks;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What an epoch starts from (§5): its base, its members, who is out and why.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Whose Reports these are.
+    pub call: Call,
+    /// Its hash: what later Reports name, and queries answer with.
+    pub digest: Digest,
+    /// The Reports in member order.
+    pub(in crate::ordering) sources: Vec<Arc<Checked>>,
+    /// Their hashes: the choice of the first round.
+    pub(in crate::ordering) reports: Vec<Digest>,
+    /// e*, the epoch that the base belongs to (F1), and its members.
+    pub(in crate::ordering) from: (Epoch, Members),
+    /// The vector that is the base, or `None`: the opening of e* itself (F2).
+    pub(in crate::ordering) base: Option<NamedVector>,
+    /// The hash of the opening of e*.
+    pub(in crate::ordering) origin: Digest,
+    /// The hashes of the Reports that opened e*; none for the first epoch.
+    pub(in crate::ordering) origin_reports: Vec<Digest>,
+    /// Accused replicas that have restarted, as every Report says (F3).
+    pub(in crate::ordering) restarted: Members,
+    /// Accused replicas against whom a Report carries a proof (F3).
+    pub(in crate::ordering) liars: Members,
+    /// Members whose Reports are marked restarted: their candidates are dropped like those of
+    /// replicas that join (O1).
+    pub(in crate::ordering) returned: Members,
+    /// What each Report says of the bodies that it lacks (O7).
+    holdings: Vec<Holding>,
+}
+
+#[derive(Clone, Debug)]
+struct Holding {
+    replica: ReplicaId,
+    restarted: bool,
+    /// The round up to which it knows what was accepted in e*; 0 if it never entered e*.
+    knows: Round,
+    lacks: Option<BTreeSet<Digest>>,
+}
+
+impl Opening {
+    /// F: the opening that follows from the Reports of all members of a call, in member order.
+    pub(in crate::ordering) fn of(call: Call, reports: &[Arc<Checked>], context: &Context) -> Self {
+        debug_assert_eq!(reports.len(), call.members().len());
+        let hashes: Vec<Digest> = reports.iter().map(|r| r.digest()).collect();
+        let convicted: Members = reports.iter().flat_map(|r| r.convicted.iter()).collect();
+        let (from, origin) = highest_entered(reports);
+        let speaks = |r: &&Arc<Checked>| r.entered() == from && r.header.opening == origin;
+        let mut spoken: Vec<&Arc<Checked>> = reports.iter().filter(speaks).collect();
+        let origin_reports = spoken.first().map(|r| r.certified.clone()).unwrap_or_default();
+        spoken.retain(|r| !convicted.contains(r.header.replica));
+        let base = base_of(&spoken, from.1);
+        let all_say = |x: &ReplicaId| reports.iter().all(|r| r.header.restarts.contains(*x));
+        let restarted = call.accused.iter().filter(all_say).collect();
+        let liars = call.accused.iter().filter(|x| convicted.contains(*x)).collect();
+        let returned = reports.iter().filter(|r| r.header.restarted).map(|r| r.header.replica);
+        let holdings = reports.iter().map(|r| holding(r, from, origin)).collect();
+        let digest = opening_hash(context, &call, &hashes);
+        Self {
+            call,
+            digest,
+            sources: reports.to_vec(),
+            reports: hashes,
+            from,
+            base,
+            origin,
+            origin_reports,
+            restarted,
+            liars,
+            returned: returned.collect(),
+            holdings,
+        }
+    }
+
+    /// O1: whose candidates for requests not yet accepted are kept.
+    pub(in crate::ordering) fn keeps(&self) -> Members {
+        self.from.1.both(self.call.members()).minus(self.returned)
+    }
+
+    /// Whether bodies may have been lost, so that requests may be void (O7).
+    pub(in crate::ordering) fn may_void(&self) -> bool {
+        !self.returned.is_empty() || !self.call.members().includes(self.from.1)
+    }
+
+    /// Requests that some Report says it lacks the body of.
+    pub(in crate::ordering) fn lacked(&self) -> BTreeSet<Digest> {
+        self.holdings.iter().filter_map(|h| h.lacks.as_ref()).flatten().copied().collect()
+    }
+
+    /// O7: whether no member of the new epoch has the body of a request that was accepted in
+    /// `accepted` on candidates of `holders`.
+    pub(in crate::ordering) fn is_lost(
+        &self,
+        request: &Digest,
+        accepted: Option<Round>,
+        holders: Members,
+    ) -> bool {
+        self.holdings.iter().all(|h| {
+            let Some(lacks) = h.lacks.as_ref().filter(|_| !h.restarted) else { return true };
+            let knows = accepted.is_none_or(|round| round <= h.knows);
+            lacks.contains(request) || !(knows || holders.contains(h.replica))
+        })
+    }
+
+    /// Members that say they have this body, or do not say that they lack it.
+    pub(in crate::ordering) fn who_holds(&self, request: &Digest) -> Members {
+        let has = |h: &&Holding| {
+            !h.restarted && h.lacks.as_ref().is_some_and(|lacks| !lacks.contains(request))
+        };
+        self.holdings.iter().filter(has).map(|h| h.replica).collect()
+    }
+}
+
+fn holding(report: &Checked, from: (Epoch, Members), origin: Digest) -> Holding {
+    let speaks = report.entered() == from && report.header.opening == origin;
+    let knows = if speaks { report.header.round } else { Round(0) };
+    let lacks = match &report.message().lacks {
+        Lacks::All => None,
+        Lacks::Some(list) => Some(list.iter().copied().collect()),
+    };
+    Holding { replica: report.header.replica, restarted: report.header.restarted, knows, lacks }
+}
+
+/// F1: the highest entered epoch and its opening. If several are named, the one that most members
+/// of its epoch name; then the smallest hash.
+fn highest_entered(reports: &[Arc<Checked>]) -> ((Epoch, Members), Digest) {
+    let highest = reports.iter().map(|r| r.header.entered).max().unwrap_or_default();
+    let mut votes: BTreeMap<(Digest, Members), usize> = BTreeMap::new();
+    for r in reports.iter().filter(|r| r.header.entered == highest) {
+        let count = votes.entry((r.header.opening, r.header.entered_members)).or_default();
+        *count += usize::from(r.header.entered_members.contains(r.header.replica));
+    }
+    let best = votes.into_iter().min_by_key(|((hash, _), count)| (usize::MAX - count, *hash));
+    let ((opening, members), _) = best.expect("every Report names an epoch that it entered");
+    ((highest, members), opening)
+}
+
+/// F2: of the complete vectors of the highest round the one that most members of e* chose.
+fn base_of(spoken: &[&Arc<Checked>], of: Members) -> Option<NamedVector> {
+    let highest = spoken.iter().filter_map(|r| r.vector.as_ref()).map(|v| v.round).max()?;
+    let mut votes: BTreeMap<Digest, (usize, &NamedVector)> = BTreeMap::new();
+    for r in spoken {
+        let Some(vector) = r.vector.as_ref().filter(|v| v.round == highest) else { continue };
+        let (count, _) = votes.entry(vector.digest).or_insert((0, vector));
+        *count += usize::from(of.contains(r.header.replica));
+    }
+    let best = votes.into_iter().min_by_key(|(hash, (count, _))| (usize::MAX - count, *hash));
+    best.map(|(_, (_, vector))| vector.clone())
+}
+
+/// The hash of the opening that follows from these Reports: they are named by their hashes.
+pub(super) fn opening_hash(context: &Context, call: &Call, reports: &[Digest]) -> Digest {
+    let mut h = Hasher::new(Domain::Opening);
+    h.put(&context.cluster.0).put(&context.group.0.to_le_bytes());
+    h.put(&call.root.generation.to_le_bytes()).put(&call.root.resets.to_le_bytes());
+    h.put(&call.list.bits().to_le_bytes()).put(&call.accused.bits().to_le_bytes());
+    reports.iter().for_each(|r| {
+        h.put(&r.0);
+    });
+    h.finish()
+}

@@ -1,0 +1,100 @@
+//! What an opening does to the order (O1, O7, F3).
+
+use super::{Order, State};
+use crate::ordering::epoch::Opening;
+use crate::types::{AgreedTime, Digest, Members, Round};
+use std::collections::BTreeSet;
+
+impl Order {
+    /// Processes an opening after its base and before its first vector. Gives the requests whose
+    /// bodies are lost: they have no effect (O7).
+    pub(in crate::ordering) fn open(&mut self, opening: &Opening) -> Vec<Digest> {
+        let void = if opening.may_void() { self.lost(opening) } else { Vec::new() };
+        for digest in &void {
+            if let Some(known) = self.known.get_mut(digest) {
+                known.void = true;
+            }
+        }
+        self.drop_candidates(opening.keeps());
+        self.roster.open(opening, AgreedTime(self.agreed));
+        self.opening = (opening.digest, self.round().next());
+        self.last.1 = opening.reports.clone();
+        self.index_all_partial(self.roster.members());
+        void
+    }
+
+    /// Requests accepted up to the base whose body no member of the new epoch has, in the order of
+    /// their digests.
+    fn lost(&self, opening: &Opening) -> Vec<Digest> {
+        let mut lost: BTreeSet<Digest> = BTreeSet::new();
+        let waiting = self.accepted.iter().copied();
+        let executed = opening.lacked();
+        for digest in waiting.chain(executed) {
+            let known = self.known.get(&digest);
+            let (accepted, holders) = match known.map(|k| (k.state, k.holders)) {
+                Some((State::Accepted(round, _), holders)) => (Some(round), holders),
+                Some((State::Executed(_), holders)) => (None, holders),
+                // Never accepted: it is no business of an opening.
+                Some((State::HalfSeen, _)) => continue,
+                None => (None, Members::NONE),
+            };
+            if opening.is_lost(&digest, accepted, holders) {
+                lost.insert(digest);
+            }
+        }
+        lost.into_iter().collect()
+    }
+
+    /// O1: for requests not yet accepted only candidates of these replicas stay.
+    fn drop_candidates(&mut self, keep: Members) {
+        let half_seen: Vec<(Round, Digest)> = self.half_seen.iter().copied().collect();
+        for (first, digest) in half_seen {
+            let known = self.known.get_mut(&digest).expect("half-seen requests are known");
+            let charged_to = known.candidates[0].replica;
+            known.candidates.retain(|c| keep.contains(c.replica));
+            known.holders = known.candidates.iter().map(|c| c.replica).collect();
+            let now_charged = known.candidates.first().map(|c| c.replica);
+            if now_charged == Some(charged_to) {
+                continue;
+            }
+            self.charged[charged_to.index()] -= 1;
+            if let Some(next) = now_charged {
+                self.charged[next.index()] += 1;
+                continue;
+            }
+            let known = self.known.remove(&digest).expect("it was there above");
+            if let Some(entry) = known.partial {
+                self.partial.remove(&(entry, digest));
+            }
+            self.half_seen.remove(&(first, digest));
+            self.changes.remove(&digest);
+        }
+    }
+
+    /// O3 (ii) asks for candidates of the members of the epoch: with it the index changes.
+    fn index_all_partial(&mut self, members: Members) {
+        let unexecuted: Vec<Digest> =
+            self.accepted.iter().copied().chain(self.half_seen.iter().map(|(_, d)| *d)).collect();
+        for digest in unexecuted {
+            self.index_partial(&digest, members);
+        }
+    }
+
+    /// Accepted requests that are not executed, with those who gave them candidates; void ones are
+    /// not among them.
+    pub(in crate::ordering) fn unexecuted_bodies(&self) -> Vec<(Digest, Members)> {
+        let known = |d: &Digest| self.known.get(d).filter(|k| !k.void);
+        self.accepted.iter().filter_map(|d| Some((*d, known(d)?.holders))).collect()
+    }
+
+    /// Whether this replica has a committed candidate for a request, or the request is done with.
+    pub(in crate::ordering) fn has_candidate_of(
+        &self,
+        replica: crate::types::ReplicaId,
+        request: &Digest,
+    ) -> bool {
+        self.known
+            .get(request)
+            .is_some_and(|k| k.holders.contains(replica) || matches!(k.state, State::Executed(_)))
+    }
+}

@@ -1,0 +1,133 @@
+//! A proof as a file: small, whole by itself, the same bytes wherever it is written.
+
+use super::Conviction;
+use crate::crypto::{Domain, Keyring, Scheme, hash};
+use crate::types::{Digest, GroupId};
+use crate::wire::{DecodeError, Proof, Reader, Writer};
+
+/// Bytes of a proof's file at most; the largest kind stays well below.
+pub const MAX_PROOF_FILE: usize = 16 << 10;
+
+/// What the name of a proof's file ends with.
+pub const PROOF_SUFFIX: &str = ".proof";
+
+const MAGIC: &[u8; 8] = b"QUOPROOF";
+const VERSION: u16 = 1;
+
+/// A proof with what it is to be judged by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProofFile {
+    /// The cluster.
+    pub cluster: Digest,
+    /// The group.
+    pub group: GroupId,
+    /// The hash of the roster's keys, all of them.
+    pub roster: Digest,
+    /// The proof.
+    pub proof: Proof,
+}
+
+/// Why a file cannot be judged with a roster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProofFileError {
+    /// It is damaged, or none at all.
+    #[error("it is no undamaged proof ({0}); copy it again from where it was made")]
+    Damaged(DecodeError),
+    /// Another cluster's.
+    #[error("it is of cluster {found}, not {wanted}; give --config its cluster's file")]
+    Cluster {
+        /// Whose it is.
+        found: Digest,
+        /// Whose was asked for.
+        wanted: Digest,
+    },
+    /// Of a time when a replica had another key.
+    #[error(
+        "it was made under other keys of the replicas (roster {found}, not {wanted}); \
+         give --config the cluster file as it was then"
+    )]
+    Roster {
+        /// The hash of the keys that it was made under.
+        found: Digest,
+        /// The hash of the keys that were given.
+        wanted: Digest,
+    },
+}
+
+impl ProofFile {
+    /// A proof made under the keys of this keyring.
+    pub fn new<S: Scheme>(proof: Proof, keyring: &Keyring<S>) -> Self {
+        let context = keyring.context();
+        Self { cluster: context.cluster, group: context.group, roster: roster(keyring), proof }
+    }
+
+    /// Whether it was made in this keyring's cluster and under its keys.
+    ///
+    /// # Errors
+    /// [`ProofFileError`] says what differs and what to do.
+    pub fn fits<S: Scheme>(&self, keyring: &Keyring<S>) -> Result<(), ProofFileError> {
+        let (found, wanted) = (self.cluster, keyring.context().cluster);
+        if found != wanted {
+            return Err(ProofFileError::Cluster { found, wanted });
+        }
+        let (found, wanted) = (self.roster, roster(keyring));
+        if found != wanted {
+            return Err(ProofFileError::Roster { found, wanted });
+        }
+        Ok(())
+    }
+
+    /// The name that such a file gets: epoch, who, what kind, and the first bytes of its hash.
+    pub fn name(&self, conviction: &Conviction) -> String {
+        let Conviction { replica, epoch, kind, .. } = conviction;
+        let digest = hash(Domain::Proofs, &self.proof.to_bytes());
+        let (g, r, a) = (epoch.generation, epoch.resets, epoch.accused);
+        format!("{g}.{r}.{a}-{replica}-{kind}-{digest}{PROOF_SUFFIX}")
+    }
+
+    /// The file's bytes: magic, version, what it is judged by, the proof, and a digest over all.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.raw(MAGIC).u16(VERSION);
+        out.digest(&self.cluster).u32(self.group.0).digest(&self.roster);
+        out.raw(&self.proof.to_bytes());
+        let mut bytes = out.into_bytes();
+        bytes.extend_from_slice(&hash(Domain::Proofs, &bytes).0);
+        bytes
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ProofFileError::Damaged`] if the bytes are not a whole and undamaged proof.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ProofFileError> {
+        Self::read(bytes).map_err(ProofFileError::Damaged)
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        if bytes.len() > MAX_PROOF_FILE {
+            return Err(r.error("larger than any proof"));
+        }
+        if r.raw(MAGIC.len(), "magic")? != MAGIC {
+            return Err(r.error("not a quorate proof"));
+        }
+        if r.u16("version")? != VERSION {
+            return Err(r.error("a version that this program does not know"));
+        }
+        let cluster = r.digest("cluster")?;
+        let group = GroupId(r.u32("group")?);
+        let roster = r.digest("roster")?;
+        let proof = Proof::read(&mut r)?;
+        let expected = hash(Domain::Proofs, r.since(0));
+        if r.digest("checksum")? != expected {
+            return Err(r.error("checksum"));
+        }
+        r.finish()?;
+        Ok(Self { cluster, group, roster, proof })
+    }
+}
+
+fn roster<S: Scheme>(keyring: &Keyring<S>) -> Digest {
+    keyring.members_hash(keyring.ensemble().all())
+}

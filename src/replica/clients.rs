@@ -1,0 +1,116 @@
+//! What comes over clients' links: requests, pings, operators' commands.
+
+use super::answers::Asker;
+use super::intake::{self, Decision};
+use super::links::Client;
+use super::replica::{Replica, to_client};
+use super::{Action, Actions, CloseReason};
+use crate::crypto::{PublicKey, Scheme};
+use crate::ordering;
+use crate::types::marks::mark;
+use crate::types::{Digest, LinkId, Now, Role};
+use crate::wire::{Author, Frame, Kind, Message, Note, NoteKind, OperatorChange, Ping, Pong};
+use crate::wire::{Reply, Request};
+
+impl<S: Scheme> Replica<S> {
+    pub(super) fn client_frame(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        frame: &Frame,
+        out: &mut Actions,
+    ) {
+        let Some(client) = self.links.client(link) else { return };
+        if frame.group != self.group {
+            self.counters.unknown_group += 1;
+            return;
+        }
+        let result = match frame.kind {
+            Kind::Request => Request::from_body(&frame.body)
+                .map(|request| self.request(now, link, client, request, out)),
+            Kind::Ping => Ping::from_body(&frame.body).map(|ping| {
+                let pong = Pong { sent: ping.sent, wall: ping.wall, answered: now.wall.0 };
+                out.push(to_client(link, pong.to_frame(self.group)));
+            }),
+            Kind::Greeting => Ok(()),
+            Kind::OperatorChange if client.role == Role::Admin => {
+                OperatorChange::from_body(&frame.body).map(|change| {
+                    // Only over the author's own connection, by a key that may command (M3).
+                    if change.0.author == Author::Operator(PublicKey(client.id.0)) {
+                        self.operator_change(now, change.0, out);
+                    } else {
+                        self.counters.forbidden += 1;
+                    }
+                })
+            }
+            Kind::OperatorChange => {
+                self.counters.forbidden += 1;
+                Ok(())
+            }
+            _ => {
+                let reason = CloseReason::Malformed("not a client's message");
+                out.push(Action::CloseClient { link, reason });
+                Ok(())
+            }
+        };
+        if let Err(e) = result {
+            self.counters.malformed += 1;
+            out.push(Action::CloseClient { link, reason: CloseReason::Malformed(e.what) });
+        }
+    }
+
+    fn request(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        client: Client,
+        request: Request,
+        out: &mut Actions,
+    ) {
+        self.counters.requests += 1;
+        let Request { session, number, .. } = request;
+        let away = if self.executor.halted().is_some() {
+            Some(NoteKind::Halted)
+        } else {
+            let away = self.core.is_restarted() || self.executor.is_lost();
+            away.then_some(NoteKind::Restarted)
+        };
+        if let Some(kind) = away {
+            let note = Note { session, number, kind };
+            out.push(to_client(link, note.to_frame(self.group)));
+            return;
+        }
+        let context = self.keyring.context();
+        let (bodies, executor) = (&mut self.bodies, &self.executor);
+        let is_ordered = |digest: &Digest| self.core.is_executed(digest);
+        let from = (link, client);
+        match intake::decide(from, request, &context, &self.limits, bodies, executor, is_ordered) {
+            Decision::Admit(request) => {
+                self.core(now, ordering::Input::Seen { request }, out);
+            }
+            Decision::Again(stored) => {
+                self.counters.repeats += 1;
+                let (index, outcome) = (stored.index, stored.outcome);
+                if !self.answers.may(Asker::Client(link), outcome.len()) {
+                    return;
+                }
+                let reply = Reply { session, number, index, outcome };
+                self.reply(link, stored.position, vec![reply], out);
+            }
+            Decision::UnderWay => self.counters.repeats += 1,
+            Decision::WasMissing(digest) => {
+                mark("O7 a body came from its client after its request was ordered");
+                self.executor.found(&digest);
+                self.execute(now, out);
+            }
+            Decision::Note(note) => {
+                match note.kind {
+                    NoteKind::Busy => self.counters.busy += 1,
+                    NoteKind::Forbidden => self.counters.forbidden += 1,
+                    _ => self.counters.unacceptable += 1,
+                }
+                out.push(to_client(link, note.to_frame(self.group)));
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What a committed vector says besides the order: what others have executed, which checkpoints
+//! are stable, and which replicas have come to another state.
+
+use super::replica::Replica;
+use super::{Action, Actions, Event};
+use crate::crypto::Scheme;
+use crate::ordering::{self, Step};
+use crate::types::{Now, ReplicaId};
+use crate::wire::Attestation;
+
+impl<S: Scheme> Replica<S> {
+    /// A vector is committed: its step waits for its turn from now on.
+    pub(super) fn committed(&mut self, now: Now, step: Box<Step>, out: &mut Actions) {
+        self.counters.forgotten += step.forgotten.len() as u64;
+        for (digest, _) in step.forgotten.iter().filter(|(_, had)| had.contains(self.id)) {
+            self.bodies.forget(digest);
+        }
+        for (replica, digest) in &step.over_quota {
+            self.counters.over_quota += 1;
+            if *replica == self.id {
+                self.bodies.forget(digest);
+            }
+        }
+        for proposal in &step.proposals {
+            self.compare(proposal.replica, &proposal.attestation, out);
+        }
+        self.changed(&step.changes, out);
+        self.collect_proofs(&step);
+        self.follows_again();
+        // Another may lack a body until it has executed it.
+        self.bodies.executed_by_all(self.bodies_needed_until());
+        let round = step.position.round;
+        self.executor.push(step);
+        if round.0.is_multiple_of(16)
+            && self.snapshots_are_needed()
+            && self.shelf.oldest().is_some()
+        {
+            let kept = ordering::Input::Kept(self.shelf.oldest());
+            self.core(now, kept, out);
+        }
+    }
+
+    /// Looks at what another has executed: checkpoints that become stable, outputs that differ.
+    fn compare(&mut self, replica: ReplicaId, attestation: &Attestation, out: &mut Actions) {
+        let round = attestation.position.round;
+        self.executed_by[replica.index()] = round;
+        let ours = self.executor.running_at(round);
+        let (checkpoint, state) = self.executor.checkpoint();
+        let other_state = attestation.checkpoint == checkpoint && attestation.state != state;
+        let differs = other_state || ours.is_some_and(|o| o != attestation.running);
+        if differs && !self.diverged.contains(replica) {
+            self.diverged.insert(replica);
+            out.push(Action::Event(Event::Diverged { replica, round }));
+        }
+        let latest = (attestation.checkpoint, attestation.state);
+        if std::mem::replace(&mut self.attested[replica.index()], latest) == latest {
+            return;
+        }
+        let agreeing = self.attested.iter().filter(|a| **a == latest).count();
+        if latest.0 > self.stable && agreeing >= self.keyring.ensemble().majority() {
+            self.stable = latest.0;
+            let (round, state) = latest;
+            out.push(Action::Event(Event::Stable { round, state }));
+        }
+    }
+}

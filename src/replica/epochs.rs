@@ -1,0 +1,301 @@
+//! The change of the epoch at a replica (§5): what others say of it comes in, is checked, and goes
+//! to the core; what the core says goes out; bodies are counted and fetched; execution rests while
+//! a call is promised and its epoch is not entered (E4).
+
+use super::answers::Asker;
+use super::replica::{Replica, to_peer};
+use super::{Action, Actions, CloseReason, Event, Lane};
+use crate::crypto::{Scheme, Signable, Unverified, Verified};
+use crate::ordering::{self, Checked, Opened, Statement};
+use crate::proof;
+use crate::types::{Digest, Instant, Members, Now, ReplicaId};
+use crate::wire::{
+    CallMessage, Change, DecodeError, Evidence, Frame, Gone, Kind, Message, Proof, Report,
+    SignedChange, WantBody, WantHistory,
+};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The bodies that an opening needs before its epoch is entered (O7, E6).
+#[derive(Debug, Default)]
+pub(super) struct Needed {
+    opening: Option<Digest>,
+    /// Missing ones, with those who should have them.
+    missing: BTreeMap<Digest, Members>,
+    asked_at: Option<Instant>,
+}
+
+impl<S: Scheme> Replica<S> {
+    /// A frame of §5 from another replica.
+    pub(super) fn epoch_frame(
+        &mut self,
+        now: Now,
+        peer: ReplicaId,
+        frame: &Frame,
+        out: &mut Actions,
+    ) -> Result<(), DecodeError> {
+        let body = &frame.body;
+        match frame.kind {
+            Kind::Blame => {
+                let verified = self.checked(peer, Unverified::from_body(body)?, out);
+                self.hear(now, verified.map(|v| ordering::Input::Blame(Arc::new(v))), out);
+            }
+            Kind::Restarted => {
+                let verified = self.checked(peer, Unverified::from_body(body)?, out);
+                self.hear(now, verified.map(|v| ordering::Input::Restarted(Arc::new(v))), out);
+            }
+            Kind::Stalled => {
+                let verified = self.checked(peer, Unverified::from_body(body)?, out);
+                self.hear(now, verified.map(|v| ordering::Input::Stalled(Arc::new(v))), out);
+            }
+            Kind::Report => {
+                let report: Option<Verified<Report>> =
+                    self.checked(peer, Unverified::from_body(body)?, out);
+                let limit = self.limits.max_candidates;
+                // One with something in it that does not hold counts as missing (E5).
+                match report.map(|r| Checked::new(r, &self.keyring, limit)) {
+                    Some(Ok(report)) => self.report(now, Arc::new(report), out),
+                    Some(Err(_)) => self.counters.bad_reports += 1,
+                    None => {}
+                }
+            }
+            Kind::Call => {
+                let call = CallMessage::from_body(body)?;
+                for evidence in call.evidence {
+                    self.evidence(now, peer, evidence, out);
+                }
+            }
+            Kind::Change => {
+                let change = SignedChange::from_body(body)?;
+                let own = change.author == crate::wire::Author::Replica(peer);
+                // Only over the author's own connection (M1, M2).
+                if own {
+                    self.core(now, ordering::Input::Change(change), out);
+                } else {
+                    self.counters.unacceptable += 1;
+                }
+            }
+            Kind::WantHistory => {
+                let after = WantHistory::from_body(body)?.after;
+                self.core(now, ordering::Input::WantHistory { from: peer, after }, out);
+            }
+            Kind::Gone => {
+                Gone::from_body(body)?;
+                self.core(now, ordering::Input::Gone, out);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// An operator's status change over a client's link (M2, M3).
+    pub(super) fn operator_change(&mut self, now: Now, change: SignedChange, out: &mut Actions) {
+        self.core(now, ordering::Input::Change(change), out);
+    }
+
+    fn hear(&mut self, now: Now, input: Option<ordering::Input>, out: &mut Actions) {
+        if let Some(input) = input {
+            self.core(now, input, out);
+        }
+    }
+
+    fn checked<T: Signable>(
+        &mut self,
+        peer: ReplicaId,
+        statement: Unverified<T>,
+        out: &mut Actions,
+    ) -> Option<Verified<T>> {
+        let verified = statement.verify(&self.keyring);
+        if verified.is_err() {
+            self.counters.bad_signatures += 1;
+            self.close_peer(peer, CloseReason::BadSignature, out);
+        }
+        verified.ok()
+    }
+
+    fn report(&mut self, now: Now, report: Arc<Checked>, out: &mut Actions) {
+        self.core(now, ordering::Input::Report(report), out);
+    }
+
+    fn evidence(&mut self, now: Now, peer: ReplicaId, evidence: Evidence, out: &mut Actions) {
+        let input = match evidence {
+            Evidence::Blame(one) => {
+                self.checked(peer, one, out).map(|v| ordering::Input::Blame(Arc::new(v)))
+            }
+            Evidence::Restarted(one) => {
+                self.checked(peer, one, out).map(|v| ordering::Input::Restarted(Arc::new(v)))
+            }
+            Evidence::Stalled(one) => {
+                self.checked(peer, one, out).map(|v| ordering::Input::Stalled(Arc::new(v)))
+            }
+            Evidence::Proof(proof) => Some(ordering::Input::Proof(proof)),
+        };
+        self.hear(now, input, out);
+    }
+
+    // --- what the core says ---------------------------------------------------------------------
+
+    pub(super) fn tell(&mut self, to: Option<ReplicaId>, what: &Statement, out: &mut Actions) {
+        let frame = Bytes::from(self.frame_of(what));
+        let peers: Vec<ReplicaId> = match to {
+            Some(to) => vec![to],
+            None => self.links.up_peers().collect(),
+        };
+        for peer in peers {
+            out.push(Action::ToPeer { peer, lane: Lane::Protocol, frame: frame.clone() });
+        }
+    }
+
+    /// A part of the history: behind everything else, and only so much at a time.
+    pub(super) fn show(&mut self, to: ReplicaId, what: &Statement, out: &mut Actions) {
+        let frame = self.frame_of(what);
+        if self.answers.may(Asker::Peer(to), frame.len()) {
+            out.push(to_peer(to, Lane::Bulk, frame));
+        }
+    }
+
+    fn frame_of(&self, what: &Statement) -> Vec<u8> {
+        match what {
+            Statement::Proposal(p) => p.to_frame(self.group),
+            Statement::Blame(b) => b.to_frame(self.group),
+            Statement::Restarted(r) => r.to_frame(self.group),
+            Statement::Stalled(s) => s.to_frame(self.group),
+            Statement::Report(r) => r.signed().to_frame(self.group),
+            Statement::Call(call, evidence) => {
+                CallMessage { call: *call, evidence: evidence.clone() }.to_frame(self.group)
+            }
+            Statement::Change(change) => change.to_frame(self.group),
+        }
+    }
+
+    pub(super) fn gone(&mut self, to: ReplicaId, out: &mut Actions) {
+        let snapshot = self.shelf.newest().unwrap_or_default();
+        out.push(to_peer(to, Lane::Protocol, Gone { snapshot }.to_frame(self.group)));
+    }
+
+    // --- bodies ---------------------------------------------------------------------------------
+
+    /// E5: which bodies are missing, of these requests and of all that waits for execution. From
+    /// here on nothing of the old epoch is executed (E4).
+    pub(super) fn count_bodies(&mut self, now: Now, requests: Vec<Digest>, out: &mut Actions) {
+        self.paused = true;
+        self.needed = Needed::default();
+        let waiting = self.executor.waiting();
+        let all = requests.into_iter().chain(waiting);
+        let lacks = all.filter(|d| self.bodies.get(d).is_none()).collect();
+        self.core(now, ordering::Input::Lacks(lacks), out);
+    }
+
+    /// O7: an opening needs these bodies; so does all that waits for execution, but for the void.
+    pub(super) fn need_bodies(
+        &mut self,
+        now: Now,
+        opening: Digest,
+        (bodies, void): (Vec<(Digest, Members)>, &[Digest]),
+        out: &mut Actions,
+    ) {
+        let everybody = self.keyring.ensemble().all();
+        let waiting = self.executor.waiting().into_iter().map(|d| (d, everybody));
+        let all = bodies.into_iter().chain(waiting);
+        let missing =
+            all.filter(|(d, _)| self.bodies.get(d).is_none() && !void.contains(d)).collect();
+        self.needed = Needed { opening: Some(opening), missing, asked_at: None };
+        self.look_at_needed(now, out);
+    }
+
+    /// Asks for what an opening needs, or tells the core that all is here.
+    pub(super) fn look_at_needed(&mut self, now: Now, out: &mut Actions) {
+        let Some(opening) = self.needed.opening else { return };
+        let bodies = &self.bodies;
+        self.needed.missing.retain(|digest, _| bodies.get(digest).is_none());
+        if self.needed.missing.is_empty() {
+            self.needed = Needed::default();
+            self.core(now, ordering::Input::Bodies { opening }, out);
+            return;
+        }
+        if self.needed_wake().is_some_and(|at| now.monotonic < at) {
+            return;
+        }
+        if self.needed.asked_at.replace(now.monotonic).is_some() {
+            let missing = self.needed.missing.keys().copied().collect();
+            self.core(now, ordering::Input::MissingBodies(missing), out);
+        }
+        let mut asks: BTreeMap<ReplicaId, Vec<Digest>> = BTreeMap::new();
+        for (digest, holders) in self.needed.missing.iter().take(WantBody::MAX) {
+            for holder in holders.iter().filter(|h| *h != self.id) {
+                asks.entry(holder).or_default().push(*digest);
+            }
+        }
+        for (peer, digests) in asks {
+            self.counters.bodies_asked += digests.len() as u64;
+            out.push(to_peer(peer, Lane::Protocol, WantBody { digests }.to_frame(self.group)));
+        }
+    }
+
+    pub(super) fn needed_wake(&self) -> Option<Instant> {
+        self.needed.opening?;
+        Some(self.needed.asked_at.map_or(Instant(0), |at| at + 2 * self.timing.delta))
+    }
+
+    pub(super) fn needs(&self, digest: &Digest) -> bool {
+        self.needed.missing.contains_key(digest)
+    }
+
+    // --- openings -------------------------------------------------------------------------------
+
+    /// E7: an opening is committed. Its void requests have no effect; if one of them had run here,
+    /// what is here is of another history, and the state is fetched from others.
+    pub(super) fn opened(&mut self, opened: &Opened, out: &mut Actions) {
+        self.paused = false;
+        self.needed = Needed::default();
+        let void: BTreeSet<Digest> = opened.void.iter().copied().collect();
+        let ran = |d: &&Digest| self.bodies.get(d).is_some_and(|held| held.executed);
+        if void.iter().any(|d| ran(&d)) {
+            self.counters.rebuilt += 1;
+            self.executor.lose();
+            self.behind(out);
+        }
+        self.executor.void(&void);
+        for digest in &void {
+            self.bodies.forget(digest);
+        }
+        self.counters.void += void.len() as u64;
+        let Opened { epoch, members, .. } = *opened;
+        out.push(Action::Event(Event::Epoch { epoch, members }));
+        for replica in self.keyring.ensemble().replicas() {
+            let standing = &opened.standings[replica.index()];
+            match (opened.before.contains(replica), members.contains(replica)) {
+                (true, false) => {
+                    let (why, may_join) = (standing.out, standing.may_join);
+                    let why = why.unwrap_or(ordering::Reason::Silent);
+                    out.push(Action::Event(Event::Excluded { replica, epoch, why, may_join }));
+                }
+                (false, true) => out.push(Action::Event(Event::Joined { replica, epoch })),
+                _ => {}
+            }
+        }
+    }
+
+    /// What became of status changes of a committed step.
+    pub(super) fn changed(&mut self, changes: &[ordering::ChangeOutcome], out: &mut Actions) {
+        for outcome in changes {
+            let (replica, what) = (outcome.change.subject(), name_of(&outcome.change));
+            out.push(Action::Event(Event::Change { replica, what, void: outcome.void }));
+        }
+    }
+
+    /// §6: a proof is kept as a file for people and told to whoever asks.
+    pub(super) fn proven(&mut self, proof: &Proof, out: &mut Actions) {
+        let limit = self.limits.max_candidates;
+        let Ok(conviction) = proof::convict(proof, &self.keyring, limit) else { return };
+        let file = proof::ProofFile::new(proof.clone(), &self.keyring);
+        let name = file.name(&conviction);
+        self.counters.evidence += 1;
+        out.push(Action::Evidence { name, bytes: file.to_bytes().into() });
+    }
+}
+
+fn name_of(change: &Change) -> &'static str {
+    change.name()
+}

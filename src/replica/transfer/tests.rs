@@ -1,0 +1,426 @@
+//! Three replicas whose messages are handed over by hand, one of which loses its state.
+
+use super::*;
+use crate::crypto::{Context, Keyed, Keyring, PublicKey, SecretKey};
+use crate::replica::bodies::Held;
+use crate::replica::{Action, Input, Setup};
+use crate::service::kv::{Command, Kv};
+use crate::types::{ClientId, ClockKind, Digest, Ensemble, GroupId, Instant, LinkId, OrderLimits};
+use crate::types::{Quotas, Role, SessionId, Timing, Wall};
+use crate::wire::{CommandKind, Frame, Hello, Kind, Request, RequestBody};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+const CLIENT: ClientId = ClientId([7; 32]);
+const LINK: LinkId = LinkId(1);
+const NOT_ATTESTED: &str = "it is not the state that was attested";
+/// The one that loses its state.
+const LOSER: usize = 2;
+
+fn id(index: usize) -> ReplicaId {
+    ReplicaId::from_index(index)
+}
+
+fn replica(index: usize, quotas: Quotas, restarted: bool) -> Replica<Keyed> {
+    let secret = |i: usize| SecretKey::from_seed([i as u8 + 1; 32]);
+    let keys: Vec<PublicKey> = (0..3).map(|i| Keyed::public(&Keyed::signer(&secret(i)))).collect();
+    let context = Context { cluster: Digest([9; 32]), group: GroupId::MAIN };
+    let setup = Setup::<Keyed> {
+        id: id(index),
+        keyring: Keyring::new(context, Ensemble::new(1).unwrap(), keys).unwrap(),
+        signer: Keyed::signer(&secret(index)),
+        genesis: Digest([1; 32]),
+        timing: Timing::from_delta(Duration::from_millis(100)),
+        clock: ClockKind::Hybrid,
+        limits: OrderLimits { checkpoint_every: 4, ..OrderLimits::default() },
+        quotas,
+        seed: 5,
+        incarnation: 1,
+        restarted,
+        recovered: vec![],
+        fields: vec![],
+        trace: false,
+    };
+    Replica::new(setup, Box::new(Kv::new()), Now::default())
+}
+
+/// What becomes of a part of a snapshot on its way.
+enum Fate {
+    Arrives(SnapshotPart),
+    Lost,
+    /// Its link breaks.
+    Broken,
+}
+
+struct Group {
+    replicas: Vec<Replica<Keyed>>,
+    ms: u64,
+    number: u64,
+    fate: Box<dyn FnMut(usize, SnapshotPart) -> Fate>,
+    /// What the one that lost its state reported.
+    events: Vec<Event>,
+    /// Bytes of replies and notes to clients.
+    answers: usize,
+}
+
+fn is_of_transfer(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::SnapshotWanted | Event::SnapshotInstalled { .. } | Event::SnapshotRefused { .. }
+    )
+}
+
+impl Group {
+    fn new(quotas: Quotas, always: bool) -> Self {
+        let mut replicas: Vec<_> = (0..3).map(|i| replica(i, quotas, false)).collect();
+        replicas.iter_mut().for_each(|r| r.shelf.always = always);
+        let fate = Box::new(|_, part| Fate::Arrives(part));
+        let mut group = Self { replicas, ms: 1, number: 0, fate, events: vec![], answers: 0 };
+        for i in 0..3 {
+            (0..3).filter(|j| *j != i).for_each(|j| group.link(i, j));
+            group.input(i, Input::ClientUp { link: LINK, client: CLIENT, role: Role::Write });
+        }
+        group
+    }
+
+    /// A group that has executed some requests and keeps a snapshot of several parts; then one
+    /// replica loses everything and comes back.
+    fn after_a_loss() -> Self {
+        let mut group = Self::new(Quotas::default(), true);
+        group.request(Bytes::new());
+        for key in ["a", "b", "c", "d", "e", "f", "g"] {
+            group.request(body(&Command::put(key, &vec![key.as_bytes()[0]; 60_000])));
+        }
+        group.run(10_000);
+        let newest = group.replicas[0].shelf.newest();
+        assert!(newest > Some(Round(8)) && newest == group.replicas[1].shelf.newest());
+        let mut empty = replica(LOSER, Quotas::default(), true);
+        empty.shelf.always = true;
+        group.replicas[LOSER] = empty;
+        group.events.clear();
+        group.input(LOSER, Input::Tick);
+        for other in (0..3).filter(|i| *i != LOSER) {
+            group.input(other, Input::PeerDown { peer: id(LOSER) });
+            group.link(other, LOSER);
+            group.link(LOSER, other);
+        }
+        assert!(group.events.contains(&Event::SnapshotWanted), "it says what it lost and wants");
+        group.events.clear();
+        group
+    }
+
+    fn link(&mut self, at: usize, to: usize) {
+        let hello: Hello = self.replicas[to].hello();
+        self.input(at, Input::PeerUp { peer: id(to), hello });
+    }
+
+    fn now(&self) -> Now {
+        Now { monotonic: Instant(self.ms * 1_000_000), wall: Wall(self.ms * 1000) }
+    }
+
+    /// Gives an input and delivers all that follows from it.
+    fn input(&mut self, to: usize, input: Input) {
+        let mut waiting = VecDeque::from([(to, input)]);
+        while let Some((i, input)) = waiting.pop_front() {
+            let (now, mut out) = (self.now(), Actions::new());
+            self.replicas[i].handle(now, input, &mut out);
+            for action in out {
+                match action {
+                    Action::ToPeer { peer, frame, .. } => {
+                        let frame = Frame::parse(frame).unwrap();
+                        waiting.extend(self.deliver(i, peer.index(), frame));
+                    }
+                    Action::ToClient { frame, .. } => self.answers += frame.len(),
+                    Action::Event(event) if i == LOSER && is_of_transfer(&event) => {
+                        self.events.push(event);
+                    }
+                    Action::Event(_) => {}
+                    Action::Persist { sequence, .. } => {
+                        waiting.push_back((i, Input::Synced { sequence }));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, frame: Frame) -> Option<(usize, Input)> {
+        let peer = id(from);
+        // Here it is about the transfer alone: that the one who lost its state is put out of the
+        // epoch meanwhile is another matter.
+        let of_epochs = [Kind::Blame, Kind::Call, Kind::Report, Kind::Restarted, Kind::Stalled];
+        if of_epochs.contains(&frame.kind) {
+            return None;
+        }
+        if frame.kind != Kind::SnapshotPart {
+            return Some((to, Input::PeerFrame { peer, frame }));
+        }
+        match (self.fate)(from, SnapshotPart::from_body(&frame.body).unwrap()) {
+            Fate::Arrives(part) => {
+                let frame = Frame::parse(part.to_frame(GroupId::MAIN).into()).unwrap();
+                Some((to, Input::PeerFrame { peer, frame }))
+            }
+            Fate::Lost => None,
+            Fate::Broken => Some((to, Input::PeerDown { peer })),
+        }
+    }
+
+    fn run(&mut self, ms: u64) {
+        let until = self.ms + ms;
+        while self.ms < until {
+            self.ms += 5;
+            (0..3).for_each(|i| self.input(i, Input::Drained));
+        }
+    }
+
+    /// Sends the client's next request to all and lets it be executed.
+    fn request(&mut self, body: Bytes) {
+        let request = request(self.number, body);
+        self.number += 1;
+        let frame = Frame::parse(request.to_frame(GroupId::MAIN).into()).unwrap();
+        for i in 0..3 {
+            self.input(i, Input::ClientFrames { link: LINK, frames: vec![frame.clone()] });
+        }
+        self.run(60);
+    }
+
+    fn counter(&self, at: usize, name: &str) -> u64 {
+        self.replicas[at].status(self.now()).counters[name]
+    }
+
+    /// The whole snapshot that a replica gives to others.
+    fn given_by(&mut self, at: usize) -> (Round, Vec<u8>) {
+        let (mut bytes, mut round) = (Vec::new(), Round(0));
+        loop {
+            let want = WantSnapshot { round, offset: bytes.len() as u64 };
+            let part = self.replicas[at].shelf.part(id(1), &want, (Instant(0), None));
+            bytes.extend_from_slice(&part.bytes);
+            round = part.round;
+            if bytes.len() as u64 >= part.total {
+                return (round, bytes);
+            }
+        }
+    }
+
+    /// Runs until a snapshot is in and checks that it is that of R1. Gives whom it refused and
+    /// why, and whose it took.
+    fn recovered(&mut self) -> (Vec<(ReplicaId, &'static str)>, ReplicaId) {
+        self.run(5_000);
+        let expected = self.given_by(0);
+        assert_eq!(self.given_by(LOSER), expected, "it can give it to others in turn");
+        let (round, bytes) = expected;
+        assert!(bytes.len() > SnapshotPart::MAX, "it takes several parts");
+        let loser = &self.replicas[LOSER];
+        assert_eq!(loser.executor.position().round, round);
+        assert_eq!(loser.executor.snapshot().unwrap().to_bytes(), bytes);
+        assert_eq!((loser.stable, loser.executor.executed()), (round, self.number));
+        assert_eq!(loser.status(self.now()).transfer, None);
+        let Some((Event::SnapshotInstalled { round: of, bytes: length, from }, before)) =
+            self.events.split_last()
+        else {
+            panic!("{:?}", self.events);
+        };
+        assert_eq!((*of, *length), (round, bytes.len() as u64));
+        let refused = before.iter().map(|event| match event {
+            Event::SnapshotRefused { from, why } => (*from, *why),
+            other => panic!("{other:?}"),
+        });
+        (refused.collect(), *from)
+    }
+}
+
+fn request(number: u64, body: Bytes) -> Request {
+    Request { session: SessionId(1), number, low: number.min(1), body }
+}
+
+fn body(command: &Command<'_>) -> Bytes {
+    let bytes = command.encode().into();
+    RequestBody { commands: vec![crate::wire::Command { kind: CommandKind::Execute, bytes }] }
+        .to_bytes()
+}
+
+#[test]
+fn a_replica_that_lost_its_state_takes_it_in_from_another() {
+    let mut group = Group::after_a_loss();
+    assert_eq!(group.recovered(), (vec![], id(0)));
+    assert!(group.counter(0, "snapshot_parts_sent") >= 2);
+    assert_eq!(group.counter(LOSER, "snapshots_installed"), 1);
+}
+
+/// Wherever a source changes a byte: it is found out, named, and the next one is asked.
+#[test]
+fn a_source_whose_bytes_are_wrong_is_put_aside_and_the_next_one_asked() {
+    // The magic, the head, the service's state.
+    let rows = [
+        (0, 0, "its bytes are no snapshot"),
+        (0, 8, "it is of another round"),
+        (0, 60, NOT_ATTESTED),
+        (1, 1_000, NOT_ATTESTED),
+    ];
+    for (part_number, at, why) in rows {
+        let mut group = Group::after_a_loss();
+        group.fate = Box::new(move |from, mut part| {
+            if from == 0 && part.offset == part_number * SnapshotPart::MAX as u64 {
+                let mut bytes = part.bytes.to_vec();
+                bytes[at] ^= 1;
+                part.bytes = bytes.into();
+            }
+            Fate::Arrives(part)
+        });
+        assert_eq!(group.recovered(), (vec![(id(0), why)], id(1)), "byte {at}");
+        assert_eq!(group.counter(LOSER, "snapshots_refused"), 1);
+    }
+}
+
+#[test]
+fn a_source_that_answers_with_another_proof_or_not_at_all_is_put_aside() {
+    let few: fn(SnapshotPart) -> Fate = |mut part| {
+        part.manifest.iter_mut().for_each(|headers| headers.truncate(1));
+        Fate::Arrives(part)
+    };
+    let twice: fn(SnapshotPart) -> Fate = |mut part| {
+        part.manifest.iter_mut().for_each(|headers| headers[1] = headers[0].clone());
+        Fate::Arrives(part)
+    };
+    let silent: fn(SnapshotPart) -> Fate = |_| Fate::Lost;
+    let rows = [
+        (few, "too few attest it"),
+        (twice, "one signer attests it twice"),
+        (silent, "it does not answer"),
+    ];
+    for (lie, why) in rows {
+        let mut group = Group::after_a_loss();
+        group.fate =
+            Box::new(move |from, part| if from == 0 { lie(part) } else { Fate::Arrives(part) });
+        assert_eq!(group.recovered(), (vec![(id(0), why)], id(1)));
+    }
+}
+
+#[test]
+fn a_transfer_whose_link_breaks_is_taken_up_elsewhere() {
+    let mut group = Group::after_a_loss();
+    group.fate = Box::new(|from, part| match (from, part.offset) {
+        (0, offset) if offset > 0 => Fate::Broken,
+        _ => Fate::Arrives(part),
+    });
+    assert_eq!(group.recovered(), (vec![], id(1)), "and nobody is blamed");
+}
+
+#[test]
+fn while_both_sources_fail_it_says_how_far_it_is_and_asks_again_later() {
+    let mut group = Group::after_a_loss();
+    group.fate = Box::new(|_, part| match part.offset {
+        0 => Fate::Arrives(part),
+        _ => Fate::Lost,
+    });
+    group.run(50);
+    let status = group.replicas[LOSER].status(group.now()).transfer.unwrap();
+    assert_eq!((status.from, status.bytes), (Some(1), SnapshotPart::MAX as u64));
+    assert_eq!(status.total, group.given_by(0).1.len() as u64);
+    group.run(3_000);
+    let silent = |number| Event::SnapshotRefused { from: id(number), why: "it does not answer" };
+    assert_eq!(group.events[..3], [silent(0), silent(1), silent(0)]);
+    group.events.clear();
+    group.fate = Box::new(|_, part| Fate::Arrives(part));
+    let (refused, _) = group.recovered();
+    assert!(refused.len() <= 1, "{refused:?}");
+}
+
+/// A question has a few bytes and its answer a quarter of a megabyte.
+#[test]
+fn whoever_asks_for_thousands_of_parts_in_one_batch_gets_a_few() {
+    let mut group = Group::after_a_loss();
+    let want = WantSnapshot { round: Round(0), offset: 0 };
+    let frame = Frame::parse(want.to_frame(GroupId::MAIN).into()).unwrap();
+    let (now, mut out) = (group.now(), Actions::new());
+    for _ in 0..2_000 {
+        let input = Input::PeerFrame { peer: id(LOSER), frame: frame.clone() };
+        group.replicas[0].handle(now, input, &mut out);
+    }
+    let bytes = |action: &Action| match action {
+        Action::ToPeer { lane: Lane::Bulk, frame, .. } => frame.len(),
+        other => panic!("{other:?}"),
+    };
+    let total: usize = out.iter().map(bytes).sum();
+    assert!((2 << 20..5 << 20).contains(&total), "{total} bytes wait to be sent");
+}
+
+/// A forged snapshot may cost the state that there was: then nobody is answered from it.
+#[test]
+fn a_replica_without_a_state_answers_no_request() {
+    let mut group = Group::after_a_loss();
+    group.fate = Box::new(|from, mut part| {
+        let last = part.offset + part.bytes.len() as u64 == part.total;
+        let mut bytes = part.bytes.to_vec();
+        bytes[1_000] ^= u8::from(from == 0 && last);
+        part.bytes = bytes.into();
+        if from == 0 { Fate::Arrives(part) } else { Fate::Lost }
+    });
+    group.run(300);
+    assert!(group.replicas[LOSER].executor.is_lost());
+    assert_eq!(group.events[0], Event::SnapshotRefused { from: id(0), why: NOT_ATTESTED });
+    let standing = group.replicas[LOSER].status(group.now()).standing;
+    assert_eq!(standing, crate::replica::Standing::Restarted);
+    group.fate = Box::new(|_, part| Fate::Arrives(part));
+    group.run(5_000);
+    assert!(!group.replicas[LOSER].executor.is_lost());
+    assert_eq!(group.given_by(LOSER), group.given_by(0));
+}
+
+/// Bodies that came before the snapshot did: no quota stays used up by what has run under it.
+#[test]
+fn bodies_of_requests_that_ran_under_the_snapshot_are_released() {
+    let mut group = Group::after_a_loss();
+    let context = group.replicas[LOSER].keyring.context();
+    for number in [3, 99] {
+        let request = request(number, body(&Command::put("x", "y")));
+        let digest = request.digest(&context, &CLIENT);
+        let held = Held { client: CLIENT, request, origin: Some(LINK), executed: false };
+        group.replicas[LOSER].bodies.insert(digest, held);
+    }
+    group.recovered();
+    assert_eq!(group.replicas[LOSER].status(group.now()).outstanding, 1, "number 99 is open");
+}
+
+#[test]
+fn a_replica_that_can_follow_after_all_gives_up_the_transfer() {
+    let mut group = Group::new(Quotas::default(), true);
+    group.request(Bytes::new());
+    group.run(10_000);
+    let position = group.replicas[LOSER].executor.position();
+    group.replicas[LOSER].behind(&mut Actions::new());
+    group.run(5);
+    assert!(group.replicas[LOSER].download.is_wanted(), "the others have nothing newer");
+    group.run(3_000);
+    assert!(!group.replicas[LOSER].download.is_wanted());
+    assert!(group.replicas[LOSER].executor.position() > position);
+    assert_eq!(group.events.iter().filter(|e| !matches!(e, Event::Stable { .. })).count(), 0);
+}
+
+#[test]
+fn snapshots_are_kept_while_somebody_may_need_one_and_bodies_since_then_with_them() {
+    let mut group = Group::new(Quotas::default(), false);
+    group.request(Bytes::new());
+    group.run(10_000);
+    assert_eq!(group.counter(0, "snapshots_taken"), 0);
+    let executed = group.replicas[0].bodies_needed_until();
+    assert!(executed > Round(4), "all members have executed so much");
+    group.replicas[0].shelf.always = true;
+    assert_eq!(group.replicas[0].bodies_needed_until(), Round(0), "there is none yet");
+    group.run(9_000);
+    let newest = group.replicas[0].shelf.newest().unwrap();
+    assert!(newest > executed && group.counter(0, "snapshots_taken") > 0);
+    assert_eq!(group.replicas[0].bodies_needed_until(), newest);
+    group.replicas[0].shelf.always = false;
+    group.run(3_000);
+    assert_eq!(group.replicas[0].shelf.newest(), None, "all are members again");
+}
+
+#[test]
+fn a_snapshot_above_the_quota_is_not_kept() {
+    let mut group = Group::new(Quotas { snapshot_bytes: 100, ..Quotas::default() }, true);
+    group.run(10_000);
+    assert!(group.counter(0, "snapshots_too_large") > 0);
+    assert_eq!((group.counter(0, "snapshots_taken"), group.replicas[0].shelf.newest()), (0, None));
+}

@@ -1,0 +1,64 @@
+//! Whole clusters in which members stop, lie and come back (docs/protocol.md §5).
+
+use quorate::crypto::Keyed;
+use quorate::simulator::{Fault, NodeId, Options, Report, Workload, run, run_watched};
+use quorate::types::ReplicaId;
+use std::fmt::Display;
+use std::time::Duration;
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// These seeds, or the one that somebody wants to see again, with all that happens in it.
+fn seeds(n: u64, options: &Options) -> Vec<Report> {
+    let one = std::env::var("QUORATE_SEED").ok().map(|s| s.parse().expect("a number"));
+    let range = one.map_or(0..n, |seed: u64| seed..seed + 1);
+    let tell = |time: u64, node: NodeId, what: &dyn Display| {
+        println!("{:.6} {node}: {what}", Duration::from_nanos(time).as_secs_f64());
+    };
+    let told = |seed| match one {
+        Some(_) => run_watched::<Keyed>(seed, options, &mut |t, n, w| tell(t, n, w)),
+        None => run(seed, options),
+    };
+    range.map(|seed| told(seed).unwrap_or_else(|failure| panic!("{failure}"))).collect()
+}
+
+/// E1 to E7: one of three stops; after one bounded stop the others go on without it.
+#[test]
+fn a_member_that_stops_is_out_and_the_others_go_on() {
+    let name = "a_member_that_stops_is_out_and_the_others_go_on";
+    let options = Options {
+        faults: vec![(ms(30), Fault::Crash(NodeId::replica(2), Duration::from_secs(1000)))],
+        workload: Workload { calls: 40, ..Workload::default() },
+        call_timeout: Duration::from_secs(20),
+        bad: [ReplicaId::from_index(2)].into_iter().collect(),
+        ..Options::named(name)
+    };
+    for report in seeds(20, &options) {
+        assert!(report.failed.is_empty(), "{report:?}");
+        assert!(report.events.contains_key("excluded"), "{:?}", report.events);
+        assert_eq!(report.statuses[0].members, [1, 2]);
+        assert!(report.longest < ms(800), "{:?}", report.longest);
+    }
+}
+
+/// §7, M1: one that restarts says so, is out at once, fetches the state and joins again.
+#[test]
+fn a_member_that_restarts_comes_back_by_itself() {
+    let name = "a_member_that_restarts_comes_back_by_itself";
+    let options = Options {
+        faults: vec![(ms(30), Fault::Crash(NodeId::replica(2), ms(20)))],
+        workload: Workload { calls: 400, ..Workload::default() },
+        call_timeout: Duration::from_secs(20),
+        settle: Duration::from_secs(20),
+        ..Options::named(name)
+    };
+    for report in seeds(20, &options) {
+        assert!(report.failed.is_empty(), "{report:?}");
+        assert!(report.events.contains_key("joined"), "{:?}", report.events);
+        for status in &report.statuses {
+            assert_eq!(status.members, [1, 2, 3], "{:#?}", report.statuses);
+        }
+    }
+}
