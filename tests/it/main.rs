@@ -4,6 +4,7 @@ mod bodies;
 mod clients;
 mod config;
 mod epochs;
+mod explore;
 mod faults;
 mod ledger;
 #[cfg(feature = "plant")]

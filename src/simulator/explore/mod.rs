@@ -19,6 +19,7 @@ mod liar;
 mod moves;
 mod search;
 mod step;
+mod story;
 mod walk;
 mod world;
 
@@ -29,5 +30,6 @@ pub use book::Book;
 pub use ghost::Violation;
 pub use moves::Move;
 pub use search::{Found, Searched, search};
+pub use story::{Told, story};
 pub use walk::{Walked, walk};
 pub use world::{Options, World};

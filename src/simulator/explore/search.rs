@@ -180,13 +180,7 @@ pub(super) fn tell(options: &Options, moves: &[(Move, bool)]) -> String {
     let mut out = String::new();
     for (step, deviation) in moves {
         let mark = if *deviation { '*' } else { ' ' };
-        let carried = match step {
-            Move::Deliver { from, to } => world.link(*from, *to).packets.front(),
-            Move::Relay { from, to, nth } => world.link(*from, *to).packets.get(*nth),
-            _ => None,
-        };
-        let carried = carried.map(|p| format!(": {}", p.msg)).unwrap_or_default();
-        let _ = writeln!(out, "{mark} {} {step}{carried}", in_delta(world.elapsed()));
+        let _ = writeln!(out, "{mark} {} {}", in_delta(world.elapsed()), words(&world, step));
         let ended = world.apply(step);
         for said in &world.ghost.said {
             let _ = writeln!(out, "            {said}");
@@ -196,4 +190,14 @@ pub(super) fn tell(options: &Options, moves: &[(Move, bool)]) -> String {
         }
     }
     out
+}
+
+/// A move in words, with the message that it delivers.
+pub(super) fn words(world: &World, step: &Move) -> String {
+    let carried = match step {
+        Move::Deliver { from, to } => world.link(*from, *to).packets.front(),
+        Move::Relay { from, to, nth } => world.link(*from, *to).packets.get(*nth),
+        _ => None,
+    };
+    carried.map_or_else(|| step.to_string(), |packet| format!("{step}: {}", packet.msg))
 }

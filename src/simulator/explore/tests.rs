@@ -12,38 +12,18 @@ fn nothing_goes_wrong_in_a_friendly_world() {
 }
 
 #[test]
-fn hunt() {
-    let get = |n: &str, d: u64| std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d);
-    let dev = get("DEV", 1) as u8;
-    let mode = std::env::var("MODE").unwrap_or_default();
-    let mut options = match &*mode {
-        "crash" => Options::one_crash(dev),
-        "nodelta" => Options::no_delta(dev),
-        _ => Options::one_liar(dev),
-    };
-    options.t = get("T", 1) as u8;
-    options.slow_disks = get("DISK", 0) == 1;
-    options.leaves = get("LEAVE", 0) == 1;
-    options.horizon = get("HORIZON", u64::from(options.horizon)) as u32;
-    if get("WALKS", 0) > 0 {
-        if options.t > 1 && mode.is_empty() {
-            let n = 2 * options.t as usize + 1;
-            options.liars =
-                (n - options.t as usize..n).map(crate::types::ReplicaId::from_index).collect();
-        }
-        let walked = walk(&options, get("SEED", 1), get("WALKS", 0));
-        println!("walks {} moves {} {:?}", walked.walks, walked.moves, walked.counts);
-        if let Some((n, f)) = walked.found {
-            println!("WALK {n}\n{}\n{}", f.trace, f.violation);
-        }
-        return;
-    }
-    let s = search(&options, get("LIMIT", 1_000_000), get("PROBE", 1));
-    println!(
-        "states {} moves {} probes {} whole {} {:?}",
-        s.states, s.moves, s.probes, s.whole, s.counts
-    );
-    if let Some(f) = s.found {
-        println!("{}\n{}", f.trace, f.violation);
-    }
+fn the_same_state_reached_in_two_ways_is_one_and_time_counts_by_distance() {
+    let mut world = World::new(&Options::one_liar(1));
+    let start = world.fingerprint();
+    assert_eq!(start, World::new(&Options::one_liar(1)).fingerprint());
+    let step = world.next().unwrap();
+    world.apply(&step).unwrap();
+    assert_ne!(start, world.fingerprint());
+}
+
+#[test]
+fn a_story_that_cannot_be_told_says_where() {
+    let script = [("", "R1 crashes"), ("R1 crashes", "R2 crashes")];
+    let error = story(&Options::one_crash(2), &script).unwrap_err();
+    assert!(error.contains("\"R2 crashes\""), "only one may crash: {error}");
 }

@@ -6,8 +6,8 @@ use super::moves::Msg;
 use crate::crypto::{Context, Keyed, Keyring, PublicKey, Scheme, SecretKey, hash};
 use crate::ordering::{Core, Fingerprint, Input, Setup};
 use crate::types::{
-    ClockKind, Digest, Ensemble, Epoch, GroupId, Instant, Members, Now, OrderLimits, ReplicaId,
-    Round, Timing, Wall,
+    ClockKind, Digest, Ensemble, Epoch, GroupId, Instant, Members, MembershipLimits, Now,
+    OrderLimits, ReplicaId, Round, Timing, Wall,
 };
 use crate::wire::Record;
 use bytes::Bytes;
@@ -196,7 +196,10 @@ impl World {
     }
 
     pub(super) fn core(&self, id: ReplicaId, incarnation: u64, disk: Vec<Record>) -> Core<Keyed> {
-        let limits = OrderLimits { checkpoint_every: 1, ..OrderLimits::default() };
+        // Ticks: replicas that were out come back within the time that is explored.
+        let membership =
+            MembershipLimits { join_wait: 2, join_wait_cap: 8, good_service: 20, join_lag: 64 };
+        let limits = OrderLimits { checkpoint_every: 1, membership, ..OrderLimits::default() };
         let setup = Setup {
             id,
             keyring: self.keyring.clone(),
