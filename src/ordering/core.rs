@@ -4,7 +4,7 @@ use super::clock::CandidateClock;
 use super::epoch::Change;
 use super::history::History;
 use super::order::Order;
-use super::rounds::{AHEAD, Held, Rounds, Stored};
+use super::rounds::{Held, Rounds, Stored};
 use super::wants::Wants;
 use super::{Action, Event, Input, Setup, Statement, Stats};
 use crate::crypto::{Keyring, Scheme};
@@ -352,7 +352,7 @@ impl<S: Scheme> Core<S> {
         } else if want.epoch == self.epoch
             && self.members.contains(want.replica)
             && want.round > self.rounds.complete()
-            && want.round.0 <= self.rounds.complete().0 + AHEAD
+            && want.round <= self.rounds.horizon()
         {
             self.wants.remember(want.round, want.replica, from);
         }

@@ -12,6 +12,8 @@ pub(super) type Held = Arc<Verified<Proposal>>;
 
 /// How many rounds ahead of the last complete one proposals are kept (§10).
 pub(super) const AHEAD: u64 = 4;
+/// The same for a follower: rounds go on without it while history is on its way to it (R7).
+const FOLLOWERS_AHEAD: u64 = 16;
 /// How many complete rounds are kept to answer Wants.
 const BEHIND: u64 = 8;
 
@@ -30,6 +32,7 @@ pub(super) struct Rounds {
     tips: Vec<Tip>,
     /// The last round before this epoch's first.
     base: Round,
+    ahead: u64,
 }
 
 /// A replica's clocks in the chain.
@@ -83,7 +86,19 @@ pub(super) enum Stored {
 impl Rounds {
     pub(super) fn new(start: Start) -> Self {
         let Start { epoch, members, base, choice, tips } = start;
-        Self { epoch, members, slots: BTreeMap::new(), complete: base, choice, tips, base }
+        let (slots, complete, ahead) = (BTreeMap::new(), base, AHEAD);
+        Self { epoch, members, slots, complete, choice, tips, base, ahead }
+    }
+
+    /// The same rounds as this replica sees them: a follower looks further ahead.
+    pub(super) fn seen_by(mut self, replica: ReplicaId) -> Self {
+        self.ahead = if self.members.contains(replica) { AHEAD } else { FOLLOWERS_AHEAD };
+        self
+    }
+
+    /// The last round of which proposals are kept now.
+    pub(super) fn horizon(&self) -> Round {
+        Round(self.complete.0.saturating_add(self.ahead))
     }
 
     /// The chain of the first epoch.
@@ -139,7 +154,7 @@ impl Rounds {
             && p.members == self.members
             && self.members.contains(p.replica)
             && p.round > self.base
-            && p.round.0 <= self.complete.0 + AHEAD
+            && p.round <= self.horizon()
             && p.round.0.saturating_add(BEHIND) > self.complete.0
             && held.is_none_or(|held| held.len() < 2 && held.iter().all(|e| **e.proposal != *p))
     }

@@ -103,10 +103,9 @@ impl<S: Scheme> Core<S> {
 
     /// Whether a proposal is of a place that cannot be reached from what is held here.
     pub fn is_ahead(&self, p: &Proposal) -> bool {
-        let complete = self.rounds.complete().0;
         self.blank
             || p.epoch > self.epoch && p.epoch > self.change.promise.number()
-            || p.epoch >= self.epoch && p.round.0 > complete + AHEAD
+            || p.epoch >= self.epoch && p.round > self.rounds.horizon()
     }
 
     /// Counters.

@@ -2,7 +2,7 @@
 
 use quorate::crypto::Keyed;
 use quorate::simulator::{Fault, NodeId, Options, Report, Workload, run, run_watched};
-use quorate::types::ReplicaId;
+use quorate::types::{OrderLimits, ReplicaId, Timing};
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -60,5 +60,27 @@ fn a_member_that_restarts_comes_back_by_itself() {
         for status in &report.statuses {
             assert_eq!(status.members, [1, 2, 3], "{:#?}", report.statuses);
         }
+    }
+}
+
+/// R7, M1: rounds may be far shorter than Δ and history be kept for few of them; one that comes
+/// back gets there all the same, and joins while the load goes on.
+#[test]
+fn one_that_comes_back_catches_up_with_rounds_far_shorter_than_delta() {
+    let name = "one_that_comes_back_catches_up_with_rounds_far_shorter_than_delta";
+    let timing = Timing::from_delta(ms(300));
+    let mut options = Options {
+        timing,
+        faults: vec![(ms(30), Fault::Crash(NodeId::replica(2), ms(20)))],
+        limits: OrderLimits { checkpoint_every: 64, ..OrderLimits::default() },
+        workload: Workload { calls: 1000, pipeline: 4, ..Workload::default() },
+        call_timeout: Duration::from_secs(20),
+        ..Options::named(name)
+    };
+    options.world.network.min_delay = Duration::from_micros(200);
+    options.world.network.max_delay = Duration::from_micros(400);
+    for report in seeds(6, &options) {
+        assert!(report.failed.is_empty(), "{report:?}");
+        assert_eq!(report.statuses[0].members, [1, 2, 3], "{:?}", report.statuses[2]);
     }
 }

@@ -209,6 +209,7 @@ impl<S: Scheme> Core<S> {
             choice: opening.reports.clone(),
             tips: order.tips.clone(),
         })
+        .seen_by(self.id)
     }
 
     /// What follows from the Reports of all members of a call.

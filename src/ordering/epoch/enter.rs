@@ -230,6 +230,7 @@ impl<S: Scheme> Core<S> {
         let (epoch, members) = (self.epoch, self.members);
         self.stats.epochs += 1;
         out.push(Action::Event(Event::Entered { epoch, members }));
+        self.change.following.ask_history_again();
         self.commit_complete(out);
         self.propose_again();
         self.propose(now, out);

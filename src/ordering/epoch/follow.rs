@@ -25,7 +25,7 @@ pub(in crate::ordering) struct Following {
     pub(in crate::ordering) reports_asked: Option<Instant>,
     /// The opening whose bodies are all here.
     pub(in crate::ordering) bodies: Option<Digest>,
-    /// When history was last asked for, after which round.
+    /// When history was last asked for, and up to which round an answer leads.
     history: Option<(Instant, Round)>,
     /// When each peer was last seen to be further than can be followed from here.
     ahead: BTreeMap<ReplicaId, Instant>,
@@ -75,6 +75,11 @@ impl Following {
     pub(in crate::ordering) fn named(&self, hashes: &[Digest]) -> Option<Vec<Arc<Checked>>> {
         let kept = || self.asked_for.values().chain(self.past.values()).flatten();
         hashes.iter().map(|hash| kept().find(|r| r.digest() == *hash).cloned()).collect()
+    }
+
+    /// What came of history while nothing was committed here may have found no room.
+    pub(in crate::ordering) fn ask_history_again(&mut self) {
+        self.history = None;
     }
 
     /// Keeps a proposal of an epoch that is not known here yet.
@@ -149,12 +154,16 @@ impl<S: Scheme> Core<S> {
             return;
         }
         self.change.following.ahead.insert(peer, now.monotonic);
-        let enough = |(asked, after): (Instant, Round)| {
-            now.monotonic >= asked + 2 * self.timing.delta
-                || complete.0 >= after.0 + history::IN_ONE as u64 / 2
+        // Asked again when the answer has been used up, which may be long before 2Δ: by then others
+        // are further, and history is not kept for ever.
+        let enough = |(asked, until): (Instant, Round)| {
+            now.monotonic >= asked + 2 * self.timing.delta || complete >= until
         };
         if self.change.following.history.is_none_or(enough) {
-            self.change.following.history = Some((now.monotonic, complete));
+            // Whoever proposes in a round has completed the one before.
+            let most = Round(complete.0 + history::IN_ONE as u64 / 2);
+            let until = if at.0 == self.epoch { most.min(at.1.previous()) } else { most };
+            self.change.following.history = Some((now.monotonic, until));
             out.push(Action::AskHistory { from: peer, after: self.committed });
         }
     }
@@ -294,7 +303,7 @@ impl<S: Scheme> Core<S> {
             return;
         }
         let entered = (self.change.entered.epoch, self.change.entered.members);
-        let rounds = Rounds::new(Start { epoch, members, base, choice, tips });
+        let rounds = Rounds::new(Start { epoch, members, base, choice, tips }).seen_by(self.id);
         let rounds = std::mem::replace(&mut self.rounds, rounds);
         let before = Chain { rounds, opening: self.change.opening.take() };
         self.change.old.push(before);
