@@ -1,12 +1,12 @@
 //! Completing rounds and committing what they choose (R1, R3, R4).
 
-use super::order::Vector;
+use super::order::{Order, Vector};
 use super::rounds::{AHEAD, Held};
 use super::{Action, Core, Event, Step};
 use crate::crypto::{Context, Scheme};
 use crate::proof::find;
 use crate::types::plant::planted;
-use crate::types::{Digest, Epoch, Members, Now, Round};
+use crate::types::{Digest, Now, Round};
 use crate::wire::{StepPosition, vector_hash};
 
 impl<S: Scheme> Core<S> {
@@ -108,12 +108,8 @@ impl<S: Scheme> Core<S> {
     pub(super) fn commit_to(&mut self, round: Round, out: &mut Vec<Action>) {
         while self.committed < round {
             let next = self.committed.next();
-            let of = self.rounds.epoch();
             let (_, held) = self.rounds.vector(next).expect("a complete round's vector is kept");
-            let held = held.to_vec();
-            let vector = vector_from(&self.keyring.context(), of, next, &held);
-            let mut step = self.order.commit(&vector);
-            step.proposals = held;
+            let step = commit_vector(&mut self.order, &self.keyring.context(), held);
             self.commit_step(step, out);
         }
     }
@@ -124,20 +120,14 @@ impl<S: Scheme> Core<S> {
             self.mine.remove(&ordered.digest);
             self.unsent_is_stale |= !ordered.holders.contains(self.id);
         }
-        for change in &step.changes {
-            self.mine.remove(&change.digest);
-            self.changes.remove(&change.digest);
-            self.unsent_is_stale = true;
-        }
-        for (digest, _) in step.forgotten.iter().filter(|(_, had)| had.contains(self.id)) {
-            self.mine.remove(digest);
-            self.changes.remove(digest);
-        }
-        for (replica, digest) in &step.over_quota {
-            if *replica == self.id {
-                self.mine.remove(digest);
-                self.changes.remove(digest);
-            }
+        self.unsent_is_stale |= !step.changes.is_empty();
+        let me = self.id;
+        let accepted = step.changes.iter().map(|c| c.digest);
+        let forgotten = step.forgotten.iter().filter(|(_, had)| had.contains(me)).map(|f| f.0);
+        let refused = step.over_quota.iter().filter(|(who, _)| *who == me).map(|o| o.1);
+        for digest in accepted.chain(forgotten).chain(refused) {
+            self.mine.remove(&digest);
+            self.changes.remove(&digest);
         }
         self.committed = step.position.round;
         self.history.vector(step.position.round, &step.proposals);
@@ -150,17 +140,14 @@ impl<S: Scheme> Core<S> {
     }
 }
 
-/// A vector of these proposals, as the order takes it.
-pub(super) fn vector_from<'a>(
-    context: &Context,
-    (epoch, members): (Epoch, Members),
-    round: Round,
-    held: &'a [Held],
-) -> Vector<'a> {
+/// Commits the vector of these proposals, those of all members of one round in order.
+pub(super) fn commit_vector(order: &mut Order, context: &Context, held: &[Held]) -> Step {
+    let (epoch, members, round) = (held[0].epoch, held[0].members, held[0].round);
     let hashes: Vec<Digest> = held.iter().map(|p| p.digest()).collect();
     let position = StepPosition { round, vector: vector_hash(context, epoch, round, &hashes) };
     let changes = held.iter().flat_map(|p| &p.changes);
     let changes = changes.map(|c| (c.digest(context), c.change)).collect();
     let proposals = held.iter().map(|p| p.message()).collect();
-    Vector { position, members, proposals, hashes, changes }
+    let step = order.commit(&Vector { position, members, proposals, hashes, changes });
+    Step { proposals: held.to_vec(), ..step }
 }

@@ -55,23 +55,7 @@ pub(super) fn blank_report(
     entered: Epoch,
     entered_members: Members,
 ) -> ReportHeader {
-    ReportHeader {
-        call,
-        replica,
-        entered,
-        entered_members,
-        opening: Digest([1; 32]),
-        restarts: Members::NONE,
-        certificate: Digest::ZERO,
-        round: Round(0),
-        vector: Digest::ZERO,
-        proofs: Digest::ZERO,
-        checkpoint: Round(0),
-        state: Digest::ZERO,
-        attested: Digest::ZERO,
-        lacks: Digest::ZERO,
-        restarted: false,
-    }
+    ReportHeader::bare(call, replica, (entered, entered_members, Digest([1; 32])))
 }
 
 /// The replica with all that it has signed so far.

@@ -46,6 +46,35 @@ pub struct ReportHeader {
     pub restarted: bool,
 }
 
+impl ReportHeader {
+    /// The header of a report that names no vector and has no parts yet, which [`Report::new`]
+    /// adds; its signer has entered this epoch, with these members and this opening, last.
+    pub fn bare(
+        call: Call,
+        replica: ReplicaId,
+        (entered, entered_members, opening): (Epoch, Members, Digest),
+    ) -> Self {
+        let none = Digest::ZERO;
+        Self {
+            call,
+            replica,
+            entered,
+            entered_members,
+            opening,
+            restarts: Members::NONE,
+            certificate: none,
+            round: Round(0),
+            vector: none,
+            proofs: none,
+            checkpoint: Round(0),
+            state: none,
+            attested: none,
+            lacks: none,
+            restarted: false,
+        }
+    }
+}
+
 impl Layout for ReportHeader {
     const LEAST: usize = Call::LEAST + 1 + 12 + 4 + 4 + 7 * 32 + 2 * 8 + 1;
 

@@ -43,23 +43,9 @@ impl World {
     fn report(&self, opening: u8) -> Unverified<ReportHeader> {
         let list = self.new.cluster.ensemble.all();
         let root = Root { generation: 0, resets: 1 };
-        self.sign(ReportHeader {
-            restarts: crate::types::Members::NONE,
-            call: Call { root, list, accused: Members::NONE },
-            replica: ReplicaId::from_index(1),
-            entered: Epoch::GENESIS,
-            entered_members: list,
-            opening: Digest([opening; 32]),
-            certificate: Digest::ZERO,
-            round: Round(0),
-            vector: Digest::ZERO,
-            proofs: Digest::ZERO,
-            checkpoint: Round(0),
-            state: Digest::ZERO,
-            attested: Digest::ZERO,
-            lacks: Digest::ZERO,
-            restarted: false,
-        })
+        let call = Call { root, list, accused: Members::NONE };
+        let of = (Epoch::GENESIS, list, Digest([opening; 32]));
+        self.sign(ReportHeader::bare(call, ReplicaId::from_index(1), of))
     }
 
     /// Keeps a proof as the replica of this number would.

@@ -3,7 +3,7 @@
 
 use super::{Chain, Checked, Opening};
 use crate::crypto::Scheme;
-use crate::ordering::commit::vector_from;
+use crate::ordering::commit::commit_vector;
 use crate::ordering::order::Order;
 use crate::ordering::rounds::{self, Held, Rounds, Start};
 use crate::ordering::{Core, Opened, Step};
@@ -67,7 +67,7 @@ impl<S: Scheme> Core<S> {
         let mut effects = Vec::new();
         for (leg, vectors) in legs.iter().zip(found) {
             for held in vectors {
-                self.commit_on(&mut order, leg.of, &held, &mut effects)?;
+                self.commit_on(&mut order, &held, &mut effects)?;
             }
             let before = order.epoch().1;
             let void = order.open(&leg.then);
@@ -182,7 +182,6 @@ impl<S: Scheme> Core<S> {
     fn commit_on(
         &self,
         order: &mut Order,
-        of: (Epoch, Members),
         held: &[Held],
         effects: &mut Vec<Effect>,
     ) -> Result<(), Needs> {
@@ -193,9 +192,7 @@ impl<S: Scheme> Core<S> {
                 return Err(Needs::Invalid);
             }
         }
-        let vector = vector_from(&self.keyring.context(), of, held[0].round, held);
-        let mut step = order.commit(&vector);
-        step.proposals = held.to_vec();
+        let step = commit_vector(order, &self.keyring.context(), held);
         effects.push(Effect::Step(Box::new(step)));
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::{Chain, Checked, Stage};
 use crate::crypto::{Scheme, Unverified, Verified};
-use crate::ordering::commit::vector_from;
+use crate::ordering::commit::commit_vector;
 use crate::ordering::order::Order;
 use crate::ordering::rounds::Held;
 use crate::ordering::{Action, Core, Event, Statement};
@@ -67,7 +67,7 @@ impl<S: Scheme> Core<S> {
     }
 
     /// Roots and lists that Reports are for, with how many replicas sent one.
-    fn reported_calls(&self) -> BTreeMap<(Root, Members), usize> {
+    pub(in crate::ordering) fn reported_calls(&self) -> BTreeMap<(Root, Members), usize> {
         let mut signers: BTreeMap<(Root, Members), Members> = BTreeMap::new();
         for report in self.change.store.all_reports() {
             let call = report.header.call;
@@ -173,23 +173,10 @@ impl<S: Scheme> Core<S> {
         let root = call.root;
         let proven = self.proven(root);
         let proofs = self.change.store.proofs.iter().filter(|(x, _)| proven.contains(**x));
-        let header = ReportHeader {
-            call,
-            replica: self.id,
-            entered: entered.epoch,
-            entered_members: entered.members,
-            opening: entered.opening,
-            restarts: self.change.store.who_restarted(root),
-            certificate: Digest::ZERO,
-            round,
-            vector,
-            proofs: Digest::ZERO,
-            checkpoint: Round(0),
-            state: Digest::ZERO,
-            attested: Digest::ZERO,
-            lacks: Digest::ZERO,
-            restarted,
-        };
+        let restarts = self.change.store.who_restarted(root);
+        let of = (entered.epoch, entered.members, entered.opening);
+        let bare = ReportHeader::bare(call, self.id, of);
+        let header = ReportHeader { restarts, round, vector, restarted, ..bare };
         let lacks = if restarted || self.is_blank() { Lacks::All } else { Lacks::of(lacks) };
         let report = Report::new(
             header,
@@ -257,15 +244,18 @@ impl<S: Scheme> Core<S> {
         if self.change.reporting_since().is_none() || now.monotonic < self.report_ask_due() {
             return;
         }
-        let call = self.change.promise;
-        let has = |m: &ReplicaId| self.change.store.report_of(*m, &call).is_some();
-        let missing = call.members().iter().filter(|m| *m != self.id && !has(m));
-        let (epoch, digest) = (call.number(), Digest::ZERO);
-        let wants: Vec<Want> =
-            missing.map(|replica| Want { epoch, round: Round(0), replica, digest }).collect();
+        let wants = self.wanted_reports(&self.change.promise);
         self.change.following.reports_asked = Some(now.monotonic);
         self.stats.wants += wants.len() as u64;
         out.extend(wants.into_iter().map(Action::Ask));
+    }
+
+    /// What asks for the Reports of a call that have not come.
+    pub(in crate::ordering) fn wanted_reports(&self, call: &Call) -> Vec<Want> {
+        let has = |m: &ReplicaId| self.change.store.report_of(*m, call).is_some();
+        let missing = call.members().iter().filter(|m| !has(m));
+        let (epoch, round, digest) = (call.number(), Round(0), Digest::ZERO);
+        missing.map(|replica| Want { epoch, round, replica, digest }).collect()
     }
 
     pub(in crate::ordering) fn report_ask_due(&self) -> Instant {
@@ -317,7 +307,7 @@ impl<S: Scheme> Core<S> {
         while round < rounds.complete() {
             let (_, held) = rounds.vector(round)?;
             let order = order.get_or_insert_with(|| start.clone());
-            order.commit(&vector_from(&context, of, round, held));
+            commit_vector(order, &context, held);
             if let Some(call) = cut(order) {
                 return Some(call);
             }

@@ -46,14 +46,12 @@ impl<S: Scheme> Core<S> {
         let majority = self.keyring.ensemble().majority();
         let mut blocked = !call.accused.includes(self.accused_in(call.root, call.list));
         let mut another_list = false;
-        let counted = self.counted_lists(call.root);
+        let counted = self.reported_calls();
         for report in self.change.store.reports(call.root) {
             let other = report.header.call;
             if other.list != call.list {
-                another_list |= counted
-                    .iter()
-                    .any(|(list, n)| *list == other.list && *n >= majority)
-                    || self.change.lists.get(&call.root).is_some_and(|l| l.contains(&other.list));
+                let reporters = counted.get(&(other.root, other.list)).copied();
+                another_list |= reporters.is_some_and(|n| n >= majority);
             } else if other.number() >= call.number() || !call.accused.includes(other.accused) {
                 blocked |= other != *call && accused.includes(other.accused);
             }
@@ -65,14 +63,6 @@ impl<S: Scheme> Core<S> {
             self.stall(now, out);
         }
         blocked || another_list
-    }
-
-    fn counted_lists(&self, root: crate::types::Root) -> Vec<(Members, usize)> {
-        let mut lists: std::collections::BTreeMap<Members, Members> = Default::default();
-        for report in self.change.store.reports(root) {
-            lists.entry(report.header.call.list).or_default().insert(report.header.replica);
-        }
-        lists.into_iter().map(|(list, who)| (list, who.len())).collect()
     }
 
     /// E6: with Blames in play the own Report must have been out for Δ.

@@ -328,11 +328,7 @@ impl<S: Scheme> Core<S> {
             return;
         }
         let Some(reports) = self.change.store.all_of(&call) else {
-            let missing =
-                call.members().iter().filter(|m| self.change.store.report_of(*m, &call).is_none());
-            let (epoch, digest) = (call.number(), Digest::ZERO);
-            let wants = missing.map(|replica| Want { epoch, round: Round(0), replica, digest });
-            return self.ask_at_times(now, wants.collect(), out);
+            return self.ask_at_times(now, self.wanted_reports(&call), out);
         };
         let opening = self.opening_from(&call, &reports);
         // Reports of this call with another outcome are not those that were committed.

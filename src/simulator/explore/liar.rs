@@ -203,23 +203,8 @@ fn reports(world: &World, liar: ReplicaId, to: ReplicaId) -> Vec<Arc<Checked>> {
             .collect();
         named.push((Round(0), Digest::ZERO, Vec::new()));
         for (round, vector, held) in named {
-            let header = ReportHeader {
-                call,
-                replica: liar,
-                entered,
-                entered_members,
-                opening,
-                restarts: Members::NONE,
-                certificate: Digest::ZERO,
-                round,
-                vector,
-                proofs: Digest::ZERO,
-                checkpoint: Round(0),
-                state: Digest::ZERO,
-                attested: Digest::ZERO,
-                lacks: Digest::ZERO,
-                restarted: false,
-            };
+            let bare = ReportHeader::bare(call, liar, (entered, entered_members, opening));
+            let header = ReportHeader { round, vector, ..bare };
             let certificate = certificate.iter().cloned().map(Into::into).collect();
             let lacks = Lacks::Some(Vec::new());
             let report = Report::new(header, certificate, held, Vec::new(), Vec::new(), lacks);

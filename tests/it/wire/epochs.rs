@@ -69,23 +69,8 @@ pub fn second_call() -> Call {
 
 /// The header of a first report: nothing is known yet but the first epoch.
 pub fn first_header(replica: ReplicaId) -> ReportHeader {
-    ReportHeader {
-        call: first_call(),
-        replica,
-        entered: Epoch::GENESIS,
-        entered_members: ensemble().all(),
-        opening: digest("genesis"),
-        restarts: Members::NONE,
-        certificate: Digest::ZERO,
-        round: Round(0),
-        vector: Digest::ZERO,
-        proofs: Digest::ZERO,
-        checkpoint: Round(0),
-        state: Digest::ZERO,
-        attested: Digest::ZERO,
-        lacks: Digest::ZERO,
-        restarted: true,
-    }
+    let of = (Epoch::GENESIS, ensemble().all(), digest("genesis"));
+    ReportHeader { restarted: true, ..ReportHeader::bare(first_call(), replica, of) }
 }
 
 /// A report of one that has nothing but the first epoch.
