@@ -135,9 +135,6 @@ impl Node {
                 Player::Lying(Box::new(Liar::new(setup, signer, service, attack, now)))
             }
         };
-        if restarted {
-            journal::log(&replica::Event::Restarted);
-        }
         Self {
             places: Places::new(cluster.quotas.links_per_client),
             cluster: Arc::new(cluster),
