@@ -170,8 +170,10 @@ impl<S: Scheme> Core<S> {
         }
         self.change.dirty = false;
         self.consider(now, out);
+        self.ask_for_other_reports(out);
         self.try_enter(now, out);
         self.follow_past(now, out);
+        self.follow_the_members(now, out);
         self.certify(now, out);
     }
 
@@ -192,12 +194,11 @@ impl<S: Scheme> Core<S> {
     pub fn next_wake(&self) -> Option<Instant> {
         let change = [self.resend_due(), self.change.entry_at, self.join_due(), self.stall_due()];
         let change = change.into_iter().flatten().min();
-        let blame = self.change.reporting_since().map(|at| at + self.timing.patience);
         if self.change.is_frozen() || self.blank {
             let ask = self.change.reporting_since().map(|_| self.report_ask_due());
             let waits = matches!(self.change.stage, super::epoch::Stage::Waiting);
             let named = self.wants.overtaken_wake().filter(|_| waits);
-            let all = [change, blame.filter(|_| self.has_unblamed()), ask, named];
+            let all = [change, self.report_blame_due(), ask, named];
             return all.into_iter().flatten().min();
         }
         let incomplete = (self.sent > self.rounds.complete()).then_some(self.sent_at);
@@ -244,7 +245,12 @@ impl<S: Scheme> Core<S> {
                 return;
             }
             Stored::Ignored => {
-                self.stats.proposals_ignored += 1;
+                // A follower may wait for a first vector above the one that the members form.
+                let waits = self.change.prepared.is_some() && !self.rounds.is_open();
+                if !(waits && self.change.following.early(proposal)) {
+                    self.stats.proposals_ignored += 1;
+                }
+                self.change.dirty |= waits;
                 return;
             }
             Stored::Second { first } => self.equivocated(first, proposal.clone(), out),
@@ -258,6 +264,7 @@ impl<S: Scheme> Core<S> {
             self.note_unseen(now.monotonic, &proposal);
         }
         self.note_overtaken(now.monotonic, &proposal);
+        self.change.dirty |= self.change.prepared.is_some() && !self.rounds.is_open();
         self.advance(now, out);
     }
 

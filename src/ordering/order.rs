@@ -182,7 +182,11 @@ impl Order {
             clocks.sort_unstable();
         }
         let place = if planted("o5-clock-of-first-member") { 0 } else { self.ensemble.t() };
-        self.agreed = self.agreed.max(clocks[place]);
+        let before = self.agreed;
+        self.agreed = before.max(clocks[place]);
+        if before == 0 {
+            self.roster.time_begins(AgreedTime(self.agreed));
+        }
     }
 
     /// O2: from the commit of V(h+1) on, the id of a request accepted in V(h) is at most C(h+1).

@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// Requests that a gather waits for at most.
 const MAX_GATHER: usize = 512;
 
+/// Rounds of an epoch after which the state after its first vector is attested and shown.
+const ATTESTED_AFTER: u64 = 4;
+
 impl<S: Scheme> Core<S> {
     /// §2: gives the request a candidate, unless it has one or was executed.
     pub(super) fn seen(&mut self, now: Now, request: Digest) {
@@ -94,6 +97,15 @@ impl<S: Scheme> Core<S> {
             || self.order.has_unexecuted()
             || self.vector_is_work
             || self.change.prepared.is_some()
+            || self.must_attest()
+    }
+
+    /// The state after an epoch's first vector is what a replica that is out takes up (§7). It is
+    /// attested two rounds later, and that is shown in the one after: an idle group does not leave
+    /// that to its heartbeats.
+    fn must_attest(&self) -> bool {
+        let somebody_is_out = self.members != self.keyring.ensemble().all();
+        somebody_is_out && self.rounds.complete().0 < self.rounds.base().0 + ATTESTED_AFTER
     }
 
     /// Whether committing V(complete) is our business: it names a request that we have seen, or

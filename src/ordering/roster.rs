@@ -200,6 +200,17 @@ impl Roster {
         }
     }
 
+    /// M4: the first vector of all gives agreed time its first value. What an opening before it
+    /// reckoned from 0 is reckoned from here.
+    pub(super) fn time_begins(&mut self, now: AgreedTime) {
+        for standing in &mut self.standings {
+            let given = [&mut standing.since, &mut standing.may_join];
+            for at in given.into_iter().chain(&mut standing.forgiven) {
+                *at = AgreedTime(at.0.saturating_add(now.0));
+            }
+        }
+    }
+
     fn take(&mut self, change: &Change, generation: u32) {
         let standing = &mut self.standings[change.subject().index()];
         if let Change::Readmit { .. } = change {

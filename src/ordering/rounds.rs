@@ -180,6 +180,12 @@ impl Rounds {
         held.iter().find(fits).map(|e| &e.proposal)
     }
 
+    /// All proposals that are kept.
+    pub(super) fn held(&self) -> Vec<Held> {
+        let all = self.slots.values().flat_map(|slot| slot.proposals.iter().flatten());
+        all.map(|entry| entry.proposal.clone()).collect()
+    }
+
     /// Who has a proposal for this round.
     pub(super) fn senders(&self, round: Round) -> Members {
         let Some(slot) = self.slots.get(&round) else { return Members::NONE };

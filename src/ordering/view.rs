@@ -3,6 +3,7 @@
 use super::rounds::AHEAD;
 use super::{Core, Standing, Stats};
 use crate::crypto::Scheme;
+use crate::types::plant::planted;
 use crate::types::{Call, Digest, Epoch, Instant, Members, Round};
 use crate::wire::Proposal;
 
@@ -101,9 +102,14 @@ impl<S: Scheme> Core<S> {
         named || old || next
     }
 
-    /// Whether a proposal is of a place that cannot be reached from what is held here.
+    /// Whether a proposal is of a place that cannot be reached from what is held here. Nobody sends
+    /// a follower the proposals of a round again that it has missed as a whole (R7).
     pub fn is_ahead(&self, p: &Proposal) -> bool {
+        let next = self.rounds.complete().next();
+        let gap = !self.takes_part() && p.round > next && self.rounds.senders(next).is_empty();
+        let gap = gap && !planted("r7-gap-not-asked");
         self.blank
+            || p.epoch == self.epoch && gap
             || p.epoch > self.epoch && p.epoch > self.change.promise.number()
             || p.epoch >= self.epoch && p.round > self.rounds.horizon()
     }

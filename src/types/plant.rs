@@ -23,10 +23,17 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("e1-blame-early", "E1: a member is blamed after half of Δ, not after patience"),
     ("e2-t-blames", "E2: t blames accuse a replica"),
     ("e2-restarted-counts-nowhere", "E2: who says that it restarted is not accused by that"),
+    ("e2-held-is-shown", "E2: a Report that is held counts as shown, whatever it names"),
     ("e4-no-freeze", "E4: a replica that has taken a call goes on signing and committing"),
     ("e5-report-less", "E5: a Report names a vector two rounds before the highest complete one"),
     ("e5-send-before-sync", "E5: a Report is sent before it is on disk"),
+    ("e6-first-report-counts", "E6: a follower never leaves the first of a liar's two Reports"),
+    (
+        "e6-other-reports-unasked",
+        "E6: Reports that others' first proposals choose are not asked for",
+    ),
     ("e8-never-stalled", "E8: nobody ever says that a root is stalled"),
+    ("r7-gap-not-asked", "R7: a follower that misses whole rounds does not ask for history"),
     ("c1-accept-t-replies", "C1: a client accepts what t replicas say"),
     ("c1-count-replica-twice", "C1: two replies of one replica are two votes"),
 ];

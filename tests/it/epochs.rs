@@ -63,6 +63,47 @@ fn a_member_that_restarts_comes_back_by_itself() {
     }
 }
 
+/// R7: one that comes back to a group with little to do must not wait until that is far ahead.
+#[test]
+fn one_that_comes_back_to_a_quiet_group_catches_up() {
+    let name = "one_that_comes_back_to_a_quiet_group_catches_up";
+    let options = Options {
+        clients: 1,
+        faults: vec![
+            (ms(300), Fault::Crash(NodeId::replica(2), ms(250))),
+            (ms(1200), Fault::Crash(NodeId::replica(2), ms(250))),
+        ],
+        workload: Workload { calls: 12, pipeline: 1, think: ms(300), ..Workload::default() },
+        call_timeout: Duration::from_secs(20),
+        ..Options::named(name)
+    };
+    for report in seeds(20, &options) {
+        assert!(report.failed.is_empty(), "{report:?}");
+        let executed = report.statuses.iter().map(|s| s.executed).collect::<Vec<_>>();
+        assert!(executed.iter().all(|e| *e == executed[0]), "{executed:?}");
+    }
+}
+
+/// R6, §7: nor does an idle group leave it to its heartbeats to show what its state is.
+#[test]
+fn one_that_comes_back_to_an_idle_group_joins_at_once() {
+    let name = "one_that_comes_back_to_an_idle_group_joins_at_once";
+    let timing = Timing { heartbeat: Duration::from_secs(100), ..Timing::from_delta(ms(20)) };
+    let options = Options {
+        timing,
+        faults: vec![(ms(1500), Fault::Crash(NodeId::replica(2), ms(100)))],
+        workload: Workload { calls: 4, think: ms(100), ..Workload::default() },
+        settle: ms(2500),
+        ..Options::named(name)
+    };
+    for report in seeds(10, &options) {
+        assert_eq!(report.fired["node crashed"], 1);
+        for status in &report.statuses {
+            assert_eq!(status.members, [1, 2, 3], "{:#?}", report.statuses);
+        }
+    }
+}
+
 /// R7, M1: rounds may be far shorter than Δ and history be kept for few of them; one that comes
 /// back gets there all the same, and joins while the load goes on.
 #[test]

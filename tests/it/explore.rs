@@ -90,6 +90,38 @@ fn a_liar_that_reports_but_then_withholds_is_out_next() {
     assert!(told.trace.contains("R1 takes the call (0,0,2) of {R1,R2,R3,R4,R5} without {R4,R5}"));
 }
 
+/// The liar R5 signs P5(h3), shows it to nobody, and reports the vector with it; R4 says that it
+/// restarted, so that there is a call.
+fn hides_and_reports() -> Vec<(&'static str, &'static str)> {
+    vec![
+        ("R2 commits V(h1)", "R5 withholds from R1"),
+        ("", "R5 withholds from R2"),
+        ("", "R5 withholds from R3"),
+        ("R4 tells R3: P4((0,0,0),3)", "R4 tells R2: [Restarted((0,0,0),R4)"),
+        ("takes the call (0,0,1)", HIDDEN),
+    ]
+}
+
+const HIDDEN: &str =
+    "R5 tells R1: Report5 for (0,0,1) of {R1,R2,R3,R4,R5} without {R4}: entered (0,0,0), h3";
+
+#[test]
+fn a_liar_that_reports_what_it_shows_nobody_is_out_next() {
+    let options = Options { deviations: 12, ..liars(2) };
+    let mut script = hides_and_reports();
+    script.splice(0..0, [("", "R5 reports nothing to R2"), ("", "R5 reports nothing to R3")]);
+    let told = told(&options, &script, &["blamed", "opened"]);
+    assert!(told.trace.contains("R1 takes the call (0,0,2) of {R1,R2,R3,R4,R5} without {R4,R5}"));
+    assert!(!told.counts.contains_key("stalled"), "{}", told.trace);
+}
+
+#[test]
+fn a_report_that_names_what_nobody_shows_and_another_one_for_others_convict() {
+    let told = told(&liars(2), &hides_and_reports(), &["proven", "opened"]);
+    assert!(told.trace.contains("R1 takes the call (0,0,2) of {R1,R2,R3,R4,R5} without {R4,R5}"));
+    assert!(!told.counts.contains_key("blamed"), "{}", told.trace);
+}
+
 #[test]
 fn two_reports_shown_to_two_replicas_convict_their_signer() {
     let other = "R5 tells R1: Report5 for (0,0,1) of {R1,R2,R3,R4,R5} without {R4}: \

@@ -122,12 +122,13 @@ impl<S: Scheme> Core<S> {
         }
     }
 
-    /// Whether somebody who is missing has not been blamed for it yet.
-    pub(in crate::ordering) fn has_unblamed(&self) -> bool {
-        self.stopped_step().is_some_and(|(_, epoch, members, step, missing)| {
-            let others = missing.iter().filter(|m| *m != self.id);
-            others.into_iter().any(|m| !self.change.blamed.contains(&(epoch, members, step, m)))
-        })
+    /// When there is somebody to blame in the report step who has not been blamed yet.
+    pub(in crate::ordering) fn report_blame_due(&self) -> Option<Instant> {
+        self.change.reporting_since()?;
+        let (since, epoch, members, step, missing) = self.stopped_step()?;
+        let mut others = missing.iter().filter(|m| *m != self.id);
+        let left = others.any(|m| !self.change.blamed.contains(&(epoch, members, step, m)));
+        left.then_some(since + self.timing.patience)
     }
 
     /// The step that does not complete: since when this replica may say so, and who is missing.
@@ -135,7 +136,10 @@ impl<S: Scheme> Core<S> {
         if let Some(sent_at) = self.change.reporting_since() {
             let call = self.change.promise;
             let missing = self.missing_reports(&call);
-            return Some((sent_at, call.number(), call.members(), BlameStep::Report, missing));
+            // Bodies are asked for when all else is there: an honest holder has 2Δ more for them.
+            let fetching = matches!(self.change.stage, Stage::Fetching { .. });
+            let since = if fetching { sent_at + 2 * self.timing.delta } else { sent_at };
+            return Some((since, call.number(), call.members(), BlameStep::Report, missing));
         }
         if !matches!(self.change.stage, Stage::Running) || self.is_blank() {
             return None;
@@ -250,7 +254,17 @@ impl<S: Scheme> Core<S> {
                     false => chain.find(*round, *accused, &Digest::ZERO).is_none(),
                 }
             }
-            BlameStep::Report => self.report_for(*epoch, *members, *accused).is_none(),
+            BlameStep::Report => {
+                // One that names what nobody shows counts as missing (E5).
+                let call = self.change.promise;
+                let here = (call.number(), call.members()) == (*epoch, *members)
+                    && self.change.reporting_since().is_some()
+                    && !planted("e2-held-is-shown");
+                match here {
+                    true => self.missing_reports(&call).contains(*accused),
+                    false => self.report_for(*epoch, *members, *accused).is_none(),
+                }
+            }
         }
     }
 
@@ -268,13 +282,9 @@ impl<S: Scheme> Core<S> {
         };
         let calls: std::collections::BTreeSet<Call> =
             self.change.store.reports(root).map(|r| r.header.call).collect();
-        let reports = |call: &Call| {
-            let later = match step {
-                BlameStep::Round(_) => call.number() > epoch,
-                BlameStep::Report => call.number() >= epoch,
-            };
-            later && self.change.store.all_of(call).is_some()
-        };
+        // All Reports of the call itself are no later step: one may name what nobody shows.
+        let reports =
+            |call: &Call| call.number() > epoch && self.change.store.all_of(call).is_some();
         vector || calls.iter().any(reports)
     }
 }

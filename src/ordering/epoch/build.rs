@@ -30,6 +30,8 @@ pub(in crate::ordering) enum Effect {
 pub(in crate::ordering) enum Needs {
     /// These proposals, to be asked for.
     Wants(Vec<Want>),
+    /// The same, with many rounds still to come before them: meanwhile the state is asked for.
+    Far(Vec<Want>),
     /// The Reports of an epoch on the way, which whoever names it must show (E5).
     Opening(Vec<Want>),
     /// The vector named is not valid: those who name it count as not having reported.
@@ -145,7 +147,11 @@ impl<S: Scheme> Core<S> {
         let mut vectors = Vec::new();
         let (mut round, mut hashes) = (*end, hashes.clone());
         while round > at {
-            let held = self.vector_named(rounds, leg.of, round, &hashes)?;
+            let held = self.vector_named(rounds, leg.of, round, &hashes);
+            let held = held.map_err(|needs| match needs {
+                Needs::Wants(wants) if round.0 > at.0 + NEAR => Needs::Far(wants),
+                needs => needs,
+            })?;
             hashes.clone_from(&held[0].choice);
             vectors.push(held);
             round = round.previous();
@@ -246,6 +252,9 @@ impl<S: Scheme> Core<S> {
         }
     }
 }
+
+/// Rounds that are fetched one after the other, each by the hashes that the next one names.
+const NEAR: u64 = 8;
 
 /// Chains of earlier epochs kept at most.
 const MAX_OLD: usize = 8;

@@ -90,6 +90,7 @@ impl<S: Scheme> Core<S> {
             self.change.blamed.clear();
         }
         self.change.promise = call;
+        self.change.following.forget_named();
         self.change.stage = Stage::Counting;
         self.change.progress = now.monotonic;
         self.passed_on = None;

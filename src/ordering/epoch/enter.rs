@@ -81,6 +81,11 @@ impl<S: Scheme> Core<S> {
                 self.change.following.unshown = self.who_named_base(opening);
                 self.ask_at_times(now, wants, out);
             }
+            // It is this replica that is behind: nobody else is to blame for that.
+            Needs::Far(wants) => {
+                self.ask_at_times(now, wants, out);
+                self.fall_behind(now, out);
+            }
             Needs::Opening(wants) => {
                 self.change.following.unshown = self.who_named_base(opening);
                 self.ask_at_times(now, wants, out);

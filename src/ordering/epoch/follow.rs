@@ -35,6 +35,8 @@ pub(in crate::ordering) struct Following {
     past: BTreeMap<Epoch, Vec<Arc<Checked>>>,
     /// Reports of epochs that others' Reports name, as asked for; at most of [`MAX_NAMED`] numbers.
     asked_for: BTreeMap<Epoch, Vec<Arc<Checked>>>,
+    /// Reports of the promised call that were asked for because first proposals choose them.
+    named: BTreeSet<Digest>,
     /// Proposals of epochs whose opening is not known yet: for each signer a few of one epoch.
     early: BTreeMap<ReplicaId, Vec<Arc<Verified<Proposal>>>>,
     /// The own Join that is under way, and when it was said last.
@@ -45,6 +47,9 @@ pub(in crate::ordering) struct Following {
 const MAX_EARLY: usize = 8;
 const MAX_PAST: usize = 2;
 const MAX_NAMED: usize = 8;
+/// Reports of one call that are asked for because first proposals choose them; the choices of
+/// honest ones name two of each signer at most.
+const MAX_OTHERS: usize = 62;
 
 impl Following {
     /// Keeps a Report of an epoch that this replica may have to follow through.
@@ -73,8 +78,32 @@ impl Following {
 
     /// The Reports with these hashes, if all are kept.
     pub(in crate::ordering) fn named(&self, hashes: &[Digest]) -> Option<Vec<Arc<Checked>>> {
-        let kept = || self.asked_for.values().chain(self.past.values()).flatten();
-        hashes.iter().map(|hash| kept().find(|r| r.digest() == *hash).cloned()).collect()
+        let with = |hash: &Digest| self.kept_reports().find(|r| r.digest() == *hash).cloned();
+        hashes.iter().map(with).collect()
+    }
+
+    /// All Reports that are kept here.
+    pub(in crate::ordering) fn kept_reports(&self) -> impl Iterator<Item = &Arc<Checked>> {
+        self.asked_for.values().chain(self.past.values()).flatten()
+    }
+
+    /// Whether a Report that a first proposal chooses is to be asked for: once in each call.
+    pub(in crate::ordering) fn asks_named(&mut self, digest: Digest) -> bool {
+        self.named.len() < MAX_OTHERS && self.named.insert(digest)
+    }
+
+    /// Another call was taken: what its first proposals choose is asked for anew.
+    pub(in crate::ordering) fn forget_named(&mut self) {
+        self.named.clear();
+    }
+
+    /// Early proposals of one epoch.
+    pub(in crate::ordering) fn early_of(
+        &self,
+        (epoch, members): (Epoch, Members),
+    ) -> impl Iterator<Item = Arc<Verified<Proposal>>> {
+        let all = self.early.values().flatten();
+        all.filter(move |p| (p.epoch, p.members) == (epoch, members)).cloned()
     }
 
     /// What came of history while nothing was committed here may have found no room.
@@ -224,7 +253,7 @@ impl<S: Scheme> Core<S> {
         let prepared = match self.build(&opening) {
             Ok(prepared) => prepared,
             Err(Needs::Wants(wants)) => return self.ask_at_times(now, wants, out),
-            Err(Needs::Opening(wants)) => {
+            Err(Needs::Opening(wants) | Needs::Far(wants)) => {
                 self.ask_at_times(now, wants, out);
                 return self.fall_behind(now, out);
             }

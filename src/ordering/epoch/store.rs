@@ -212,3 +212,7 @@ impl Store {
         each.sum::<usize>() + self.stalled.len() + self.proofs.len()
     }
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

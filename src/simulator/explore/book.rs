@@ -169,18 +169,30 @@ impl Book {
         members.iter().map(|m| of(m).map(|r| r.signed().header())).collect()
     }
 
-    /// Complete vectors of an epoch that can be put together, the latest first: of its two last
-    /// rounds, at most `most`.
-    pub(super) fn vectors(
-        &self,
-        (epoch, members): (Epoch, Members),
-        context: &Context,
-        most: usize,
-    ) -> Vec<Whole> {
+    /// The rounds of an epoch that anybody has proposed in, the latest first.
+    pub(super) fn rounds(&self, (epoch, members): (Epoch, Members)) -> Vec<Round> {
         let of_epoch = self.proposals.keys().filter(|k| (k.0, k.1) == (epoch, members));
         let mut rounds: Vec<Round> = of_epoch.map(|k| k.2).collect();
         rounds.dedup();
         rounds.reverse();
+        rounds
+    }
+
+    /// Whether a replica has shown anybody a proposal for a round.
+    pub(super) fn has(&self, of: (Epoch, Members), round: Round, who: ReplicaId) -> bool {
+        self.proposals.contains_key(&(of.0, of.1, round, who))
+    }
+
+    /// Complete vectors of an epoch that can be put together, the latest first: of its two last
+    /// rounds, at most `most`. `hidden` are proposals that nobody has been shown.
+    pub(super) fn vectors(
+        &self,
+        (epoch, members): (Epoch, Members),
+        context: &Context,
+        hidden: &[Held],
+        most: usize,
+    ) -> Vec<Whole> {
+        let rounds = self.rounds((epoch, members));
         let mut out = Vec::new();
         let mut with_any = 0;
         for round in rounds {
@@ -188,7 +200,8 @@ impl Book {
             for choice in
                 self.choices((epoch, members), round, members.iter().next().expect("some"))
             {
-                self.wholes((epoch, members), round, &choice, context, &mut out);
+                let hidden = hidden.iter().filter(|p| p.round == round).collect::<Vec<_>>();
+                self.wholes((epoch, members), round, &choice, (context, &hidden), &mut out);
             }
             with_any += usize::from(out.len() > before);
             if with_any == 2 || out.len() >= most {
@@ -204,14 +217,15 @@ impl Book {
         (epoch, members): (Epoch, Members),
         round: Round,
         choice: &[Digest],
-        context: &Context,
+        (context, hidden): (&Context, &[&Held]),
         out: &mut Vec<Whole>,
     ) {
         let mut partial: Vec<Vec<Held>> = vec![Vec::new()];
         for member in members.iter() {
             let all = self.proposals.get(&(epoch, members, round, member));
-            let fits: Vec<&Held> =
-                all.into_iter().flatten().filter(|p| p.choice == choice).collect();
+            let hidden = hidden.iter().copied().filter(|p| p.replica == member);
+            let all = all.into_iter().flatten().chain(hidden);
+            let fits: Vec<&Held> = all.filter(|p| p.choice == choice).collect();
             partial = partial
                 .iter()
                 .flat_map(|so_far| {

@@ -196,7 +196,8 @@ fn reports(world: &World, liar: ReplicaId, to: ReplicaId) -> Vec<Arc<Checked>> {
             },
         };
         let context = world.keyring.context();
-        let vectors = world.book.vectors((entered, entered_members), &context, 4);
+        let hidden = hidden(world, liar, (entered, entered_members));
+        let vectors = world.book.vectors((entered, entered_members), &context, &hidden, 4);
         let mut named: Vec<(Round, Digest, Vec<_>)> = vectors
             .iter()
             .map(|v| (v.round, v.digest, v.proposals.iter().map(|p| p.header().into()).collect()))
@@ -209,6 +210,20 @@ fn reports(world: &World, liar: ReplicaId, to: ReplicaId) -> Vec<Arc<Checked>> {
             let lacks = Lacks::Some(Vec::new());
             let report = Report::new(header, certificate, held, Vec::new(), Vec::new(), lacks);
             out.extend(checked(world, liar, report));
+        }
+    }
+    out
+}
+
+/// Proposals for the last rounds of an epoch that a liar signs and shows nobody: with the others'
+/// it can name a vector that nobody else holds.
+fn hidden(world: &World, liar: ReplicaId, of: (Epoch, Members)) -> Vec<Arc<Verified<Proposal>>> {
+    let rounds = world.book.rounds(of).into_iter().take(2);
+    let rounds = rounds.filter(|round| of.1.contains(liar) && !world.book.has(of, *round, liar));
+    let mut out = Vec::new();
+    for round in rounds {
+        for choice in world.book.choices(of, round, liar) {
+            out.push(Arc::new(proposal(world, liar, (of, round, choice), 0)));
         }
     }
     out
