@@ -1,6 +1,6 @@
 //! Lies about who is to go on, and taking part only as much as one likes (docs/protocol.md §5).
 
-use super::{Attack, FalseBlame, Forge, Selective, SlowDrip, UnknownLie, Withhold, by_name};
+use super::{Attack, FalseBlame, Flood, Forge, Selective, SlowDrip, UnknownLie, Withhold, by_name};
 use crate::crypto::Scheme;
 use std::str::FromStr;
 
@@ -17,16 +17,19 @@ pub enum EpochLie {
     Forge,
     /// Sends its proposals so late that it is just not blamed.
     SlowDrip,
+    /// Says valid things that cost others the check of a signature, as fast as it can.
+    Flood,
 }
 
 impl EpochLie {
     /// All of them.
-    pub const ALL: [EpochLie; 5] = [
+    pub const ALL: [EpochLie; 6] = [
         EpochLie::Withhold,
         EpochLie::Selective,
         EpochLie::FalseBlame,
         EpochLie::Forge,
         EpochLie::SlowDrip,
+        EpochLie::Flood,
     ];
 
     /// Its name.
@@ -37,6 +40,7 @@ impl EpochLie {
             EpochLie::FalseBlame => "false-blame",
             EpochLie::Forge => "forge",
             EpochLie::SlowDrip => "slow-drip",
+            EpochLie::Flood => "flood",
         }
     }
 
@@ -54,6 +58,7 @@ impl EpochLie {
             EpochLie::FalseBlame => Box::new(FalseBlame::default()),
             EpochLie::Forge => Box::new(Forge::new(seed)),
             EpochLie::SlowDrip => Box::new(SlowDrip::default()),
+            EpochLie::Flood => Box::new(Flood::default()),
         }
     }
 }

@@ -5,29 +5,37 @@
 //! lie it tells is an [`Attack`]; those that the command line knows are listed by
 //! [`ReplyLie::ALL`], [`OrderingLie::ALL`] and [`EpochLie::ALL`].
 //!
+//! [`Twins`] lie without an attack: they are two honest replicas with one key.
+//!
 //! A daemon tells lies only where its cluster file allows them, and says so loudly; they are for
 //! people who want to see for themselves that a lie changes nothing.
 
 mod epoch_lies;
 mod false_blame;
+mod flood;
 mod forge;
 mod liar;
 mod noise;
 mod ordering_lies;
 mod reply_lies;
 mod selective;
+mod sleeper;
 mod slow_drip;
+mod twins;
 mod withhold;
 
 pub use epoch_lies::EpochLie;
 pub use false_blame::FalseBlame;
+pub use flood::Flood;
 pub use forge::Forge;
 pub use liar::{Attack, Fate, Liar, Pen};
 pub use noise::Noise;
 pub use ordering_lies::OrderingLie;
 pub use reply_lies::ReplyLie;
 pub use selective::Selective;
+pub use sleeper::Sleeper;
 pub use slow_drip::SlowDrip;
+pub use twins::{Sides, Twins};
 pub use withhold::Withhold;
 
 use crate::crypto::Scheme;

@@ -118,6 +118,7 @@ fn quotas(c: &Cluster) -> Vec<(&'static str, u64)> {
         ("links_per_client", q.links_per_client.into()),
         ("kept_bytes", q.kept_bytes),
         ("snapshot_bytes", q.snapshot_bytes),
+        ("peer_signatures", q.peer_signatures.into()),
     ]
 }
 

@@ -81,7 +81,7 @@ section!(
     /// Limits of each process.
     RawQuotas, "a section [quotas]", {
         per_client, global, body_bytes, link_bytes, links_per_client, kept_bytes,
-        snapshot_bytes,
+        snapshot_bytes, peer_signatures,
     }
 );
 section!(

@@ -44,6 +44,7 @@ link_bytes = 2000000
 links_per_client = 203
 kept_bytes = 1000001
 snapshot_bytes = 3000000
+peer_signatures = 5000
 [service]
 name = "ledger"
 [testing]
@@ -160,6 +161,7 @@ fn every_value_arrives() {
         links_per_client: 203,
         kept_bytes: 1_000_001,
         snapshot_bytes: 3_000_000,
+        peer_signatures: 5000,
     };
     assert_eq!((c.quotas, c.testing.allow_liars, &*c.service.name), (quotas, true, "ledger"));
     let ids: Vec<u8> = c.replicas.iter().map(|r| r.id.number()).collect();
@@ -387,6 +389,7 @@ fn refusals_of_order_and_limits() {
         Row("links_per_client = 203", "links_per_client = 0", 35, "0 is not allowed"),
         Row("kept_bytes = 1000001", "kept_bytes = 1", 36, "from 65536 to"),
         Row("snapshot_bytes = 3000000", "snapshot_bytes = 1", 37, "from 1048576 to"),
+        Row("peer_signatures = 5000", "peer_signatures = 1000", 38, "from 1024 to"),
         Row("name = \"ledger\"", "name = \"My Bank\"", 39, "a-z, 0-9"),
         Row("name = \"ledger\"", "name = \"\"", 39, "a-z, 0-9"),
         Row("allow_liars = true", "allow_liars = \"no\"", 41, "true or false without quotes"),

@@ -36,6 +36,10 @@ impl<S: Scheme> Replica<S> {
         out: &mut Actions,
     ) -> Result<(), DecodeError> {
         let body = &frame.body;
+        if !self.allowance.may(peer, signatures_in(frame), now.monotonic) {
+            self.counters.over_allowance += 1;
+            return Ok(());
+        }
         match frame.kind {
             Kind::Blame => {
                 let verified = self.checked(peer, Unverified::from_body(body)?, out);
@@ -295,6 +299,18 @@ impl<S: Scheme> Replica<S> {
         out.push(Action::Evidence { name, bytes: file.to_bytes().into() });
     }
 }
+
+/// How many signatures there may be in a frame, at most: each takes its bytes.
+fn signatures_in(frame: &Frame) -> usize {
+    match frame.kind {
+        Kind::WantHistory | Kind::Gone => 0,
+        Kind::Report | Kind::Call => 1 + frame.body.len() / LEAST_SIGNED,
+        _ => 1,
+    }
+}
+
+/// Bytes that a signed statement within another one has at least.
+const LEAST_SIGNED: usize = 128;
 
 fn name_of(change: &Change) -> &'static str {
     change.name()

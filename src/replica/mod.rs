@@ -15,6 +15,7 @@
 //! Signatures are checked here, before the core: [`crate::crypto::Unverified`] goes no further.
 
 mod actions;
+mod allowance;
 mod answers;
 mod bodies;
 mod clients;

@@ -1,5 +1,6 @@
 //! The loop of a replica: one event in, actions out.
 
+use super::allowance::Allowance;
 use super::answers::{Answers, Asker};
 use super::bodies::{Bodies, Held};
 use super::epochs::Needed;
@@ -44,6 +45,8 @@ pub struct Replica<S: Scheme> {
     pub(super) diverged: Members,
     pub(super) fetch: Fetch,
     pub(super) answers: Answers,
+    /// Signatures that peers may have checked.
+    pub(super) allowance: Allowance,
     /// Snapshots kept for others.
     pub(super) shelf: Shelf,
     /// The snapshot that this replica is fetching.
@@ -94,6 +97,7 @@ impl<S: Scheme> Replica<S> {
             diverged: Members::NONE,
             fetch: Fetch::default(),
             answers: Answers::default(),
+            allowance: Allowance::new(setup.quotas.peer_signatures),
             shelf: Shelf::default(),
             download: Download::new(setup.quotas.snapshot_bytes),
             needed: Needed::default(),

@@ -1,9 +1,9 @@
 //! Who takes part in a run.
 
 use super::ReplicaNode;
-use super::mischief::{Faulty, Withhold};
+use super::mischief::{Faulty, Given, Withhold};
 use super::{Arrival, ClientNode, Dice, Effect, Inner, LyingClient, Node, Note, Options};
-use crate::adversary::Liar;
+use crate::adversary::{Liar, Sleeper, Twins};
 use crate::caller;
 use crate::crypto::{Context, Keyring, Scheme, SecretKey, sha256};
 use crate::replica::{Replica, Setup};
@@ -64,7 +64,7 @@ pub(super) fn replica<S: Scheme>(
     recovered: Vec<Bytes>,
     now: Now,
 ) -> Inner<S> {
-    let setup = Setup {
+    let setup = |seed: u64, recovered: Vec<Bytes>| Setup {
         id,
         keyring: blank.keyring.clone(),
         signer: S::signer(&blank.secret),
@@ -82,15 +82,22 @@ pub(super) fn replica<S: Scheme>(
     };
     let wrong = options.wrong_services.iter().find(|(place, _)| *place == id.index());
     let wrong = wrong.map(|(_, kind)| *kind);
-    let service = Box::new(Faulty::new(wrong, options.panics));
+    let service = || Box::new(Faulty::new(wrong, options.panics));
+    if let Some((_, sides)) = options.doubled.iter().find(|(place, _)| *place == id.index()) {
+        let setups = [setup(seed, Vec::new()), setup(seed ^ 1, Vec::new())];
+        return Inner::Double(Box::new(Twins::new(setups, [service(), service()], *sides, now)));
+    }
+    let (setup, service) = (setup(seed, recovered), service());
     match options.liars.iter().find(|(place, _)| *place == id.index()) {
         None => Inner::Honest(Box::new(Replica::new(setup, service, now))),
         Some((_, lie)) => {
             let (signer, attack) = (S::signer(&blank.secret), lie.attack(seed));
-            let attack = match options.withhold_bodies {
-                true => Box::new(Withhold(attack)),
-                false => attack,
+            let attack = match (options.withhold_bodies, options.false_bodies) {
+                (true, _) => Box::new(Withhold(attack, Given::Nothing)),
+                (_, true) => Box::new(Withhold(attack, Given::False)),
+                _ => attack,
             };
+            let attack = Box::new(Sleeper::new(attack, now.monotonic + options.lies_from));
             Inner::Lying(Box::new(Liar::new(setup, signer, service, attack, now)))
         }
     }

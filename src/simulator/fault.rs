@@ -12,6 +12,9 @@ pub enum Fault {
     Isolate(NodeId, Duration),
     /// A node does nothing for so long; what comes waits for it. Its clocks go on.
     Pause(NodeId, Duration),
+    /// A node's machine is suspended for so long: as a pause, but its monotonic clock stands still
+    /// meanwhile (D16). What it thinks has just happened was long ago.
+    Suspend(NodeId, Duration),
     /// Messages of one direction take so much longer, for so long.
     Slow {
         /// Sender.
@@ -120,6 +123,7 @@ impl Fault {
             Fault::Break(..) => "link broken",
             Fault::Isolate(..) => "node isolated",
             Fault::Pause(..) => "node paused",
+            Fault::Suspend(..) => "node suspended",
             Fault::Slow { .. } => "link slowed",
             Fault::Step(..) => "wall clock stepped",
             Fault::Stop(..) => "node stopped",

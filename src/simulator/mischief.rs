@@ -9,8 +9,17 @@ use crate::service::{RestoreError, Service};
 use crate::types::{AgreedTime, ClientId, ClockKind, Digest, Instant, LinkId, Now, ReplicaId};
 use crate::wire::{Frame, Kind, Proposal, Replies};
 
-/// Another attack that besides never gives a body away.
-pub struct Withhold<S: Scheme>(pub Box<dyn Attack<S>>);
+/// Another attack that besides never gives a body away, or another one than was asked for.
+pub struct Withhold<S: Scheme>(pub Box<dyn Attack<S>>, pub Given);
+
+/// What somebody who asks for a body gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// Nothing.
+    Nothing,
+    /// One with other commands under the same name (B2).
+    False,
+}
 
 impl<S: Scheme> Attack<S> for Withhold<S> {
     fn name(&self) -> &'static str {
@@ -39,9 +48,16 @@ impl<S: Scheme> Attack<S> for Withhold<S> {
 
     fn act(&mut self, now: Now, action: Action, out: &mut Actions) {
         let is_body = |frame| Frame::parse(frame).is_ok_and(|f| f.kind == Kind::Body);
-        match &action {
-            Action::ToPeer { frame, .. } if is_body(frame.clone()) => {}
-            _ => self.0.act(now, action, out),
+        match action {
+            Action::ToPeer { peer, lane, frame } if is_body(frame.clone()) => {
+                if self.1 == Given::False {
+                    // The last byte is one of the commands.
+                    let mut bytes = frame.to_vec();
+                    bytes.last_mut().into_iter().for_each(|byte| *byte ^= 1);
+                    out.push(Action::ToPeer { peer, lane, frame: bytes.into() });
+                }
+            }
+            action => self.0.act(now, action, out),
         }
     }
 

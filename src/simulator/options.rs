@@ -1,7 +1,7 @@
 //! What a simulated run is made of.
 
 use super::{ClientLie, Fault, RandomFaults, Workload, WorldOptions};
-use crate::adversary::Lie;
+use crate::adversary::{Lie, Sides};
 use crate::types::{ClockKind, Members, OrderLimits, Quotas, ReplicaId, Timing};
 use crate::wire::Frame;
 use bytes::Bytes;
@@ -32,8 +32,17 @@ pub struct Options {
     pub call_timeout: Duration,
     /// Lying replicas, by place in the roster from 0, and their lies.
     pub liars: Vec<(usize, Lie)>,
+    /// When they begin to lie; until then they are honest (B34).
+    pub lies_from: Duration,
+    /// Replicas, by place from 0, that start again with a disk that lacks the last so many records
+    /// (B36): what they promised binds them no more, so they count as liars.
+    pub old_disks: Vec<(usize, usize)>,
+    /// Replicas, by place from 0, that are two processes with one key (B33). They count as liars.
+    pub doubled: Vec<(usize, Sides)>,
     /// Whether liars keep to themselves the bodies of what they gave candidates for (O7).
     pub withhold_bodies: bool,
+    /// Whether they give other bodies than they are asked for instead (B2).
+    pub false_bodies: bool,
     /// Replicas, by place from 0, whose service computes wrongly. Their word does not count.
     pub wrong_services: Vec<(usize, WrongService)>,
     /// Whether the service panics, at all replicas, on commands that it cannot read.
@@ -124,7 +133,11 @@ impl Default for Options {
             workload: Workload::default(),
             call_timeout: Duration::from_secs(60),
             liars: Vec::new(),
+            lies_from: Duration::ZERO,
+            old_disks: Vec::new(),
+            doubled: Vec::new(),
             withhold_bodies: false,
+            false_bodies: false,
             wrong_services: Vec::new(),
             panics: None,
             twins: None,
@@ -167,7 +180,11 @@ impl Options {
     pub fn good(&self) -> Members {
         let n = 2 * usize::from(self.t) + 1;
         let wrong = |place: usize| self.wrong_services.iter().any(|(wrong, _)| *wrong == place);
-        let lies = |place: usize| self.liars.iter().any(|(liar, _)| *liar == place);
+        let lies = |place: usize| {
+            self.liars.iter().any(|(liar, _)| *liar == place)
+                || self.doubled.iter().any(|(double, _)| *double == place)
+                || self.old_disks.iter().any(|(old, _)| *old == place)
+        };
         let good = (0..n).filter(|place| !lies(*place) && !wrong(*place));
         good.map(ReplicaId::from_index).filter(|r| !self.bad.contains(*r)).collect()
     }

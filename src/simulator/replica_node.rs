@@ -2,7 +2,7 @@
 
 use super::note::{client_id, name_of};
 use super::{Arrival, Effect, Node, NodeId, Note};
-use crate::adversary::Liar;
+use crate::adversary::{Liar, Twins};
 use crate::crypto::{Context, Scheme};
 use crate::replica::{Action, Actions, Event, Input, Lane, Replica, Status};
 use crate::types::{ClientId, Instant, LinkId, Now, RequestId, Role};
@@ -16,6 +16,8 @@ pub enum Inner<S: Scheme> {
     Honest(Box<Replica<S>>),
     /// A liar.
     Lying(Box<Liar<S>>),
+    /// Two with one key.
+    Double(Box<Twins<S>>),
 }
 
 /// A replica and the links that its driver keeps for it.
@@ -50,13 +52,14 @@ impl<S: Scheme> ReplicaNode<S> {
         match &self.inner {
             Inner::Honest(r) => r.status(now),
             Inner::Lying(l) => l.status(now),
+            Inner::Double(d) => d.status(now),
         }
     }
 
     /// How many messages it has changed or held back, if it is a liar.
     pub fn lies(&self) -> u64 {
         match &self.inner {
-            Inner::Honest(_) => 0,
+            Inner::Honest(_) | Inner::Double(_) => 0,
             Inner::Lying(l) => l.lies(),
         }
     }
@@ -66,6 +69,7 @@ impl<S: Scheme> ReplicaNode<S> {
         match &mut self.inner {
             Inner::Honest(r) => r.handle(now, input, &mut actions),
             Inner::Lying(l) => l.handle(now, input, &mut actions),
+            Inner::Double(d) => d.handle(now, input, &mut actions),
         }
         for action in actions {
             self.act(action, out);
@@ -133,6 +137,7 @@ impl<S: Scheme> ReplicaNode<S> {
         match &self.inner {
             Inner::Honest(r) => r.hello(),
             Inner::Lying(l) => l.hello(),
+            Inner::Double(d) => d.hello(),
         }
     }
 }
@@ -179,6 +184,7 @@ impl<S: Scheme> Node for ReplicaNode<S> {
         match &self.inner {
             Inner::Honest(r) => r.next_wake(),
             Inner::Lying(l) => l.next_wake(),
+            Inner::Double(d) => d.next_wake(),
         }
     }
 

@@ -157,7 +157,9 @@ impl<'a, S: Scheme> Run<'a, S> {
 
     // A replica as its process starts: with what is on its disk and nothing else.
     fn fresh(&mut self, id: ReplicaId, now: Now) -> Member<S> {
-        let recovered = self.world.disk(NodeId::Replica(id)).to_vec();
+        let mut recovered = self.world.disk(NodeId::Replica(id)).to_vec();
+        let old = self.options.old_disks.iter().find(|(place, _)| *place == id.index());
+        recovered.truncate(recovered.len() - old.map_or(0, |(_, lost)| *lost).min(recovered.len()));
         let blank = self.blank.get_mut(&id).expect("one for each replica");
         blank.incarnation += 1;
         let inner = replica(self.options, self.seed, id, blank, recovered, now);

@@ -93,6 +93,9 @@ pub struct Quotas {
     pub kept_bytes: u64,
     /// Bytes of a snapshot: a larger one is neither kept for others nor fetched.
     pub snapshot_bytes: u64,
+    /// Signatures of Blames, calls, Reports and the like that are checked for one peer in a second;
+    /// four times as many at once after a while without any. What is more is dropped.
+    pub peer_signatures: u32,
 }
 
 impl Default for Quotas {
@@ -105,6 +108,7 @@ impl Default for Quotas {
             links_per_client: 64,
             kept_bytes: 256 << 20,
             snapshot_bytes: 4 << 30,
+            peer_signatures: 4096,
         }
     }
 }

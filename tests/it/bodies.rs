@@ -108,3 +108,18 @@ fn bodies_that_a_liar_withholds_slow_nobody_down() {
         seeds(0..6, &options);
     }
 }
+
+/// B2: a body that is not the one that was ordered is nobody's body; another holder is asked.
+#[test]
+fn a_false_body_is_dropped_and_another_holder_asked() {
+    for place in 0..3 {
+        let options = Options {
+            liars: vec![(place, Lie::Reply(ReplyLie::WrongOutput))],
+            false_bodies: true,
+            lying_clients: vec![ClientLie::ColludeAndOne],
+            bound: Some(ms(300)),
+            ..Options::named("a_false_body_is_dropped_and_another_holder_asked")
+        };
+        seeds(0..6, &options);
+    }
+}

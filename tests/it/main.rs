@@ -7,6 +7,8 @@ mod epochs;
 mod explore;
 mod faults;
 mod ledger;
+mod liars;
+mod partitions;
 #[cfg(feature = "plant")]
 mod planted;
 mod service;

@@ -89,6 +89,7 @@ impl Trick {
                 EpochLie::Withhold => Expect::Away,
                 EpochLie::FalseBlame => Expect::Noticed(&["blames"]),
                 EpochLie::Forge => Expect::Noticed(&["bad_proofs", "bad_signatures"]),
+                EpochLie::Flood => Expect::Noticed(&["over_allowance"]),
                 EpochLie::Selective | EpochLie::SlowDrip => Expect::Nothing,
             },
             Trick::Crash | Trick::Stop => Expect::Away,

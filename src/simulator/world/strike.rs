@@ -39,6 +39,7 @@ impl<N: Node> World<N> {
                 }
             }
             Fault::Pause(id, lasts) => self.pause(id, lasts),
+            Fault::Suspend(id, lasts) => self.suspend(id, lasts),
             Fault::Slow { from, to, extra, lasts } => {
                 self.network.slow(from, to, extra, self.now.saturating_add(nanos(lasts)));
             }
@@ -88,6 +89,16 @@ impl<N: Node> World<N> {
             seat.paused_until = seat.paused_until.max(until);
             self.network.meter.on_held(id, seat.paused_until - self.now);
             self.push(until, Event::Resume(id));
+        }
+    }
+
+    fn suspend(&mut self, id: NodeId, lasts: Duration) {
+        self.pause(id, lasts);
+        if let Some(seat) = self.seats.get_mut(&id) {
+            // It reads no clock before it goes on, so that it can be set back at once. Its timers
+            // are late by as much; they are armed anew when it does something.
+            let offset = &mut seat.clock.monotonic_offset;
+            *offset = offset.saturating_sub(nanos(lasts));
         }
     }
 

@@ -1,0 +1,111 @@
+//! Two replicas with one key (docs/testing.md, B33): each is honest, and together they are a liar.
+//!
+//! This is what happens when a machine is copied, or when somebody starts a second process with
+//! the same key file on an empty directory. Neither twin knows of the other; what one signs, the
+//! other contradicts without meaning to.
+
+use crate::crypto::Scheme;
+use crate::replica::{Action, Actions, Input, Replica, Setup, Status};
+use crate::service::Service;
+use crate::types::{Instant, Members, Now, ReplicaId, Wall};
+use crate::wire::Hello;
+
+/// How far apart the twins' wall clocks are, in microseconds.
+const APART: u64 = 300;
+
+/// Who of the others is on which side of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sides {
+    /// Replicas that the second twin speaks to; the others hear the first.
+    pub second: Members,
+    /// Whether each twin hears only those that it speaks to, or both hear everybody.
+    pub deaf: bool,
+}
+
+/// Two replicas with one key; their surface is that of [`Replica`].
+///
+/// Clients and people get the first one's answers and events. Nothing of either is written to
+/// disk: what a liar would remember binds nobody.
+pub struct Twins<S: Scheme> {
+    twins: [Replica<S>; 2],
+    sides: Sides,
+}
+
+impl<S: Scheme> Twins<S> {
+    /// Two replicas of the same making, with a service each.
+    pub fn new(
+        setups: [Setup<S>; 2],
+        services: [Box<dyn Service>; 2],
+        sides: Sides,
+        now: Now,
+    ) -> Self {
+        let both = setups.into_iter().zip(services);
+        let mut both = both.map(|(setup, service)| Replica::new(setup, service, now));
+        let twins = std::array::from_fn(|_| both.next().expect("there are two of each"));
+        Self { twins, sides }
+    }
+
+    /// As [`Replica::handle`].
+    pub fn handle(&mut self, now: Now, input: Input, out: &mut Actions) {
+        match peer_of(&input).map(|peer| self.sides.second.contains(peer)) {
+            // What is said on a link is for its end, unless both listen.
+            Some(second) if self.sides.deaf => self.one(usize::from(second), now, input, out),
+            _ => {
+                self.one(0, now, input.clone(), out);
+                self.one(1, now, input, out);
+            }
+        }
+    }
+
+    /// As [`Replica::next_wake`].
+    pub fn next_wake(&self) -> Option<Instant> {
+        self.twins.iter().filter_map(Replica::next_wake).min()
+    }
+
+    /// As [`Replica::hello`]: the first one's.
+    pub fn hello(&self) -> Hello {
+        self.twins[0].hello()
+    }
+
+    /// As [`Replica::status`]: the first one's.
+    pub fn status(&self, now: Now) -> Status {
+        self.twins[0].status(now)
+    }
+
+    fn one(&mut self, which: usize, now: Now, input: Input, out: &mut Actions) {
+        let mut actions = Actions::new();
+        // Two machines have two clocks; with one they would sign the same all the time.
+        let wall = Wall(now.wall.0.saturating_add(which as u64 * APART));
+        self.twins[which].handle(Now { wall, ..now }, input, &mut actions);
+        for action in actions {
+            match action {
+                Action::Persist { sequence, .. } => {
+                    self.one(which, now, Input::Synced { sequence }, out);
+                }
+                Action::ToPeer { peer, .. } | Action::ClosePeer { peer, .. } => {
+                    if self.sides.second.contains(peer) == (which == 1) {
+                        out.push(action);
+                    }
+                }
+                Action::ToClient { .. }
+                | Action::CloseClient { .. }
+                | Action::Evidence { .. }
+                | Action::Event(_) => {
+                    if which == 0 {
+                        out.push(action);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The replica at the other end of the link that an input is about.
+fn peer_of(input: &Input) -> Option<ReplicaId> {
+    match input {
+        Input::PeerUp { peer, .. } | Input::PeerDown { peer } | Input::PeerFrame { peer, .. } => {
+            Some(*peer)
+        }
+        _ => None,
+    }
+}
