@@ -15,7 +15,7 @@ pub const TAG: &str = "tag/";
 
 /// Steps of the search for one key. It needs a few for each operation; a search that needs so
 /// many has met something that it was not made for.
-const MAX_STEPS: u64 = 200_000;
+const MAX_STEPS: u64 = 50_000;
 
 /// What came of an operation.
 #[derive(Clone, Debug, PartialEq)]
