@@ -64,7 +64,8 @@ fn line(number: u16, bad: ReplicaId, outcome: &Outcome) -> String {
     let (still, out_after) = (ms(outcome.still), of(out.map(|(_, at)| at)));
     let why = out.filter(|(why, _)| *why != Why::Silent).map_or("", |_| "   not for silence");
     let failed = if outcome.problems.is_empty() { "" } else { "   FAILED, see below" };
-    format!("  {number:>6}  {still:<10}  {out_after:<10}  {:<10}{why}{failed}\n", of(back))
+    let line = format!("  {number:>6}  {still:<10}  {out_after:<10}  {:<10}", of(back));
+    format!("{}{why}{failed}\n", line.trim_end())
 }
 
 /// What a stop is compared with.
