@@ -1,8 +1,8 @@
 //! Clients that work while things go wrong, and write down all that they ask and are told.
 //!
-//! Eight workers ask one thing at a time each. Some wait however long it takes; others give up, each
-//! in its own manner, so that there is much of which nobody knows whether it ran. When the load
-//! ends, everything is read once more and the whole history is checked (`history.rs`).
+//! Eight workers ask one thing at a time each. Some wait however long it takes; others give up,
+//! each in its own manner, so that there is much of which nobody knows whether it ran. When the
+//! load ends, everything is read once more and the whole history is checked (`history.rs`).
 
 use crate::cluster::Cluster;
 use crate::history::{Checked, Event, History, Outcome, TAG};
