@@ -470,7 +470,6 @@ fn r2_one_proposal_a_round_even_when_links_come_and_go() {
 /// E1: patience counts from when the follower has passed on what started *this* round. Found by
 /// running processes: one that nobody heard took up a state, and blamed all members at once.
 #[test]
-#[ignore = "taking up a state leaves the times of the round before it: known, not mended yet"]
 fn e1_a_follower_that_took_up_a_state_waits_before_it_blames() {
     let mut cores: Vec<_> = (0..3).map(ready).collect();
     let mut first = Vec::new();
