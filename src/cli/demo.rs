@@ -7,12 +7,13 @@ mod perform;
 mod show;
 mod stage;
 mod story;
+mod times;
 mod trick;
 mod workload;
 
 use super::{Failure, Subcommand, output};
 use clap::Args;
-use perform::Performance;
+use perform::{Outcome, Performance};
 use show::Ink;
 use stage::{Plan, Stage};
 use std::fmt::Write as _;
@@ -37,6 +38,12 @@ pub(super) struct Demo {
     /// Show each of them in turn, and print a table of what came of it
     #[arg(long, conflicts_with = "lie")]
     all: bool,
+    /// Show it so often, each time with a new cluster, and measure how long nothing is answered
+    #[arg(long, conflicts_with = "all", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    times: Option<u16>,
+    /// Print what --times measured as JSON
+    #[arg(long, requires = "times")]
+    json: bool,
     /// How many requests the clients make together, at least
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
     requests: u32,
@@ -56,9 +63,10 @@ impl Subcommand for Demo {
             let mut interrupt = signal(SignalKind::interrupt())?;
             // Dropping the run drops the stage, which stops the replicas.
             let play = async {
-                match self.all {
-                    true => all::play(&self).await,
-                    false => self.play().await,
+                match (self.all, self.times) {
+                    (true, _) => all::play(&self).await,
+                    (false, Some(times)) => times::play(&self, times).await,
+                    (false, None) => self.play().await,
                 }
             };
             let code = tokio::select! {
@@ -105,6 +113,21 @@ impl Demo {
             output::print(&format!("Cluster file, keys and logs are in {directory}\n"))?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Gives a demonstration without a word. Its directory is kept if anything is wrong.
+    ///
+    /// # Errors
+    /// If the cluster cannot be set up, or a process cannot be signalled or started.
+    async fn perform_silently(&self, trick: Trick) -> anyhow::Result<(Stage, Outcome)> {
+        let plan = Plan { t: self.t, clients: self.clients, trick };
+        let mut stage = Stage::set(&plan).await?;
+        let performance = Performance { trick, requests: self.requests, ink: None };
+        let outcome = performance.run(&mut stage).await?;
+        if self.keep || !outcome.problems.is_empty() {
+            stage.keep();
+        }
+        Ok((stage, outcome))
     }
 }
 

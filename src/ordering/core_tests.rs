@@ -4,7 +4,7 @@ use super::*;
 use crate::crypto::{Context, Keyed, PublicKey, SecretKey, Unverified, Verified};
 use crate::types::{ClockKind, Ensemble, GroupId, Wall};
 
-use crate::wire::Proposal;
+use crate::wire::{Proposal, StepPosition};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -465,4 +465,32 @@ fn r2_one_proposal_a_round_even_when_links_come_and_go() {
     act(&mut one, 2, up);
     see(&mut one, 3, 8);
     assert_eq!(first.len() + drain(&mut one, 3).len(), 1);
+}
+
+/// E1: patience counts from when the follower has passed on what started *this* round. Found by
+/// running processes: one that nobody heard took up a state, and blamed all members at once.
+#[test]
+fn e1_a_follower_that_took_up_a_state_waits_before_it_blames() {
+    let mut cores: Vec<_> = (0..3).map(ready).collect();
+    let mut first = Vec::new();
+    for n in 1..=9 {
+        cores.iter_mut().for_each(|c| see(c, 1, n));
+        round(&mut cores, 1);
+        let second = ReplicaId::from_index(1);
+        first.extend(cores[1].rounds.find(Round(1), second, &Digest::ZERO).cloned());
+    }
+    // It hears one proposal of a round and no more, and passes it on.
+    let mut follower = ready(0);
+    follower.change.restarted = Some(Epoch::GENESIS);
+    give(&mut follower, 2, &first[0]);
+    act(&mut follower, 300, Input::Tick);
+    assert!(follower.passed_on.is_some());
+    // When it is heard again it gets a state, far beyond that, of rounds that nobody was late for.
+    let state = cores[1].order.encode().into();
+    let position = StepPosition::default();
+    let mut said = act(&mut follower, 2000, Input::Install { state, position });
+    assert!(follower.rounds.complete() > Round(2));
+    said.extend(act(&mut follower, 2001, Input::Tick));
+    let blames = said.iter().filter(|a| matches!(a, Action::Event(Event::Blamed { .. })));
+    assert_eq!(blames.count(), 0, "{said:?}");
 }

@@ -257,8 +257,9 @@ impl Cluster {
         text
     }
 
-    // False if one ended, as happens when a port was taken.
-    fn wait_for_links(&mut self) -> bool {
+    /// Waits until all replicas, which have been launched, are linked with each other; false if one
+    /// ended, as happens when a port was taken.
+    pub fn wait_for_links(&mut self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         loop {
             for child in self.replicas.iter_mut().flatten() {

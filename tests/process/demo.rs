@@ -63,16 +63,40 @@ fn every_kind_of_liar_is_named_and_nobody_is_fooled() {
     assert!(log.contains("THIS REPLICA LIES") && log.contains("stopping"), "{log}");
 }
 
+/// How long it takes is for people to read; here only that it is measured.
+#[test]
+fn a_stop_can_be_measured_many_times() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["--lie", "crash", "--requests", "100", "--times", "2"];
+    let (code, out, err) = run(dir.path(), &[&args[..], &["--json"]].concat());
+    assert_eq!(code, 0, "{out}{err}");
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let stops: Vec<f64> =
+        json["still_ms"].as_array().unwrap().iter().map(|s| s.as_f64().unwrap()).collect();
+    assert!(stops.len() == 2 && stops.iter().all(|s| *s > 0.0), "{json:#}");
+    let median = json["median_ms"].as_f64().unwrap();
+    assert!((median - (stops[0] + stops[1]) / 2.0).abs() < 0.01, "{json:#}");
+    assert_eq!((&json["patience_ms"], &json["bound_ms"]), (&510.0.into(), &710.0.into()));
+    let (code, out, err) = run(dir.path(), &args);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("The longest time without any answer: median "), "{out}");
+    assert!(out.contains("patience 510 ms + delta 100 ms + 100 ms = 710 ms; "), "{out}");
+    assert!(is_empty(dir.path()), "something is left behind");
+}
+
 #[test]
 fn what_cannot_be_shown_is_refused_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let rows: [(&[&str], &str); 6] = [
+    let rows: [(&[&str], &str); 9] = [
         (&["--lie", "white"], "there is no lie called \"white\"; there are: wrong-output"),
         (&["--lie", "white"], "slow-drip, crash, stop"),
         (&["--all", "--lie", "crash"], "cannot be used with"),
         (&["--t", "0"], "--t 0 is out of range"),
         (&["--requests", "0"], "0 is not in 1.."),
         (&["--clients", "0"], "0 is not in 1.."),
+        (&["--all", "--times", "2"], "cannot be used with"),
+        (&["--times", "0"], "0 is not in 1.."),
+        (&["--json"], "--times"),
     ];
     for (args, part) in rows {
         let (code, _, err) = run(dir.path(), args);

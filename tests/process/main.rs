@@ -1,13 +1,17 @@
 //! Real processes, real QUIC on loopback, real signals.
 
 mod bench;
+mod cables;
 mod changes;
 mod client;
 mod cluster;
 mod commands;
 mod demo;
 mod evidence;
+mod faults;
+mod history;
 mod ledger;
+mod load;
 mod readme;
 mod refusals;
 mod stops;

@@ -1,7 +1,6 @@
 //! `quorate demo --all`: one demonstration after the other, a line each.
 
-use super::perform::{Outcome, Performance};
-use super::stage::{Plan, Stage};
+use super::perform::Outcome;
 use super::trick::{Expect, Trick};
 use super::{Demo, Failure, output};
 use crate::replica::Why;
@@ -20,13 +19,7 @@ pub(super) async fn play(demo: &Demo) -> anyhow::Result<ExitCode> {
     ))?;
     let mut failed = Vec::new();
     for trick in Trick::all() {
-        let plan = Plan { t: demo.t, clients: demo.clients, trick };
-        let mut stage = Stage::set(&plan).await?;
-        let performance = Performance { trick, requests: demo.requests, ink: None };
-        let outcome = performance.run(&mut stage).await?;
-        if demo.keep || !outcome.problems.is_empty() {
-            stage.keep();
-        }
+        let (stage, outcome) = demo.perform_silently(trick).await?;
         output::print(&line(trick, stage.bad()[0], &outcome))?;
         if !outcome.problems.is_empty() {
             let (told, logs) = (outcome.problems.join("\n    "), stage.directory().display());

@@ -78,6 +78,12 @@ impl Story {
         })
     }
 
+    /// When it was killed or stopped.
+    pub(super) fn fell(&self, replica: ReplicaId) -> Option<Duration> {
+        let fell = |t: &&Told| t.replica == replica && t.what == What::Fell;
+        self.told.iter().find(fell).map(|t| t.after)
+    }
+
     /// When it was a member again after that.
     pub(super) fn back(&self, replica: ReplicaId) -> Option<Duration> {
         let (_, out) = self.out(replica)?;

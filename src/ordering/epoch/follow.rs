@@ -305,6 +305,8 @@ impl<S: Scheme> Core<S> {
             self.change.stage = Stage::Running;
         }
         out.push(Action::Event(Event::Installed { epoch, round: base }));
+        // What the round before was waited for says nothing of this one (E1).
+        self.look_at_next_round(now.monotonic);
         self.take_early(now, out);
     }
 
