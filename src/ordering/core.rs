@@ -8,6 +8,7 @@ use super::rounds::{Held, Rounds, Stored};
 use super::wants::Wants;
 use super::{Action, Event, Input, Setup, Statement, Stats};
 use crate::crypto::{Keyring, Scheme};
+use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Digest, DigestMap, Epoch, Instant, Members, Now, OrderLimits, ReplicaId};
 use crate::types::{Round, Timing, Wall};
@@ -239,6 +240,7 @@ impl<S: Scheme> Core<S> {
         match self.rounds.store(proposal.clone()) {
             Stored::Ignored if self.is_asked_for(&proposal) => {
                 // A Report names it, and the present chain is still that of the Reports (E5).
+                mark("E5 a third proposal was kept as a Report names it");
                 self.rounds.store_named(proposal);
                 self.change.dirty = true;
                 return;
@@ -435,11 +437,15 @@ impl<S: Scheme> Core<S> {
         let Some(since) = since else { return };
         let missing = self.rounds.missing(round);
         for want in self.wants.due(now.monotonic, since, &self.timing, missing) {
+            if planted("r5-never-ask") {
+                continue;
+            }
             self.stats.wants += 1;
             let (epoch, digest) = (self.epoch, Digest::ZERO);
             out.push(Action::Ask(Want { epoch, round, replica: want, digest }));
             if !member && self.passed_on.is_none() {
                 // E1: a follower passes on what has started the round before it blames anybody.
+                mark("E1 a follower passed on what started a round");
                 self.passed_on = Some(now.monotonic);
                 let first = self.rounds.senders(round).iter().next();
                 let held = first.and_then(|m| self.rounds.find(round, m, &Digest::ZERO));

