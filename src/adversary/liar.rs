@@ -1,7 +1,7 @@
 //! A replica that lies: an honest one whose ears and mouth belong to an attack.
 
 use crate::crypto::{Keyring, Scheme, Signable, Unverified, Verified};
-use crate::replica::{Action, Actions, Input, Lane, Replica, Setup, Status};
+use crate::replica::{Action, Actions, Glance, Input, Lane, Replica, Setup, Status};
 use crate::service::Service;
 use crate::types::{ClockKind, GroupId, Instant, LinkId, Now, ReplicaId, Timing};
 use crate::wire::{Frame, Hello, Kind, Message, Proposal, Replies};
@@ -175,6 +175,11 @@ impl<S: Scheme> Liar<S> {
     /// As [`Replica::hello`].
     pub fn hello(&self) -> Hello {
         self.honest.hello()
+    }
+
+    /// As [`Replica::glance`] at the honest replica within.
+    pub fn glance(&self) -> Glance {
+        self.honest.glance()
     }
 
     /// As [`Replica::status`]: what the honest replica within would say.

@@ -5,7 +5,7 @@
 //! other contradicts without meaning to.
 
 use crate::crypto::Scheme;
-use crate::replica::{Action, Actions, Input, Replica, Setup, Status};
+use crate::replica::{Action, Actions, Glance, Input, Replica, Setup, Status};
 use crate::service::Service;
 use crate::types::{Instant, Members, Now, ReplicaId, Wall};
 use crate::wire::Hello;
@@ -70,6 +70,11 @@ impl<S: Scheme> Twins<S> {
     /// As [`Replica::status`]: the first one's.
     pub fn status(&self, now: Now) -> Status {
         self.twins[0].status(now)
+    }
+
+    /// As [`Replica::glance`]: the first one's.
+    pub fn glance(&self) -> Glance {
+        self.twins[0].glance()
     }
 
     fn one(&mut self, which: usize, now: Now, input: Input, out: &mut Actions) {

@@ -1,19 +1,25 @@
 //! `quorate sim`.
 
 mod coverage;
+mod cut;
 mod modes;
+#[cfg(feature = "plant")]
+mod plants;
+mod play;
+mod pool;
+mod shrink;
 
 use super::{Failure, Subcommand, output};
-use crate::crypto::Keyed;
-use crate::simulator::{NodeId, Options, Report, run_watched};
+use crate::simulator::{NodeId, Options, Report};
 use clap::Args;
 use coverage::Coverage;
-use modes::Mode;
+use cut::Cut;
+use modes::{Liars, Mode};
+use play::{Broken, play, quiet};
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Events before the end of a failed run that are shown.
 const SHOWN: usize = 60;
@@ -28,21 +34,41 @@ pub(super) struct Sim {
     /// The first seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// How many seeds; 20 unless --minutes says how long
+    /// How many seeds for each mode and each t; 20 unless --minutes says how long
     #[arg(long, conflicts_with = "minutes", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     /// Take one seed after the other for so many minutes
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     minutes: Option<u64>,
-    /// What goes wrong
-    #[arg(long, value_enum, default_value_t = Mode::Random)]
-    mode: Mode,
-    /// How many of the 2t + 1 replicas may be bad
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=15))]
-    t: u8,
-    /// How many replicas lie; more than t shows what is not promised. Each mode has its own choice
+    /// What goes wrong; several take turns
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "random")]
+    mode: Vec<Mode>,
+    /// How many of the 2t + 1 replicas may be bad; several take turns
+    #[arg(long, value_delimiter = ',', default_value = "1",
+        value_parser = clap::value_parser!(u8).range(1..=15))]
+    t: Vec<u8>,
+    /// How many replicas lie, a number, t or t+1; more than t shows what is not promised. Each mode
+    /// has its own choice
     #[arg(long)]
-    liars: Option<u8>,
+    liars: Option<Liars>,
+    /// How many seeds run at the same time; what each does stays the same
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+    /// Go on after a failure, and tell of each in a line
+    #[arg(long)]
+    keep_going: bool,
+    /// How many runs are made at most to make the first failure smaller
+    #[arg(long, default_value_t = 400)]
+    shrink: u32,
+    #[command(flatten)]
+    cut: Cut,
+    /// Fail if some kind of fault has never struck or some mark in the code was never reached
+    #[arg(long)]
+    all_struck: bool,
+    /// Plant one known bug after the other and tell how soon a checker objects to each
+    #[cfg(feature = "plant")]
+    #[arg(long, conflicts_with_all = ["mode", "t", "liars", "minutes", "keep_going"])]
+    plants: bool,
     /// Run each seed twice and compare everything that happened
     #[arg(long)]
     check_determinism: bool,
@@ -54,78 +80,125 @@ pub(super) struct Sim {
     json: bool,
 }
 
-/// A run that broke a promise.
-struct Broken {
+/// One run to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Case {
     seed: u64,
-    at: Option<Duration>,
-    what: String,
+    mode: Mode,
+    t: u8,
 }
 
 impl Subcommand for Sim {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let n = 2 * self.t + 1;
-        if self.liars.is_some_and(|liars| liars > n) {
-            let message = format!("a cluster of {n} replicas has at most {n} liars");
-            return Err(Failure { code: super::USAGE, message }.into());
+        for t in &self.t {
+            let n = 2 * t + 1;
+            if self.liars.is_some_and(|liars| liars.count(*t) > n) {
+                let message = format!("a cluster of {n} replicas has at most {n} liars");
+                return Err(Failure { code: super::USAGE, message }.into());
+            }
         }
-        let (coverage, broken) = self.cover();
-        let told = broken.as_ref().map(|broken| self.tell(broken));
+        // Panics are failures of a seed, and are told with it.
+        quiet();
+        #[cfg(feature = "plant")]
+        if self.plants {
+            return plants::hunt(self.seed, self.seeds);
+        }
+        let covered = self.cover();
+        let missing = match self.all_struck {
+            true => covered.coverage.never(),
+            false => Vec::new(),
+        };
+        let failed = covered.broken.first().map(|(case, broken)| self.tell(case, broken));
+        let bad = failed.is_some() || !missing.is_empty();
         if self.json {
-            let failure = broken.as_ref().map(|broken| {
+            let failure = covered.broken.first().map(|(case, broken)| {
                 let at = broken.at.map(|at| at.as_secs_f64());
-                let (seed, what) = (broken.seed, &broken.what);
-                serde_json::json!({ "seed": seed, "at_seconds": at, "what": what,
-                    "again": self.again(seed) })
+                serde_json::json!({ "seed": case.seed, "at_seconds": at, "what": broken.what,
+                    "again": self.again(case, &self.cut) })
             });
-            output::print_json(&coverage.json(failure))?;
-            return Ok(ExitCode::from(u8::from(broken.is_some())));
+            let mut json = covered.coverage.json(failure);
+            json["failures"] = covered.broken.len().into();
+            json["never"] = serde_json::json!(missing);
+            output::print_json(&json)?;
+            return Ok(ExitCode::from(u8::from(bad)));
         }
-        output::print(&coverage.text())?;
-        match told {
-            None => Ok(ExitCode::SUCCESS),
-            Some(message) => Err(Failure { code: 1, message }.into()),
+        output::print(&covered.coverage.text())?;
+        let mut message = String::new();
+        if self.keep_going && !covered.broken.is_empty() {
+            message = format!("{} runs have failed; the first:\n", covered.broken.len());
+        }
+        message.extend(failed);
+        if !missing.is_empty() {
+            message = format!("{message}\nnever struck or reached: {}", missing.join(", "));
+        }
+        match bad {
+            false => Ok(ExitCode::SUCCESS),
+            true => Err(Failure { code: 1, message: message.trim_start().to_owned() }.into()),
         }
     }
 }
 
 impl Sim {
     /// Runs seeds until there are enough or one has broken a promise.
-    fn cover(&self) -> (Coverage, Option<Broken>) {
-        let mut coverage = Coverage::default();
-        let end = self.minutes.map(|m| Instant::now() + Duration::from_secs(60 * m));
-        let seeds = self.seeds.unwrap_or(if end.is_some() { u64::MAX } else { 20 });
-        for seed in (self.seed..=u64::MAX).take(usize::try_from(seeds).unwrap_or(usize::MAX)) {
-            if end.is_some_and(|end| Instant::now() >= end) {
-                break;
+    fn cover(&self) -> pool::Covered {
+        let combinations = (self.mode.len() * self.t.len()) as u64;
+        let time = self.minutes.map(|m| Duration::from_secs(60 * m));
+        let seeds = self.seeds.unwrap_or(if time.is_some() { u64::MAX } else { 20 });
+        let pool = pool::Pool {
+            threads: usize::from(self.threads),
+            count: seeds.saturating_mul(combinations),
+            time,
+            keep_going: self.keep_going,
+        };
+        let tell = |case: &Case, broken: &Broken| {
+            if self.keep_going {
+                eprintln!("{}: {}", self.again(case, &self.cut), broken.what);
             }
-            match self.once(seed) {
-                Ok(report) => coverage.add(&report),
-                Err(broken) => return (coverage, Some(broken)),
-            }
-        }
-        (coverage, None)
+        };
+        pool.run(&|number| self.case(number), &|case| self.once(case), &tell)
     }
 
-    fn once(&self, seed: u64) -> Result<Report, Broken> {
-        let options = self.options(seed);
-        let first = play(seed, &options, &mut |_, _, _| {})?;
+    /// Case number so and so: modes and sizes take turns.
+    fn case(&self, number: u64) -> Case {
+        let (modes, sizes) = (self.mode.len() as u64, self.t.len() as u64);
+        let place = |n: u64| usize::try_from(n).unwrap_or(0);
+        Case {
+            seed: self.seed.wrapping_add(number / (modes * sizes)),
+            mode: self.mode[place(number % modes)],
+            t: self.t[place(number / modes % sizes)],
+        }
+    }
+
+    fn once(&self, case: &Case) -> Result<Report, Broken> {
+        let options = self.options(case, &self.cut);
+        let first = play(case.seed, &options, &mut |_, _, _| {})?;
         if self.check_determinism {
-            let second = play(seed, &options, &mut |_, _, _| {})?;
+            let second = play(case.seed, &options, &mut |_, _, _| {})?;
             let hashes = [&first, &second].map(|r| (r.trace_hash, r.arrivals));
             if hashes[0] != hashes[1] {
-                let what = "determinism: a second run of the same seed went another way";
-                return Err(Broken { seed, at: None, what: what.to_owned() });
+                let what = "a second run of the same seed went another way";
+                return Err(Broken::of("determinism", what));
             }
         }
         Ok(first)
     }
 
-    fn options(&self, seed: u64) -> Options {
-        self.mode.options(seed, self.t, self.liars)
+    fn options(&self, case: &Case, cut: &Cut) -> Options {
+        let liars = self.liars.map(|liars| liars.count(case.t));
+        let mut options = case.mode.options(case.seed, case.t, liars);
+        cut.apply(&mut options);
+        options
     }
 
-    /// The failure in full: the run is made once more, watched this time.
-    fn tell(&self, broken: &Broken) -> String {
+    /// The failure in full: made smaller first, then run once more, watched this time.
+    fn tell(&self, case: &Case, broken: &Broken) -> String {
+        let fails = |cut: &Cut| play(case.seed, &self.options(case, cut), &mut |_, _, _| {}).err();
+        let whole = self.options(case, &Cut::default());
+        let plan = crate::simulator::plan(case.seed, &whole);
+        let small = match self.check_determinism {
+            true => shrink::Shrunk::nothing(self.cut.clone(), broken.clone()),
+            false => shrink::shrink(&self.cut, broken, (&whole, &plan), self.shrink, &fails),
+        };
         let mut ring: VecDeque<String> = VecDeque::new();
         let mut watch = |time: u64, node: NodeId, what: &dyn Display| {
             if ring.len() == SHOWN && !self.trace {
@@ -134,46 +207,29 @@ impl Sim {
             ring.push_back(format!("  {:>12.6} s  {node}: {what}", time as f64 / 1e9));
         };
         // It ends as it did before.
-        let _ = play(broken.seed, &self.options(broken.seed), &mut watch);
+        let _ = play(case.seed, &self.options(case, &small.cut), &mut watch);
+        let broken = &small.broken;
         let at = broken.at.map_or(String::new(), |at| format!(" after {:.6} s", at.as_secs_f64()));
         let events: Vec<String> = ring.into();
-        format!(
-            "seed {}{at}: {}\nwhat was seen before:\n{}\nto see it again: {}",
-            broken.seed,
+        let mut out = format!(
+            "seed {}{at}: {}\nwhat was seen before:\n{}\n{}",
+            case.seed,
             broken.what,
             events.join("\n"),
-            self.again(broken.seed)
-        )
+            small.what_is_left(&self.options(case, &small.cut), &plan)
+        );
+        if small.cut != self.cut {
+            out = format!("{out}the whole of it: {}\n", self.again(case, &self.cut));
+        }
+        format!("{out}to see it again: {}", self.again(case, &small.cut))
     }
 
     /// The command that runs this seed again.
-    fn again(&self, seed: u64) -> String {
+    fn again(&self, case: &Case, cut: &Cut) -> String {
         let liars = self.liars.map_or(String::new(), |liars| format!(" --liars {liars}"));
         let twice = if self.check_determinism { " --check-determinism" } else { "" };
-        let (mode, t) = (self.mode, self.t);
-        format!("quorate sim --seed {seed} --seeds 1 --mode {mode} --t {t}{liars}{twice}")
-    }
-}
-
-/// One run; a panic in it is a failure like any other.
-fn play(
-    seed: u64,
-    options: &Options,
-    watch: &mut dyn FnMut(u64, NodeId, &dyn Display),
-) -> Result<Report, Broken> {
-    let run = AssertUnwindSafe(|| run_watched::<Keyed>(seed, options, watch));
-    match catch_unwind(run) {
-        Ok(Ok(report)) => Ok(report),
-        Ok(Err(failure)) => {
-            let what = failure.violation.to_string();
-            Err(Broken { seed, at: Some(failure.at), what })
-        }
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            let what = format!("panic: {}", text.unwrap_or("without words"));
-            Err(Broken { seed, at: None, what })
-        }
+        let Case { seed, mode, t } = case;
+        format!("quorate sim --seed {seed} --seeds 1 --mode {mode} --t {t}{liars}{cut}{twice}")
     }
 }
 

@@ -8,6 +8,7 @@ use super::rounds::{Held, Rounds, Stored};
 use super::wants::Wants;
 use super::{Action, Event, Input, Setup, Statement, Stats};
 use crate::crypto::{Keyring, Scheme};
+use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Digest, DigestMap, Epoch, Instant, Members, Now, OrderLimits, ReplicaId};
 use crate::types::{Round, Timing, Wall};
@@ -240,7 +241,11 @@ impl<S: Scheme> Core<S> {
         match self.rounds.store(proposal.clone()) {
             Stored::Ignored if self.is_asked_for(&proposal) => {
                 // A Report names it, and the present chain is still that of the Reports (E5).
-                self.rounds.store_named(proposal);
+                mark("E5 a third proposal was kept as a Report names it");
+                let want = want_of(&proposal);
+                if self.rounds.store_named(proposal) {
+                    self.change.following.got(&want);
+                }
                 self.change.dirty = true;
                 return;
             }
@@ -277,10 +282,7 @@ impl<S: Scheme> Core<S> {
 
     /// Whether this is a proposal that a Report names and that was asked for by its hash.
     fn is_asked_for(&self, proposal: &Held) -> bool {
-        self.change.following.asked.iter().any(|w| {
-            (w.epoch, w.round, w.replica, w.digest)
-                == (proposal.epoch, proposal.round, proposal.replica, proposal.digest())
-        })
+        self.change.following.has_asked(&want_of(proposal))
     }
 
     /// A proposal of an epoch whose rounds are not the present ones.
@@ -289,7 +291,10 @@ impl<S: Scheme> Core<S> {
         let named = self.is_asked_for(&proposal);
         if let Some(chain) = self.change.old.iter_mut().find(|c| c.is(of.0, of.1)) {
             if named {
-                chain.rounds.store_named(proposal);
+                let want = want_of(&proposal);
+                if chain.rounds.store_named(proposal) {
+                    self.change.following.got(&want);
+                }
                 self.change.dirty = true;
             } else if let Stored::Second { first } = chain.rounds.store(proposal.clone()) {
                 self.equivocated(first, proposal, out);
@@ -330,51 +335,6 @@ impl<S: Scheme> Core<S> {
             out.push(Action::TellAll(Statement::Restarted(own)));
         }
         out.push(Action::Behind);
-    }
-
-    /// R5: answers, or remembers who asked. Round 0 asks for a Report.
-    fn want(&mut self, from: ReplicaId, want: Want, out: &mut Vec<Action>) {
-        if want.round == Round(0) {
-            let what = self.report_wanted(&want).map(Statement::Report);
-            out.extend(what.map(|what| Action::Tell { to: from, what }));
-            return;
-        }
-        let in_history = self.history.find(want.round, want.replica, &want.digest);
-        if let Some(held) = in_history.filter(|p| p.epoch == want.epoch) {
-            out.push(Action::Send { to: from, proposal: held.clone() });
-            return;
-        }
-        let mut chains = self.change.old.iter().map(|c| &c.rounds).chain([&self.rounds]);
-        let found = chains.find_map(|rounds| {
-            let fits = rounds.epoch().0 == want.epoch && rounds.epoch().1.contains(want.replica);
-            rounds.find(want.round, want.replica, &want.digest).filter(|_| fits)
-        });
-        if let Some(held) = found {
-            out.push(Action::Send { to: from, proposal: held.clone() });
-        } else if want.digest != Digest::ZERO
-            && let Some(report) = self.report_wanted(&want)
-        {
-            // A first round chooses Reports, and whoever has another base takes it for a later one.
-            out.push(Action::Tell { to: from, what: Statement::Report(report) });
-        } else if want.epoch == self.epoch
-            && self.members.contains(want.replica)
-            && want.round > self.rounds.complete()
-            && want.round <= self.rounds.horizon()
-        {
-            self.wants.remember(want.round, want.replica, from);
-        }
-    }
-
-    fn report_wanted(&self, want: &Want) -> Option<std::sync::Arc<super::Checked>> {
-        let old = self.change.old.iter().filter_map(|c| c.opening.as_ref());
-        let openings = old.chain(&self.change.opening).flat_map(|o| &o.sources);
-        let mut all = self.change.store.all_reports().chain(openings);
-        let fits = |r: &&std::sync::Arc<super::Checked>| {
-            r.header.replica == want.replica
-                && r.header.call.number() == want.epoch
-                && (want.digest == Digest::ZERO || r.digest() == want.digest)
-        };
-        all.find(fits).cloned()
     }
 
     /// What was lost with the last connection: the two last own proposals go again (§11), and all
@@ -442,11 +402,15 @@ impl<S: Scheme> Core<S> {
         let Some(since) = since else { return };
         let missing = self.rounds.missing(round);
         for want in self.wants.due(now.monotonic, since, &self.timing, missing) {
+            if planted("r5-never-ask") {
+                continue;
+            }
             self.stats.wants += 1;
             let (epoch, digest) = (self.epoch, Digest::ZERO);
             out.push(Action::Ask(Want { epoch, round, replica: want, digest }));
             if !member && self.passed_on.is_none() {
                 // E1: a follower passes on what has started the round before it blames anybody.
+                mark("E1 a follower passed on what started a round");
                 self.passed_on = Some(now.monotonic);
                 let first = self.rounds.senders(round).iter().next();
                 let held = first.and_then(|m| self.rounds.find(round, m, &Digest::ZERO));
@@ -483,6 +447,11 @@ impl<S: Scheme> Core<S> {
         missing.remove(self.id);
         missing
     }
+}
+
+/// What asks for exactly this proposal.
+fn want_of(p: &Held) -> Want {
+    Want { epoch: p.epoch, round: p.round, replica: p.replica, digest: p.digest() }
 }
 
 #[cfg(test)]

@@ -56,6 +56,7 @@
 //! - `docs/adr/0004` has what became different in the change of the epoch, and what is still open.
 
 mod actions;
+mod answer;
 mod clock;
 mod commit;
 mod core;

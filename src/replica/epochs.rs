@@ -8,6 +8,8 @@ use super::{Action, Actions, CloseReason, Event, Lane};
 use crate::crypto::{Scheme, Signable, Unverified, Verified};
 use crate::ordering::{self, Checked, Opened, Statement};
 use crate::proof;
+use crate::types::marks::mark;
+use crate::types::plant::planted;
 use crate::types::{Digest, Instant, Members, Now, ReplicaId};
 use crate::wire::{
     CallMessage, Change, DecodeError, Evidence, Frame, Gone, Kind, Message, Proof, Report,
@@ -86,6 +88,7 @@ impl<S: Scheme> Replica<S> {
             }
             Kind::Gone => {
                 Gone::from_body(body)?;
+                mark("R7 history was gone");
                 self.core(now, ordering::Input::Gone, out);
             }
             _ => {}
@@ -183,7 +186,7 @@ impl<S: Scheme> Replica<S> {
     /// E5: which bodies are missing, of these requests and of all that waits for execution. From
     /// here on nothing of the old epoch is executed (E4).
     pub(super) fn count_bodies(&mut self, now: Now, requests: Vec<Digest>, out: &mut Actions) {
-        self.paused = true;
+        self.paused = !planted("e4-execute-after-promise");
         self.needed = Needed::default();
         let waiting = self.executor.waiting();
         let all = requests.into_iter().chain(waiting);
@@ -257,6 +260,7 @@ impl<S: Scheme> Replica<S> {
         let ran = |d: &&Digest| self.bodies.get(d).is_some_and(|held| held.executed);
         if void.iter().any(|d| ran(&d)) {
             self.counters.rebuilt += 1;
+            mark("O7 what had run was made void, and the state fetched anew");
             self.executor.lose();
             self.behind(out);
         }

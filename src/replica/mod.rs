@@ -37,4 +37,6 @@ pub use actions::{Action, Actions, CloseReason, Event, Lane, StepTrace, TraceEnt
 pub use input::Input;
 pub use replica::Replica;
 pub use setup::Setup;
-pub use status::{LinkStatus, Place, Promised, Standing, Status, TransferStatus, Waiting, Why};
+pub use status::{
+    Glance, LinkStatus, Place, Promised, Standing, Status, TransferStatus, Waiting, Why,
+};

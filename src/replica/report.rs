@@ -1,7 +1,7 @@
 //! What a replica tells people and their tools about itself.
 
 use super::replica::Replica;
-use super::{Event, Place, Promised, Standing, Status, Waiting, Why};
+use super::{Event, Glance, Place, Promised, Standing, Status, Waiting, Why};
 use crate::crypto::Scheme;
 use crate::ordering::{self, Reason};
 use crate::types::{Members, Now, ReplicaId};
@@ -78,6 +78,15 @@ impl<S: Scheme> Replica<S> {
             transfer: self.transfer_status(),
             counters: self.counters(),
             ..Status::default()
+        }
+    }
+
+    /// The little of it that whoever watches a replica closely looks at again and again.
+    pub fn glance(&self) -> Glance {
+        Glance {
+            standing: self.standing(),
+            executed_round: self.executor.position().round,
+            running: self.executor.running(),
         }
     }
 

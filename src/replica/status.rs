@@ -1,6 +1,7 @@
 //! What a replica says of itself to people and their tools.
 
 use crate::ordering::Reason;
+use crate::types::{Digest, Round};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -62,6 +63,17 @@ pub struct Status {
     pub transfer: Option<TransferStatus>,
     /// All counters by name.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// The little of a status that changes all the time, without any text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    /// Whether it takes part.
+    pub standing: Standing,
+    /// The round that it executed last.
+    pub executed_round: Round,
+    /// The running root over everything that it answered so far.
+    pub running: Digest,
 }
 
 /// Whether a replica takes part.

@@ -21,6 +21,7 @@ use super::replica::{Replica, to_peer};
 use super::{Actions, Event, Lane, TransferStatus};
 use crate::crypto::Scheme;
 use crate::ordering::{self, Step};
+use crate::types::marks::mark;
 use crate::types::{Now, ReplicaId, Round};
 use crate::wire::{Message, SnapshotPart, WantSnapshot};
 use download::{Verdict, Whole};
@@ -169,6 +170,7 @@ impl<S: Scheme> Replica<S> {
         self.counters.snapshots_installed += 1;
         self.stable = self.stable.max(round);
         let length = bytes.len() as u64;
+        mark("§7 a snapshot was taken up");
         out.push(super::Action::Event(Event::SnapshotInstalled { round, bytes: length, from }));
         if self.snapshots_are_needed() {
             self.shelf.adopt(round, bytes, proof);
@@ -207,6 +209,7 @@ impl<S: Scheme> Replica<S> {
 
     fn refuse(&mut self, from: ReplicaId, why: &'static str, out: &mut Actions) {
         self.counters.snapshots_refused += 1;
+        mark("§7 the source of a snapshot was put aside");
         out.push(super::Action::Event(Event::SnapshotRefused { from, why }));
     }
 

@@ -4,6 +4,9 @@ use super::network::nanos;
 use super::{CrashPoint, Dice, Fault, NodeId, Options};
 use std::time::Duration;
 
+/// The stream of the seed that faults are drawn from; kinds that came later have others.
+const STREAM: u64 = 2;
+
 /// How many of each kind happen, at random times and places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RandomFaults {
@@ -27,6 +30,8 @@ pub struct RandomFaults {
     pub cuts: u32,
     /// Directions with a delay a little below or above Δ.
     pub edges: u32,
+    /// Replicas with all their links broken.
+    pub isolations: u32,
     /// Wall clocks that run up to 10 % too fast or slow.
     pub drifts: u32,
     /// Monotonic clocks that run up to 20 % too fast or slow.
@@ -50,6 +55,7 @@ impl RandomFaults {
         slow_disks: 0,
         cuts: 0,
         edges: 0,
+        isolations: 0,
         drifts: 0,
         rates: 0,
         within: Duration::ZERO,
@@ -62,7 +68,7 @@ impl RandomFaults {
         old + self.newer().into_iter().sum::<u32>()
     }
 
-    fn newer(&self) -> [u32; 8] {
+    fn newer(&self) -> [u32; 9] {
         [
             self.crashes,
             self.crash_points,
@@ -72,13 +78,28 @@ impl RandomFaults {
             self.edges,
             self.drifts,
             self.rates,
+            self.isolations,
         ]
     }
 }
 
+/// The random faults of a run in a fixed order, each with its time: also those that
+/// [`Options::only_faults`] leaves out.
+pub fn plan(seed: u64, options: &Options) -> Vec<(Duration, Fault)> {
+    let all = draw(options, &Dice::new(seed, 0), STREAM);
+    all.into_iter().map(|(at, fault)| (Duration::from_nanos(at), fault)).collect()
+}
+
+/// The random faults that happen in a run.
+pub(super) fn chosen(seed: u64, options: &Options) -> Vec<(u64, Fault)> {
+    let all = draw(options, &Dice::new(seed, 0), STREAM).into_iter().enumerate();
+    let wanted = |n: &usize| options.only_faults.as_ref().is_none_or(|only| only.contains(n));
+    all.filter(|(n, _)| wanted(n)).map(|(_, fault)| fault).collect()
+}
+
 /// The faults of a run, each with its time in nanoseconds. Kinds draw from streams of their own,
 /// so that leaving one out does not move the others.
-pub(super) fn plan(options: &Options, dice: &Dice, stream: u64) -> Vec<(u64, Fault)> {
+fn draw(options: &Options, dice: &Dice, stream: u64) -> Vec<(u64, Fault)> {
     let mut out = older(options, &mut dice.stream(stream));
     for (kind, count) in options.random_faults.newer().into_iter().enumerate() {
         let mut dice = dice.stream(stream + 10 + kind as u64);
@@ -146,7 +167,8 @@ fn newer(options: &Options, kind: usize, dice: &mut Dice) -> Fault {
             Fault::Edge { from, to, takes: Duration::from_nanos(takes), below, lasts }
         }
         6 => Fault::Drift(from, parts(dice, 100_000)),
-        _ => Fault::Rate(from, parts(dice, 200_000)),
+        7 => Fault::Rate(from, parts(dice, 200_000)),
+        _ => Fault::Isolate(from, lasts),
     }
 }
 

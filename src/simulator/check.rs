@@ -74,7 +74,7 @@ pub struct Checks {
     sent: BTreeMap<Digest, Sent>,
     receipts: BTreeMap<Digest, BTreeMap<ReplicaId, u64>>,
     vouchers: BTreeMap<Digest, Members>,
-    roots: BTreeMap<u64, (ReplicaId, String)>,
+    roots: BTreeMap<Round, (ReplicaId, Digest)>,
     /// Steps of the order up to the last that a correct client has accepted something of.
     accepted: usize,
     /// Steps that nobody has any more: what replicas that crashed had executed.
@@ -172,7 +172,7 @@ impl Checks {
         let alive = || self.reached.iter().filter(|(r, _)| good.contains(**r)).map(|(_, r)| r);
         let kept = alive().map(|r| r.steps).max().unwrap_or(0).max(self.accepted);
         let round = alive().map(|r| r.last_round).max().unwrap_or_default();
-        self.roots.retain(|r, _| *r <= round.0);
+        self.roots.retain(|r, _| *r <= round);
         if kept >= self.order.len() {
             return;
         }
@@ -321,16 +321,15 @@ impl Checks {
     ///
     /// # Errors
     /// If another good replica has another root at that round.
-    pub fn on_root(&mut self, replica: ReplicaId, executed_round: u64, root: &str) -> Checked {
+    pub fn on_root(&mut self, replica: ReplicaId, executed: Round, root: Digest) -> Checked {
         if !self.good.contains(replica) {
             return Ok(());
         }
-        let entry = self.roots.entry(executed_round).or_insert((replica, root.to_owned()));
-        if entry.1 == root {
+        let (other, theirs) = *self.roots.entry(executed).or_insert((replica, root));
+        if theirs == root {
             return Ok(());
         }
-        let (other, theirs) = entry;
-        let what = format!("{replica} has {root} at round {executed_round}, {other} {theirs}");
+        let what = format!("{replica} has {root} at round {}, {other} {theirs}", executed.0);
         broken("running root", what)
     }
 

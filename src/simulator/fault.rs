@@ -102,6 +102,38 @@ pub enum CrashPoint {
     After,
 }
 
+/// What can strike by the choice of the seed, by name: kinds of [`Fault`], places of a
+/// [`CrashPoint`], and what links and disks do by themselves.
+pub const KINDS: [&str; 27] = [
+    "crash laid at a sync",
+    "crashed after a sync, untold",
+    "crashed after acting on a sync",
+    "crashed before a sync",
+    "delay just above the bound",
+    "delay just below the bound",
+    "direction cut",
+    "direction cut until the link breaks",
+    "disk slowed",
+    "frame doubled",
+    "frame dropped",
+    "frame reordered",
+    "frame sent again",
+    "link broken",
+    "link broken by loss",
+    "link closed by a node",
+    "link slowed",
+    "malformed frame",
+    "monotonic clock drifts",
+    "node crashed",
+    "node isolated",
+    "node paused",
+    "power cut",
+    "unsynced record lost",
+    "unsynced record survived",
+    "wall clock drifts",
+    "wall clock stepped",
+];
+
 impl CrashPoint {
     /// All of them.
     pub const ALL: [CrashPoint; 3] = [CrashPoint::Before, CrashPoint::Untold, CrashPoint::After];

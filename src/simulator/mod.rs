@@ -34,12 +34,12 @@ mod run;
 mod world;
 
 pub use cells::Cell;
-pub use chaos::RandomFaults;
+pub use chaos::{RandomFaults, plan};
 pub use client_node::{ClientNode, Workload};
 pub use clock::Clock;
 pub use dice::Dice;
 pub use disk::DiskOptions;
-pub use fault::{CrashPoint, Fault};
+pub use fault::{CrashPoint, Fault, KINDS};
 pub use lying_client::{ClientLie, Knows, LyingClient};
 pub use meter::Meter;
 pub use network::NetworkOptions;

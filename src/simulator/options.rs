@@ -5,6 +5,7 @@ use crate::adversary::{Lie, Sides};
 use crate::types::{ClockKind, Members, OrderLimits, Quotas, ReplicaId, Timing};
 use crate::wire::Frame;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A run, but for its seed. The default is a cluster of three without faults.
@@ -63,6 +64,8 @@ pub struct Options {
     pub faults: Vec<(Duration, Fault)>,
     /// What happens at random besides.
     pub random_faults: RandomFaults,
+    /// Which of the faults at random happen, by their places in [`super::plan`]; all if `None`.
+    pub only_faults: Option<BTreeSet<usize>>,
     /// Replicas whose word does not count, besides the liars.
     pub bad: Members,
     /// Whether all calls must be answered and all good replicas must end up equal.
@@ -148,6 +151,7 @@ impl Default for Options {
             rate_ppm: 0,
             faults: Vec::new(),
             random_faults: RandomFaults::NONE,
+            only_faults: None,
             bad: Members::NONE,
             must_finish: true,
             by_cell: false,

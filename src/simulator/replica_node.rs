@@ -4,7 +4,7 @@ use super::note::{client_id, name_of};
 use super::{Arrival, Effect, Node, NodeId, Note};
 use crate::adversary::{Liar, Twins};
 use crate::crypto::{Context, Scheme};
-use crate::replica::{Action, Actions, Event, Input, Lane, Replica, Status};
+use crate::replica::{Action, Actions, Event, Glance, Input, Lane, Replica, Status};
 use crate::types::{ClientId, Instant, LinkId, Now, RequestId, Role};
 use crate::wire::{Frame, Hello, Kind, Message};
 use bytes::Bytes;
@@ -53,6 +53,15 @@ impl<S: Scheme> ReplicaNode<S> {
             Inner::Honest(r) => r.status(now),
             Inner::Lying(l) => l.status(now),
             Inner::Double(d) => d.status(now),
+        }
+    }
+
+    /// As [`Replica::glance`].
+    pub fn glance(&self) -> Glance {
+        match &self.inner {
+            Inner::Honest(r) => r.glance(),
+            Inner::Lying(l) => l.glance(),
+            Inner::Double(d) => d.glance(),
         }
     }
 

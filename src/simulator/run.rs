@@ -15,10 +15,13 @@ use std::time::Duration;
 /// How often replicas are asked how far they are.
 const LOOK_EVERY: u64 = 50_000_000;
 
+/// Heartbeats that an idle group may take until all have caught up.
+const IDLE_ROUNDS: u64 = 5;
+
 // The streams of the seed.
 const NETWORK: u64 = 0;
 const CLOCKS: u64 = 1;
-const FAULTS: u64 = 2;
+// 2 and from 12 on: faults.
 
 /// Runs a cluster to its end, with keyed hashes in place of signatures.
 ///
@@ -110,7 +113,7 @@ impl<'a, S: Scheme> Run<'a, S> {
         for (at, fault) in run.options.faults.clone() {
             run.world.schedule(nanos(at), fault);
         }
-        for (at, fault) in chaos::plan(options, &Dice::new(seed, NETWORK), FAULTS) {
+        for (at, fault) in chaos::chosen(seed, options) {
             run.world.schedule(at, fault);
         }
         run
@@ -180,10 +183,9 @@ impl<'a, S: Scheme> Run<'a, S> {
     }
 
     fn finish(&mut self) -> Result<Report, Violation> {
-        let limit = nanos(self.options.time_limit);
         while !(self.clients_are_done() && self.heal_at().is_none()) {
             let now = self.world.now();
-            if now >= limit {
+            if now >= self.limit() {
                 break;
             }
             let next = now + LOOK_EVERY;
@@ -195,14 +197,38 @@ impl<'a, S: Scheme> Run<'a, S> {
         if self.must_be_live() && !finished {
             return Err(self.unfinished());
         }
-        let end = self.world.now() + nanos(self.options.settle);
-        while self.world.now() < end {
+        let settle = match self.options.by_cell && !self.must_be_live() {
+            true => 0,
+            false => nanos(self.options.settle),
+        };
+        let end = self.world.now() + settle;
+        let last = end + IDLE_ROUNDS * nanos(self.options.timing.heartbeat);
+        while self.world.now() < end || self.world.now() < last && self.is_catching_up() {
             self.go_on(self.world.now() + LOOK_EVERY)?;
         }
         if !self.forked {
             self.conclude().or_else(|violation| self.excuse(violation))?;
         }
         Ok(self.report(took, finished))
+    }
+
+    // When it ends at the latest. Where no answers are asked for any more it need not wait for
+    // them: groups that cannot go on say so to each other without end.
+    fn limit(&self) -> u64 {
+        let limit = nanos(self.options.time_limit);
+        match self.options.heal_at {
+            Some(at) if self.options.by_cell && self.healed && !self.must_be_live() => {
+                limit.min(nanos(at + self.options.settle))
+            }
+            _ => limit,
+        }
+    }
+
+    // Whether somebody who has to catch up has not done so yet. Whoever lost its state gets that of
+    // the others once it is attested: in an idle group that takes a few heartbeats.
+    fn is_catching_up(&self) -> bool {
+        let asked = self.options.by_cell && !self.forked && self.must_be_live();
+        asked && self.judge.checks.all_caught_up().is_err()
     }
 
     // The checks that need the whole run.
@@ -317,14 +343,15 @@ impl<'a, S: Scheme> Run<'a, S> {
                 ));
             }
         }
-        for (id, status) in self.statuses() {
-            if status.standing != Standing::Restarted {
+        for id in self.ensemble.replicas() {
+            let Some(Member::Replica(replica)) = self.world.node(NodeId::Replica(id)) else {
+                continue;
+            };
+            let glance = replica.glance();
+            if glance.standing != Standing::Restarted {
                 self.amnesiac.remove(id);
             }
-        }
-        for (id, status) in self.statuses() {
-            let checks = &mut self.judge.checks;
-            let fits = checks.on_root(id, status.executed_round, &status.running);
+            let fits = self.judge.checks.on_root(id, glance.executed_round, glance.running);
             if !self.forked {
                 fits.or_else(|violation| self.excuse(violation))?;
             }

@@ -9,12 +9,12 @@ use super::meter::Meter;
 use super::network::{Network, Pair, nanos, pair};
 use super::node::frames_of;
 use super::{Arrival, Clock, Dice, DiskOptions, Effect, NetworkOptions, Node, NodeId};
-use crate::crypto::{Domain, Hasher};
 use crate::types::Digest;
 use crate::wire::Frame;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
+use trace::Trace;
 
 /// Ticks in a row after which a node still wants one that is due already, until the world says
 /// that it spins.
@@ -157,7 +157,7 @@ pub struct World<N: Node> {
     timer_grain: u64,
     max_events: u64,
     healed: bool,
-    hash: Hasher,
+    trace: Trace,
 }
 
 impl<N: Node> World<N> {
@@ -176,7 +176,7 @@ impl<N: Node> World<N> {
             timer_grain: nanos(options.timer_grain).max(1),
             max_events: options.max_events,
             healed: false,
-            hash: Hasher::new(Domain::Derive),
+            trace: Trace::default(),
         }
     }
 
@@ -257,7 +257,7 @@ impl<N: Node> World<N> {
 
     /// A hash over everything that has come to any node, and when.
     pub fn trace_hash(&self) -> Digest {
-        self.hash.clone().finish()
+        self.trace.digest()
     }
 
     /// Lets the world go on until a time. `observe` sees every note and says whether to go on.
@@ -365,7 +365,7 @@ impl<N: Node> World<N> {
         let held = std::mem::take(&mut seat.held);
         for arrival in held.into_iter().chain(arrivals).chain([Arrival::Drained]) {
             self.events += 1;
-            record(&mut self.hash, self.now, id, &arrival);
+            self.trace.record(self.now, id, &arrival);
             node.handle(now, arrival, &mut effects);
         }
         for effect in effects {
@@ -438,35 +438,10 @@ fn post(inbox: &mut Inbox, to: NodeId, from: NodeId, on: u64, new: Vec<Frame>) {
     }
 }
 
-fn record(hash: &mut Hasher, time: u64, id: NodeId, arrival: &Arrival) {
-    let number = |node: NodeId| match node {
-        NodeId::Replica(r) => u64::from(r.number()),
-        NodeId::Client(c) => 1000 + u64::from(c),
-    };
-    let mut put = |n: u64| {
-        hash.put_u64(n);
-    };
-    put(time);
-    put(number(id));
-    let (tag, peer, detail) = match arrival {
-        Arrival::Up { peer, connection, .. } => (1, number(*peer), *connection),
-        Arrival::Down { peer, connection } => (2, number(*peer), *connection),
-        Arrival::Frames { peer, frames, .. } => (3, number(*peer), frames.len() as u64),
-        Arrival::Tick => (4, 0, 0),
-        Arrival::Drained => (5, 0, 0),
-        Arrival::Synced { sequence } => (6, 0, *sequence),
-    };
-    [tag, peer, detail].into_iter().for_each(put);
-    if let Arrival::Frames { frames, .. } = arrival {
-        for frame in frames {
-            hash.put(&[frame.kind as u8]).put_var(&frame.body);
-        }
-    }
-}
-
 #[cfg(test)]
 mod crash_tests;
 mod heal;
 mod strike;
 #[cfg(test)]
 mod tests;
+mod trace;

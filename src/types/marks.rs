@@ -7,6 +7,64 @@
 
 use std::collections::BTreeMap;
 
+/// Every mark: the rule, then what happened.
+pub const MARKS: [&str; 54] = [
+    "E1 a follower blamed for a round",
+    "E1 a follower passed on what started a round",
+    "E1 a member blamed for a round",
+    "E1 somebody was blamed for a Report",
+    "E2 a Report made Blames count",
+    "E2 what a Blame called missing was shown",
+    "E3 a call was taken on Reports alone",
+    "E3 a cut was seen in what may not be committed",
+    "E3 a reset was taken",
+    "E3 a status call was taken",
+    "E4 a call was promised by one that is not to be a member",
+    "E4 a call with more accused was taken",
+    "E4 a root was taken only to be called stalled",
+    "E4 known accusations left no call",
+    "E5 a Report was marked restarted",
+    "E5 a third proposal was kept as a Report names it",
+    "E5 two Reports of one number were seen",
+    "E6 a Report for another L was known",
+    "E6 a first choice named another Report",
+    "E6 an accusation beyond S kept from entering",
+    "E6 another L kept from entering",
+    "E6 entering asked for bodies",
+    "E6 entering waited for a proposal that a Report names",
+    "E6 entering waited for Δ after the own Report",
+    "E7 a candidate was proposed again",
+    "E7 a dropped candidate got a new id",
+    "E7 an opening committed a vector",
+    "E8 a root was called stalled",
+    "E8 all was said again after patience",
+    "F1 a Report did not speak of e*",
+    "F1 entering waited for an opening that a Report names",
+    "F2 Reports named different vectors of the highest round",
+    "F2 the base is a vector",
+    "F2 the base is an opening",
+    "F3 one is out as it left",
+    "F3 one is out as it lied",
+    "F3 one is out as it restarted",
+    "F3 one is out as silent",
+    "M1 a change was accepted",
+    "M1 a change was void",
+    "M1 one asked to join",
+    "M4 a restart was forgiven",
+    "M4 a wait was doubled",
+    "O1 an opening dropped a candidate",
+    "O7 a body came from its client after its request was ordered",
+    "O7 an opening made a request void",
+    "O7 execution waited for a body",
+    "O7 what had run was made void, and the state fetched anew",
+    "R7 history was asked for",
+    "R7 history was gone",
+    "§7 a Report from the disk was sent again",
+    "§7 a promise from the disk got its Report after a restart",
+    "§7 a snapshot was taken up",
+    "§7 the source of a snapshot was put aside",
+];
+
 #[cfg(feature = "plant")]
 thread_local! {
     static REACHED: std::cell::RefCell<BTreeMap<&'static str, u64>> =
@@ -16,6 +74,7 @@ thread_local! {
 /// Counts that this thread has come to the situation of this name: the rule, then what happened.
 #[cfg(feature = "plant")]
 pub fn mark(name: &'static str) {
+    debug_assert!(MARKS.contains(&name), "{name} is not listed");
     REACHED.with_borrow_mut(|reached| *reached.entry(name).or_default() += 1);
 }
 
@@ -43,9 +102,10 @@ mod tests {
     #[test]
     fn marks_are_counted_and_taken_once() {
         take();
-        (0..3).for_each(|_| mark("a"));
-        mark("b");
-        assert_eq!(take(), BTreeMap::from([("a", 3), ("b", 1)]));
+        let [a, b, ..] = MARKS;
+        (0..3).for_each(|_| mark(a));
+        mark(b);
+        assert_eq!(take(), BTreeMap::from([(a, 3), (b, 1)]));
         assert!(take().is_empty());
     }
 }

@@ -5,7 +5,7 @@ use crate::types::{ClientId, Digest, Epoch, ReplicaId, Round};
 use bytes::Bytes;
 
 /// Asks for a proposal (rule R5). Unsigned: the answer carries its own signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Want {
     /// Epoch of the proposal.
     pub epoch: Epoch,

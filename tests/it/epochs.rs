@@ -84,6 +84,24 @@ fn one_that_comes_back_to_a_quiet_group_catches_up() {
     }
 }
 
+/// R7: the same when what it took up is of the epoch before the one that it had been in.
+#[test]
+fn one_that_takes_up_a_state_of_an_earlier_epoch_gets_to_the_present_one() {
+    let name = "one_that_takes_up_a_state_of_an_earlier_epoch_gets_to_the_present_one";
+    let crash = |at, lasts| (ms(at), Fault::Crash(NodeId::replica(2), ms(lasts)));
+    let options = Options {
+        clients: 1,
+        faults: vec![crash(210, 222), crash(708, 9), crash(1447, 362)],
+        workload: Workload { calls: 12, pipeline: 1, think: ms(300), ..Workload::default() },
+        call_timeout: Duration::from_secs(20),
+        ..Options::named(name)
+    };
+    for report in seeds(20, &options) {
+        let executed = report.statuses.iter().map(|s| s.executed).collect::<Vec<_>>();
+        assert!(executed.iter().all(|e| *e == executed[0]), "{executed:?}");
+    }
+}
+
 /// R6, §7: nor does an idle group leave it to its heartbeats to show what its state is.
 #[test]
 fn one_that_comes_back_to_an_idle_group_joins_at_once() {

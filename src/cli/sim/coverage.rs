@@ -1,6 +1,7 @@
 //! What runs have covered.
 
-use crate::simulator::{Cell, Report};
+use crate::simulator::{Cell, KINDS, Report};
+use crate::types::marks::MARKS;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub(super) struct Coverage {
     forked: u64,
     lies: u64,
     longest: Duration,
+    /// Processor time that it took.
+    pub(super) cpu: Duration,
     cells: BTreeMap<&'static str, u64>,
     fired: BTreeMap<&'static str, u64>,
     events: BTreeMap<&'static str, u64>,
@@ -48,6 +51,46 @@ impl Coverage {
         }
     }
 
+    /// Adds the sums of others.
+    pub(super) fn join(&mut self, other: &Coverage) {
+        self.runs += other.runs;
+        self.simulated += other.simulated;
+        self.arrivals += other.arrivals;
+        self.executed += other.executed;
+        self.answered += other.answered;
+        self.unfinished += other.unfinished;
+        self.forked += other.forked;
+        self.lies += other.lies;
+        self.longest = self.longest.max(other.longest);
+        self.cpu += other.cpu;
+        let sums = [
+            (&mut self.cells, &other.cells),
+            (&mut self.fired, &other.fired),
+            (&mut self.events, &other.events),
+            (&mut self.marks, &other.marks),
+        ];
+        for (sum, part) in sums {
+            for (name, count) in part {
+                *sum.entry(name).or_default() += count;
+            }
+        }
+    }
+
+    /// Kinds of faults that have never struck and marks that were never reached. Marks count only
+    /// in builds with the feature `plant`.
+    pub(super) fn never(&self) -> Vec<&'static str> {
+        let kinds = KINDS.iter().filter(|kind| !self.fired.contains_key(*kind));
+        let marked = if cfg!(feature = "plant") { &MARKS[..] } else { &[] };
+        let marks = marked.iter().filter(|mark| !self.marks.contains_key(*mark));
+        kinds.chain(marks).copied().collect()
+    }
+
+    // Simulated hours for each minute of processor time.
+    fn rate(&self) -> f64 {
+        let minutes = self.cpu.as_secs_f64() / 60.0;
+        if minutes > 0.0 { self.simulated.as_secs_f64() / 3600.0 / minutes } else { 0.0 }
+    }
+
     /// For people.
     pub(super) fn text(&self) -> String {
         let hours = self.simulated.as_secs_f64() / 3600.0;
@@ -59,6 +102,13 @@ impl Coverage {
             self.executed,
             self.answered,
             self.longest.as_secs_f64()
+        );
+        let cpu = self.cpu.as_secs_f64();
+        let _ = writeln!(
+            out,
+            "{cpu:.1} CPU seconds, {:.2} ms for each seed, {:.1} simulated hours for each CPU minute",
+            1000.0 * cpu / self.runs.max(1) as f64,
+            self.rate()
         );
         if self.unfinished + self.forked > 0 {
             let (unfinished, forked) = (self.unfinished, self.forked);
@@ -73,9 +123,13 @@ impl Coverage {
             cells.entry(cell.name()).or_default();
         }
         section(&mut out, "runs by what they turned out to be", &cells);
-        section(&mut out, "faults that have struck", &self.fired);
+        section(&mut out, "faults that have struck", &with_zeros(&self.fired, &KINDS));
         section(&mut out, "what good replicas reported", &self.events);
-        section(&mut out, "marks in the code that were reached", &self.marks);
+        let marks = match cfg!(feature = "plant") {
+            true => with_zeros(&self.marks, &MARKS),
+            false => BTreeMap::new(),
+        };
+        section(&mut out, "marks in the code that were reached", &marks);
         out
     }
 
@@ -90,6 +144,8 @@ impl Coverage {
             "unfinished": self.unfinished,
             "forked": self.forked,
             "lies": self.lies,
+            "cpu_seconds": self.cpu.as_secs_f64(),
+            "hours_per_cpu_minute": self.rate(),
             "longest_wait_seconds": self.longest.as_secs_f64(),
             "cells": self.cells,
             "fired": self.fired,
@@ -98,6 +154,16 @@ impl Coverage {
             "failure": failure,
         })
     }
+}
+
+// What has not happened is worth as much as what has.
+fn with_zeros(
+    counts: &BTreeMap<&'static str, u64>,
+    all: &[&'static str],
+) -> BTreeMap<&'static str, u64> {
+    let mut out: BTreeMap<_, _> = all.iter().map(|name| (*name, 0)).collect();
+    out.extend(counts);
+    out
 }
 
 fn section(out: &mut String, title: &str, counts: &BTreeMap<&'static str, u64>) {

@@ -1,13 +1,16 @@
 //! What goes wrong in a simulated run: a function of the mode and the seed.
 
-use crate::adversary::Lie;
+use crate::adversary::{Lie, OrderingLie};
 use crate::simulator::{ClientLie, Dice, Options, RandomFaults, Workload};
 use crate::types::ClockKind;
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// The stream of the seed that decides on what goes wrong; the simulator has those below.
 const STREAM: u64 = 1 << 32;
+/// The stream that decides on the load.
+const LOAD: u64 = STREAM + 1;
 /// In this version a member that stops, or loses its state, stops the group: nobody can be asked
 /// to finish then.
 const GOES_ON_WITHOUT_A_MEMBER: bool = true;
@@ -31,6 +34,52 @@ pub(super) enum Mode {
     Power,
     /// Replicas and clients that lie
     Liars,
+    /// Replicas that lie about the order; it must be fair
+    Fair,
+}
+
+/// How many replicas lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Liars {
+    /// So many.
+    Count(u8),
+    /// As many as may.
+    T,
+    /// One more than may.
+    OneMore,
+}
+
+impl Liars {
+    /// How many these are where `t` may be bad.
+    pub(super) fn count(self, t: u8) -> u8 {
+        match self {
+            Liars::Count(count) => count,
+            Liars::T => t,
+            Liars::OneMore => t.saturating_add(1),
+        }
+    }
+}
+
+impl FromStr for Liars {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "t" => Ok(Liars::T),
+            "t+1" => Ok(Liars::OneMore),
+            _ => text.parse().map(Liars::Count).map_err(|_| "a number, t or t+1".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Liars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Liars::Count(count) => write!(f, "{count}"),
+            Liars::T => f.write_str("t"),
+            Liars::OneMore => f.write_str("t+1"),
+        }
+    }
 }
 
 impl fmt::Display for Mode {
@@ -45,8 +94,10 @@ impl Mode {
     pub(super) fn options(self, seed: u64, t: u8, liars: Option<u8>) -> Options {
         let mut dice = Dice::new(seed, STREAM);
         let mut options = base(&mut dice, t);
+        load(&mut options, &mut Dice::new(seed, LOAD));
         match self {
             Mode::Calm => {}
+            Mode::Fair => fair(&mut options, &mut dice),
             Mode::Random => anything(&mut options, &mut dice),
             Mode::Network => network(&mut options, &mut dice),
             Mode::Clocks => clocks(&mut options, &mut dice),
@@ -60,13 +111,19 @@ impl Mode {
             }
         }
         let usual = match self {
-            Mode::Liars => u64::from(t),
+            Mode::Liars | Mode::Fair => u64::from(t),
             // Now and then more than are tolerated.
             Mode::Random if dice.chance(100) => u64::from(t) + 1,
+            // Liars among all other faults are soon more than anything is promised for.
+            Mode::Random if dice.chance(500) => 0,
             Mode::Random => dice.between(0, u64::from(t)),
             _ => 0,
         };
-        lie(&mut options, liars.map_or(usual, u64::from), &mut dice);
+        let lies: Vec<Lie> = match self {
+            Mode::Fair => OrderingLie::ALL.map(Lie::Ordering).into_iter().collect(),
+            _ => Lie::all().collect(),
+        };
+        lie(&mut options, liars.map_or(usual, u64::from), &lies, &mut dice);
         options.must_finish = GOES_ON_WITHOUT_A_MEMBER || all_take_part(&options);
         options
     }
@@ -81,22 +138,10 @@ fn all_take_part(options: &Options) -> bool {
 
 fn base(dice: &mut Dice, t: u8) -> Options {
     let ms = Duration::from_millis;
-    let calls = dice.between(20, 150);
-    // Calls go on for a while after the faults are over.
-    let think = ms(dice.between(6000, 9000) / calls);
-    let workload = Workload {
-        calls,
-        pipeline: usize::try_from(dice.between(1, 6)).unwrap_or(1),
-        think,
-        keys: dice.between(1, 6),
-        commands: dice.between(1, 4),
-    };
     let clocks = [ClockKind::Hybrid, ClockKind::RealTime, ClockKind::Logical];
     Options {
         t,
         clock: *dice.pick(&clocks),
-        clients: few(dice, 2, 4),
-        workload,
         by_cell: true,
         heal_at: Some(ms(2500)),
         heal_bound: Some(ms(2500)),
@@ -104,6 +149,26 @@ fn base(dice: &mut Dice, t: u8) -> Options {
         random_faults: RandomFaults { within: ms(2000), lasts: ms(400), ..RandomFaults::NONE },
         ..Options::named("sim")
     }
+}
+
+// Most runs carry few requests, over the time of the faults and beyond it: what goes wrong goes
+// wrong as often as under load, and a run costs a tenth. One of eight is busy.
+fn load(options: &mut Options, dice: &mut Dice) {
+    let busy = dice.below(8) == 0;
+    let (clients, calls) = match busy {
+        true => (few(dice, 2, 4), dice.between(20, 150)),
+        false => (few(dice, 1, 3), dice.between(3, 7)),
+    };
+    options.clients = clients;
+    options.client_acts = if busy { 30 } else { few(dice, 3, 8) };
+    options.workload = Workload {
+        calls,
+        pipeline: usize::try_from(dice.between(1, 6)).unwrap_or(1),
+        // Calls go on for a while after the faults are over.
+        think: Duration::from_millis(dice.between(6000, 9000) / calls),
+        keys: dice.between(1, 6),
+        commands: dice.between(1, 4),
+    };
 }
 
 fn anything(options: &mut Options, dice: &mut Dice) {
@@ -151,6 +216,7 @@ fn network(options: &mut Options, dice: &mut Dice) {
     faults.slows = few(dice, 0, 6);
     faults.cuts = few(dice, 0, 4);
     faults.edges = few(dice, 0, 4);
+    faults.isolations = few(dice, 0, 2);
 }
 
 fn clocks(options: &mut Options, dice: &mut Dice) {
@@ -171,13 +237,21 @@ fn crashes(options: &mut Options, dice: &mut Dice) {
     faults.slow_disks = few(dice, 0, 3);
 }
 
-fn lie(options: &mut Options, count: u64, dice: &mut Dice) {
+// What fairness is promised for: clocks that hardly differ, and nobody with a backlog.
+fn fair(options: &mut Options, dice: &mut Dice) {
+    options.fairness = true;
+    options.clock = ClockKind::RealTime;
+    options.clock_spread = Duration::from_micros(500);
+    options.world.network.max_delay = Duration::from_millis(dice.between(1, 8));
+    options.workload.think = options.workload.think.max(Duration::from_millis(12));
+}
+
+fn lie(options: &mut Options, count: u64, lies: &[Lie], dice: &mut Dice) {
     let n = 2 * usize::from(options.t) + 1;
-    let lies: Vec<Lie> = Lie::all().collect();
     let mut places: Vec<usize> = (0..n).collect();
     for _ in 0..count.min(n as u64) {
         let at = usize::try_from(dice.below(places.len() as u64)).unwrap_or(0);
-        options.liars.push((places.swap_remove(at), *dice.pick(&lies)));
+        options.liars.push((places.swap_remove(at), *dice.pick(lies)));
     }
     options.withhold_bodies = count > 0 && dice.chance(200);
 }

@@ -6,6 +6,7 @@ use crate::ordering::commit::commit_vector;
 use crate::ordering::order::Order;
 use crate::ordering::rounds::Held;
 use crate::ordering::{Action, Core, Event, Statement};
+use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Call, Digest, Epoch, Instant, Members, Now, ReplicaId, Root, Round};
 use crate::wire::{Lacks, Record, Report, ReportHeader, Stalled, Want};
@@ -25,9 +26,11 @@ impl<S: Scheme> Core<S> {
         let majority = self.keyring.ensemble().majority();
         if call.members().len() < majority || (same && restarted >= majority) {
             if !same {
+                mark("E4 a root was taken only to be called stalled");
                 // The root is left behind like the one before, but everybody must come to it first.
                 self.take(now, Call { root, list, accused: Members::NONE }, out);
             }
+            mark("E4 known accusations left no call");
             self.stall(now, out);
             return;
         }
@@ -59,7 +62,8 @@ impl<S: Scheme> Core<S> {
         }
         for (call, count) in self.reported_calls() {
             // Who lacks the history to check a status call takes it on t + 1 Reports for it.
-            if count >= ensemble.majority() {
+            if count >= ensemble.majority() && call.0 > here.0 {
+                mark("E3 a call was taken on Reports alone");
                 offer(call.0, call.1);
             }
         }
@@ -79,6 +83,11 @@ impl<S: Scheme> Core<S> {
     /// E4: takes a call. From here on nothing of a lower epoch is signed, committed or answered.
     fn take(&mut self, now: Now, call: Call, out: &mut Vec<Action>) {
         let before = self.change.promise.root;
+        mark(match call.root {
+            root if root == before => "E4 a call with more accused was taken",
+            root if root.resets > 0 => "E3 a reset was taken",
+            _ => "E3 a status call was taken",
+        });
         if call.root > before {
             let blames = !self.change.store.charges(before).is_empty();
             self.change.blames_before = call.root.resets == 0
@@ -114,6 +123,7 @@ impl<S: Scheme> Core<S> {
             self.persist(records, out);
             let sequence = self.change.sequence;
             self.change.stage = Stage::Promising { sequence };
+            mark("E4 a call was promised by one that is not to be a member");
             return;
         }
         let (report, vector) = self.own_report(call, lacks);
@@ -165,12 +175,15 @@ impl<S: Scheme> Core<S> {
     /// E5: how far this replica is.
     fn own_report(&self, call: Call, lacks: Vec<Digest>) -> (Report, Vec<Held>) {
         let entered = &self.change.entered;
-        let restarted = self.change.restarted.is_some();
+        let restarted = self.change.restarted.is_some() && !planted("e5-restart-unmarked");
         let named = self.entered_vector();
         let (round, vector, held) = match &named {
             Some((round, hash, held)) => (*round, *hash, held.to_vec()),
             None => (Round(0), Digest::ZERO, Vec::new()),
         };
+        if restarted {
+            mark("E5 a Report was marked restarted");
+        }
         let root = call.root;
         let proven = self.proven(root);
         let proofs = self.change.store.proofs.iter().filter(|(x, _)| proven.contains(**x));
@@ -212,6 +225,7 @@ impl<S: Scheme> Core<S> {
             return;
         }
         self.change.stalled = Some(root);
+        mark("E8 a root was called stalled");
         self.stats.stalled += 1;
         out.push(Action::Event(Event::Stalled { root }));
         let one = Stalled { root, replica: self.id };
@@ -283,6 +297,7 @@ impl<S: Scheme> Core<S> {
     /// call is due.
     pub(in crate::ordering) fn look_for_cut(&mut self) {
         if let Some((root, list)) = self.uncommitted_cut() {
+            mark("E3 a cut was seen in what may not be committed");
             self.change.lists.entry(root).or_default().insert(list);
             self.change.dirty = true;
         }

@@ -4,6 +4,8 @@ use super::build::{Effect, Needs, Prepared};
 use super::{Entered, Opening, Stage};
 use crate::crypto::{Scheme, Unverified, Verified};
 use crate::ordering::{Action, Core, Event};
+use crate::types::marks::mark;
+use crate::types::plant::planted;
 use crate::types::{Call, Digest, Instant, Members, Now};
 use crate::wire::{Candidate, Record, Want};
 use std::sync::Arc;
@@ -20,7 +22,8 @@ impl<S: Scheme> Core<S> {
         if member && self.is_blocked(&call, now, out) {
             return;
         }
-        if member && self.must_wait(&call, sent_at, now) {
+        if member && self.must_wait(&call, sent_at, now) && !planted("e6-no-wait") {
+            mark("E6 entering waited for Δ after the own Report");
             self.change.entry_at = Some(sent_at + self.timing.delta);
             return;
         }
@@ -52,15 +55,22 @@ impl<S: Scheme> Core<S> {
             if other.list != call.list {
                 let reporters = counted.get(&(other.root, other.list)).copied();
                 another_list |= reporters.is_some_and(|n| n >= majority);
+                mark("E6 a Report for another L was known");
             } else if other.number() >= call.number() || !call.accused.includes(other.accused) {
-                blocked |= other != *call && accused.includes(other.accused);
+                let more = other != *call && accused.includes(other.accused);
+                blocked |= more && !planted("e6-other-reports");
             }
         }
         if let Some(lists) = self.change.lists.get(&call.root) {
             another_list |= lists.iter().any(|list| *list != call.list);
         }
+        another_list &= !planted("e6-other-lists");
         if another_list {
+            mark("E6 another L kept from entering");
             self.stall(now, out);
+        }
+        if blocked {
+            mark("E6 an accusation beyond S kept from entering");
         }
         blocked || another_list
     }
@@ -78,6 +88,7 @@ impl<S: Scheme> Core<S> {
     fn fetch(&mut self, now: Now, needs: Needs, opening: &Opening, out: &mut Vec<Action>) {
         match needs {
             Needs::Wants(wants) => {
+                mark("E6 entering waited for a proposal that a Report names");
                 self.change.following.unshown = self.who_named_base(opening);
                 self.ask_at_times(now, wants, out);
             }
@@ -87,6 +98,7 @@ impl<S: Scheme> Core<S> {
                 self.fall_behind(now, out);
             }
             Needs::Opening(wants) => {
+                mark("F1 entering waited for an opening that a Report names");
                 self.change.following.unshown = self.who_named_base(opening);
                 self.ask_at_times(now, wants, out);
                 self.fall_behind(now, out);
@@ -98,19 +110,20 @@ impl<S: Scheme> Core<S> {
         }
     }
 
+    /// Asks for what is missing, each thing again after 2Δ at the earliest, whoever waits for it:
+    /// an answer makes this replica look again at once, and must not make it ask for the rest again.
     pub(in crate::ordering) fn ask_at_times(
         &mut self,
         now: Now,
         wants: Vec<Want>,
         out: &mut Vec<Action>,
     ) {
-        let following = &mut self.change.following;
-        let again = following.asked_at.is_none_or(|at| now.monotonic >= at + 2 * self.timing.delta);
-        if again || following.asked != wants {
-            following.asked_at = Some(now.monotonic);
-            following.asked.clone_from(&wants);
-            self.stats.wants += wants.len() as u64;
-            out.extend(wants.into_iter().map(Action::Ask));
+        let again = 2 * self.timing.delta;
+        for want in wants {
+            if self.change.following.asks(want, now.monotonic, again) {
+                self.stats.wants += 1;
+                out.push(Action::Ask(want));
+            }
         }
     }
 
@@ -127,6 +140,7 @@ impl<S: Scheme> Core<S> {
         }
         self.change.stage = Stage::Fetching { sent_at, opening: digest };
         self.change.following.lacking = Members::NONE;
+        mark("E6 entering asked for bodies");
         let mut void: Vec<Digest> = Vec::new();
         let mut bodies = prepared.order.unexecuted_bodies();
         for effect in &prepared.effects {
@@ -207,6 +221,9 @@ impl<S: Scheme> Core<S> {
         self.persist(vec![record.to_bytes().into()], out);
         let sequence = self.change.sequence;
         self.change.stage = Stage::Opening { sequence };
+        if planted("e6-propose-before-sync") {
+            self.change.stage = Stage::Running;
+        }
         self.change.entered = Entered {
             epoch: self.epoch,
             members: self.members,
@@ -237,7 +254,10 @@ impl<S: Scheme> Core<S> {
         let Some(prepared) = self.change.prepared.take() else { return };
         for effect in prepared.effects {
             match effect {
-                Effect::Step(step) => self.commit_step(*step, out),
+                Effect::Step(step) => {
+                    mark("E7 an opening committed a vector");
+                    self.commit_step(*step, out);
+                }
                 Effect::Opened(opened, opening) => {
                     self.history.opening(opening, opened.first);
                     out.push(Action::Opened(opened));
@@ -254,7 +274,9 @@ impl<S: Scheme> Core<S> {
     pub(in crate::ordering) fn propose_again(&mut self) {
         let order = self.change.prepared.as_ref().map_or(&self.order, |p| &p.order);
         let own = order.tips[self.id.index()];
-        self.clock.at_least(own.now.max(own.candidate));
+        if !planted("e7-clock-not-raised") {
+            self.clock.at_least(own.now.max(own.candidate));
+        }
         let tip = own.candidate;
         let mine: Vec<(Digest, u64)> =
             self.mine.sorted().into_iter().map(|(d, c)| (*d, *c)).collect();
@@ -263,9 +285,15 @@ impl<S: Scheme> Core<S> {
             if order.has_candidate_of(self.id, &request) {
                 continue;
             }
-            match clock > tip {
-                true => again.push(Candidate { clock, request }),
-                false => anew.push((clock, request)),
+            match clock > tip || planted("e7-old-ids") {
+                true => {
+                    mark("E7 a candidate was proposed again");
+                    again.push(Candidate { clock, request });
+                }
+                false => {
+                    mark("E7 a dropped candidate got a new id");
+                    anew.push((clock, request));
+                }
             }
         }
         anew.sort_unstable();

@@ -7,10 +7,12 @@ use crate::ordering::history;
 use crate::ordering::order::Order;
 use crate::ordering::rounds::{Rounds, Start};
 use crate::ordering::{Action, Core, Event, Statement};
+use crate::types::marks::mark;
 use crate::types::{Call, Digest, Epoch, Instant, Members, Now, ReplicaId, Root, Round};
 use crate::wire::{Author, Change, Proposal, SignedChange, Want};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a replica asks for and waits for.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +21,8 @@ pub(in crate::ordering) struct Following {
     pub(in crate::ordering) unshown: Members,
     /// Members that should have bodies which nobody has shown yet.
     pub(in crate::ordering) lacking: Members,
-    pub(in crate::ordering) asked_at: Option<Instant>,
-    pub(in crate::ordering) asked: Vec<Want>,
+    /// What was asked for because something names it, and when last.
+    asked: BTreeMap<Want, Instant>,
     /// When Reports were last asked for.
     pub(in crate::ordering) reports_asked: Option<Instant>,
     /// The opening whose bodies are all here.
@@ -51,7 +53,41 @@ const MAX_NAMED: usize = 8;
 /// honest ones name two of each signer at most.
 const MAX_OTHERS: usize = 62;
 
+/// Things asked for that are remembered: more than any opening names.
+const MAX_ASKED: usize = 512;
+
 impl Following {
+    /// Whether something is to be asked for now: not so soon after the last time.
+    pub(in crate::ordering) fn asks(&mut self, want: Want, now: Instant, again: Duration) -> bool {
+        if self.asked.get(&want).is_some_and(|at| now < *at + again) {
+            return false;
+        }
+        if self.asked.len() >= MAX_ASKED {
+            // What has come or is wanted no more makes room, in the end whatever is oldest.
+            let oldest = self.asked.values().min().copied().unwrap_or_default();
+            self.asked.retain(|_, at| *at > oldest);
+        }
+        self.asked.insert(want, now);
+        true
+    }
+
+    /// Whether this was asked for.
+    pub(in crate::ordering) fn has_asked(&self, want: &Want) -> bool {
+        self.asked.contains_key(want)
+    }
+
+    /// Whether any proposal of this replica for this round was asked for and has not come.
+    pub(in crate::ordering) fn awaits(&self, epoch: Epoch, round: Round, who: ReplicaId) -> bool {
+        let first = Want { epoch, round, replica: who, digest: Digest::ZERO };
+        let mut from = self.asked.range(first..).map(|(w, _)| (w.epoch, w.round, w.replica));
+        from.next() == Some((epoch, round, who))
+    }
+
+    /// What was asked for has come.
+    pub(in crate::ordering) fn got(&mut self, want: &Want) {
+        self.asked.remove(want);
+    }
+
     /// Keeps a Report of an epoch that this replica may have to follow through.
     pub(in crate::ordering) fn keep(&mut self, report: Arc<Checked>, committed: Epoch, here: Root) {
         let number = report.header.call.number();
@@ -59,7 +95,7 @@ impl Following {
             return;
         }
         let digest = report.digest();
-        let asked = self.asked.iter().any(|w| (w.round, w.digest) == (Round(0), digest));
+        let asked = self.asked.keys().any(|w| (w.round, w.digest) == (Round(0), digest));
         if asked {
             self.asked_for.retain(|epoch, _| *epoch > committed);
             if self.asked_for.len() < MAX_NAMED || self.asked_for.contains_key(&number) {
@@ -193,6 +229,7 @@ impl<S: Scheme> Core<S> {
             let most = Round(complete.0 + history::IN_ONE as u64 / 2);
             let until = if at.0 == self.epoch { most.min(at.1.previous()) } else { most };
             self.change.following.history = Some((now.monotonic, until));
+            mark("R7 history was asked for");
             out.push(Action::AskHistory { from: peer, after: self.committed });
         }
     }
@@ -386,6 +423,7 @@ impl<S: Scheme> Core<S> {
             let change = Change::Join { replica: self.id, incarnation: self.incarnation, position };
             let (author, serial) = (Author::Replica(self.id), now.wall.0);
             let context = self.keyring.context();
+            mark("M1 one asked to join");
             out.push(Action::Event(Event::Joining { round: position.round }));
             SignedChange::sign::<S>(change, author, serial, &context, &self.signer)
         });

@@ -4,6 +4,8 @@
 
 use super::report::{Checked, NamedVector};
 use crate::crypto::{Context, Domain, Hasher};
+use crate::types::marks::mark;
+use crate::types::plant::planted;
 use crate::types::{Call, Digest, Epoch, Members, ReplicaId, Round};
 use crate::wire::Lacks;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,11 +60,18 @@ impl Opening {
         let speaks = |r: &&Arc<Checked>| r.entered() == from && r.header.opening == origin;
         let mut spoken: Vec<&Arc<Checked>> = reports.iter().filter(speaks).collect();
         let origin_reports = spoken.first().map(|r| r.certified.clone()).unwrap_or_default();
-        spoken.retain(|r| !convicted.contains(r.header.replica));
+        if spoken.len() < reports.len() {
+            mark("F1 a Report did not speak of e*");
+        }
+        if !planted("f2-liars-count") {
+            spoken.retain(|r| !convicted.contains(r.header.replica));
+        }
         let base = base_of(&spoken, from.1);
+        mark(if base.is_some() { "F2 the base is a vector" } else { "F2 the base is an opening" });
         let all_say = |x: &ReplicaId| reports.iter().all(|r| r.header.restarts.contains(*x));
         let restarted = call.accused.iter().filter(all_say).collect();
-        let liars = call.accused.iter().filter(|x| convicted.contains(*x)).collect();
+        let known = |x: &ReplicaId| convicted.contains(*x) && !planted("f3-liar-is-silent");
+        let liars = call.accused.iter().filter(known).collect();
         let returned = reports.iter().filter(|r| r.header.restarted).map(|r| r.header.replica);
         let holdings = reports.iter().map(|r| holding(r, from, origin)).collect();
         let digest = opening_hash(context, &call, &hashes);
@@ -134,7 +143,12 @@ fn holding(report: &Checked, from: (Epoch, Members), origin: Digest) -> Holding 
 /// F1: the highest entered epoch and its opening. If several are named, the one that most members
 /// of its epoch name; then the smallest hash.
 fn highest_entered(reports: &[Arc<Checked>]) -> ((Epoch, Members), Digest) {
-    let highest = reports.iter().map(|r| r.header.entered).max().unwrap_or_default();
+    let entered = reports.iter().map(|r| r.header.entered);
+    let highest = match planted("f1-lowest-entered") {
+        true => entered.min(),
+        false => entered.max(),
+    };
+    let highest = highest.unwrap_or_default();
     let mut votes: BTreeMap<(Digest, Members), usize> = BTreeMap::new();
     for r in reports.iter().filter(|r| r.header.entered == highest) {
         let count = votes.entry((r.header.opening, r.header.entered_members)).or_default();
@@ -152,7 +166,10 @@ fn base_of(spoken: &[&Arc<Checked>], of: Members) -> Option<NamedVector> {
     for r in spoken {
         let Some(vector) = r.vector.as_ref().filter(|v| v.round == highest) else { continue };
         let (count, _) = votes.entry(vector.digest).or_insert((0, vector));
-        *count += usize::from(of.contains(r.header.replica));
+        *count += usize::from(of.contains(r.header.replica) && !planted("f2-smallest-hash"));
+    }
+    if votes.len() > 1 {
+        mark("F2 Reports named different vectors of the highest round");
     }
     let best = votes.into_iter().min_by_key(|(hash, (count, _))| (usize::MAX - count, *hash));
     best.map(|(_, (_, vector))| vector.clone())
@@ -169,3 +186,7 @@ pub(super) fn opening_hash(context: &Context, call: &Call, reports: &[Digest]) -
     });
     h.finish()
 }
+
+#[cfg(test)]
+#[path = "opening_tests.rs"]
+mod tests;

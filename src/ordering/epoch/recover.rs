@@ -4,6 +4,8 @@ use super::{Checked, Entered, Stage};
 use crate::crypto::Scheme;
 use crate::ordering::{Action, Core, Event, Statement};
 use crate::types::Now;
+use crate::types::marks::mark;
+use crate::types::plant::planted;
 use crate::wire::Record;
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ impl<S: Scheme> Core<S> {
         let mut report = None;
         for record in records {
             match record {
+                Record::Promise { .. } if planted("s7-promise-forgotten") => {}
                 Record::Promise { call, .. } => self.change.promise = *call,
                 Record::Report { report: one, .. } => report = Some(one),
                 Record::Entered { epoch, members, opening, reports, .. } => {
@@ -31,6 +34,9 @@ impl<S: Scheme> Core<S> {
                 }
             }
         }
+        if planted("s7-signs-on") {
+            return;
+        }
         self.blank = true;
         let entered = self.change.entered.epoch;
         self.change.restarted = Some(entered);
@@ -42,6 +48,11 @@ impl<S: Scheme> Core<S> {
         let own = own.filter(|r| r.header.call == self.change.promise);
         let own = own.and_then(|r| {
             Checked::new(r, &self.keyring, self.limits.max_candidates).ok().map(Arc::new)
+        });
+        let own = own.filter(|_| !planted("s7-report-anew"));
+        mark(match own {
+            Some(_) => "§7 a Report from the disk was sent again",
+            None => "§7 a promise from the disk got its Report after a restart",
         });
         self.change.stage = match own {
             Some(report) => Stage::Writing { report, sequence: 0 },

@@ -4,6 +4,7 @@
 use super::Stage;
 use crate::crypto::{Scheme, Verified};
 use crate::ordering::{Action, Core, Statement};
+use crate::types::marks::mark;
 use crate::types::{Call, Instant, Now, ReplicaId, Root};
 use crate::wire::{Evidence, Restarted};
 use std::sync::Arc;
@@ -90,6 +91,7 @@ impl<S: Scheme> Core<S> {
         if now.monotonic < due {
             return;
         }
+        mark("E8 all was said again after patience");
         self.change.resent_at = now.monotonic;
         for peer in self.keyring.ensemble().replicas().filter(|r| *r != self.id) {
             self.say_again(peer, out);

@@ -2,6 +2,8 @@
 
 use super::{Order, State};
 use crate::ordering::epoch::Opening;
+use crate::types::marks::mark;
+use crate::types::plant::planted;
 use crate::types::{AgreedTime, Digest, Members, Round};
 use std::collections::BTreeSet;
 
@@ -11,11 +13,14 @@ impl Order {
     pub(in crate::ordering) fn open(&mut self, opening: &Opening) -> Vec<Digest> {
         let void = if opening.may_void() { self.lost(opening) } else { Vec::new() };
         for digest in &void {
+            mark("O7 an opening made a request void");
             if let Some(known) = self.known.get_mut(digest) {
                 known.void = true;
             }
         }
-        self.drop_candidates(opening.keeps());
+        if !planted("o1-keep-dropped") {
+            self.drop_candidates(opening.keeps());
+        }
         self.roster.open(opening, AgreedTime(self.agreed));
         self.opening = (opening.digest, self.round().next());
         self.last.1 = opening.reports.clone();
@@ -38,7 +43,7 @@ impl Order {
                 Some((State::HalfSeen, _)) => continue,
                 None => (None, Members::NONE),
             };
-            if opening.is_lost(&digest, accepted, holders) {
+            if opening.is_lost(&digest, accepted, holders) && !planted("o7-nothing-is-void") {
                 lost.insert(digest);
             }
         }
@@ -54,6 +59,9 @@ impl Order {
             known.candidates.retain(|c| keep.contains(c.replica));
             known.holders = known.candidates.iter().map(|c| c.replica).collect();
             let now_charged = known.candidates.first().map(|c| c.replica);
+            if now_charged != Some(charged_to) {
+                mark("O1 an opening dropped a candidate");
+            }
             if now_charged == Some(charged_to) {
                 continue;
             }

@@ -299,3 +299,13 @@ fn the_next_download_begins_with_another_source() {
     b.download.begin();
     assert_eq!(b.start(), Some(id(1)));
 }
+
+#[cfg(feature = "plant")]
+#[test]
+fn a_planted_quorum_of_t_is_noticed() {
+    use crate::types::plant::plant;
+    plant(Some("s7-snapshot-of-t"));
+    let caught = std::panic::catch_unwind(a_snapshot_that_no_t_plus_one_attest_is_refused);
+    plant(None);
+    assert!(caught.is_err());
+}

@@ -159,10 +159,10 @@ fn clients_accept_only_what_a_good_replica_executed() {
 #[test]
 fn running_roots_of_one_round_must_be_equal() {
     let mut c = checks();
-    assert_eq!(c.on_root(r(0), 5, "aa"), Ok(()));
-    assert_eq!(c.on_root(r(1), 6, "bb"), Ok(()));
-    assert_eq!(c.on_root(r(2), 5, "cc"), Ok(()));
-    assert_eq!(rule(c.on_root(r(1), 5, "bb")), "running root");
+    assert_eq!(c.on_root(r(0), Round(5), digest(1)), Ok(()));
+    assert_eq!(c.on_root(r(1), Round(6), digest(2)), Ok(()));
+    assert_eq!(c.on_root(r(2), Round(5), digest(3)), Ok(()));
+    assert_eq!(rule(c.on_root(r(1), Round(5), digest(2))), "running root");
 }
 
 /// Request `n` reaches the two good replicas at these times.

@@ -1,0 +1,121 @@
+//! `quorate sim --plants`: how soon the checkers object to each known bug.
+
+use super::modes::Mode;
+use super::play::play;
+use super::pool::cpu_time;
+use crate::cli::{Failure, output};
+use crate::types::plant::{PLANTS, plant};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Processor time at most that is spent on one bug.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// What is tried, in turn: the mode and t. Nothing in it is made for any one of the bugs.
+const TRIED: [(Mode, u8); 8] = [
+    (Mode::Random, 1),
+    (Mode::Liars, 1),
+    (Mode::Crash, 1),
+    (Mode::Network, 1),
+    (Mode::Fair, 1),
+    (Mode::Liars, 2),
+    (Mode::Random, 2),
+    (Mode::Power, 1),
+];
+
+/// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
+const ELSEWHERE: [(&str, &str); 1] = [(
+    "o1-late-candidate-counts",
+    "src/ordering/order_tests.rs o1_only_the_first_candidate_of_a_replica_counts",
+)];
+
+struct Found {
+    mode: Mode,
+    t: u8,
+    what: String,
+}
+
+/// One bug, and how it was hunted.
+struct Row {
+    name: &'static str,
+    found: Option<Found>,
+    runs: u64,
+    cpu: Duration,
+}
+
+/// Hunts all of them from a seed on, each with so many seeds at most.
+///
+/// # Errors
+/// If a bug is neither found nor known to be found elsewhere.
+pub(super) fn hunt(first: u64, seeds: Option<u64>) -> anyhow::Result<ExitCode> {
+    output::print("found by          runs  CPU s  plant, and what was seen\n")?;
+    let mut rows = Vec::new();
+    let wanted = PLANTS.iter().filter(|(name, _)| !is_elsewhere(name));
+    for (name, rule) in wanted {
+        let row = one(name, first, seeds.unwrap_or(u64::MAX));
+        let (by, what) = match &row.found {
+            Some(found) => (format!("{} t={}", found.mode, found.t), short(&found.what)),
+            None => ("nothing".to_owned(), String::new()),
+        };
+        let (runs, cpu) = (row.runs, row.cpu.as_secs_f64());
+        output::print(&format!("{by:<15} {runs:>6} {cpu:>6.2}  {name} ({rule})\n{what}"))?;
+        rows.push(row);
+    }
+    output::print(&summary(&rows))?;
+    let missed: Vec<&str> = rows.iter().filter(|r| r.found.is_none()).map(|r| r.name).collect();
+    match missed.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => {
+            let message = format!("not found: {}", missed.join(", "));
+            Err(Failure { code: 1, message }.into())
+        }
+    }
+}
+
+fn is_elsewhere(name: &str) -> bool {
+    ELSEWHERE.iter().any(|(other, _)| *other == name)
+}
+
+fn one(name: &'static str, first: u64, seeds: u64) -> Row {
+    let (began, mut runs) = (cpu_time().unwrap_or_default(), 0);
+    let spent = || cpu_time().unwrap_or_default().saturating_sub(began);
+    plant(Some(name));
+    let mut found = None;
+    'seeds: for seed in (first..=u64::MAX).take(usize::try_from(seeds).unwrap_or(usize::MAX)) {
+        for (mode, t) in TRIED {
+            if spent() >= LONGEST {
+                break 'seeds;
+            }
+            runs += 1;
+            let options = mode.options(seed, t, None);
+            if let Err(broken) = play(seed, &options, &mut |_, _, _| {}) {
+                found = Some(Found { mode, t, what: broken.what });
+                break 'seeds;
+            }
+        }
+    }
+    plant(None);
+    Row { name, found, runs, cpu: spent() }
+}
+
+// The first words of what was seen.
+fn short(what: &str) -> String {
+    let line: String = what.lines().next().unwrap_or("").chars().take(100).collect();
+    format!("{:>31}{line}\n", "")
+}
+
+fn summary(rows: &[Row]) -> String {
+    let mut found: Vec<&Row> = rows.iter().filter(|r| r.found.is_some()).collect();
+    found.sort_by_key(|r| r.cpu);
+    let mut out = format!("\n{} of {} bugs found by simulation", found.len(), PLANTS.len());
+    if let (Some(median), Some(worst)) = (found.get(found.len() / 2), found.last()) {
+        let (median, of) = (median.cpu.as_secs_f64(), worst.name);
+        let worst = worst.cpu.as_secs_f64();
+        out += &format!("; CPU seconds: median {median:.2}, worst {worst:.2} ({of})");
+    }
+    out += "\nby other tests:\n";
+    for (name, test) in ELSEWHERE {
+        out += &format!("  {name}: {test}\n");
+    }
+    out
+}
