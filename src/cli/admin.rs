@@ -38,9 +38,9 @@ pub(super) struct Admin {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Take a replica out, for a planned stop: nobody waits for it then; started again, it joins
+    /// Take a replica out: nobody waits for it then; it stays out until it is started again
     Leave(Order),
-    /// Let a replica that left and still runs join again
+    /// Let a replica that an operator took out, and that runs, join again
     Join(Order),
     /// Let a replica in again that was expelled for a lie; proofs of older lies are void then
     Readmit(Order),
@@ -228,10 +228,11 @@ impl Job<'_> {
 
     fn signed(&self, key: &SecretKey) -> OperatorChange {
         let replica = self.replica;
-        // Nobody joins but by its own word (M1): to one that left, forgiveness says that it may.
+        // Nobody joins but by its own word (M1): a replica that is kept out is told that it may.
         let change = match self.what {
-            What::Leave => Change::Leave { replica },
-            What::Join | What::Readmit => Change::Readmit { replica },
+            What::Leave => Change::Leave { replica, stays: true },
+            What::Join => Change::Recall { replica },
+            What::Readmit => Change::Readmit { replica },
         };
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let serial = since_1970.map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX));
@@ -260,11 +261,12 @@ impl Job<'_> {
         };
         match self.what {
             What::Leave if done.is.member => {
-                format!("{id} has left and is a member again, {when}. Stop it while it is out.")
+                format!("{id} has left and is a member again, {when}.")
             }
             What::Leave => format!(
-                "{id} is a member no longer, {when}. Nobody waits for it; when it is started \
-                 again it joins by itself."
+                "{id} is a member no longer, {when}. Nobody waits for it. It joins once it is \
+                 started again, or told to: quorate admin join --replica {}.",
+                id.number()
             ),
             What::Join => format!("{id} is a member, {when}."),
             What::Readmit if done.is.member => format!("{id} is a member again, {when}."),

@@ -73,6 +73,9 @@ pub struct Core<S: Scheme> {
     pub(super) resumed: bool,
     /// The operator wants this replica out: it does not ask to join.
     pub(super) leaving: bool,
+    /// What an operator had said of this replica before its process was started, by generation:
+    /// the start has ended it (M2).
+    pub(super) start_ended: Option<u32>,
     pub(super) stats: Stats,
 }
 
@@ -116,6 +119,7 @@ impl<S: Scheme> Core<S> {
             blank: false,
             resumed: !setup.restarted,
             leaving: false,
+            start_ended: None,
             stats: Stats::default(),
             keyring: setup.keyring,
             signer: setup.signer,

@@ -1,7 +1,6 @@
 //! Who is a member, who is out and why, and what the ordered status changes make of that (M1 to
 //! M4). A function of the order like everything in [`super::order::Order`], which holds it.
 
-use super::Opening;
 use crate::types::{
     AgreedTime, Call, Digest, Ensemble, Members, MembershipLimits, ReplicaId, Root, Round, Uid,
 };
@@ -22,6 +21,9 @@ pub struct Standing {
     pub forgiven: Option<AgreedTime>,
     /// The generation of its last admission by an operator: older proofs are void (M4).
     pub admitted: u32,
+    /// The generation in which an operator put it out to stay out (M2): it does not ask to join
+    /// until it is recalled or its process is started again.
+    pub kept_out: Option<u32>,
 }
 
 /// Why a replica is out (F3, M2).
@@ -56,6 +58,17 @@ pub(super) struct Pending {
     pub(super) change: Change,
 }
 
+/// What an opening says of the members.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Verdict {
+    /// Who goes on, and who is accused.
+    pub(super) call: Call,
+    /// Accused replicas against whom there is a proof (F3).
+    pub(super) liars: Members,
+    /// Accused replicas that have restarted (F3).
+    pub(super) restarted: Members,
+}
+
 /// The members and all that belongs to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Roster {
@@ -78,6 +91,7 @@ impl Roster {
             doublings: 0,
             forgiven: None,
             admitted: 0,
+            kept_out: None,
         };
         Self {
             ensemble,
@@ -103,8 +117,13 @@ impl Roster {
         now: AgreedTime,
     ) -> Result<(), &'static str> {
         let effect = self.effect(&change, round, now);
-        if effect.is_ok() {
-            self.pending.push(Pending { uid, digest, change });
+        match change {
+            // It changes no member list, so nothing needs to wait for another epoch.
+            Change::Recall { replica } if effect.is_ok() => {
+                self.standings[replica.index()].kept_out = None;
+            }
+            _ if effect.is_ok() => self.pending.push(Pending { uid, digest, change }),
+            _ => {}
         }
         effect
     }
@@ -136,8 +155,12 @@ impl Roster {
             Change::Readmit { .. } if standing.out != Some(Reason::Lied) => {
                 Err("it was not expelled")
             }
+            Change::Recall { .. } if standing.kept_out.is_none() => Err("no operator keeps it out"),
             Change::ReplaceKey { .. } => Err("keys are not replaced by this version"),
-            Change::Join { .. } | Change::Leave { .. } | Change::Readmit { .. } => Ok(()),
+            Change::Join { .. }
+            | Change::Leave { .. }
+            | Change::Readmit { .. }
+            | Change::Recall { .. } => Ok(()),
         }
     }
 
@@ -166,19 +189,27 @@ impl Roster {
                 Change::Leave { .. } if members.len() > self.ensemble.majority() => {
                     members.remove(x);
                 }
-                Change::Leave { .. } | Change::Readmit { .. } | Change::ReplaceKey { .. } => {}
+                Change::Leave { .. }
+                | Change::Readmit { .. }
+                | Change::ReplaceKey { .. }
+                | Change::Recall { .. } => {}
             }
         }
         members
     }
 
     /// An opening is committed after its base: who is a member now, who is out and why (F3, M4).
-    pub(super) fn open(&mut self, opening: &Opening, now: AgreedTime) {
+    pub(super) fn open(&mut self, opening: &Verdict, now: AgreedTime) {
         let before = self.members();
-        if opening.call.root.generation > self.call.root.generation {
+        let generation = opening.call.root.generation;
+        let mut to_stay_out = Members::NONE;
+        if generation > self.call.root.generation {
             let cut = std::mem::take(&mut self.cut);
             for pending in self.pending.drain(..cut).collect::<Vec<_>>() {
-                self.take(&pending.change, opening.call.root.generation);
+                if let Change::Leave { replica, stays: true } = pending.change {
+                    to_stay_out.insert(replica);
+                }
+                self.take(&pending.change, generation);
             }
             self.note_cut();
         }
@@ -188,7 +219,7 @@ impl Roster {
             match (before.contains(x), self.members().contains(x)) {
                 (_, true) if self.standings[x.index()].out.is_some() => {
                     let standing = &mut self.standings[x.index()];
-                    (standing.out, standing.since) = (None, now);
+                    (standing.out, standing.since, standing.kept_out) = (None, now, None);
                 }
                 (true, false) => self.put_out(x, opening, now),
                 // Named by the call and accused at once: it stays out, with a new reason.
@@ -197,6 +228,10 @@ impl Roster {
                 }
                 _ => {}
             }
+        }
+        // M2: the Leave may have been void, or the call may name it all the same.
+        for x in before.minus(self.members()).both(to_stay_out).iter() {
+            self.standings[x.index()].kept_out = Some(generation);
         }
     }
 
@@ -209,7 +244,7 @@ impl Roster {
         }
     }
 
-    fn put_out(&mut self, x: ReplicaId, opening: &Opening, now: AgreedTime) {
+    fn put_out(&mut self, x: ReplicaId, opening: &Verdict, now: AgreedTime) {
         let limits = self.limits;
         let standing = &mut self.standings[x.index()];
         let reason = if !opening.call.accused.contains(x) {
@@ -244,3 +279,7 @@ impl Roster {
         standing.may_join = AgreedTime(now.0.saturating_add(wait));
     }
 }
+
+#[cfg(test)]
+#[path = "roster_tests.rs"]
+mod tests;

@@ -131,6 +131,8 @@ pub enum Event {
         why: crate::ordering::Reason,
         /// When it may join again (M4); of no meaning for one that lied.
         may_join: AgreedTime,
+        /// Whether an operator keeps it out (M2).
+        kept_out: bool,
     },
     /// A replica is a member again.
     Joined {

@@ -269,7 +269,9 @@ impl<S: Scheme> Replica<S> {
                 (true, false) => {
                     let (why, may_join) = (standing.out, standing.may_join);
                     let why = why.unwrap_or(ordering::Reason::Silent);
-                    out.push(Action::Event(Event::Excluded { replica, epoch, why, may_join }));
+                    let kept_out = standing.kept_out.is_some();
+                    let excluded = Event::Excluded { replica, epoch, why, may_join, kept_out };
+                    out.push(Action::Event(excluded));
                 }
                 (false, true) => out.push(Action::Event(Event::Joined { replica, epoch })),
                 _ => {}

@@ -91,6 +91,7 @@ impl<S: Scheme> Replica<S> {
                 Standing::Changing
             }
             () if member => Standing::Member,
+            () if core.is_kept_out() => Standing::Follower,
             () if own.out != Some(Reason::Lied) && core.agreed() >= own.may_join.0 => {
                 Standing::Joining
             }
@@ -106,6 +107,7 @@ impl<S: Scheme> Replica<S> {
             why: standing.out.map(Why::from),
             since: standing.since.0,
             may_join: standing.out.filter(|r| *r != Reason::Lied).map(|_| standing.may_join.0),
+            kept_out: standing.kept_out.is_some(),
         };
         all.map(place).collect()
     }

@@ -76,7 +76,8 @@ pub enum Standing {
     Changing,
     /// It is out, has followed the others, and may ask to be a member again (M1).
     Joining,
-    /// It is out and follows: its wait is not over, or an operator must let it in (M4).
+    /// It is out and follows: its wait is not over, or an operator keeps it out or must let it in
+    /// (M2, M4).
     Follower,
     /// It restarted without its state, and the others have not gone on without it yet.
     Restarted,
@@ -112,6 +113,10 @@ pub struct Place {
     pub since: u64,
     /// From which agreed time on it may join (M4); none for members, and for those that lied.
     pub may_join: Option<u64>,
+    /// Whether an operator keeps it out: it asks to join once it is recalled, or started again
+    /// (M2).
+    #[serde(default)]
+    pub kept_out: bool,
 }
 
 /// Why a replica is out.

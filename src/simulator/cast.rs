@@ -1,8 +1,9 @@
 //! Who takes part in a run.
 
+use super::Options;
 use super::ReplicaNode;
 use super::mischief::{Faulty, Withhold};
-use super::{Arrival, ClientNode, Dice, Effect, Inner, LyingClient, Node, Note, Options};
+use super::{Arrival, ClientNode, Dice, Effect, Inner, LyingClient, Node, Note, OperatorNode};
 use crate::adversary::Liar;
 use crate::caller;
 use crate::crypto::{Context, Keyring, Scheme, SecretKey, sha256};
@@ -19,6 +20,7 @@ pub(super) enum Member<S: Scheme> {
     Replica(ReplicaNode<S>),
     Client(Box<ClientNode>),
     LyingClient(Box<LyingClient>),
+    Operator(Box<OperatorNode<S>>),
 }
 
 impl<S: Scheme> Node for Member<S> {
@@ -29,6 +31,7 @@ impl<S: Scheme> Node for Member<S> {
             Member::Replica(n) => n.handle(now, arrival, out),
             Member::Client(n) => n.handle(now, arrival, out),
             Member::LyingClient(n) => n.handle(now, arrival, out),
+            Member::Operator(n) => n.handle(now, arrival, out),
         }
     }
 
@@ -37,6 +40,7 @@ impl<S: Scheme> Node for Member<S> {
             Member::Replica(n) => n.next_wake(),
             Member::Client(n) => n.next_wake(),
             Member::LyingClient(n) => n.next_wake(),
+            Member::Operator(n) => n.next_wake(),
         }
     }
 
@@ -45,6 +49,7 @@ impl<S: Scheme> Node for Member<S> {
             Member::Replica(n) => n.hello(),
             Member::Client(n) => n.hello(),
             Member::LyingClient(n) => n.hello(),
+            Member::Operator(n) => n.hello(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{ClientLie, Fault, RandomFaults, Workload, WorldOptions};
 use crate::adversary::Lie;
 use crate::types::{ClockKind, Members, OrderLimits, Quotas, ReplicaId, Timing};
-use crate::wire::Frame;
+use crate::wire::{Change, Frame};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub struct Options {
     pub drift_ppm: u64,
     /// Monotonic clocks are wrong by up to so many parts per million.
     pub rate_ppm: u64,
+    /// What an operator commands when.
+    pub commands: Vec<(Duration, Change)>,
     /// What happens when.
     pub faults: Vec<(Duration, Fault)>,
     /// What happens at random besides.
@@ -133,6 +135,7 @@ impl Default for Options {
             clock_spread: Duration::from_millis(2),
             drift_ppm: 50,
             rate_ppm: 0,
+            commands: Vec::new(),
             faults: Vec::new(),
             random_faults: RandomFaults::NONE,
             bad: Members::NONE,

@@ -4,7 +4,7 @@ use super::cast::{Blank, CLIENTS, Member, caller, replica, secret, session};
 use super::check::Violation;
 use super::judge::{Judge, random_clock};
 use super::{Cell, ClientNode, Dice, Failure, Knows, LyingClient, NodeId, Options};
-use super::{ReplicaNode, Report, Stopped, Twins, World, chaos};
+use super::{Clock, OperatorNode, ReplicaNode, Report, Stopped, Twins, World, chaos};
 use crate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, sha256};
 use crate::replica::{Standing, Status};
 use crate::types::{Ensemble, GroupId, Members, Now, ReplicaId, SessionId, marks};
@@ -153,6 +153,12 @@ impl<'a, S: Scheme> Run<'a, S> {
             let clock = random_clock(options, &mut clocks);
             self.world.add(NodeId::Client(number), Member::LyingClient(Box::new(node)), clock);
         }
+        if !options.commands.is_empty() {
+            let node = OperatorNode::new(&S::signer(&operator()), &context, &options.commands);
+            let number = operator_number(options);
+            let node = Member::Operator(Box::new(node));
+            self.world.add(NodeId::Client(number), node, Clock::default());
+        }
     }
 
     // A replica as its process starts: with what is on its disk and nothing else.
@@ -164,7 +170,8 @@ impl<'a, S: Scheme> Run<'a, S> {
         let options = self.options;
         let twins = (0..options.clients).filter(|c| options.key_of(*c) != *c);
         let keys = twins.map(|c| (c, options.key_of(c))).collect();
-        let node = ReplicaNode::new(inner, blank.keyring.context(), keys);
+        let operator = (operator_number(options), S::public(&S::signer(&operator())));
+        let node = ReplicaNode::new(inner, blank.keyring.context(), keys).obeying(operator);
         Member::Replica(node.telling(options.persist_rule.is_some()))
     }
 
@@ -351,7 +358,7 @@ impl<'a, S: Scheme> Run<'a, S> {
 
     fn clients_are_done(&self) -> bool {
         self.members().all(|m| match m {
-            Member::Replica(_) => true,
+            Member::Replica(_) | Member::Operator(_) => true,
             Member::Client(c) => c.is_done(),
             Member::LyingClient(c) => c.is_done(),
         })
@@ -381,7 +388,7 @@ impl<'a, S: Scheme> Run<'a, S> {
                     let each = dissent.iter_mut().zip(&stats.replicas);
                     each.for_each(|(sum, r)| *sum += r.dissent);
                 }
-                Member::LyingClient(_) => {}
+                Member::LyingClient(_) | Member::Operator(_) => {}
             }
         }
         Report {
@@ -406,6 +413,15 @@ impl<'a, S: Scheme> Run<'a, S> {
             trace_hash: self.world.trace_hash(),
         }
     }
+}
+
+fn operator() -> SecretKey {
+    SecretKey::from_seed([255; 32])
+}
+
+/// The operator is a client behind all others.
+fn operator_number(options: &Options) -> u32 {
+    options.clients + u32::try_from(options.lying_clients.len()).expect("few clients")
 }
 
 fn nanos(d: Duration) -> u64 {

@@ -21,6 +21,9 @@ pub enum Change {
     Leave {
         /// Who.
         replica: ReplicaId,
+        /// Whether it asks to join again only once it is recalled, or its process was started
+        /// again. Only an operator may say so.
+        stays: bool,
     },
     /// M3: a replica that was excluded as lying may join again. Only an operator's word counts.
     Readmit {
@@ -34,6 +37,12 @@ pub enum Change {
         /// The new key; whether it is a usable one is checked by whoever acts on it.
         key: PublicKey,
     },
+    /// M2: a replica that stays out on an operator's word may join again. Only an operator's word
+    /// counts.
+    Recall {
+        /// Who.
+        replica: ReplicaId,
+    },
 }
 
 impl Change {
@@ -41,8 +50,9 @@ impl Change {
     pub fn subject(&self) -> ReplicaId {
         match *self {
             Change::Join { replica, .. }
-            | Change::Leave { replica }
+            | Change::Leave { replica, .. }
             | Change::Readmit { replica }
+            | Change::Recall { replica }
             | Change::ReplaceKey { replica, .. } => replica,
         }
     }
@@ -54,6 +64,7 @@ impl Change {
             Change::Leave { .. } => "leave",
             Change::Readmit { .. } => "readmit",
             Change::ReplaceKey { .. } => "replace-key",
+            Change::Recall { .. } => "recall",
         }
     }
 }
@@ -67,14 +78,17 @@ impl Layout for Change {
                 out.u8(0).replica(*replica).u64(*incarnation);
                 position.put(out);
             }
-            Change::Leave { replica } => {
-                out.u8(1).replica(*replica);
+            Change::Leave { replica, stays } => {
+                out.u8(1).replica(*replica).bool(*stays);
             }
             Change::Readmit { replica } => {
                 out.u8(2).replica(*replica);
             }
             Change::ReplaceKey { replica, key } => {
                 out.u8(3).replica(*replica).raw(&key.0);
+            }
+            Change::Recall { replica } => {
+                out.u8(4).replica(*replica);
             }
         }
     }
@@ -88,9 +102,10 @@ impl Layout for Change {
                 incarnation: r.u64("incarnation")?,
                 position: StepPosition::get(r)?,
             },
-            1 => Change::Leave { replica },
+            1 => Change::Leave { replica, stays: r.bool("stays out")? },
             2 => Change::Readmit { replica },
             3 => Change::ReplaceKey { replica, key: r.key("new key")? },
+            4 => Change::Recall { replica },
             _ => return Err(r.error("unknown kind of change")),
         })
     }
@@ -175,8 +190,8 @@ impl SignedChange {
         let operator = matches!(self.author, Author::Operator(_));
         let entitled = match self.change {
             Change::Join { .. } => own,
-            Change::Leave { .. } => own || operator,
-            Change::Readmit { .. } | Change::ReplaceKey { .. } => operator,
+            Change::Leave { stays, .. } => own && !stays || operator,
+            Change::Readmit { .. } | Change::ReplaceKey { .. } | Change::Recall { .. } => operator,
         };
         if !entitled {
             return Err(VerifyError::NotEntitled(self.change.name()));

@@ -3,6 +3,7 @@
 use quorate::crypto::Keyed;
 use quorate::simulator::{Fault, NodeId, Options, Report, Workload, run, run_watched};
 use quorate::types::{OrderLimits, ReplicaId, Timing};
+use quorate::wire::Change;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -82,5 +83,40 @@ fn one_that_comes_back_catches_up_with_rounds_far_shorter_than_delta() {
     for report in seeds(6, &options) {
         assert!(report.failed.is_empty(), "{report:?}");
         assert_eq!(report.statuses[0].members, [1, 2, 3], "{:?}", report.statuses[2]);
+    }
+}
+
+/// M2: an operator's Leave lasts until the replica is recalled, or until its process is started
+/// again.
+#[test]
+fn one_that_an_operator_took_out_stays_out_until_it_is_recalled_or_started_again() {
+    let name = "one_that_an_operator_took_out_stays_out_until_it_is_recalled_or_started_again";
+    let replica = ReplicaId::from_index(2);
+    let leave = (ms(100), Change::Leave { replica, stays: true });
+    let base = Options {
+        workload: Workload { calls: 400, ..Workload::default() },
+        call_timeout: Duration::from_secs(20),
+        settle: Duration::from_secs(20),
+        ..Options::named(name)
+    };
+    let out = Options { commands: vec![leave], ..base.clone() };
+    let (recall, crash) = (
+        (ms(6_000), Change::Recall { replica }),
+        (ms(6_000), Fault::Crash(NodeId::replica(2), ms(20))),
+    );
+    let recalled = Options { commands: vec![leave, recall], ..base.clone() };
+    let started = Options { commands: vec![leave], faults: vec![crash], ..base };
+    for (options, members) in [(out, 2), (recalled, 3), (started, 3)] {
+        for report in seeds(6, &options) {
+            assert!(report.failed.is_empty(), "{report:?}");
+            assert!(report.events.contains_key("excluded"), "{:?}", report.events);
+            for status in &report.statuses {
+                assert_eq!(status.members.len(), members, "{:#?}", report.statuses);
+                assert_eq!(status.standings[2].kept_out, members == 2);
+            }
+            // It follows as far as anybody.
+            let [a, _, c] = [0, 1, 2].map(|i| report.statuses[i].executed_round);
+            assert!(c + 2 >= a, "{a} {c}");
+        }
     }
 }

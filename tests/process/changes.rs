@@ -201,14 +201,29 @@ fn a_rolling_restart_loses_no_request() {
     cluster.wait_until("all to be well", |c| status(c).0 == 0);
 }
 
+/// M2: it follows and answers meanwhile, and does not come back by itself.
 #[test]
-fn one_that_left_joins_when_it_is_told_to() {
+fn one_that_an_operator_took_out_stays_out_until_it_is_told_to_join() {
     let cluster = start();
     let (code, out, err) = admin(&cluster, "leave", 2, &[]);
-    assert!(code == 0 && out.starts_with("R2 "), "{out}{err}");
+    assert!(code == 0 && out.starts_with("R2 is a member no longer"), "{out}{err}");
+    let load = Load::on(&cluster);
+    load.gets_on(&cluster, "the others to go on without R2");
+    let executed = |c: &Cluster| c.status(2).map_or(0, |s| s["executed"].as_u64().unwrap());
+    let before = executed(&cluster);
+    cluster.wait_until("R2 to follow", |c| executed(c) > before + 20);
+    load.gets_on(&cluster, "more answers");
+    let own = cluster.status(2).unwrap();
+    assert_eq!((&own["standing"], &own["members"]), (&"follower".into(), &[1, 3].into()));
+    let (code, text) = status(&cluster);
+    assert!(code == 1 && text.contains("an operator took it out"), "{text}");
+    assert!(text.contains("quorate admin join --replica 2"), "{text}");
+
     let (code, out, err) = admin(&cluster, "join", 2, &[]);
     assert!(code == 0 && out.starts_with("R2 is a member, "), "{out}{err}");
     cluster.wait_until("R2 to be a member again", |c| is_member(c, 2));
+    load.end(&cluster);
+    cluster.wait_until("all to be well", |c| status(c).0 == 0);
 }
 
 #[test]

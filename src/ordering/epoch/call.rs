@@ -270,7 +270,7 @@ impl<S: Scheme> Core<S> {
             return;
         }
         let context = self.keyring.context();
-        let change = crate::wire::Change::Leave { replica: self.id };
+        let change = crate::wire::Change::Leave { replica: self.id, stays: false };
         let (author, serial) = (crate::wire::Author::Replica(self.id), now.wall.0);
         let change =
             crate::wire::SignedChange::sign::<S>(change, author, serial, &context, &self.signer);

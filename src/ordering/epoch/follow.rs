@@ -257,6 +257,10 @@ impl<S: Scheme> Core<S> {
         if !self.blank && epoch < self.epoch {
             return self.prepare_from(order);
         }
+        if self.blank {
+            // M2: what an operator said of it before this start does not count any more.
+            self.start_ended = order.roster.standings[self.id.index()].kept_out;
+        }
         self.adopt_rounds(&order);
         (self.committed, self.blank) = (base, false);
         self.history.clear();
@@ -368,6 +372,7 @@ impl<S: Scheme> Core<S> {
         let may = standing.out != Some(crate::ordering::Reason::Lied)
             && self.order.agreed() >= standing.may_join.0;
         let asks = !self.leaving
+            && !self.is_kept_out()
             && may
             && !self.blank
             && !members.contains(self.id)

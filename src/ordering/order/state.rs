@@ -8,7 +8,7 @@ use crate::ordering::rounds::Tip;
 use crate::types::{AgreedTime, Call, Cuid, Digest, Ensemble, Members, OrderLimits, Round};
 use crate::wire::{Change, DecodeError, Layout, Reader, StepPosition, Writer};
 
-const MAGIC: &[u8; 8] = b"quoor/1\n";
+const MAGIC: &[u8; 8] = b"quoor/2\n";
 
 impl Order {
     /// The whole state as bytes; equal states give equal bytes. Limits are not in it.
@@ -59,6 +59,7 @@ impl Order {
             };
             out.u8(reason).u64(s.since.0).u64(s.may_join.0).u32(s.doublings).u32(s.admitted);
             out.bool(s.forgiven.is_some()).u64(s.forgiven.map_or(0, |at| at.0));
+            out.bool(s.kept_out.is_some()).u32(s.kept_out.unwrap_or(0));
         }
         out.count(roster.pending.len()).count(roster.cut);
         for p in &roster.pending {
@@ -124,8 +125,11 @@ impl Order {
             let is_forgiven = r.bool("forgiven")?;
             let at = AgreedTime(r.u64("forgiven at")?);
             let forgiven = is_forgiven.then_some(at);
+            let is_kept_out = r.bool("kept out")?;
+            let since_generation = r.u32("kept out since")?;
+            let kept_out = is_kept_out.then_some(since_generation);
             self.roster.standings[place] =
-                Standing { out, since, may_join, doublings, forgiven, admitted };
+                Standing { out, since, may_join, doublings, forgiven, admitted, kept_out };
         }
         let n = r.count(usize::from(u16::MAX), 42, "pending changes")?;
         self.roster.cut = r.count(n, 0, "changes of the cut")?;

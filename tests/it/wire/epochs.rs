@@ -40,14 +40,16 @@ pub fn change(change: Change, author: Author) -> SignedChange {
 }
 
 /// One of each kind, by one who may say it.
-pub fn changes() -> [SignedChange; 4] {
+pub fn changes() -> [SignedChange; 6] {
     let position = StepPosition { round: Round(41), vector: digest("V41") };
     let join = Change::Join { replica: r(1), incarnation: 5, position };
     [
         change(join, Author::Replica(r(1))),
-        change(Change::Leave { replica: r(2) }, Author::Replica(r(2))),
+        change(Change::Leave { replica: r(2), stays: false }, Author::Replica(r(2))),
         change(Change::Readmit { replica: r(0) }, operator()),
         change(Change::ReplaceKey { replica: r(2), key: secret(7).public() }, operator()),
+        change(Change::Leave { replica: r(1), stays: true }, operator()),
+        change(Change::Recall { replica: r(1) }, operator()),
     ]
 }
 
@@ -179,6 +181,8 @@ pub fn samples() -> Vec<Sample> {
         Sample::frame("report-first", signed(first_report(r(0))).to_frame(GROUP), &[header]),
         Sample::frame("change-join", changes[0].to_frame(GROUP), &[]),
         Sample::frame("change-leave", changes[1].to_frame(GROUP), &[]),
+        Sample::frame("change-leave-for-good", OperatorChange(changes[4]).to_frame(GROUP), &[]),
+        Sample::frame("change-recall", OperatorChange(changes[5]).to_frame(GROUP), &[]),
         Sample::frame("change-readmit", OperatorChange(changes[2]).to_frame(GROUP), &[]),
         Sample::frame("change-replace-key", OperatorChange(changes[3]).to_frame(GROUP), &[]),
         record("record-promise", &promise(), &[1 + 16]),
