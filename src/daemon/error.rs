@@ -28,6 +28,24 @@ pub enum DaemonError {
         /// Fingerprint of the key that is listed.
         listed: String,
     },
+    /// The key was that replica's, and has been replaced.
+    #[error(
+        "replica {id} has another key by now, as this data directory knows; start it with the \
+         new key and the cluster file that `quorate admin replace-key` has changed"
+    )]
+    KeyReplaced {
+        /// The replica.
+        id: u8,
+    },
+    /// The cluster file says otherwise of replaced keys than the disk.
+    #[error(
+        "the `former_keys` of replica {id} in the cluster file are not those that this replica \
+         has written down; write what `quorate admin replace-key` printed"
+    )]
+    KeysDiffer {
+        /// Whose keys.
+        id: u8,
+    },
     /// The service is not the one that the cluster file names.
     #[error(
         "the cluster file names the service `{configured}`, but this program runs {offered}; \

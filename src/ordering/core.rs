@@ -76,6 +76,8 @@ pub struct Core<S: Scheme> {
     /// What an operator had said of this replica before its process was started, by generation:
     /// the start has ended it (M2).
     pub(super) start_ended: Option<u32>,
+    /// How often `keyring` has changed since the start (M3).
+    pub(super) key_news: u32,
     pub(super) stats: Stats,
 }
 
@@ -84,6 +86,9 @@ impl<S: Scheme> Core<S> {
     pub fn new(setup: Setup<S>, now: Now) -> Self {
         let ensemble = setup.keyring.ensemble();
         let members = ensemble.all();
+        // A key that came later has never signed in the first epoch, and must not.
+        let first = setup.keyring.key_at(setup.id, 0) == Some(&S::public(&setup.signer));
+        let restarted = setup.restarted || !first;
         let mut core = Self {
             id: setup.id,
             timing: setup.timing,
@@ -117,14 +122,15 @@ impl<S: Scheme> Core<S> {
             doubt: Instant(0),
             vector_is_work: false,
             blank: false,
-            resumed: !setup.restarted,
+            resumed: !restarted,
             leaving: false,
             start_ended: None,
+            key_news: 0,
             stats: Stats::default(),
             keyring: setup.keyring,
             signer: setup.signer,
         };
-        if setup.restarted {
+        if restarted {
             core.recover(&setup.recovered);
         }
         core
@@ -169,6 +175,7 @@ impl<S: Scheme> Core<S> {
 
     /// §5: what follows from what was heard.
     fn review(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.note_keys();
         if !self.change.dirty && !self.change.is_frozen() && !self.is_uncertified() {
             return;
         }

@@ -1,10 +1,11 @@
 //! Who is a member, who is out and why, and what the ordered status changes make of that (M1 to
 //! M4). A function of the order like everything in [`super::order::Order`], which holds it.
 
+use crate::crypto::{KeyChange, PublicKey};
 use crate::types::{
     AgreedTime, Call, Digest, Ensemble, Members, MembershipLimits, ReplicaId, Root, Round, Uid,
 };
-use crate::wire::Change;
+use crate::wire::{Change, MAX_KEY_CHANGES};
 
 /// What the order says of one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Standing {
     /// The generation in which an operator put it out to stay out (M2): it does not ask to join
     /// until it is recalled or its process is started again.
     pub kept_out: Option<u32>,
+    /// The key that it is getting, while it has none (M3).
+    pub new_key: Option<PublicKey>,
 }
 
 /// Why a replica is out (F3, M2).
@@ -80,6 +83,8 @@ pub(super) struct Roster {
     pub(super) pending: Vec<Pending>,
     /// How many of `pending` the next status call applies: those pending at the cut (E3).
     pub(super) cut: usize,
+    /// All changes of keys that openings brought, the earliest first (M3).
+    pub(super) keys: Vec<KeyChange>,
 }
 
 impl Roster {
@@ -92,6 +97,7 @@ impl Roster {
             forgiven: None,
             admitted: 0,
             kept_out: None,
+            new_key: None,
         };
         Self {
             ensemble,
@@ -100,6 +106,7 @@ impl Roster {
             standings: vec![standing; ensemble.n()],
             pending: Vec::new(),
             cut: 0,
+            keys: Vec::new(),
         }
     }
 
@@ -145,6 +152,7 @@ impl Roster {
             Change::Join { .. } if standing.out == Some(Reason::Lied) => {
                 Err("it lied: an operator must re-admit it first")
             }
+            Change::Join { .. } if self.is_replaced(x) => Err("its key is being replaced"),
             Change::Join { .. } if now < standing.may_join => Err("its wait is not over"),
             Change::Join { position, .. }
                 if position.round.0.saturating_add(self.limits.join_lag) < round.0 =>
@@ -156,12 +164,56 @@ impl Roster {
                 Err("it was not expelled")
             }
             Change::Recall { .. } if standing.kept_out.is_none() => Err("no operator keeps it out"),
-            Change::ReplaceKey { .. } => Err("keys are not replaced by this version"),
+            Change::ReplaceKey { key, .. } => self.may_replace(x, key),
             Change::Join { .. }
             | Change::Leave { .. }
             | Change::Readmit { .. }
             | Change::Recall { .. } => Ok(()),
         }
+    }
+
+    /// M3: whether a replica may get this key. One at a time, so that in each generation at most
+    /// one place is without a key.
+    fn may_replace(&self, x: ReplicaId, key: &PublicKey) -> Result<(), &'static str> {
+        let others = |p: &Pending| matches!(p.change, Change::ReplaceKey { .. });
+        let members = self.members();
+        if self.is_replaced(x) {
+            return Err("its key is being replaced");
+        }
+        if self.standings.iter().any(|s| s.new_key.is_some()) || self.pending.iter().any(others) {
+            return Err("another replica's key is being replaced");
+        }
+        if members.contains(x) && members.len() <= self.ensemble.majority() {
+            return Err("without it fewer than t + 1 members would be left");
+        }
+        if self.keys.len() >= MAX_KEY_CHANGES {
+            return Err("too many keys have been replaced in this cluster");
+        }
+        match self.keys.iter().rev().find(|change| change.key == *key) {
+            Some(change) if change.replica == x => Err("it has or had this key"),
+            Some(_) => Err("another replica has or had this key"),
+            None => Ok(()),
+        }
+    }
+
+    fn is_replaced(&self, x: ReplicaId) -> bool {
+        let of =
+            |p: &Pending| matches!(p.change, Change::ReplaceKey { replica, .. } if replica == x);
+        self.standings[x.index()].new_key.is_some() || self.pending.iter().any(of)
+    }
+
+    /// M3: all changes of keys that follow from what is committed: those of openings, and that
+    /// which the next generation brings.
+    pub(super) fn key_changes(&self) -> impl Iterator<Item = KeyChange> {
+        let keyless = self.after_cut().1;
+        let next = self.call.root.generation.checked_add(1);
+        let coming = self.pending[..self.cut].iter().filter_map(move |p| match p.change {
+            Change::ReplaceKey { replica, key } if keyless.contains(replica) => {
+                Some(KeyChange { out: next?, replica, key })
+            }
+            _ => None,
+        });
+        self.keys.iter().copied().chain(coming)
     }
 
     /// After a vector is committed: the first one with pending changes is the cut (E3).
@@ -176,18 +228,29 @@ impl Roster {
     pub(super) fn status_call(&self) -> Option<(Root, Members)> {
         let generation = self.call.root.generation.checked_add(1)?;
         let root = Root { generation, resets: 0 };
-        (self.cut > 0).then(|| (root, self.after_cut()))
+        (self.cut > 0).then(|| (root, self.after_cut().0))
     }
 
-    fn after_cut(&self) -> Members {
-        let mut members = self.members();
+    /// The members after the changes of the cut, and who has no key then (M3).
+    fn after_cut(&self) -> (Members, Members) {
+        let (mut members, mut keyless) = (self.members(), Members::NONE);
         for pending in &self.pending[..self.cut] {
             let x = pending.change.subject();
             match pending.change {
+                // Its author is the key that goes.
+                Change::Join { .. } if keyless.contains(x) => {}
                 Change::Join { .. } => members.insert(x),
                 // E3: one that would leave fewer than t + 1 is void.
                 Change::Leave { .. } if members.len() > self.ensemble.majority() => {
                     members.remove(x);
+                }
+                // The second of the two changes: the new key comes in, and no member.
+                Change::ReplaceKey { .. } if self.standings[x.index()].new_key.is_some() => {}
+                Change::ReplaceKey { .. }
+                    if !members.contains(x) || members.len() > self.ensemble.majority() =>
+                {
+                    members.remove(x);
+                    keyless.insert(x);
                 }
                 Change::Leave { .. }
                 | Change::Readmit { .. }
@@ -195,7 +258,7 @@ impl Roster {
                 | Change::Recall { .. } => {}
             }
         }
-        members
+        (members, keyless)
     }
 
     /// An opening is committed after its base: who is a member now, who is out and why (F3, M4).
@@ -204,12 +267,13 @@ impl Roster {
         let generation = opening.call.root.generation;
         let mut to_stay_out = Members::NONE;
         if generation > self.call.root.generation {
+            let keyless = self.after_cut().1;
             let cut = std::mem::take(&mut self.cut);
             for pending in self.pending.drain(..cut).collect::<Vec<_>>() {
                 if let Change::Leave { replica, stays: true } = pending.change {
                     to_stay_out.insert(replica);
                 }
-                self.take(&pending.change, generation);
+                self.take(&pending.change, generation, keyless);
             }
             self.note_cut();
         }
@@ -235,9 +299,27 @@ impl Roster {
         }
     }
 
-    fn take(&mut self, change: &Change, generation: u32) {
+    fn take(&mut self, change: &Change, generation: u32, keyless: Members) {
         let standing = &mut self.standings[change.subject().index()];
-        if let Change::Readmit { .. } = change {
+        let readmitted = match *change {
+            Change::Readmit { .. } => true,
+            // M3: the new key is in. What was said of the old one is no word of it.
+            Change::ReplaceKey { key, .. } if standing.new_key == Some(key) => {
+                (standing.new_key, standing.kept_out) = (None, None);
+                true
+            }
+            Change::ReplaceKey { replica, key } if keyless.contains(replica) => {
+                standing.new_key = Some(key);
+                self.keys.push(KeyChange { out: generation, replica, key });
+                // Nobody has to ask for the second change: every replica makes it (M3).
+                let (uid, digest) = (Uid::from_parts(0, 0), Digest::ZERO);
+                self.pending.push(Pending { uid, digest, change: *change });
+                false
+            }
+            _ => false,
+        };
+        if readmitted {
+            let standing = &mut self.standings[change.subject().index()];
             standing.admitted = generation;
             standing.out = standing.out.map(|_| Reason::Left);
             standing.may_join = AgreedTime(0);

@@ -178,3 +178,71 @@ fn what_is_accepted_after_the_cut_waits_for_the_generation_after() {
     go_on(&mut r, 4);
     assert_eq!((r.members(), r.status_call()), (set(&[0, 1, 2]), None));
 }
+
+fn key(n: u8) -> PublicKey {
+    PublicKey([n; 32])
+}
+
+fn replace(place: usize, n: u8) -> Change {
+    Change::ReplaceKey { replica: ReplicaId::from_index(place), key: key(n) }
+}
+
+/// M3: out of the members in one generation, the new key in the next, by itself.
+#[test]
+fn m3_a_key_goes_in_one_generation_and_the_new_one_comes_in_the_next() {
+    let mut r = roster(1);
+    expel(&mut r, Reason::Lied, 1);
+    come_back_by_an_operator(&mut r);
+    assert_eq!((r.call.root.generation, r.members().len()), (2, 3));
+    r.accept(id(1), replace(2, 9), Round(5), AgreedTime(2)).unwrap();
+    r.note_cut();
+    let change = KeyChange { out: 3, replica: r3(), key: key(9) };
+    assert_eq!(r.key_changes().collect::<Vec<_>>(), [change], "known from the cut on");
+    go_on(&mut r, 3);
+    assert_eq!((r.members(), r.standings[2].out), (set(&[0, 1]), Some(Reason::Left)));
+    assert_eq!((r.keys.clone(), r.standings[2].new_key), (vec![change], Some(key(9))));
+    assert_eq!(verdict(&r, join(100), 3), Err("its key is being replaced"));
+    assert_eq!(verdict(&r, replace(2, 8), 3), Err("its key is being replaced"));
+    assert_eq!(verdict(&r, replace(1, 8), 3), Err("another replica's key is being replaced"));
+    // A reset meanwhile takes nothing off the list.
+    let root = Root { resets: 1, ..r.call.root };
+    open(&mut r, Call { root, list: set(&[0, 1]), accused: Members::NONE }, 4);
+    assert_eq!(r.standings[2].new_key, Some(key(9)));
+    // Nobody has asked for the second change.
+    assert_eq!(r.status_call(), Some((Root { generation: 4, resets: 0 }, set(&[0, 1]))));
+    go_on(&mut r, 5);
+    assert_eq!((r.keys.len(), r.standings[2].new_key, r.status_call()), (1, None, None));
+    assert_eq!(r.standings[2].admitted, 4, "proofs against the old key are void");
+    assert_eq!(verdict(&r, join(100), 5), Ok(()));
+    come_back(&mut r, 5);
+    assert_eq!(verdict(&r, replace(2, 9), 6), Err("it has or had this key"));
+    assert_eq!(verdict(&r, replace(1, 9), 6), Err("another replica has or had this key"));
+}
+
+fn come_back_by_an_operator(r: &mut Roster) {
+    r.accept(id(1), Change::Readmit { replica: r3() }, Round(5), AgreedTime(2)).unwrap();
+    go_on(r, 2);
+    come_back(r, 2);
+}
+
+/// M3: thresholds stay as they are, and what the old key asked for is void with it.
+#[test]
+fn m3_a_key_is_not_replaced_where_too_few_would_be_left_and_its_join_goes_with_it() {
+    let mut r = roster(1);
+    expel(&mut r, Reason::Silent, 1);
+    let few = "without it fewer than t + 1 members would be left";
+    assert_eq!(verdict(&r, replace(1, 9), 20), Err(few));
+    // Accepted before the others leave, and void at the cut.
+    let mut late = roster(1);
+    let leave = |place| Change::Leave { replica: ReplicaId::from_index(place), stays: false };
+    late.accept(id(1), leave(0), Round(5), AgreedTime(1)).unwrap();
+    late.accept(id(2), replace(1, 9), Round(5), AgreedTime(1)).unwrap();
+    go_on(&mut late, 2);
+    assert_eq!((late.members(), late.keys.len()), (set(&[1, 2]), 0));
+    assert_eq!(late.status_call(), None);
+    // One that is out may get a key; its Join was by the one that goes.
+    r.accept(id(1), join(100), Round(100), AgreedTime(20)).unwrap();
+    r.accept(id(2), replace(2, 9), Round(100), AgreedTime(20)).unwrap();
+    go_on(&mut r, 21);
+    assert_eq!((r.members(), r.standings[2].new_key), (set(&[0, 1]), Some(key(9))));
+}

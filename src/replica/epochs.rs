@@ -4,7 +4,7 @@
 
 use super::answers::Asker;
 use super::replica::{Replica, to_peer};
-use super::{Action, Actions, CloseReason, Event, Lane};
+use super::{Action, Actions, Event, Lane};
 use crate::crypto::{Scheme, Signable, Unverified, Verified};
 use crate::ordering::{self, Checked, Opened, Statement};
 use crate::proof;
@@ -100,16 +100,15 @@ impl<S: Scheme> Replica<S> {
         }
     }
 
-    fn checked<T: Signable>(
+    fn checked<T: Signable + Clone>(
         &mut self,
         peer: ReplicaId,
         statement: Unverified<T>,
         out: &mut Actions,
     ) -> Option<Verified<T>> {
-        let verified = statement.verify(&self.keyring);
+        let verified = statement.verify_ref(&self.keyring);
         if verified.is_err() {
-            self.counters.bad_signatures += 1;
-            self.close_peer(peer, CloseReason::BadSignature, out);
+            self.bad_signature(peer, statement.peek(), out);
         }
         verified.ok()
     }
@@ -261,6 +260,7 @@ impl<S: Scheme> Replica<S> {
             self.bodies.forget(digest);
         }
         self.counters.void += void.len() as u64;
+        self.pin(out);
         let Opened { epoch, members, .. } = *opened;
         out.push(Action::Event(Event::Epoch { epoch, members }));
         for replica in self.keyring.ensemble().replicas() {

@@ -24,6 +24,7 @@ mod executor;
 mod fetch;
 mod input;
 mod intake;
+mod keys;
 mod links;
 #[allow(clippy::module_inception)]
 mod replica;
@@ -34,6 +35,9 @@ mod transfer;
 
 pub use actions::{Action, Actions, CloseReason, Event, Lane, StepTrace, TraceEntry};
 pub use input::Input;
+pub use keys::recorded_keys;
 pub use replica::Replica;
 pub use setup::Setup;
-pub use status::{LinkStatus, Place, Promised, Standing, Status, TransferStatus, Waiting, Why};
+pub use status::{
+    FormerKey, LinkStatus, Place, Promised, Standing, Status, TransferStatus, Waiting, Why,
+};

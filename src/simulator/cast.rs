@@ -6,7 +6,7 @@ use super::mischief::{Faulty, Withhold};
 use super::{Arrival, ClientNode, Dice, Effect, Inner, LyingClient, Node, Note, OperatorNode};
 use crate::adversary::Liar;
 use crate::caller;
-use crate::crypto::{Context, Keyring, Scheme, SecretKey, sha256};
+use crate::crypto::{Context, Keyed, Keyring, PublicKey, Scheme, SecretKey, sha256};
 use crate::replica::{Replica, Setup};
 use crate::types::{Ensemble, Instant, Now, ReplicaId, SessionId};
 use crate::wire::Hello;
@@ -123,6 +123,16 @@ pub(super) fn caller(
 // The session of a correct client is the first number that its dice give.
 pub(super) fn session(seed: u64, client: u32) -> SessionId {
     SessionId(Dice::new(seed, CLIENTS + u64::from(client)).any())
+}
+
+/// The key that a replica of a simulation, with keyed hashes, gets if its key is replaced: what a
+/// command of [`Options::commands`] has to name.
+pub fn new_key(id: ReplicaId) -> PublicKey {
+    Keyed::public(&Keyed::signer(&new_secret(id)))
+}
+
+pub(super) fn new_secret(id: ReplicaId) -> SecretKey {
+    SecretKey::from_seed([200 + id.number(); 32])
 }
 
 pub(super) fn secret(seed: u64, id: ReplicaId) -> SecretKey {

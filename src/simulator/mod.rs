@@ -34,6 +34,7 @@ mod report;
 mod run;
 mod world;
 
+pub use cast::new_key;
 pub use cells::Cell;
 pub use chaos::RandomFaults;
 pub use client_node::{ClientNode, Workload};

@@ -3,7 +3,7 @@
 use super::note::{client_id, name_of};
 use super::{Arrival, Effect, Node, NodeId, Note};
 use crate::adversary::Liar;
-use crate::crypto::{Context, PublicKey, Scheme};
+use crate::crypto::{Context, Keyring, PublicKey, Scheme};
 use crate::replica::{Action, Actions, Event, Input, Lane, Replica, Status};
 use crate::types::{ClientId, Instant, LinkId, Now, RequestId, Role};
 use crate::wire::{Frame, Hello, Kind, Message};
@@ -62,6 +62,14 @@ impl<S: Scheme> ReplicaNode<S> {
         }
     }
 
+    /// The keys that it knows.
+    pub fn keyring(&self) -> &Keyring<S> {
+        match &self.inner {
+            Inner::Honest(r) => r.keyring(),
+            Inner::Lying(l) => l.keyring(),
+        }
+    }
+
     /// How many messages it has changed or held back, if it is a liar.
     pub fn lies(&self) -> u64 {
         match &self.inner {
@@ -112,6 +120,8 @@ impl<S: Scheme> ReplicaNode<S> {
             Action::Evidence { name, bytes } => {
                 out.push(Effect::Note(Note::Evidence { name, bytes }));
             }
+            // The world's links show no keys.
+            Action::Pin { .. } => {}
             Action::Event(Event::Step(step)) => out.push(Effect::Note(Note::Step(step))),
             Action::Event(event) => out.push(Effect::Note(Note::Event(event))),
         }

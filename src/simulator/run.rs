@@ -1,6 +1,6 @@
 //! Whole runs: a cluster from options and a seed, run to its end and judged.
 
-use super::cast::{Blank, CLIENTS, Member, caller, replica, secret, session};
+use super::cast::{Blank, CLIENTS, Member, caller, new_secret, replica, secret, session};
 use super::check::Violation;
 use super::judge::{Judge, random_clock};
 use super::{Cell, ClientNode, Dice, Failure, Knows, LyingClient, NodeId, Options};
@@ -178,10 +178,31 @@ impl<'a, S: Scheme> Run<'a, S> {
     fn boot(&mut self, node: NodeId) {
         let NodeId::Replica(id) = node else { return };
         let Some(clock) = self.world.clock(node) else { return };
+        self.take_new_key(id);
         let member = self.fresh(id, clock.read(self.world.now()));
         self.judge.on_started(id, self.world.disk(node).to_vec());
         (self.watch)(self.world.now(), node, &"starts again");
         self.world.start(node, member);
+    }
+
+    /// M3: where the others know another key of this replica, its operator starts it with that, on
+    /// an empty disk, with a cluster file that has both.
+    fn take_new_key(&mut self, id: ReplicaId) {
+        let others = self.ensemble.replicas().filter(|r| *r != id);
+        let keyrings = others.filter_map(|r| match self.world.node(NodeId::Replica(r))? {
+            Member::Replica(node) => Some(node.keyring()),
+            _ => None,
+        });
+        let secret = new_secret(id);
+        let new = S::public(&S::signer(&secret));
+        let Some(keyring) = keyrings.into_iter().find(|k| k.key(id) == Some(&new)).cloned() else {
+            return;
+        };
+        let blank = self.blank.get_mut(&id).expect("one for each replica");
+        if S::public(&S::signer(&blank.secret)) != new {
+            (blank.secret, blank.keyring, blank.incarnation) = (secret, keyring, 0);
+            self.world.wipe(NodeId::Replica(id));
+        }
     }
 
     fn finish(&mut self) -> Result<Report, Violation> {

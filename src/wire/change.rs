@@ -30,7 +30,8 @@ pub enum Change {
         /// Who.
         replica: ReplicaId,
     },
-    /// M3: the replica gets another key. Only an operator's word counts.
+    /// M3: the replica gets another key. Only an operator's word counts. What follows from it, the
+    /// new key's coming in, is the same change again and nobody's word.
     ReplaceKey {
         /// Who.
         replica: ReplicaId,
@@ -181,11 +182,16 @@ impl SignedChange {
     }
 
     /// Checks that its author may say this and that the signature is the author's. Whether an
-    /// operator's key is one that is known stands in the configuration and is not checked here.
+    /// operator's key is one that is known stands in the configuration and is not checked here. A
+    /// replica's key is the one that it has in this generation.
     ///
     /// # Errors
     /// [`VerifyError`] says what is wrong.
-    pub fn verify<S: Scheme>(&self, keyring: &Keyring<S>) -> Result<(), VerifyError> {
+    pub fn verify<S: Scheme>(
+        &self,
+        keyring: &Keyring<S>,
+        generation: u32,
+    ) -> Result<(), VerifyError> {
         let own = self.author == Author::Replica(self.subject());
         let operator = matches!(self.author, Author::Operator(_));
         let entitled = match self.change {
@@ -201,7 +207,9 @@ impl SignedChange {
         }
         let digest = self.digest(&keyring.context());
         match self.author {
-            Author::Replica(replica) => keyring.check(replica, &digest, &self.signature),
+            Author::Replica(replica) => {
+                keyring.check(replica, generation, &digest, &self.signature)
+            }
             Author::Operator(key) => {
                 let known = S::verifier(&key).map_err(|_| VerifyError::BadOperator(key))?;
                 let fits = S::verify(&known, &digest, &self.signature);

@@ -1,7 +1,7 @@
 //! Whole clusters in which members stop, lie and come back (docs/protocol.md §5).
 
 use quorate::crypto::Keyed;
-use quorate::simulator::{Fault, NodeId, Options, Report, Workload, run, run_watched};
+use quorate::simulator::{Fault, NodeId, Options, Report, Workload, new_key, run, run_watched};
 use quorate::types::{OrderLimits, ReplicaId, Timing};
 use quorate::wire::Change;
 use std::fmt::Display;
@@ -119,4 +119,103 @@ fn one_that_an_operator_took_out_stays_out_until_it_is_recalled_or_started_again
             assert!(c + 2 >= a, "{a} {c}");
         }
     }
+}
+
+/// M3: a key is replaced, with and without load. The others go on, the old process has nothing to
+/// say any more, and a new one with the new key takes up the state and joins.
+#[test]
+fn a_replica_gets_another_key_and_joins_with_it() {
+    let name = "a_replica_gets_another_key_and_joins_with_it";
+    let replica = ReplicaId::from_index(2);
+    let replace = Change::ReplaceKey { replica, key: new_key(replica) };
+    for (calls, think) in [(300, ms(5)), (12, ms(300))] {
+        let options = Options {
+            workload: Workload { calls, think, ..Workload::default() },
+            commands: vec![(ms(200), replace)],
+            faults: vec![(ms(1500), Fault::Crash(NodeId::replica(2), ms(50)))],
+            call_timeout: Duration::from_secs(20),
+            settle: Duration::from_secs(20),
+            ..Options::named(name)
+        };
+        for report in seeds(8, &options) {
+            assert!(report.failed.is_empty(), "{report:?}");
+            assert!(report.longest < ms(400), "{:?}", report.longest);
+            for status in &report.statuses {
+                assert_eq!(status.members, [1, 2, 3], "{:#?}", report.statuses);
+                let place = &status.standings[2];
+                assert_eq!(place.key, Some(new_key(replica).to_inline()));
+                assert_eq!((place.former_keys.len(), place.former_keys[0].until), (1, 0));
+            }
+            let [a, _, c] = [0, 1, 2].map(|i| report.statuses[i].executed_round);
+            assert!(c + 2 >= a, "{a} {c}");
+        }
+    }
+}
+
+/// M3: the others keep what they know of keys on their disks, and a key may be replaced while one
+/// of them is down.
+#[test]
+fn a_replaced_key_outlives_restarts_of_the_others() {
+    let name = "a_replaced_key_outlives_restarts_of_the_others";
+    let replica = ReplicaId::from_index(4);
+    let replace = Change::ReplaceKey { replica, key: new_key(replica) };
+    let crash = |at, place, down| (ms(at), Fault::Crash(NodeId::replica(place), ms(down)));
+    let options = Options {
+        t: 2,
+        workload: Workload { calls: 900, ..Workload::default() },
+        commands: vec![(ms(200), replace)],
+        faults: vec![crash(1000, 4, 50), crash(3000, 0, 50), crash(5500, 1, 50)],
+        call_timeout: Duration::from_secs(20),
+        settle: Duration::from_secs(20),
+        ..Options::named(name)
+    };
+    for report in seeds(4, &options) {
+        assert!(report.failed.is_empty(), "{report:?}");
+        for status in &report.statuses {
+            assert_eq!(status.members, [1, 2, 3, 4, 5], "{:#?}", report.statuses);
+            assert_eq!(status.standings[4].key, Some(new_key(replica).to_inline()));
+        }
+    }
+}
+
+/// E3, M3: when nothing gets on in the generation without the key, the reset leaves that replica
+/// out as well.
+#[test]
+fn a_reset_while_a_key_is_replaced_is_of_all_others() {
+    let name = "a_reset_while_a_key_is_replaced_is_of_all_others";
+    let replica = ReplicaId::from_index(2);
+    let replace = Change::ReplaceKey { replica, key: new_key(replica) };
+    let mut resets = 0;
+    for at in 0..16 {
+        // The links of the members break somewhere in the two changes of the epoch.
+        let cut = Fault::Break(NodeId::replica(0), NodeId::replica(1), ms(700));
+        let options = Options {
+            workload: Workload { calls: 200, ..Workload::default() },
+            commands: vec![(ms(200), replace)],
+            faults: vec![
+                (ms(200 + 2 * at), cut),
+                (ms(3000), Fault::Crash(NodeId::replica(2), ms(50))),
+            ],
+            call_timeout: Duration::from_secs(20),
+            settle: Duration::from_secs(20),
+            by_cell: true,
+            ..Options::named(name)
+        };
+        for seed in 0..2 {
+            let mut calls = Vec::new();
+            let report = run_watched::<Keyed>(seed, &options, &mut |_, _, what| {
+                let text = what.to_string();
+                if text.starts_with("Called") && text.contains("(1,") && !text.contains("(1,0,") {
+                    calls.push(text);
+                }
+            });
+            let report = report.unwrap_or_else(|failure| panic!("{failure}"));
+            resets += calls.len();
+            assert!(calls.iter().all(|call| call.contains("members: {R1,R2}")), "{calls:?}");
+            let status = &report.statuses[0];
+            assert_eq!(status.members, [1, 2, 3], "{at} {seed}: {:#?}", report.statuses);
+            assert_eq!(status.standings[2].key, Some(new_key(replica).to_inline()));
+        }
+    }
+    assert!(resets > 0, "no reset fell into that generation");
 }

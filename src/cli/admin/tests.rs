@@ -7,7 +7,8 @@ fn made(dir: &Path) -> crate::files::init::NewCluster {
 }
 
 fn place(why: Option<Why>) -> Place {
-    Place { replica: 3, member: why.is_none(), why, since: 5, may_join: Some(7), kept_out: false }
+    let (member, may_join) = (why.is_none(), Some(7));
+    Place { replica: 3, member, why, since: 5, may_join, ..Place::default() }
 }
 
 /// What would be void in the order is refused with the reason, and what is so already is fine.

@@ -46,6 +46,13 @@ fn of_one(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
             s.incarnation
         );
     }
+    if s.file_outdated {
+        let _ = writeln!(
+            text,
+            "{id} runs with a cluster file that is out of date: a key was replaced. Write what \
+             `quorate admin replace-key` prints into the file before it is started again."
+        );
+    }
     if s.standing == Standing::Halted {
         let _ = writeln!(text, "{id} has halted; its log says why.");
     }
@@ -87,6 +94,7 @@ fn exclusion(cluster: &Cluster, answers: &[Answer], replica: ReplicaId) -> Optio
         since => format!("for {}", time(agreed.saturating_sub(since))),
     };
     let reason = match place.kept_out {
+        _ if place.replacing => "its key is being replaced",
         true => "an operator took it out",
         false => reason(why),
     };
@@ -157,7 +165,7 @@ mod tests {
 
     fn out(why: Why, may_join: Option<u64>) -> Place {
         let since = 100 * SECOND;
-        Place { replica: 3, member: false, why: Some(why), since, may_join, kept_out: false }
+        Place { replica: 3, why: Some(why), since, may_join, ..Place::default() }
     }
 
     fn says(place: Place) -> Answer {

@@ -373,6 +373,7 @@ impl<S: Scheme> Core<S> {
             && self.order.agreed() >= standing.may_join.0;
         let asks = !self.leaving
             && !self.is_kept_out()
+            && self.may_sign(epoch.generation)
             && may
             && !self.blank
             && !members.contains(self.id)
@@ -393,11 +394,14 @@ impl<S: Scheme> Core<S> {
     /// M1 to M3: a status change came from its author's own connection.
     pub(in crate::ordering) fn on_change(&mut self, now: Now, change: SignedChange) {
         let context = self.keyring.context();
-        if self.is_blank() || change.verify(&self.keyring).is_err() {
+        let generation = self.order.epoch().0.generation;
+        if self.is_blank() || change.verify(&self.keyring, generation).is_err() {
             return;
         }
         let round = self.committed;
-        if self.order.roster.effect(&change.change, round, self.order.agreed_time()).is_err() {
+        if self.refuses_key(&change.change)
+            || self.order.roster.effect(&change.change, round, self.order.agreed_time()).is_err()
+        {
             self.stats.changes_refused += 1;
             return;
         }

@@ -136,7 +136,7 @@ fn who_may_ask_for_which_change() {
     let (own, other, operator) =
         (|c: Change| Author::Replica(c.subject()), Author::Replica(r(0)), epochs::operator());
     let may = |change: Change, author: Author| {
-        let verdict = epochs::change(change, author).verify(&keyring());
+        let verdict = epochs::change(change, author).verify(&keyring(), 0);
         assert!(
             matches!(verdict, Ok(()) | Err(VerifyError::NotEntitled(_))),
             "{change:?} {author:?}: {verdict:?}"
@@ -164,7 +164,7 @@ fn a_change_is_verified_with_the_key_of_its_author() {
         let signer = Ed25519::signer(&samples::secret(signer));
         SignedChange::sign::<Ed25519>(leave, author, 1, &keyring().context(), &signer)
     };
-    let verdict = |c: SignedChange| c.verify(&keyring());
+    let verdict = |c: SignedChange| c.verify(&keyring(), 0);
     assert_eq!(verdict(sign(Author::Replica(r(1)), 1)), Ok(()));
     let forged = verdict(sign(Author::Replica(r(1)), 0));
     assert_eq!(forged, Err(VerifyError::BadSignature(r(1))));
@@ -179,7 +179,7 @@ fn a_change_is_verified_with_the_key_of_its_author() {
     assert_eq!(verdict(sign(Author::Operator(weak), 8)), Err(VerifyError::BadOperator(weak)));
     // Nobody leaves who is not in the roster, also not by an operator's word.
     let stranger = Change::Leave { replica: r(3), stays: true };
-    let refused = epochs::change(stranger, epochs::operator()).verify(&keyring());
+    let refused = epochs::change(stranger, epochs::operator()).verify(&keyring(), 0);
     assert_eq!(refused, Err(VerifyError::UnknownSigner(r(3))));
 }
 
