@@ -7,6 +7,7 @@ mod cluster;
 mod commands;
 mod demo;
 mod evidence;
+mod keys;
 mod ledger;
 mod readme;
 mod refusals;

@@ -1,7 +1,9 @@
 //! Samples of what travels and what lies on disk when the epoch changes.
 
 use super::samples::{GROUP, Sample, digest, ensemble, keyring, secret, unsigned_proposal};
-use quorate::crypto::{Ed25519, Keyring, PublicKey, Scheme, Signable, Unverified, Verified};
+use quorate::crypto::{
+    Ed25519, KeyChange, Keyring, PublicKey, Scheme, Signable, Unverified, Verified,
+};
 use quorate::types::{Call, Digest, Epoch, Members, ReplicaId, Root, Round};
 use quorate::wire::{
     Author, Blame, BlameStep, CallMessage, Change, DecodeError, Evidence, Header, Lacks, Message,
@@ -188,6 +190,7 @@ pub fn samples() -> Vec<Sample> {
         record("record-promise", &promise(), &[1 + 16]),
         record("record-report", &stored_report(), &[1 + header]),
         record("record-entered", &entered(), &[1 + 12 + 4 + 32 + 8]),
+        record("record-keys", &keys(), &[1]),
     ]
 }
 
@@ -207,6 +210,11 @@ fn promise() -> Record {
 fn stored_report() -> Record {
     let vector = vector().into_iter().map(Unverified::from).collect();
     Record::Report { report: Box::new(signed(report()).into()), vector }
+}
+
+fn keys() -> Record {
+    let change = |out, replica, n| KeyChange { out, replica, key: secret(n).public() };
+    Record::Keys(vec![change(3, r(2), 6), change(0x0102_0304, r(0), 7)])
 }
 
 fn entered() -> Record {
