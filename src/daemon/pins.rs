@@ -75,3 +75,53 @@ pub(super) fn outdated(
     }
     Ok(behind)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::SecretKey;
+    use crate::files::init::{InitOptions, write_cluster};
+
+    fn key(n: u8) -> PublicKey {
+        SecretKey::from_seed([n; 32]).public()
+    }
+
+    fn cluster() -> Cluster {
+        let dir = tempfile::tempdir().unwrap();
+        write_cluster(&InitOptions::new(dir.path().join("c"))).unwrap().cluster
+    }
+
+    #[test]
+    fn a_pin_that_changes_changes_who_is_admitted() {
+        let (cluster, r) = (cluster(), ReplicaId::from_index);
+        let pins = Pins::new(&cluster);
+        let admit = pins.admission(&cluster, r(0));
+        let old = cluster.replicas[2].public_key;
+        assert!(admit(&old, LinkClass::Replica) && !admit(&old, LinkClass::Client));
+        assert!(!admit(&cluster.replicas[0].public_key, LinkClass::Replica), "our own");
+        pins.set(r(2), None);
+        assert!(!admit(&old, LinkClass::Replica) && !admit(&key(9), LinkClass::Replica));
+        pins.set(r(2), Some(key(9)));
+        assert!(!admit(&old, LinkClass::Replica) && admit(&key(9), LinkClass::Replica));
+        assert_eq!((pins.owner(&key(9)), pins.get(r(2))), (Some(r(2)), Some(key(9))));
+        assert!(admit(&cluster.clients[0].public_key, LinkClass::Client));
+    }
+
+    #[test]
+    fn the_file_may_be_behind_or_ahead_of_the_disk_and_not_beside_it() {
+        let (mut cluster, r3) = (cluster(), ReplicaId::from_index(2));
+        let change = |out, n| KeyChange { out, replica: r3, key: key(n) };
+        let disk = [change(2, 7), change(5, 8)];
+        assert_eq!(outdated(&cluster, &[]).unwrap(), []);
+        assert_eq!(outdated(&cluster, &disk).unwrap(), [r3]);
+        let first = cluster.replicas[2].public_key;
+        let former = |key, until| crate::config::FormerKey { key, until };
+        cluster.replicas[2].public_key = key(7);
+        cluster.replicas[2].former_keys = vec![former(first, 1)];
+        assert_eq!(outdated(&cluster, &disk).unwrap(), [r3]);
+        assert_eq!(outdated(&cluster, &disk[..1]).unwrap(), []);
+        assert_eq!(outdated(&cluster, &[]).unwrap(), []);
+        let other = outdated(&cluster, &[change(3, 7)]).unwrap_err();
+        assert!(other.to_string().contains("`former_keys` of replica 3"), "{other}");
+    }
+}

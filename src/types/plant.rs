@@ -27,6 +27,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("e5-report-less", "E5: a Report names a vector two rounds before the highest complete one"),
     ("e5-send-before-sync", "E5: a Report is sent before it is on disk"),
     ("e8-never-stalled", "E8: nobody ever says that a root is stalled"),
+    ("m3-no-second-change", "M3: a replaced key goes, and the new one never comes in"),
     ("c1-accept-t-replies", "C1: a client accepts what t replicas say"),
     ("c1-count-replica-twice", "C1: two replies of one replica are two votes"),
 ];

@@ -6,6 +6,7 @@ use crate::crypto::PublicKey;
 use crate::files::{load_cluster, read_public_key, write_atomically};
 use crate::replica::Place;
 use crate::types::ReplicaId;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// The new key: written out, or in a file.
@@ -76,11 +77,12 @@ pub(super) fn write(file: &Path, replica: ReplicaId, place: &Place) -> anyhow::R
     let changed = with_key_replaced(&text, replica.number(), key, &former_keys(place));
     let changed = changed.ok_or_else(|| failed("it has no such entry".to_owned()))?;
     let before = load_cluster(file)?.id();
-    write_atomically(file, changed.as_bytes(), 0o644)?;
+    let mode = std::fs::metadata(file).map_err(|e| failed(e.to_string()))?.permissions().mode();
+    write_atomically(file, changed.as_bytes(), mode & 0o777)?;
     match load_cluster(file) {
         Ok(cluster) if cluster.id() == before => Ok(()),
         other => {
-            write_atomically(file, text.as_bytes(), 0o644)?;
+            write_atomically(file, text.as_bytes(), mode & 0o777)?;
             let why = other.err().map_or("another cluster came out".to_owned(), |e| e.to_string());
             Err(failed(why))
         }

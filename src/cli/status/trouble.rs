@@ -101,6 +101,7 @@ fn exclusion(cluster: &Cluster, answers: &[Answer], replica: ReplicaId) -> Optio
     let number = replica.number();
     let wait = place.may_join.unwrap_or_default().saturating_sub(agreed);
     let back = match why {
+        _ if place.replacing => "A process with the new one joins by itself".to_owned(),
         Why::Lied => format!(
             "Only an operator lets it in again: quorate admin readmit --replica {number}"
         ),
@@ -191,6 +192,10 @@ mod tests {
         let restarted = told(out(Why::Restarted, Some(100 * SECOND)));
         assert!(restarted.contains("it restarted. It may join again, and does so by itself"));
         assert!(told(out(Why::Left, Some(0))).contains("asked for it. It may join again, and"));
+        let replacing = told(Place { replacing: true, ..out(Why::Left, Some(0)) });
+        assert!(replacing.contains("its key is being replaced. A process with"), "{replacing}");
+        let behind = Condition { file_outdated: true, ..Condition::default() };
+        assert!(trouble(&c, &[Ok(behind)]).contains("R1 runs with a cluster file that is out of"));
         let kept_out = told(Place { kept_out: true, ..out(Why::Left, Some(0)) });
         assert!(kept_out.contains("an operator took it out. It stays out until"), "{kept_out}");
         assert!(kept_out.ends_with("or: quorate admin join --replica 3.\n"), "{kept_out}");

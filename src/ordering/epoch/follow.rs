@@ -351,14 +351,16 @@ impl<S: Scheme> Core<S> {
             return;
         }
         let position = self.attestation.position;
+        let context = self.keyring.context();
         let known = self.change.following.join.take().map(|(change, _)| change).filter(|c| {
             let Change::Join { position: before, .. } = c.change else { return false };
+            // One that was accepted, and led in and out again, has had its effect.
             before.round.0 + self.limits.membership.join_lag / 2 > position.round.0
+                && !self.order.is_executed(&c.digest(&context))
         });
         let change = known.unwrap_or_else(|| {
             let change = Change::Join { replica: self.id, incarnation: self.incarnation, position };
             let (author, serial) = (Author::Replica(self.id), now.wall.0);
-            let context = self.keyring.context();
             out.push(Action::Event(Event::Joining { round: position.round }));
             SignedChange::sign::<S>(change, author, serial, &context, &self.signer)
         });
