@@ -109,7 +109,9 @@ fn exclusion(cluster: &Cluster, answers: &[Answer], replica: ReplicaId) -> Optio
             "It stays out until it is started again, or: quorate admin join --replica {number}"
         ),
         _ if wait > 0 => format!("It may join again in {}", time(wait)),
-        Why::Left | Why::Restarted | Why::Silent => "It may join again, and does so by itself".to_owned(),
+        Why::Left | Why::Restarted | Why::Silent => {
+            "It may join again, and does so by itself".to_owned()
+        }
     };
     // What fewer than t + 1 say may be a lie.
     let sources = match said_by.len() >= cluster.ensemble.majority() {
