@@ -7,18 +7,22 @@ use super::order::Order;
 use super::rounds::{Held, Rounds, Stored};
 use super::wants::Wants;
 use super::{Action, Event, Input, Setup, Statement, Stats};
-use crate::crypto::{Keyring, Scheme};
+use crate::crypto::{KeyChange, Keyring, Scheme};
 use crate::types::plant::planted;
 use crate::types::{Digest, DigestMap, Epoch, Instant, Members, Now, OrderLimits, ReplicaId};
 use crate::types::{Round, Timing, Wall};
 use crate::wire::{Attestation, Candidate, Proof, SignedChange, Want};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// The state of one replica in the ordering protocol of one group.
 #[derive(Clone)]
 pub struct Core<S: Scheme> {
     pub(super) id: ReplicaId,
     pub(super) keyring: Keyring<S>,
+    /// The keys that were known at the start, and what the order has changed since (M3).
+    pub(super) start_keys: Arc<Keyring<S>>,
+    pub(super) noted_keys: Vec<KeyChange>,
     pub(super) signer: S::Signer,
     pub(super) timing: Timing,
     pub(super) limits: OrderLimits,
@@ -126,6 +130,8 @@ impl<S: Scheme> Core<S> {
             leaving: false,
             start_ended: None,
             key_news: 0,
+            start_keys: Arc::new(setup.keyring.clone()),
+            noted_keys: Vec::new(),
             stats: Stats::default(),
             keyring: setup.keyring,
             signer: setup.signer,

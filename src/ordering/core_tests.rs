@@ -5,8 +5,8 @@ use crate::crypto::VerifyError;
 use crate::crypto::{Context, KeyChange, Keyed, PublicKey, SecretKey, Unverified, Verified};
 use crate::types::{ClockKind, Ensemble, GroupId, Wall};
 
-use crate::types::{Call, Root};
-use crate::wire::{Proposal, Stalled};
+use crate::types::{AgreedTime, Call, Cuid, Root, Uid};
+use crate::wire::{Change, Proposal, Stalled};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -530,4 +530,25 @@ fn a_replica_with_a_later_key_begins_without_a_state() {
     }
     see(&mut core, 2, 1);
     assert!(drain(&mut core, 3).is_empty());
+}
+
+/// M3: a change that is void after all, since a smaller epoch came between, leaves no trace.
+#[test]
+fn a_key_change_that_turns_out_void_is_forgotten() {
+    let mut core = ready(0);
+    let (r3, new) = (ReplicaId::from_index(2), Keyed::public(&Keyed::signer(&secret(9))));
+    let change = Change::ReplaceKey { replica: r3, key: new };
+    let uid = Uid::of(Cuid { clock: 1, replica: r3 });
+    let accepted = (uid, Digest([7; 32]));
+    core.order.roster.accept(accepted, change, Round(1), AgreedTime(1)).unwrap();
+    core.order.roster.note_cut();
+    act(&mut core, 1, Input::Tick);
+    assert_eq!((core.keyring().keyless(1), core.key_news()), ([r3].into_iter().collect(), 1));
+    // R2 is out: without R3 too few would be left.
+    let root = Root { generation: 0, resets: 1 };
+    let (list, out) = (core.members(), ReplicaId::from_index(1));
+    core.order.roster.call = Call { root, list, accused: [out].into_iter().collect() };
+    act(&mut core, 2, Input::Tick);
+    assert_eq!((core.keyring().keyless(1), core.key_news()), (Members::NONE, 2));
+    assert_eq!(core.keyring().key(r3), keyring(1).key(r3));
 }

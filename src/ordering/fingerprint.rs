@@ -71,6 +71,8 @@ impl<S: Scheme> Core<S> {
         let Core {
             id,
             keyring: _,
+            start_keys: _,
+            noted_keys,
             signer: _,
             timing: _,
             limits: _,
@@ -111,11 +113,12 @@ impl<S: Scheme> Core<S> {
         } = self;
         into.bytes(&order.encode());
         #[rustfmt::skip]
-        let parts: [&dyn Debug; 30] = [
+        let parts: [&dyn Debug; 31] = [
             id, incarnation, epoch, members, rounds, change, clock, wants, mine, changes,
             unsent, unsent_is_stale, sent, sent_at, committed, attestation, started_at,
             passed_on, gather, waiting, blocked, heard, doubters, doubt, vector_is_work,
             blank, resumed, leaving, start_ended, key_news,
+            noted_keys,
         ];
         parts.into_iter().for_each(|part| into.add(part));
     }

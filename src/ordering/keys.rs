@@ -36,17 +36,25 @@ impl<S: Scheme> Core<S> {
         self.keyring.key_at(self.id, generation) == Some(&S::public(&self.signer))
     }
 
-    /// Takes over what the committed order says of keys.
+    /// Takes over what the committed order says of keys. What the cut asks for may still turn out
+    /// to be void, if an epoch with fewer members comes between: then it is as if never known.
     pub(super) fn note_keys(&mut self) {
         let roster = &self.order.roster;
-        if roster.keys.is_empty() && roster.cut == 0 {
+        if roster.keys.is_empty() && roster.cut == 0 && self.noted_keys.is_empty() {
             return;
         }
-        for change in roster.key_changes() {
-            // Good replicas give an unusable key no candidate, so it is never accepted.
-            let is_news = self.keyring.replace(change).unwrap_or(false);
-            self.key_news += u32::from(is_news);
+        let changes: Vec<KeyChange> = roster.key_changes().collect();
+        if changes == self.noted_keys {
+            return;
         }
+        let mut keyring = self.start_keys.as_ref().clone();
+        for change in &changes {
+            // Good replicas give an unusable key no candidate, so it is never accepted.
+            let _ = keyring.replace(*change);
+        }
+        self.keyring = keyring;
+        self.noted_keys = changes;
+        self.key_news += 1;
     }
 
     /// E3, *reset*: L is all replicas, less one that has no key in this generation.

@@ -52,6 +52,9 @@ pub struct Options {
     pub rate_ppm: u64,
     /// What an operator commands when.
     pub commands: Vec<(Duration, Change)>,
+    /// Whether a replica that starts again has the cluster file of that time, with the keys that
+    /// others know, and not the one of the beginning (M3).
+    pub new_files: bool,
     /// What happens when.
     pub faults: Vec<(Duration, Fault)>,
     /// What happens at random besides.
@@ -136,6 +139,7 @@ impl Default for Options {
             drift_ppm: 50,
             rate_ppm: 0,
             commands: Vec::new(),
+            new_files: false,
             faults: Vec::new(),
             random_faults: RandomFaults::NONE,
             bad: Members::NONE,

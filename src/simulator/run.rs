@@ -193,15 +193,17 @@ impl<'a, S: Scheme> Run<'a, S> {
             Member::Replica(node) => Some(node.keyring()),
             _ => None,
         });
+        let newest = keyrings.max_by_key(|keyring| keyring.changes().len()).cloned();
+        let Some(keyring) = newest else { return };
         let secret = new_secret(id);
         let new = S::public(&S::signer(&secret));
-        let Some(keyring) = keyrings.into_iter().find(|k| k.key(id) == Some(&new)).cloned() else {
-            return;
-        };
         let blank = self.blank.get_mut(&id).expect("one for each replica");
-        if S::public(&S::signer(&blank.secret)) != new {
+        let renewed = keyring.key(id) == Some(&new);
+        if renewed && S::public(&S::signer(&blank.secret)) != new {
             (blank.secret, blank.keyring, blank.incarnation) = (secret, keyring, 0);
             self.world.wipe(NodeId::Replica(id));
+        } else if self.options.new_files {
+            blank.keyring = keyring;
         }
     }
 

@@ -178,6 +178,32 @@ fn a_replaced_key_outlives_restarts_of_the_others() {
     }
 }
 
+/// M3: one that was down all the while comes back with the cluster file of the time.
+#[test]
+fn one_that_was_down_while_a_key_was_replaced_comes_back_with_the_new_file() {
+    let name = "one_that_was_down_while_a_key_was_replaced_comes_back_with_the_new_file";
+    let replica = ReplicaId::from_index(4);
+    let replace = Change::ReplaceKey { replica, key: new_key(replica) };
+    let crash = |at, place, down| (ms(at), Fault::Crash(NodeId::replica(place), ms(down)));
+    let options = Options {
+        t: 2,
+        workload: Workload { calls: 300, think: ms(20), ..Workload::default() },
+        commands: vec![(ms(600), replace)],
+        faults: vec![crash(100, 0, 2400), crash(1200, 4, 50)],
+        new_files: true,
+        call_timeout: Duration::from_secs(20),
+        settle: Duration::from_secs(6),
+        ..Options::named(name)
+    };
+    for report in seeds(4, &options) {
+        assert!(report.failed.is_empty(), "{report:?}");
+        for status in &report.statuses {
+            assert_eq!(status.members, [1, 2, 3, 4, 5], "{:#?}", report.statuses);
+            assert_eq!(status.standings[4].key, Some(new_key(replica).to_inline()));
+        }
+    }
+}
+
 /// E3, M3: when nothing gets on in the generation without the key, the reset leaves that replica
 /// out as well.
 #[test]

@@ -215,10 +215,11 @@ impl<S: Scheme> Core<S> {
     /// M3: what is known of keys with the opening, if any was ever replaced.
     fn keys_to_write(&self) -> Option<bytes::Bytes> {
         let order = self.change.prepared.as_ref().map_or(&self.order, |p| &p.order);
-        let mut keyring = self.keyring.clone();
-        for change in order.roster.key_changes() {
+        // Only what openings have brought: what a cut asks for may still turn out to be void.
+        let mut keyring = self.start_keys.as_ref().clone();
+        for change in &order.roster.keys {
             // As in `note_keys`.
-            let _ = keyring.replace(change);
+            let _ = keyring.replace(*change);
         }
         let changes = keyring.changes();
         (!changes.is_empty()).then(|| Record::Keys(changes).to_bytes().into())
