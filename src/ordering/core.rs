@@ -77,9 +77,6 @@ pub struct Core<S: Scheme> {
     pub(super) resumed: bool,
     /// The operator wants this replica out: it does not ask to join.
     pub(super) leaving: bool,
-    /// What an operator had said of this replica before its process was started, by generation:
-    /// the start has ended it (M2).
-    pub(super) start_ended: Option<u32>,
     /// How often `keyring` has changed since the start (M3).
     pub(super) key_news: u32,
     pub(super) stats: Stats,
@@ -128,7 +125,6 @@ impl<S: Scheme> Core<S> {
             blank: false,
             resumed: !restarted,
             leaving: false,
-            start_ended: None,
             key_news: 0,
             start_keys: Arc::new(setup.keyring.clone()),
             noted_keys: Vec::new(),

@@ -23,9 +23,9 @@ pub struct Standing {
     pub forgiven: Option<AgreedTime>,
     /// The generation of its last admission by an operator: older proofs are void (M4).
     pub admitted: u32,
-    /// The generation in which an operator put it out to stay out (M2): it does not ask to join
-    /// until it is recalled or its process is started again.
-    pub kept_out: Option<u32>,
+    /// Whether an operator put it out to stay out (M2): it does not ask to join until it is
+    /// recalled or its process is started again.
+    pub kept_out: bool,
     /// The key that it is getting, while it has none (M3).
     pub new_key: Option<PublicKey>,
 }
@@ -97,7 +97,7 @@ impl Roster {
             doublings: 0,
             forgiven: None,
             admitted: 0,
-            kept_out: None,
+            kept_out: false,
             new_key: None,
         };
         Self {
@@ -128,7 +128,7 @@ impl Roster {
         match change {
             // It changes no member list, so nothing needs to wait for another epoch.
             Change::Recall { replica } if effect.is_ok() => {
-                self.standings[replica.index()].kept_out = None;
+                self.standings[replica.index()].kept_out = false;
             }
             _ if effect.is_ok() => self.pending.push(Pending { uid, digest, change }),
             _ => {}
@@ -164,7 +164,7 @@ impl Roster {
             Change::Readmit { .. } if standing.out != Some(Reason::Lied) => {
                 Err("it was not expelled")
             }
-            Change::Recall { .. } if standing.kept_out.is_none() => Err("no operator keeps it out"),
+            Change::Recall { .. } if !standing.kept_out => Err("no operator keeps it out"),
             Change::ReplaceKey { key, .. } => self.may_replace(x, key),
             Change::Join { .. }
             | Change::Leave { .. }
@@ -284,7 +284,7 @@ impl Roster {
             match (before.contains(x), self.members().contains(x)) {
                 (_, true) if self.standings[x.index()].out.is_some() => {
                     let standing = &mut self.standings[x.index()];
-                    (standing.out, standing.since, standing.kept_out) = (None, now, None);
+                    (standing.out, standing.since, standing.kept_out) = (None, now, false);
                 }
                 (true, false) => self.put_out(x, opening, now),
                 // Named by the call and accused at once: it stays out, with a new reason.
@@ -296,7 +296,7 @@ impl Roster {
         }
         // M2: the Leave may have been void, or the call may name it all the same.
         for x in before.minus(self.members()).both(to_stay_out).iter() {
-            self.standings[x.index()].kept_out = Some(generation);
+            self.standings[x.index()].kept_out = true;
         }
     }
 
@@ -306,7 +306,7 @@ impl Roster {
             Change::Readmit { .. } => true,
             // M3: the new key is in. What was said of the old one is no word of it.
             Change::ReplaceKey { key, .. } if standing.new_key == Some(key) => {
-                (standing.new_key, standing.kept_out) = (None, None);
+                (standing.new_key, standing.kept_out) = (None, false);
                 true
             }
             Change::ReplaceKey { replica, key } if keyless.contains(replica) => {

@@ -100,22 +100,22 @@ fn m2_an_operators_leave_is_remembered_until_it_is_recalled_or_a_member_again() 
         (Change::Leave { replica: r3(), stays: true }, Change::Recall { replica: r3() });
     assert_eq!(verdict(&r, recall, 0), Err("no operator keeps it out"));
     r.accept(id(1), leave, Round(5), AgreedTime(1)).unwrap();
-    assert_eq!(r.standings[2].kept_out, None, "it goes on until an epoch without it holds");
+    assert!(!r.standings[2].kept_out, "it goes on until an epoch without it holds");
     go_on(&mut r, 2);
-    assert_eq!(r.standings[2].kept_out, Some(1));
+    assert!(r.standings[2].kept_out);
     let mut recalled = r.clone();
     recalled.accept(id(2), recall, Round(6), AgreedTime(3)).unwrap();
-    assert_eq!((recalled.standings[2].kept_out, recalled.status_call()), (None, None));
+    assert_eq!((recalled.standings[2].kept_out, recalled.status_call()), (false, None));
     // Whether it keeps to that is its own affair: one that was started again asks.
     come_back(&mut r, 4);
-    assert_eq!(r.standings[2].kept_out, None);
+    assert!(!r.standings[2].kept_out);
     // A Leave that is void keeps nobody out.
     let mut r = roster(1);
     expel(&mut r, Reason::Silent, 1);
     let leave = Change::Leave { replica: ReplicaId::from_index(1), stays: true };
     r.accept(id(1), leave, Round(5), AgreedTime(1)).unwrap();
     go_on(&mut r, 2);
-    assert!(r.standings.iter().all(|s| s.kept_out.is_none()));
+    assert!(r.standings.iter().all(|s| !s.kept_out));
 }
 
 #[test]

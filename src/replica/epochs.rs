@@ -269,7 +269,7 @@ impl<S: Scheme> Replica<S> {
                 (true, false) => {
                     let (why, may_join) = (standing.out, standing.may_join);
                     let why = why.unwrap_or(ordering::Reason::Silent);
-                    let kept_out = standing.kept_out.is_some();
+                    let kept_out = standing.kept_out;
                     let excluded = Event::Excluded { replica, epoch, why, may_join, kept_out };
                     out.push(Action::Event(excluded));
                 }

@@ -107,7 +107,7 @@ impl<S: Scheme> Replica<S> {
             why: standing.out.map(Why::from),
             since: standing.since.0,
             may_join: standing.out.filter(|r| *r != Reason::Lied).map(|_| standing.may_join.0),
-            kept_out: standing.kept_out.is_some(),
+            kept_out: standing.kept_out,
             ..self.keys_of(replica)
         };
         all.map(place).collect()

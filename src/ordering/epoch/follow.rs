@@ -257,10 +257,6 @@ impl<S: Scheme> Core<S> {
         if !self.blank && epoch < self.epoch {
             return self.prepare_from(order);
         }
-        if self.blank {
-            // M2: what an operator said of it before this start does not count any more.
-            self.start_ended = order.roster.standings[self.id.index()].kept_out;
-        }
         self.adopt_rounds(&order);
         (self.committed, self.blank) = (base, false);
         self.history.clear();

@@ -60,8 +60,9 @@ impl Order {
             };
             out.u8(reason).u64(s.since.0).u64(s.may_join.0).u32(s.doublings).u32(s.admitted);
             out.bool(s.forgiven.is_some()).u64(s.forgiven.map_or(0, |at| at.0));
-            out.bool(s.kept_out.is_some()).u32(s.kept_out.unwrap_or(0));
-            out.bool(s.new_key.is_some()).raw(&s.new_key.map_or([0; 32], |key| key.0));
+            out.bool(s.kept_out)
+                .bool(s.new_key.is_some())
+                .raw(&s.new_key.map_or([0; 32], |key| key.0));
         }
         out.count(roster.keys.len());
         roster.keys.iter().for_each(|change| change.put(out));
@@ -129,9 +130,7 @@ impl Order {
             let is_forgiven = r.bool("forgiven")?;
             let at = AgreedTime(r.u64("forgiven at")?);
             let forgiven = is_forgiven.then_some(at);
-            let is_kept_out = r.bool("kept out")?;
-            let since_generation = r.u32("kept out since")?;
-            let kept_out = is_kept_out.then_some(since_generation);
+            let kept_out = r.bool("kept out")?;
             let is_replaced = r.bool("replaced")?;
             let key: PublicKey = r.key("new key")?;
             let new_key = is_replaced.then_some(key);
