@@ -356,6 +356,11 @@ impl Job<'_> {
         if self.what == What::Join && own.is_some_and(Result::is_err) {
             text.push_str(&format!("\n  {id} does not answer: start it, and it joins by itself"));
         }
+        let others = self.cluster.ensemble.replicas().filter(|r| *r != id);
+        let replaced = |r: &ReplicaId| most_say(answers, *r).is_some_and(|s| s.place.replacing);
+        if let (What::ReplaceKey(_), Some(other)) = (self.what, others.into_iter().find(replaced)) {
+            text.push_str(&format!("\n  the key of {other} is being replaced: one at a time"));
+        }
         for (replica, trouble) in sender.troubles() {
             text.push_str(&format!("\n  no link to {replica}: {trouble}"));
         }

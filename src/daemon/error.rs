@@ -18,7 +18,7 @@ pub enum DaemonError {
     /// The key is not that replica's.
     #[error(
         "the key's fingerprint is {found}, but the cluster file lists {listed} for replica {id}; \
-         give the key file of replica {id}"
+         give the key file of replica {id}, or the cluster file that has its new key"
     )]
     WrongKey {
         /// The replica.
