@@ -182,6 +182,11 @@ impl<S: Scheme> Liar<S> {
         self.honest.glance()
     }
 
+    /// As [`Replica::keyring`].
+    pub fn keyring(&self) -> &Keyring<S> {
+        self.honest.keyring()
+    }
+
     /// As [`Replica::status`]: what the honest replica within would say.
     pub fn status(&self, now: Now) -> Status {
         self.honest.status(now)

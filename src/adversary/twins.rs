@@ -4,7 +4,7 @@
 //! the same key file on an empty directory. Neither twin knows of the other; what one signs, the
 //! other contradicts without meaning to.
 
-use crate::crypto::Scheme;
+use crate::crypto::{Keyring, Scheme};
 use crate::replica::{Action, Actions, Glance, Input, Replica, Setup, Status};
 use crate::service::Service;
 use crate::types::{Instant, Members, Now, ReplicaId, Wall};
@@ -77,6 +77,11 @@ impl<S: Scheme> Twins<S> {
         self.twins[0].glance()
     }
 
+    /// As [`Replica::keyring`]: the first one's.
+    pub fn keyring(&self) -> &Keyring<S> {
+        self.twins[0].keyring()
+    }
+
     fn one(&mut self, which: usize, now: Now, input: Input, out: &mut Actions) {
         let mut actions = Actions::new();
         // Two machines have two clocks; with one they would sign the same all the time.
@@ -95,6 +100,7 @@ impl<S: Scheme> Twins<S> {
                 Action::ToClient { .. }
                 | Action::CloseClient { .. }
                 | Action::Evidence { .. }
+                | Action::Pin { .. }
                 | Action::Event(_) => {
                     if which == 0 {
                         out.push(action);

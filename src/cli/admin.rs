@@ -1,5 +1,6 @@
 //! `quorate admin`.
 
+mod replace;
 mod send;
 
 use super::ask::{self, Answer, most_say};
@@ -25,7 +26,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long a replica may take to say how it is; one that is stopped must not hold up the others.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Command the group: take a replica out, bring it back, forgive one that lied
+/// Command the group: take a replica out, bring it back, forgive one that lied, replace a key
 ///
 /// The key must be that of a [[client]] with role = "admin". Commands are ordered like requests:
 /// they need a majority of the replicas. Exit code: 0 if it is done; 1 if it would have no effect,
@@ -38,12 +39,26 @@ pub(super) struct Admin {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Take a replica out, for a planned stop: nobody waits for it then; started again, it joins
+    /// Take a replica out: nobody waits for it then; it stays out until it is started again
     Leave(Order),
-    /// Let a replica that left and still runs join again
+    /// Let a replica that an operator took out, and that runs, join again
     Join(Order),
     /// Let a replica in again that was expelled for a lie; proofs of older lies are void then
     Readmit(Order),
+    /// Give a replica another key: the old one is refused, the new one joins by itself
+    ReplaceKey(Replace),
+}
+
+#[derive(Args)]
+struct Replace {
+    #[command(flatten)]
+    order: Order,
+    /// The new public key: a .pub.pem file of `quorate keygen`, or the key itself
+    #[arg(long)]
+    new_key: String,
+    /// Write the new key into the cluster file, too
+    #[arg(long)]
+    write: bool,
 }
 
 #[derive(Args)]
@@ -70,14 +85,17 @@ enum What {
     Leave,
     Join,
     Readmit,
+    ReplaceKey(PublicKey),
 }
 
 impl Subcommand for Admin {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let (what, order) = match self.command {
-            Command::Leave(order) => (What::Leave, order),
-            Command::Join(order) => (What::Join, order),
-            Command::Readmit(order) => (What::Readmit, order),
+        let (what, order, replace) = match self.command {
+            Command::Leave(order) => (What::Leave, order, None),
+            Command::Join(order) => (What::Join, order, None),
+            Command::Readmit(order) => (What::Readmit, order, None),
+            // Which key, the cluster file has to help to say.
+            Command::ReplaceKey(r) => (What::Join, r.order, Some((r.new_key, r.write))),
         };
         let cluster = load_cluster(&order.config)?;
         let key = read_secret_key(&order.key)?;
@@ -91,11 +109,18 @@ impl Subcommand for Admin {
             );
             return Err(Failure { code: USAGE, message }.into());
         };
+        let what = match &replace {
+            Some((text, _)) => What::ReplaceKey(replace::new_key(text, &cluster, replica)?),
+            None => what,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let job = Job { what, replica, cluster: &cluster };
         let began = Instant::now();
         let result = runtime.block_on(job.run(&key, order.wait))?;
         let took = began.elapsed();
+        if let (Ok(done), Some((_, true))) = (&result, &replace) {
+            replace::write(&order.config, replica, &done.is)?;
+        }
         match (&result, order.json) {
             (_, true) => output::print_json(&job.json(&result, took))?,
             (Ok(done), false) => output::print(&format!("{}\n", job.done(done, took)))?,
@@ -203,6 +228,16 @@ impl Job<'_> {
                  another one join first"
             ))),
             (What::Leave, Some(Why::Left)) | (What::Join, None) => Some(Ok(())),
+            (What::ReplaceKey(key), _) if is.key == Some(key.to_inline()) => Some(Ok(())),
+            (What::ReplaceKey(key), _)
+                if is.former_keys.iter().any(|former| former.key == key.to_inline()) =>
+            {
+                Some(Err(format!("{id} had this key before; make a new one: quorate keygen")))
+            }
+            (What::ReplaceKey(_), None) if needed <= majority => Some(Err(format!(
+                "the key of {id} cannot be replaced: only {majority} members are left, and fewer \
+                 cannot go on; let another one join first"
+            ))),
             (What::Leave, Some(why @ (Why::Restarted | Why::Silent))) => Some(Err(format!(
                 "{id} is no member now: {}. It joins again by itself if it runs, so stop it, or \
                  let it leave once it is back",
@@ -222,16 +257,19 @@ impl Job<'_> {
             }
             (What::Leave, None)
             | (What::Join, Some(Why::Left | Why::Restarted | Why::Silent))
-            | (What::Readmit, Some(Why::Lied)) => None,
+            | (What::Readmit, Some(Why::Lied))
+            | (What::ReplaceKey(_), _) => None,
         }
     }
 
     fn signed(&self, key: &SecretKey) -> OperatorChange {
         let replica = self.replica;
-        // Nobody joins but by its own word (M1): to one that left, forgiveness says that it may.
+        // Nobody joins but by its own word (M1): a replica that is kept out is told that it may.
         let change = match self.what {
-            What::Leave => Change::Leave { replica },
-            What::Join | What::Readmit => Change::Readmit { replica },
+            What::Leave => Change::Leave { replica, stays: true },
+            What::Join => Change::Recall { replica },
+            What::Readmit => Change::Readmit { replica },
+            What::ReplaceKey(key) => Change::ReplaceKey { replica, key },
         };
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let serial = since_1970.map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX));
@@ -247,6 +285,7 @@ impl Job<'_> {
             What::Join => is.member,
             // It may have lied again already.
             What::Readmit => is.member || is.why != Some(Why::Lied) || is.since != was.since,
+            What::ReplaceKey(key) => is.key == Some(key.to_inline()),
         }
     }
 
@@ -260,11 +299,12 @@ impl Job<'_> {
         };
         match self.what {
             What::Leave if done.is.member => {
-                format!("{id} has left and is a member again, {when}. Stop it while it is out.")
+                format!("{id} has left and is a member again, {when}.")
             }
             What::Leave => format!(
-                "{id} is a member no longer, {when}. Nobody waits for it; when it is started \
-                 again it joins by itself."
+                "{id} is a member no longer, {when}. Nobody waits for it. It joins once it is \
+                 started again, or told to: quorate admin join --replica {}.",
+                id.number()
             ),
             What::Join => format!("{id} is a member, {when}."),
             What::Readmit if done.is.member => format!("{id} is a member again, {when}."),
@@ -272,6 +312,14 @@ impl Job<'_> {
                 format!("{id} was let in again, and has lied again, {when}.")
             }
             What::Readmit => format!("{id} may join again, {when}. It does so while it runs."),
+            What::ReplaceKey(key) => format!(
+                "{id} has the key {} now, {when}. Stop its old process, and start it with the new \
+                 key and an empty data directory: it joins by itself.\nThe entry of replica {} in \
+                 the cluster file has to say, on all hosts and at all clients:\n{}",
+                key.fingerprint(),
+                id.number(),
+                replace::lines(&done.is).trim_end()
+            ),
         }
     }
 
@@ -308,6 +356,11 @@ impl Job<'_> {
         if self.what == What::Join && own.is_some_and(Result::is_err) {
             text.push_str(&format!("\n  {id} does not answer: start it, and it joins by itself"));
         }
+        let others = self.cluster.ensemble.replicas().filter(|r| *r != id);
+        let replaced = |r: &ReplicaId| most_say(answers, *r).is_some_and(|s| s.place.replacing);
+        if let (What::ReplaceKey(_), Some(other)) = (self.what, others.into_iter().find(replaced)) {
+            text.push_str(&format!("\n  the key of {other} is being replaced: one at a time"));
+        }
         for (replica, trouble) in sender.troubles() {
             text.push_str(&format!("\n  no link to {replica}: {trouble}"));
         }
@@ -319,6 +372,7 @@ impl Job<'_> {
             What::Leave => "leave",
             What::Join => "join",
             What::Readmit => "readmit",
+            What::ReplaceKey(_) => "replace-key",
         };
         let (done, error) = (result.as_ref().ok(), result.as_ref().err());
         json!({

@@ -170,6 +170,10 @@ fn as_text(c: &Cluster) -> String {
     for r in &c.replicas {
         let (key, admin) = (r.public_key.fingerprint(), r.admin);
         put(&format!("  {}", r.id), format!("key {key}  {}  admin {admin}", r.address));
+        for former in &r.former_keys {
+            let (key, until) = (former.key.fingerprint(), former.until);
+            put("", format!("former key {key}, up to generation {until}"));
+        }
     }
     put("\nclients", String::new());
     for client in &c.clients {
@@ -204,6 +208,10 @@ fn as_json(c: &Cluster) -> Value {
                 "admin": r.admin.to_string(),
                 "fingerprint": r.public_key.fingerprint(),
                 "public_key": r.public_key.to_inline(),
+                "former_keys": r.former_keys.iter().map(|former| json!({
+                    "public_key": former.key.to_inline(),
+                    "until": former.until,
+                })).collect::<Vec<Value>>(),
             })
         })
         .collect();

@@ -1,6 +1,6 @@
 //! A cluster as configured, every value checked.
 
-use crate::crypto::{Context, Domain, Hasher, KeyError, Keyring, PublicKey, Scheme};
+use crate::crypto::{Context, Domain, Hasher, KeyChange, KeyError, Keyring, PublicKey, Scheme};
 use crate::types::{ClientId, ClockKind, Digest, Ensemble, GroupId, OrderLimits, Quotas};
 use crate::types::{ReplicaId, Role, Timing};
 use std::net::SocketAddr;
@@ -26,6 +26,36 @@ pub struct ReplicaEntry {
     pub admin: SocketAddr,
     /// Its key.
     pub public_key: PublicKey,
+    /// The keys that it had before, the earliest first.
+    pub former_keys: Vec<FormerKey>,
+}
+
+/// A key that a replica had before it was replaced (docs/protocol.md §5, M3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FormerKey {
+    /// The key.
+    pub key: PublicKey,
+    /// The last generation in which it counts, below the two highest numbers. In the next one the
+    /// replica has no key, from the one after it on the key that follows.
+    pub until: u32,
+}
+
+impl ReplicaEntry {
+    /// The key that it had at first: what the cluster id is made of.
+    pub fn first_key(&self) -> &PublicKey {
+        self.former_keys.first().map_or(&self.public_key, |former| &former.key)
+    }
+
+    /// When it got which other key, the earliest first.
+    pub fn key_changes(&self) -> Vec<KeyChange> {
+        let later = self.former_keys.iter().skip(1).map(|former| former.key);
+        let later = later.chain([self.public_key]);
+        let changes = self.former_keys.iter().zip(later).map(|(former, key)| {
+            let out = former.until.saturating_add(1);
+            KeyChange { out, replica: self.id, key }
+        });
+        changes.collect()
+    }
 }
 
 /// A client that replicas admit.
@@ -88,12 +118,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster id: the hash of what never changes (nonce, fault model, t, roster, service).
+    /// The cluster id: the hash of what never changes (nonce, fault model, t, the replicas' first
+    /// keys, service).
     pub fn id(&self) -> Digest {
         let mut h = Hasher::new(Domain::Cluster);
         h.put(&self.nonce).put(&[self.fault_model as u8, self.ensemble.t() as u8]);
         self.replicas.iter().for_each(|r| {
-            h.put(&[r.id.number()]).put(&r.public_key.0);
+            h.put(&[r.id.number()]).put(&r.first_key().0);
         });
         h.put_var(self.service.name.as_bytes());
         h.finish()
@@ -104,13 +135,25 @@ impl Cluster {
         Context { cluster: self.id(), group }
     }
 
-    /// The roster's keys, ready for checking.
+    /// The roster's keys of all generations, ready for checking.
     ///
     /// # Errors
     /// The first replica whose key is not usable; never for keys that the parser accepted.
     pub fn keyring<S: Scheme>(&self, group: GroupId) -> Result<Keyring<S>, (ReplicaId, KeyError)> {
-        let keys = self.replicas.iter().map(|r| r.public_key).collect();
-        Keyring::new(self.context(group), self.ensemble, keys)
+        let keys = self.replicas.iter().map(|r| *r.first_key()).collect();
+        let mut keyring = Keyring::new(self.context(group), self.ensemble, keys)?;
+        for change in self.key_changes() {
+            keyring.replace(change).map_err(|e| (change.replica, e))?;
+        }
+        Ok(keyring)
+    }
+
+    /// When replicas got other keys, the earliest first (M3).
+    pub fn key_changes(&self) -> Vec<KeyChange> {
+        let mut changes: Vec<KeyChange> =
+            self.replicas.iter().flat_map(ReplicaEntry::key_changes).collect();
+        changes.sort_unstable();
+        changes
     }
 
     /// The configuration digest, field by field: what two replicas must agree on and `hello`
@@ -139,7 +182,7 @@ impl Cluster {
 
     // What never changes: the parts of the cluster id.
     fn identity_values(&self) -> Vec<(&'static str, String)> {
-        let replica = |r: &ReplicaEntry| format!("{} {}\n", r.id, r.public_key.to_inline());
+        let replica = |r: &ReplicaEntry| format!("{} {}\n", r.id, r.first_key().to_inline());
         vec![
             ("fault_model", format!("{:?}", self.fault_model)),
             ("t", self.ensemble.t().to_string()),

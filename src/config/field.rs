@@ -115,6 +115,15 @@ impl<'a> Key<'a> {
         if self.is_given() { self.duration() } else { Ok(default) }
     }
 
+    /// A list, or an empty one if the key is not written.
+    pub(super) fn list(&self) -> Result<&'a [Value], ConfigError> {
+        match self.value.map(Spanned::get_ref) {
+            None => Ok(&[]),
+            Some(Value::Array(list)) => Ok(list),
+            Some(other) => Err(self.wrong_type("a list in square brackets", other)),
+        }
+    }
+
     /// True or false, or false if the key is not written.
     pub(super) fn flag(&self) -> Result<bool, ConfigError> {
         match self.value.map(Spanned::get_ref) {

@@ -15,14 +15,18 @@ mod error;
 mod field;
 mod parse;
 mod raw;
+mod rewrite;
 mod roster;
 mod timers;
 
 #[cfg(test)]
 mod tests;
 
-pub use cluster::{ClientEntry, Cluster, FaultModel, ReplicaEntry, ServiceChoice, Testing};
+pub use cluster::{
+    ClientEntry, Cluster, FaultModel, FormerKey, ReplicaEntry, ServiceChoice, Testing,
+};
 pub use duration::{MAX_DURATION, parse_duration, show_duration};
 pub use error::ConfigError;
 pub use parse::ReadKey;
+pub use rewrite::with_key_replaced;
 pub use timers::least_patience;

@@ -94,7 +94,7 @@ section!(
 );
 section!(
     /// A replica.
-    RawReplica, "a section [[replica]]", { id, address, admin, public_key }
+    RawReplica, "a section [[replica]]", { id, address, admin, public_key, former_keys }
 );
 section!(
     /// A client.

@@ -1,7 +1,7 @@
 //! `[[replica]]` and `[[client]]`: who is who, with nothing given twice.
 
 use super::address::{Address, parse_admin};
-use super::cluster::{ClientEntry, ReplicaEntry};
+use super::cluster::{ClientEntry, FormerKey, ReplicaEntry};
 use super::error::{ConfigError, Source};
 use super::field::{Key, Section};
 use super::parse::{MAX_NAME, ReadKey};
@@ -15,7 +15,7 @@ use toml::Spanned;
 /// Reads replicas and clients, and remembers which keys have been given to whom.
 pub(super) struct Roster<'a, 'k> {
     source: Source<'a>,
-    read_key: &'a mut ReadKey<'k>,
+    key_files: &'a mut ReadKey<'k>,
     keys: BTreeMap<PublicKey, String>,
 }
 
@@ -30,7 +30,7 @@ struct Placement {
 
 impl<'a, 'k> Roster<'a, 'k> {
     pub(super) fn new(source: Source<'a>, read_key: &'a mut ReadKey<'k>) -> Self {
-        Self { source, read_key, keys: BTreeMap::new() }
+        Self { source, key_files: read_key, keys: BTreeMap::new() }
     }
 
     /// The replicas in the order of their ids: exactly 1 to n.
@@ -92,8 +92,15 @@ impl<'a, 'k> Roster<'a, 'k> {
             &section.key("public_key", &raw.public_key, "\"keys/replica-1.pub.pem\""),
             format!("replica {number}"),
         )?;
+        let former_keys = self.parse_former_keys(&section, raw, number)?;
         let placement = Placement {
-            entry: ReplicaEntry { id, address: address.text.clone(), admin, public_key },
+            entry: ReplicaEntry {
+                id,
+                address: address.text.clone(),
+                admin,
+                public_key,
+                former_keys,
+            },
             id_line: self.source.line(id_key.span().start),
             address,
             address_line: self.source.line(address_key.span().start),
@@ -101,6 +108,38 @@ impl<'a, 'k> Roster<'a, 'k> {
         };
         placement.refuse_taken(earlier, &address_key, &admin_key)?;
         Ok(placement)
+    }
+
+    /// The keys that a replica had before, with the last generation of each (M3).
+    fn parse_former_keys(
+        &mut self,
+        section: &Section<'_>,
+        raw: &RawReplica,
+        number: u64,
+    ) -> Result<Vec<FormerKey>, ConfigError> {
+        let example = "[{ key = \"<base64>\", until = 4 }]";
+        let list = section.key("former_keys", &raw.former_keys, example);
+        let mut former: Vec<FormerKey> = Vec::new();
+        for item in list.list()? {
+            let parts = item.as_table().filter(|t| t.len() == 2).and_then(|t| {
+                let until = t.get("until")?.as_integer()?;
+                Some((t.get("key")?.as_str()?, u32::try_from(until).ok()?))
+            });
+            let Some((text, until)) = parts.filter(|(_, until)| *until <= u32::MAX - 2) else {
+                return Err(list.refuse("each former key has a key and an until, a generation"));
+            };
+            // A key counts from two generations after the last one of the key before.
+            if former.last().is_some_and(|before| until < before.until + 2) {
+                return Err(list.error(
+                    format!("until = {until} is too early after the key before"),
+                    "write the former keys in their order, as `quorate admin replace-key` prints \
+                     them",
+                ));
+            }
+            let key = self.read_key(&list, text, format!("replica {number}, formerly"))?;
+            former.push(FormerKey { key, until });
+        }
+        Ok(former)
     }
 
     /// The clients in the order of the file.
@@ -136,7 +175,15 @@ impl<'a, 'k> Roster<'a, 'k> {
 
     /// A public key, in place or in a file, that nobody else has.
     fn parse_key(&mut self, key: &Key<'_>, owner: String) -> Result<PublicKey, ConfigError> {
-        let text = key.text()?;
+        self.read_key(key, key.text()?, owner)
+    }
+
+    fn read_key(
+        &mut self,
+        key: &Key<'_>,
+        text: &str,
+        owner: String,
+    ) -> Result<PublicKey, ConfigError> {
         let refuse = |of: &str, e: PemError| {
             key.error(format!("{of}: {e}"), "write the path of a .pub.pem file, or the key itself")
         };
@@ -144,7 +191,7 @@ impl<'a, 'k> Roster<'a, 'k> {
             Some(key) => key.map_err(|e| refuse("the key written here", e))?,
             None if text.trim().is_empty() => return Err(key.refuse("this is empty")),
             None => {
-                let read = (self.read_key)(text).map_err(|e| {
+                let read = (self.key_files)(text).map_err(|e| {
                     key.error(
                         format!("cannot read the key file {text:?}: {e}"),
                         "write a path relative to this file, or the key itself as base64 or 64 \

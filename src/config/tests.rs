@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::crypto::SecretKey;
-use crate::types::{ClockKind, MembershipLimits, OrderLimits, Quotas, Role, Timing};
+use crate::types::{ClockKind, GroupId, MembershipLimits, OrderLimits, Quotas, Role, Timing};
 use std::time::Duration;
 
 /// A file in which every key is written, so that every key can be changed.
@@ -543,4 +543,36 @@ fn the_largest_limits_fit_a_frame() {
     let reply = Reply { session: SessionId(1), number: 1, index: 0, outcome };
     Replies { position: Default::default(), rolled: false, replies: vec![reply] }
         .to_frame(GroupId::MAIN);
+}
+
+/// M3: the cluster stays itself, and its keyring knows which key counted when.
+#[test]
+fn former_keys_change_neither_the_id_nor_the_digest() {
+    let c = parse(&full()).unwrap();
+    let path = "public_key = \"keys/replica-1.pub.pem\"";
+    let entry =
+        |list: &str| format!("public_key = \"{}\"\nformer_keys = {list}", key(8).to_inline());
+    let one = |key: &str, until: u32| format!("{{ key = \"{key}\", until = {until} }}");
+    let list = format!("[{}, {}]", one("keys/replica-1.pub.pem", 4), one(&key(7).to_inline(), 6));
+    let with = |list: &str| parse(&with(path, &entry(list)));
+    let renewed = with(&list).unwrap();
+    assert_eq!((c.id(), c.fields()), (renewed.id(), renewed.fields()));
+    let keyring = renewed.keyring::<crate::crypto::Ed25519>(GroupId::MAIN).unwrap();
+    let r1 = &renewed.replicas[0];
+    assert_eq!((r1.public_key, *r1.first_key()), (key(8), key(1)));
+    let keys = [4, 5, 6, 7, 8].map(|generation| keyring.key_at(r1.id, generation).copied());
+    assert_eq!(keys, [Some(key(1)), None, Some(key(7)), None, Some(key(8))]);
+    let six = key(6).to_inline();
+    for (list, part) in [
+        ("3".to_owned(), "this must be a list"),
+        ("[3]".to_owned(), "has a key and an until"),
+        (format!("[{{ key = \"{six}\" }}]"), "has a key and an until"),
+        (format!("[{}]", one(&six, u32::MAX)), "has a key and an until"),
+        (format!("[{}, {}]", one(&six, 4), one(&key(7).to_inline(), 5)), "too early"),
+        (format!("[{}]", one(&key(2).to_inline(), 4)), "this is also the key of replica 2"),
+        (format!("[{}]", one("keys/none.pem", 4)), "no such file"),
+    ] {
+        let e = with(&list).unwrap_err();
+        assert!(e.to_string().contains(part) && e.line == 52, "{e}");
+    }
 }

@@ -21,4 +21,4 @@ pub use merkle::{Leaf, MerklePath, MerkleTree, running_root};
 pub use multiset::MultisetHash;
 pub use pem::PemError;
 pub use scheme::{Ed25519, KeyError, Keyed, PublicKey, Scheme, SecretKey, Signature};
-pub use trust::{Context, Keyring, Signable, Unverified, Verified, VerifyError};
+pub use trust::{Context, KeyChange, Keyring, Signable, Unverified, Verified, VerifyError};

@@ -12,13 +12,35 @@ pub struct Context {
     pub group: GroupId,
 }
 
-/// The public keys of a roster, prepared for checking, and the context they sign in.
+/// That a replica got another key (docs/protocol.md §5, M3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyChange {
+    /// The generation in which it has no key at all: the one before counts up to the generation
+    /// before this one, the new one from the generation after it on.
+    pub out: u32,
+    /// Who.
+    pub replica: ReplicaId,
+    /// The new key.
+    pub key: PublicKey,
+}
+
+/// The public keys of a roster, prepared for checking, and the context they sign in. Which key of a
+/// replica counts depends on the generation that a statement names, and on nothing else (M3).
 #[derive(Clone)]
 pub struct Keyring<S: Scheme> {
     context: Context,
     ensemble: Ensemble,
-    keys: Vec<PublicKey>,
-    verifiers: Vec<S::Verifier>,
+    /// By roster place, the earliest first.
+    keys: Vec<Vec<Tenure<S>>>,
+}
+
+/// A key and the first generation in which it counts. In the generation before, the replica has
+/// none, unless this is its first.
+#[derive(Clone)]
+struct Tenure<S: Scheme> {
+    from: u32,
+    key: PublicKey,
+    verifier: S::Verifier,
 }
 
 impl<S: Scheme> Keyring<S> {
@@ -35,12 +57,45 @@ impl<S: Scheme> Keyring<S> {
         keys: Vec<PublicKey>,
     ) -> Result<Self, (ReplicaId, KeyError)> {
         assert_eq!(keys.len(), ensemble.n(), "a keyring holds one key a replica");
-        let prepared = keys
-            .iter()
-            .enumerate()
-            .map(|(i, key)| S::verifier(key).map_err(|e| (ReplicaId::from_index(i), e)));
-        let verifiers = prepared.collect::<Result<_, _>>()?;
-        Ok(Self { context, ensemble, keys, verifiers })
+        let first = |(i, key)| match S::verifier(&key) {
+            Ok(verifier) => Ok(vec![Tenure { from: 0, key, verifier }]),
+            Err(e) => Err((ReplicaId::from_index(i), e)),
+        };
+        let keys = keys.into_iter().enumerate().map(first).collect::<Result<_, _>>()?;
+        Ok(Self { context, ensemble, keys })
+    }
+
+    /// Takes down that a replica gets another key. What was known of its keys from then on gives
+    /// way to it. Gives whether that is news.
+    ///
+    /// # Errors
+    /// Why the key is not usable; nothing is changed then.
+    pub fn replace(&mut self, change: KeyChange) -> Result<bool, KeyError> {
+        let KeyChange { out, replica, key } = change;
+        let verifier = S::verifier(&key)?;
+        let (Some(from), Some(keys)) = (out.checked_add(1), self.keys.get_mut(replica.index()))
+        else {
+            return Ok(false);
+        };
+        // Generation 0 is before every change.
+        if out == 0 || keys.iter().any(|t| (t.from, t.key) == (from, key)) {
+            return Ok(false);
+        }
+        keys.retain(|t| t.from < out);
+        keys.push(Tenure { from, key, verifier });
+        Ok(true)
+    }
+
+    /// All changes of keys that are known, the earliest first.
+    pub fn changes(&self) -> Vec<KeyChange> {
+        let of = |(replica, keys): (ReplicaId, &Vec<Tenure<S>>)| -> Vec<KeyChange> {
+            let later = keys.iter().skip(1);
+            later.map(|t| KeyChange { out: t.from - 1, replica, key: t.key }).collect()
+        };
+        let all = self.ensemble.replicas().zip(&self.keys);
+        let mut changes: Vec<KeyChange> = all.flat_map(of).collect();
+        changes.sort_unstable();
+        changes
     }
 
     /// The context in which the keys sign.
@@ -53,37 +108,62 @@ impl<S: Scheme> Keyring<S> {
         self.ensemble
     }
 
-    /// The key of a replica of the roster.
+    /// The last key of a replica of the roster.
     pub fn key(&self, replica: ReplicaId) -> Option<&PublicKey> {
-        self.keys.get(replica.index())
+        self.keys.get(replica.index())?.last().map(|t| &t.key)
     }
 
-    /// Checks a replica's signature over a digest that is no statement of an epoch.
+    /// The key that a replica signs with in the epochs of a generation.
+    pub fn key_at(&self, replica: ReplicaId, generation: u32) -> Option<&PublicKey> {
+        self.at(replica, generation).map(|t| &t.key)
+    }
+
+    /// Whether a replica has or had this key, or is getting it.
+    pub fn had(&self, replica: ReplicaId, key: &PublicKey) -> bool {
+        self.keys.get(replica.index()).is_some_and(|keys| keys.iter().any(|t| t.key == *key))
+    }
+
+    /// Replicas that have no key in this generation, since theirs is being replaced.
+    pub fn keyless(&self, generation: u32) -> Members {
+        self.ensemble.replicas().filter(|r| self.at(*r, generation).is_none()).collect()
+    }
+
+    fn at(&self, replica: ReplicaId, generation: u32) -> Option<&Tenure<S>> {
+        let keys = self.keys.get(replica.index())?;
+        let next = keys.partition_point(|t| t.from <= generation);
+        let leaving = keys.get(next).is_some_and(|t| t.from - 1 == generation);
+        keys.get(next.checked_sub(1)?).filter(|_| !leaving)
+    }
+
+    /// Checks a replica's signature over a digest with the key that it has in a generation.
     ///
     /// # Errors
     /// [`VerifyError`] names the signer.
     pub fn check(
         &self,
         signer: ReplicaId,
+        generation: u32,
         digest: &Digest,
         signature: &Signature,
     ) -> Result<(), VerifyError> {
-        let verifier =
-            self.verifiers.get(signer.index()).ok_or(VerifyError::UnknownSigner(signer))?;
-        if S::verify(verifier, digest, signature) {
+        if !self.ensemble.contains(signer) {
+            return Err(VerifyError::UnknownSigner(signer));
+        }
+        let key = self.at(signer, generation).ok_or(VerifyError::NoKey(signer, generation))?;
+        if S::verify(&key.verifier, digest, signature) {
             Ok(())
         } else {
             Err(VerifyError::BadSignature(signer))
         }
     }
 
-    /// The hash that names a member list with its keys, so that a key that was replaced can never
-    /// stand in for its successor.
-    pub fn members_hash(&self, members: Members) -> Digest {
+    /// The hash that names a member list with its keys of a generation, so that a key that was
+    /// replaced can never stand in for its successor. Whoever has no key counts with zeros.
+    pub fn members_hash(&self, generation: u32, members: Members) -> Digest {
         let mut h = Hasher::new(Domain::Members);
         h.put(&members.bits().to_le_bytes());
         for member in members.iter().filter(|m| self.ensemble.contains(*m)) {
-            h.put(&self.keys[member.index()].0);
+            h.put(&self.key_at(member, generation).map_or([0; 32], |key| key.0));
         }
         h.finish()
     }
@@ -97,7 +177,7 @@ impl<S: Scheme> Keyring<S> {
             .put(&epoch.generation.to_le_bytes())
             .put(&epoch.resets.to_le_bytes())
             .put(&epoch.accused.to_le_bytes())
-            .put(&self.members_hash(members).0)
+            .put(&self.members_hash(epoch.generation, members).0)
             .put(body);
         h.finish()
     }
@@ -130,6 +210,9 @@ pub enum VerifyError {
     /// The signature is not that of the signer over this message in this cluster.
     #[error("the signature is not {0}'s over this message in this cluster, group and epoch")]
     BadSignature(ReplicaId),
+    /// The signer has no key in this generation: it is being replaced.
+    #[error("{0} has no key in generation {1}")]
+    NoKey(ReplicaId, u32),
     /// The signature is not that of the operator's key over this message in this cluster.
     #[error("the signature is not that of operator {} in this cluster and group", .0.fingerprint())]
     BadOperator(PublicKey),
@@ -189,7 +272,8 @@ impl<T: Signable> Unverified<T> {
             return Err(VerifyError::UnknownSigner(signer));
         }
         let digest = statement_of(&self.message, keyring);
-        keyring.check(signer, &digest, &self.signature).map(|()| digest)
+        let generation = self.message.epoch().generation;
+        keyring.check(signer, generation, &digest, &self.signature).map(|()| digest)
     }
 }
 
@@ -265,4 +349,64 @@ impl<T> std::ops::Deref for Verified<T> {
 
 fn statement_of<T: Signable, S: Scheme>(message: &T, keyring: &Keyring<S>) -> Digest {
     keyring.statement(T::DOMAIN, message.epoch(), message.members(), &message.body())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{Ed25519, SecretKey};
+
+    fn secret(n: u8) -> SecretKey {
+        SecretKey::from_seed([n; 32])
+    }
+
+    fn keyring() -> Keyring<Ed25519> {
+        let context = Context { cluster: Digest([9; 32]), group: GroupId::MAIN };
+        let keys = (1..=3).map(|n| secret(n).public()).collect();
+        Keyring::new(context, Ensemble::new(1).unwrap(), keys).unwrap()
+    }
+
+    /// M3: no signature ever counts under two keys of one replica.
+    #[test]
+    fn a_generation_decides_which_key_counts() {
+        let (mut ring, r3, digest) = (keyring(), ReplicaId::from_index(2), Digest([7; 32]));
+        let change = KeyChange { out: 5, replica: r3, key: secret(9).public() };
+        assert_eq!((ring.replace(change), ring.replace(change)), (Ok(true), Ok(false)));
+        assert_eq!(ring.changes(), [change]);
+        let by = |n| Ed25519::sign(&Ed25519::signer(&secret(n)), &digest);
+        let verdict = |n, generation| ring.check(r3, generation, &digest, &by(n));
+        for generation in [0, 4] {
+            assert_eq!(verdict(3, generation), Ok(()));
+            assert_eq!(verdict(9, generation), Err(VerifyError::BadSignature(r3)));
+            assert!(ring.keyless(generation).is_empty());
+        }
+        for n in [3, 9] {
+            assert_eq!(verdict(n, 5), Err(VerifyError::NoKey(r3, 5)));
+        }
+        assert_eq!(ring.keyless(5), [r3].into_iter().collect());
+        for generation in [6, u32::MAX] {
+            assert_eq!(verdict(9, generation), Ok(()));
+            assert_eq!(verdict(3, generation), Err(VerifyError::BadSignature(r3)));
+        }
+        let all = ring.ensemble().all();
+        let hashes = [4, 5, 6].map(|generation| ring.members_hash(generation, all));
+        assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2] && hashes[0] != hashes[2]);
+        let others = all.minus([r3].into_iter().collect());
+        assert_eq!(ring.members_hash(4, others), ring.members_hash(5, others));
+        assert_eq!(ring.key(r3), Some(&secret(9).public()));
+        assert!(ring.had(r3, &secret(3).public()) && !ring.had(r3, &secret(1).public()));
+    }
+
+    #[test]
+    fn a_key_that_is_none_or_a_change_before_all_is_not_taken() {
+        let mut ring = keyring();
+        let r3 = ReplicaId::from_index(2);
+        let weak = KeyChange { out: 5, replica: r3, key: PublicKey([0; 32]) };
+        assert!(ring.replace(weak).is_err());
+        let early = KeyChange { out: 0, replica: r3, key: secret(9).public() };
+        assert_eq!(ring.replace(early), Ok(false));
+        let late = KeyChange { out: u32::MAX, ..early };
+        assert_eq!(ring.replace(late), Ok(false));
+        assert!(ring.changes().is_empty());
+    }
 }

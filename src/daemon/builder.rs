@@ -2,17 +2,17 @@
 
 use super::disk::Claim;
 use super::node::{Node, Parts};
+use super::pins::{Pins, outdated};
 use super::{DaemonError, admin, mark, node};
 use crate::adversary::Lie;
 use crate::config::Cluster;
-use crate::crypto::{PublicKey, SecretKey};
-use crate::replica::Status;
+use crate::crypto::SecretKey;
+use crate::replica::{Status, recorded_keys};
 use crate::service::{self, Service};
-use crate::transport::{Admit, Endpoint, LinkClass, Settings};
+use crate::transport::{Endpoint, Settings};
 use crate::types::ReplicaId;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::{info, warn};
@@ -98,8 +98,10 @@ impl Builder {
         };
         self.transport.outbox_bytes =
             usize::try_from(self.cluster.quotas.link_bytes).unwrap_or(usize::MAX);
-        let admit = Some(admission(&self.cluster, id));
-        let endpoint = Endpoint::bind(listen, &self.key, admit, self.transport)?;
+        let pins = Pins::new(&self.cluster);
+        let admit = Some(pins.admission(&self.cluster, id));
+        let settings = self.transport.clone();
+        let endpoint = Endpoint::bind(listen, &self.key, admit, settings)?;
         let address = endpoint.local_addr();
         let admin = admin::bind(entry.admin)
             .await
@@ -114,6 +116,7 @@ impl Builder {
         let before = mark::look(claim.directory(), cluster, id)?;
         let restarted = before.is_some();
         let (disk, recovered, synced) = claim.open(restarted)?;
+        let file_behind = self.check_keys(&recovered, &pins)?;
         let mark = mark::count(&self.data, cluster, id, before)?;
         let disk = (disk, synced);
         info!(
@@ -138,9 +141,31 @@ impl Builder {
             recovered,
             endpoint,
             inbox,
+            pins,
+            file_behind,
         };
         let node = Some(tokio::spawn(Node::new(parts).run()));
         Ok(Daemon { address, admin: admin_address, stop: requests, node, admin_server })
+    }
+
+    /// Whether the cluster file lacks a change of a key that is on the disk (M3).
+    fn check_keys(&self, recovered: &[bytes::Bytes], pins: &Pins) -> Result<bool, DaemonError> {
+        let disk = recorded_keys(recovered);
+        let behind = outdated(&self.cluster, &disk)?;
+        if behind.contains(&self.id) {
+            return Err(DaemonError::KeyReplaced { id: self.id.number() });
+        }
+        for change in disk.iter().filter(|change| behind.contains(&change.replica)) {
+            pins.set(change.replica, Some(change.key));
+        }
+        for replica in &behind {
+            warn!(
+                replica = %self.id,
+                "the cluster file is out of date: the key of {replica} was replaced; write what \
+                 `quorate admin replace-key` prints into the file"
+            );
+        }
+        Ok(!behind.is_empty())
     }
 
     fn take_service(&mut self) -> Result<Box<dyn Service>, DaemonError> {
@@ -245,18 +270,6 @@ async fn released(address: SocketAddr) {
         }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-}
-
-/// Keys of the roster may speak as replicas (all but our own), keys of clients as clients.
-fn admission(cluster: &Cluster, id: ReplicaId) -> Admit {
-    let replicas = cluster.replicas.iter().filter(|r| r.id != id).map(|r| r.public_key);
-    let replicas: Vec<PublicKey> = replicas.collect();
-    let clients: std::collections::BTreeSet<PublicKey> =
-        cluster.clients.iter().map(|c| c.public_key).collect();
-    Arc::new(move |key, class| match class {
-        LinkClass::Replica => replicas.contains(key),
-        LinkClass::Client => clients.contains(key),
-    })
 }
 
 /// Claims the data directory. Whoever has it may just be about to end: a replica of this process

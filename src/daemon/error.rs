@@ -18,7 +18,7 @@ pub enum DaemonError {
     /// The key is not that replica's.
     #[error(
         "the key's fingerprint is {found}, but the cluster file lists {listed} for replica {id}; \
-         give the key file of replica {id}"
+         give the key file of replica {id}, or the cluster file that has its new key"
     )]
     WrongKey {
         /// The replica.
@@ -27,6 +27,24 @@ pub enum DaemonError {
         found: String,
         /// Fingerprint of the key that is listed.
         listed: String,
+    },
+    /// The key was that replica's, and has been replaced.
+    #[error(
+        "replica {id} has another key by now, as this data directory knows; start it with the \
+         new key and the cluster file that `quorate admin replace-key` has changed"
+    )]
+    KeyReplaced {
+        /// The replica.
+        id: u8,
+    },
+    /// The cluster file says otherwise of replaced keys than the disk.
+    #[error(
+        "the `former_keys` of replica {id} in the cluster file are not those that this replica \
+         has written down; write what `quorate admin replace-key` printed"
+    )]
+    KeysDiffer {
+        /// Whose keys.
+        id: u8,
     },
     /// The service is not the one that the cluster file names.
     #[error(

@@ -73,7 +73,12 @@ fn log_epochs(event: &Event) {
         Event::Epoch { epoch, members } => {
             info!(epoch = %epoch, members = %members, "the epoch holds");
         }
-        Event::Excluded { replica, epoch, why, may_join } => match why {
+        Event::Excluded { replica, epoch, kept_out: true, .. } => warn!(
+            replica = %replica, epoch = %epoch,
+            "an operator took it out; it stays out until it is started again or told to come back \
+             (`quorate admin join`)"
+        ),
+        Event::Excluded { replica, epoch, why, may_join, .. } => match why {
             Reason::Lied => error!(
                 replica = %replica, epoch = %epoch,
                 "excluded: it lied; only an operator lets it in again (`quorate admin readmit`)"

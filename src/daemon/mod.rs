@@ -35,6 +35,7 @@ mod mark;
 mod node;
 mod peers;
 mod pending;
+mod pins;
 mod places;
 #[cfg(test)]
 mod tests;

@@ -2,16 +2,17 @@
 
 use super::clock::Clock;
 use super::disk::{Disk, Done};
-use super::peers::{self, Introduced, Party};
+use super::peers::{self, Introduced, Open, Party};
 use super::pending::Pending;
+use super::pins::Pins;
 use super::places::{Place, Places};
 use super::{DaemonError, journal};
 use crate::adversary::{Liar, Lie};
 use crate::config::Cluster;
-use crate::crypto::{Ed25519, Scheme, SecretKey};
+use crate::crypto::{Ed25519, PublicKey, Scheme, SecretKey};
 use crate::replica::{self, Action, Input, Replica, Status};
 use crate::service::Service;
-use crate::transport::{Accepted, Endpoint, Lane, Link, LinkClass, LinkEvent};
+use crate::transport::{Accepted, Endpoint, Lane, LinkClass, LinkEvent};
 use crate::types::{GroupId, LinkId, Now, ReplicaId};
 use crate::wire::{Mark, Message};
 use bytes::Bytes;
@@ -43,6 +44,9 @@ pub(super) struct Parts {
     pub(super) recovered: Vec<Bytes>,
     pub(super) endpoint: Endpoint,
     pub(super) inbox: mpsc::Receiver<Request>,
+    pub(super) pins: Pins,
+    /// Whether the cluster file lacks a change of a key.
+    pub(super) file_behind: bool,
 }
 
 /// What others in the process ask of the loop.
@@ -54,28 +58,6 @@ pub(super) enum Request {
 /// A link's name: replicas' links are numbered too, so that the end of an old one is not taken
 /// for the end of its successor.
 type PeerKey = (ReplicaId, u64);
-
-/// A link that is up.
-struct Open {
-    serial: u64,
-    link: Link,
-    /// Whether it was closed for what came on it: what still comes is not looked at.
-    closing: bool,
-    /// Its count against the quota, if the other side dialled.
-    _place: Option<Place>,
-}
-
-impl Open {
-    fn new(serial: u64, link: Link, place: Option<Place>) -> Self {
-        Self { serial, link, closing: false, _place: place }
-    }
-
-    /// Closes it; false if it was closed before.
-    fn fault(&mut self, reason: &impl ToString) -> bool {
-        self.link.fault(&reason.to_string());
-        !std::mem::replace(&mut self.closing, true)
-    }
-}
 
 pub(super) struct Node {
     cluster: Arc<Cluster>,
@@ -96,6 +78,8 @@ pub(super) struct Node {
     touched_clients: BTreeSet<LinkId>,
     /// Tells the task that dials a replica that its link is gone.
     gone: BTreeMap<ReplicaId, mpsc::Sender<()>>,
+    pins: Pins,
+    file_behind: bool,
 }
 
 /// An honest replica, or one that lies because a test asked for it.
@@ -153,6 +137,8 @@ impl Node {
             touched_peers: BTreeSet::new(),
             touched_clients: BTreeSet::new(),
             gone: BTreeMap::new(),
+            pins: parts.pins,
+            file_behind: parts.file_behind,
         }
     }
 
@@ -260,6 +246,7 @@ impl Node {
             pid: std::process::id(),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             counters,
+            file_outdated: self.file_behind,
             ..status
         }
     }
@@ -272,7 +259,8 @@ impl Node {
             let (tell, gone) = mpsc::channel(1);
             self.gone.insert(entry.id, tell);
             let (endpoint, introduced) = (self.endpoint.clone(), introduced.clone());
-            tokio::spawn(peers::keep_dialling(endpoint, entry.clone(), introduced, gone));
+            let target = (entry.clone(), self.pins.clone());
+            tokio::spawn(peers::keep_dialling(endpoint, target, introduced, gone));
         }
     }
 
@@ -287,11 +275,10 @@ impl Node {
     /// A place for a link that somebody dialled, or why it gets none.
     fn place_for(&self, accepted: &Accepted) -> Result<Place, String> {
         let (key, class) = (accepted.peer(), accepted.class());
-        let entry = self.cluster.replica_with_key(&key);
         if class == LinkClass::Replica
-            && let Some(lower) = entry.filter(|r| r.id < self.id)
+            && let Some(lower) = self.pins.owner(&key).filter(|r| *r < self.id)
         {
-            return Err(format!("{} dials {}, not the other way round", self.id, lower.id));
+            return Err(format!("{} dials {lower}, not the other way round", self.id));
         }
         self.places.take(key, class)
     }
@@ -312,7 +299,12 @@ impl Node {
             let opened = async {
                 let mut link = accepted.open(&hello).await?;
                 let first = link.first().await?;
-                Ok::<_, crate::transport::LinkError>(Introduced { link, first, place })
+                Ok::<_, crate::transport::LinkError>(Introduced {
+                    link,
+                    first,
+                    place,
+                    dialled: None,
+                })
             };
             match opened.await {
                 Ok(new) => drop(introduced.send(new).await),
@@ -331,7 +323,7 @@ impl Node {
         peers: &mpsc::Sender<(PeerKey, LinkEvent)>,
         clients: &mpsc::Sender<(LinkId, LinkEvent)>,
     ) {
-        let party = match peers::judge(&self.cluster, &new) {
+        let party = match peers::judge((&self.cluster, &self.pins), &new) {
             Ok(party) => party,
             Err(why) => {
                 let remote = new.link.remote();
@@ -370,8 +362,7 @@ impl Node {
     }
 
     fn dialled_link_is_gone(&self, new: &Introduced) {
-        let entry = self.cluster.replica_with_key(&new.link.peer());
-        if let Some(gone) = entry.filter(|_| new.dialled()).and_then(|r| self.gone.get(&r.id)) {
+        if let Some(gone) = new.dialled.and_then(|replica| self.gone.get(&replica)) {
             // A full channel has told it already.
             let _ = gone.try_send(());
         }
@@ -456,6 +447,7 @@ impl Node {
                 }
                 Action::Persist { sequence, records } => self.disk.persist(sequence, records),
                 Action::Evidence { name, bytes } => self.disk.keep(name, bytes),
+                Action::Pin { replica, key } => self.pin(replica, key),
                 Action::Event(event) => journal::log(&event),
             }
         }
@@ -468,6 +460,19 @@ impl Node {
             if let Some(open) = self.clients.get(&link) {
                 open.link.flush();
             }
+        }
+    }
+
+    /// M3: a replica's key is replaced. A link with another key is of the one before.
+    fn pin(&mut self, replica: ReplicaId, key: Option<PublicKey>) {
+        let fingerprint = key.map_or("none".to_owned(), |key| key.fingerprint());
+        warn!(%replica, key = fingerprint, "its key is being replaced: it has this one now");
+        self.pins.set(replica, key);
+        self.file_behind |= self.cluster.replica(replica).map(|r| Some(r.public_key)) != Some(key);
+        if let Some(open) = self.peers.get_mut(&replica)
+            && key != Some(open.link.peer())
+        {
+            open.fault(&"the key of this replica is being replaced");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Dialling other replicas, and judging who introduces themselves (docs/protocol.md §11).
 
+use super::pins::Pins;
 use super::places::Place;
 use crate::config::{Cluster, ReplicaEntry};
 use crate::crypto::PublicKey;
@@ -21,12 +22,36 @@ pub(super) struct Introduced {
     pub(super) first: Frame,
     /// Its count against the quota of the one who dialled.
     pub(super) place: Option<Place>,
+    /// Whom we dialled, if we did.
+    pub(super) dialled: Option<ReplicaId>,
 }
 
 impl Introduced {
     /// Whether we dialled: then our own hello has not been sent.
     pub(super) fn dialled(&self) -> bool {
-        self.place.is_none()
+        self.dialled.is_some()
+    }
+}
+
+/// A link that is up.
+pub(super) struct Open {
+    pub(super) serial: u64,
+    pub(super) link: Link,
+    /// Whether it was closed for what came on it: what still comes is not looked at.
+    pub(super) closing: bool,
+    /// Its count against the quota, if the other side dialled.
+    _place: Option<Place>,
+}
+
+impl Open {
+    pub(super) fn new(serial: u64, link: Link, place: Option<Place>) -> Self {
+        Self { serial, link, closing: false, _place: place }
+    }
+
+    /// Closes it; false if it was closed before.
+    pub(super) fn fault(&mut self, reason: &impl ToString) -> bool {
+        self.link.fault(&reason.to_string());
+        !std::mem::replace(&mut self.closing, true)
     }
 }
 
@@ -41,31 +66,32 @@ pub(super) enum Party {
 /// link ends or is refused. Ends once nobody takes introductions any more.
 pub(super) async fn keep_dialling(
     endpoint: Arc<Endpoint>,
-    entry: ReplicaEntry,
+    (entry, pins): (ReplicaEntry, Pins),
     introduced: mpsc::Sender<Introduced>,
     gone: mpsc::Receiver<()>,
 ) {
     tokio::select! {
         () = introduced.closed() => {}
-        () = dial_for_ever(&endpoint, &entry, &introduced, gone) => {}
+        () = dial_for_ever(&endpoint, (&entry, &pins), &introduced, gone) => {}
     }
 }
 
 async fn dial_for_ever(
     endpoint: &Arc<Endpoint>,
-    entry: &ReplicaEntry,
+    (entry, pins): (&ReplicaEntry, &Pins),
     introduced: &mpsc::Sender<Introduced>,
     mut gone: mpsc::Receiver<()>,
 ) {
     let peer = entry.id;
     let mut pause = FIRST_RETRY;
     loop {
-        match dial(endpoint, entry).await {
+        match dial(endpoint, entry, pins).await {
             Ok((link, first)) => {
                 let up = tokio::time::Instant::now();
                 // What was told of an earlier link does not concern this one.
                 while gone.try_recv().is_ok() {}
-                if introduced.send(Introduced { link, first, place: None }).await.is_err() {
+                let new = Introduced { link, first, place: None, dialled: Some(peer) };
+                if introduced.send(new).await.is_err() {
                     return;
                 }
                 if gone.recv().await.is_none() {
@@ -83,7 +109,12 @@ async fn dial_for_ever(
     }
 }
 
-async fn dial(endpoint: &Arc<Endpoint>, to: &ReplicaEntry) -> Result<(Link, Frame), String> {
+async fn dial(
+    endpoint: &Arc<Endpoint>,
+    to: &ReplicaEntry,
+    pins: &Pins,
+) -> Result<(Link, Frame), String> {
+    let key = pins.get(to.id).ok_or("its key is being replaced")?;
     let address = &to.address;
     let found = resolve(address).await.map_err(|e| {
         format!("cannot find the address {address}: {e}; correct it in the cluster file")
@@ -91,7 +122,7 @@ async fn dial(endpoint: &Arc<Endpoint>, to: &ReplicaEntry) -> Result<(Link, Fram
     // A host may have addresses at which nobody listens, mostly of the other family.
     let mut attempts = JoinSet::new();
     for address in found {
-        let (endpoint, key) = (endpoint.clone(), to.public_key);
+        let endpoint = endpoint.clone();
         attempts.spawn(async move {
             let dialled = endpoint.dial(address, &key, LinkClass::Replica).await?;
             dialled.wait().await
@@ -109,19 +140,26 @@ async fn dial(endpoint: &Arc<Endpoint>, to: &ReplicaEntry) -> Result<(Link, Fram
 }
 
 /// Judges the first frame of a link. An error is the reason that the other side is told.
-pub(super) fn judge(cluster: &Cluster, introduced: &Introduced) -> Result<Party, String> {
+pub(super) fn judge(
+    (cluster, pins): (&Cluster, &Pins),
+    introduced: &Introduced,
+) -> Result<Party, String> {
     let (link, first) = (&introduced.link, &introduced.first);
     match link.class() {
-        LinkClass::Replica => judge_replica(cluster, &link.peer(), first),
+        LinkClass::Replica => judge_replica((cluster, pins), &link.peer(), first),
         LinkClass::Client => judge_client(cluster, &link.peer(), first),
     }
 }
 
-fn judge_replica(cluster: &Cluster, key: &PublicKey, first: &Frame) -> Result<Party, String> {
-    let entry = cluster.replica_with_key(key).ok_or("the key is not in the roster")?;
+fn judge_replica(
+    (cluster, pins): (&Cluster, &Pins),
+    key: &PublicKey,
+    first: &Frame,
+) -> Result<Party, String> {
+    let owner = pins.owner(key).ok_or("the key is not in the roster now")?;
     let hello = parse::<Hello>(first, Kind::Hello)?;
-    if hello.replica != entry.id {
-        return Err(format!("the key is {}'s, but its hello says {}", entry.id, hello.replica));
+    if hello.replica != owner {
+        return Err(format!("the key is {owner}'s, but its hello says {}", hello.replica));
     }
     check_version(hello.version)?;
     // The fields come first: they say what of the cluster differs.
@@ -129,7 +167,7 @@ fn judge_replica(cluster: &Cluster, key: &PublicKey, first: &Frame) -> Result<Pa
     if hello.cluster != cluster.id() {
         return Err("another cluster: its cluster id differs".to_owned());
     }
-    Ok(Party::Replica(entry.id, Box::new(hello)))
+    Ok(Party::Replica(owner, Box::new(hello)))
 }
 
 fn judge_client(cluster: &Cluster, key: &PublicKey, first: &Frame) -> Result<Party, String> {
@@ -213,7 +251,7 @@ mod tests {
         let mut decoder = crate::wire::FrameDecoder::default();
         decoder.push(frame.into());
         let first = decoder.next_frame().unwrap().unwrap();
-        judge_replica(ours, &entry.public_key, &first)
+        judge_replica((ours, &Pins::new(ours)), &entry.public_key, &first)
     }
 
     #[test]

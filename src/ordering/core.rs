@@ -7,19 +7,23 @@ use super::order::Order;
 use super::rounds::{Held, Rounds, Stored};
 use super::wants::Wants;
 use super::{Action, Event, Input, Setup, Statement, Stats};
-use crate::crypto::{Keyring, Scheme};
+use crate::crypto::{KeyChange, Keyring, Scheme};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Digest, DigestMap, Epoch, Instant, Members, Now, OrderLimits, ReplicaId};
 use crate::types::{Round, Timing, Wall};
 use crate::wire::{Attestation, Candidate, Proof, SignedChange, Want};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// The state of one replica in the ordering protocol of one group.
 #[derive(Clone)]
 pub struct Core<S: Scheme> {
     pub(super) id: ReplicaId,
     pub(super) keyring: Keyring<S>,
+    /// The keys that were known at the start, and what the order has changed since (M3).
+    pub(super) start_keys: Arc<Keyring<S>>,
+    pub(super) noted_keys: Vec<KeyChange>,
     pub(super) signer: S::Signer,
     pub(super) timing: Timing,
     pub(super) limits: OrderLimits,
@@ -74,6 +78,8 @@ pub struct Core<S: Scheme> {
     pub(super) resumed: bool,
     /// The operator wants this replica out: it does not ask to join.
     pub(super) leaving: bool,
+    /// How often `keyring` has changed since the start (M3).
+    pub(super) key_news: u32,
     pub(super) stats: Stats,
 }
 
@@ -82,6 +88,9 @@ impl<S: Scheme> Core<S> {
     pub fn new(setup: Setup<S>, now: Now) -> Self {
         let ensemble = setup.keyring.ensemble();
         let members = ensemble.all();
+        // A key that came later has never signed in the first epoch, and must not.
+        let first = setup.keyring.key_at(setup.id, 0) == Some(&S::public(&setup.signer));
+        let restarted = setup.restarted || !first;
         let mut core = Self {
             id: setup.id,
             timing: setup.timing,
@@ -115,13 +124,16 @@ impl<S: Scheme> Core<S> {
             doubt: Instant(0),
             vector_is_work: false,
             blank: false,
-            resumed: !setup.restarted,
+            resumed: !restarted,
             leaving: false,
+            key_news: 0,
+            start_keys: Arc::new(setup.keyring.clone()),
+            noted_keys: Vec::new(),
             stats: Stats::default(),
             keyring: setup.keyring,
             signer: setup.signer,
         };
-        if setup.restarted {
+        if restarted {
             core.recover(&setup.recovered);
         }
         core
@@ -166,6 +178,7 @@ impl<S: Scheme> Core<S> {
 
     /// §5: what follows from what was heard.
     fn review(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.note_keys();
         if !self.change.dirty && !self.change.is_frozen() && !self.is_uncertified() {
             return;
         }

@@ -1,10 +1,12 @@
 //! Step tables on the core: the R rules, with proposals handed over by hand.
 
 use super::*;
-use crate::crypto::{Context, Keyed, PublicKey, SecretKey, Unverified, Verified};
+use crate::crypto::VerifyError;
+use crate::crypto::{Context, KeyChange, Keyed, PublicKey, SecretKey, Unverified, Verified};
 use crate::types::{ClockKind, Ensemble, GroupId, Wall};
 
-use crate::wire::{Proposal, StepPosition};
+use crate::types::{AgreedTime, Call, Cuid, Root, Uid};
+use crate::wire::{Change, Proposal, Stalled, StepPosition};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -493,4 +495,88 @@ fn e1_a_follower_that_took_up_a_state_waits_before_it_blames() {
     said.extend(act(&mut follower, 2001, Input::Tick));
     let blames = said.iter().filter(|a| matches!(a, Action::Event(Event::Blamed { .. })));
     assert_eq!(blames.count(), 0, "{said:?}");
+}
+
+/// E3, M3: a reset in the generation in which a replica has no key is of all others; what it says
+/// with the old key is nothing there.
+#[test]
+fn a_reset_leaves_out_who_has_no_key() {
+    let mut core = ready(0);
+    let r3 = ReplicaId::from_index(2);
+    let new = Keyed::public(&Keyed::signer(&secret(9)));
+    let root = Root { generation: 1, resets: 0 };
+    // As an opening of generation 1 leaves it.
+    let list: Members = [0, 1].map(ReplicaId::from_index).into_iter().collect();
+    core.order.roster.call = Call { root, list, accused: Members::NONE };
+    core.order.roster.standings[2].new_key = Some(new);
+    core.order.roster.keys.push(KeyChange { out: 1, replica: r3, key: new });
+    act(&mut core, 1, Input::Tick);
+    assert_eq!(core.key_news(), 1);
+
+    let by = |i: usize| {
+        let stalled = Stalled { root, replica: ReplicaId::from_index(i) };
+        Verified::sign(stalled, core.keyring(), &Keyed::signer(&secret(i)))
+    };
+    let old = Unverified::from(by(2)).verify(core.keyring());
+    assert_eq!(old.err(), Some(VerifyError::NoKey(r3, 1)));
+    let (one, two) = (by(0), by(1));
+    act(&mut core, 2, Input::Stalled(Arc::new(one)));
+    let called =
+        act(&mut core, 3, Input::Stalled(Arc::new(two))).into_iter().find_map(|a| match a {
+            Action::Event(Event::Called { call }) => Some(call),
+            _ => None,
+        });
+    let root = Root { generation: 1, resets: 1 };
+    assert_eq!(called, Some(Call { root, list, accused: Members::NONE }));
+}
+
+/// M3: a key that came later signs nothing in the first epoch: its replica begins without a state.
+#[test]
+fn a_replica_with_a_later_key_begins_without_a_state() {
+    let mut ring = keyring(1);
+    let (id, key) = (ReplicaId::from_index(2), Keyed::public(&Keyed::signer(&secret(9))));
+    ring.replace(KeyChange { out: 3, replica: id, key }).unwrap();
+    let setup = Setup {
+        id,
+        keyring: ring,
+        signer: Keyed::signer(&secret(9)),
+        genesis: Digest([1; 32]),
+        timing: Timing::from_delta(DELTA),
+        clock: ClockKind::Hybrid,
+        limits: OrderLimits::default(),
+        seed: 5,
+        incarnation: 1,
+        recovered: Vec::new(),
+        restarted: false,
+    };
+    let mut core = Core::<Keyed>::new(setup, at(0));
+    assert!(core.is_restarted());
+    for other in [0, 1] {
+        let up = Input::PeerUp { peer: ReplicaId::from_index(other), complete: Round(0) };
+        let said = act(&mut core, 1, up);
+        assert!(!said.iter().any(|a| matches!(a, Action::Tell { .. } | Action::TellAll(_))));
+    }
+    see(&mut core, 2, 1);
+    assert!(drain(&mut core, 3).is_empty());
+}
+
+/// M3: a change that is void after all, since a smaller epoch came between, leaves no trace.
+#[test]
+fn a_key_change_that_turns_out_void_is_forgotten() {
+    let mut core = ready(0);
+    let (r3, new) = (ReplicaId::from_index(2), Keyed::public(&Keyed::signer(&secret(9))));
+    let change = Change::ReplaceKey { replica: r3, key: new };
+    let uid = Uid::of(Cuid { clock: 1, replica: r3 });
+    let accepted = (uid, Digest([7; 32]));
+    core.order.roster.accept(accepted, change, Round(1), AgreedTime(1)).unwrap();
+    core.order.roster.note_cut();
+    act(&mut core, 1, Input::Tick);
+    assert_eq!((core.keyring().keyless(1), core.key_news()), ([r3].into_iter().collect(), 1));
+    // R2 is out: without R3 too few would be left.
+    let root = Root { generation: 0, resets: 1 };
+    let (list, out) = (core.members(), ReplicaId::from_index(1));
+    core.order.roster.call = Call { root, list, accused: [out].into_iter().collect() };
+    act(&mut core, 2, Input::Tick);
+    assert_eq!((core.keyring().keyless(1), core.key_news()), (Members::NONE, 2));
+    assert_eq!(core.keyring().key(r3), keyring(1).key(r3));
 }

@@ -71,6 +71,8 @@ impl<S: Scheme> Core<S> {
         let Core {
             id,
             keyring: _,
+            start_keys: _,
+            noted_keys,
             signer: _,
             timing: _,
             limits: _,
@@ -105,15 +107,17 @@ impl<S: Scheme> Core<S> {
             blank,
             resumed,
             leaving,
+            key_news,
             stats: _,
         } = self;
         into.bytes(&order.encode());
         #[rustfmt::skip]
-        let parts: [&dyn Debug; 28] = [
+        let parts: [&dyn Debug; 30] = [
             id, incarnation, epoch, members, rounds, change, clock, wants, mine, changes,
             unsent, unsent_is_stale, sent, sent_at, committed, attestation, started_at,
             passed_on, gather, waiting, blocked, heard, doubters, doubt, vector_is_work,
-            blank, resumed, leaving,
+            blank, resumed, leaving, key_news,
+            noted_keys,
         ];
         parts.into_iter().for_each(|part| into.add(part));
     }

@@ -64,6 +64,7 @@ mod epoch;
 mod fingerprint;
 mod history;
 mod input;
+mod keys;
 mod order;
 mod propose;
 mod roster;

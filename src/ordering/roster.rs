@@ -1,13 +1,13 @@
 //! Who is a member, who is out and why, and what the ordered status changes make of that (M1 to
 //! M4). A function of the order like everything in [`super::order::Order`], which holds it.
 
-use super::Opening;
+use crate::crypto::{KeyChange, PublicKey};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{
     AgreedTime, Call, Digest, Ensemble, Members, MembershipLimits, ReplicaId, Root, Round, Uid,
 };
-use crate::wire::Change;
+use crate::wire::{Change, MAX_KEY_CHANGES};
 
 /// What the order says of one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,11 @@ pub struct Standing {
     pub forgiven: Option<AgreedTime>,
     /// The generation of its last admission by an operator: older proofs are void (M4).
     pub admitted: u32,
+    /// Whether an operator put it out to stay out (M2): it does not ask to join until it is
+    /// recalled or its process is started again.
+    pub kept_out: bool,
+    /// The key that it is getting, while it has none (M3).
+    pub new_key: Option<PublicKey>,
 }
 
 /// Why a replica is out (F3, M2).
@@ -58,6 +63,17 @@ pub(super) struct Pending {
     pub(super) change: Change,
 }
 
+/// What an opening says of the members.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Verdict {
+    /// Who goes on, and who is accused.
+    pub(super) call: Call,
+    /// Accused replicas against whom there is a proof (F3).
+    pub(super) liars: Members,
+    /// Accused replicas that have restarted (F3).
+    pub(super) restarted: Members,
+}
+
 /// The members and all that belongs to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Roster {
@@ -69,6 +85,8 @@ pub(super) struct Roster {
     pub(super) pending: Vec<Pending>,
     /// How many of `pending` the next status call applies: those pending at the cut (E3).
     pub(super) cut: usize,
+    /// All changes of keys that openings brought, the earliest first (M3).
+    pub(super) keys: Vec<KeyChange>,
 }
 
 impl Roster {
@@ -80,6 +98,8 @@ impl Roster {
             doublings: 0,
             forgiven: None,
             admitted: 0,
+            kept_out: false,
+            new_key: None,
         };
         Self {
             ensemble,
@@ -88,6 +108,7 @@ impl Roster {
             standings: vec![standing; ensemble.n()],
             pending: Vec::new(),
             cut: 0,
+            keys: Vec::new(),
         }
     }
 
@@ -106,8 +127,13 @@ impl Roster {
     ) -> Result<(), &'static str> {
         let effect = self.effect(&change, round, now);
         mark(if effect.is_ok() { "M1 a change was accepted" } else { "M1 a change was void" });
-        if effect.is_ok() {
-            self.pending.push(Pending { uid, digest, change });
+        match change {
+            // It changes no member list, so nothing needs to wait for another epoch.
+            Change::Recall { replica } if effect.is_ok() => {
+                self.standings[replica.index()].kept_out = false;
+            }
+            _ if effect.is_ok() => self.pending.push(Pending { uid, digest, change }),
+            _ => {}
         }
         effect
     }
@@ -129,6 +155,7 @@ impl Roster {
             Change::Join { .. } if standing.out == Some(Reason::Lied) => {
                 Err("it lied: an operator must re-admit it first")
             }
+            Change::Join { .. } if self.is_replaced(x) => Err("its key is being replaced"),
             Change::Join { .. } if now < standing.may_join && !planted("m1-join-at-once") => {
                 Err("its wait is not over")
             }
@@ -141,9 +168,57 @@ impl Roster {
             Change::Readmit { .. } if standing.out != Some(Reason::Lied) => {
                 Err("it was not expelled")
             }
-            Change::ReplaceKey { .. } => Err("keys are not replaced by this version"),
-            Change::Join { .. } | Change::Leave { .. } | Change::Readmit { .. } => Ok(()),
+            Change::Recall { .. } if !standing.kept_out => Err("no operator keeps it out"),
+            Change::ReplaceKey { key, .. } => self.may_replace(x, key),
+            Change::Join { .. }
+            | Change::Leave { .. }
+            | Change::Readmit { .. }
+            | Change::Recall { .. } => Ok(()),
         }
+    }
+
+    /// M3: whether a replica may get this key. One at a time, so that in each generation at most
+    /// one place is without a key.
+    fn may_replace(&self, x: ReplicaId, key: &PublicKey) -> Result<(), &'static str> {
+        let others = |p: &Pending| matches!(p.change, Change::ReplaceKey { .. });
+        let members = self.members();
+        if self.is_replaced(x) {
+            return Err("its key is being replaced");
+        }
+        if self.standings.iter().any(|s| s.new_key.is_some()) || self.pending.iter().any(others) {
+            return Err("another replica's key is being replaced");
+        }
+        if members.contains(x) && members.len() <= self.ensemble.majority() {
+            return Err("without it fewer than t + 1 members would be left");
+        }
+        if self.keys.len() >= MAX_KEY_CHANGES {
+            return Err("too many keys have been replaced in this cluster");
+        }
+        match self.keys.iter().rev().find(|change| change.key == *key) {
+            Some(change) if change.replica == x => Err("it has or had this key"),
+            Some(_) => Err("another replica has or had this key"),
+            None => Ok(()),
+        }
+    }
+
+    fn is_replaced(&self, x: ReplicaId) -> bool {
+        let of =
+            |p: &Pending| matches!(p.change, Change::ReplaceKey { replica, .. } if replica == x);
+        self.standings[x.index()].new_key.is_some() || self.pending.iter().any(of)
+    }
+
+    /// M3: all changes of keys that follow from what is committed: those of openings, and that
+    /// which the next generation brings.
+    pub(super) fn key_changes(&self) -> impl Iterator<Item = KeyChange> {
+        let keyless = self.after_cut().1;
+        let next = self.call.root.generation.checked_add(1);
+        let coming = self.pending[..self.cut].iter().filter_map(move |p| match p.change {
+            Change::ReplaceKey { replica, key } if keyless.contains(replica) => {
+                Some(KeyChange { out: next?, replica, key })
+            }
+            _ => None,
+        });
+        self.keys.iter().copied().chain(coming)
     }
 
     /// After a vector is committed: the first one with pending changes is the cut (E3).
@@ -159,32 +234,52 @@ impl Roster {
         let generation = self.call.root.generation.checked_add(1)?;
         let root = Root { generation, resets: 0 };
         let due = self.cut > 0 && !planted("e3-no-status-call");
-        due.then(|| (root, self.after_cut()))
+        due.then(|| (root, self.after_cut().0))
     }
 
-    fn after_cut(&self) -> Members {
-        let mut members = self.members();
+    /// The members after the changes of the cut, and who has no key then (M3).
+    fn after_cut(&self) -> (Members, Members) {
+        let (mut members, mut keyless) = (self.members(), Members::NONE);
         for pending in &self.pending[..self.cut] {
             let x = pending.change.subject();
             match pending.change {
+                // Its author is the key that goes.
+                Change::Join { .. } if keyless.contains(x) => {}
                 Change::Join { .. } => members.insert(x),
                 // E3: one that would leave fewer than t + 1 is void.
                 Change::Leave { .. } if members.len() > self.ensemble.majority() => {
                     members.remove(x);
                 }
-                Change::Leave { .. } | Change::Readmit { .. } | Change::ReplaceKey { .. } => {}
+                // The second of the two changes: the new key comes in, and no member.
+                Change::ReplaceKey { .. } if self.standings[x.index()].new_key.is_some() => {}
+                Change::ReplaceKey { .. }
+                    if !members.contains(x) || members.len() > self.ensemble.majority() =>
+                {
+                    members.remove(x);
+                    keyless.insert(x);
+                }
+                Change::Leave { .. }
+                | Change::Readmit { .. }
+                | Change::ReplaceKey { .. }
+                | Change::Recall { .. } => {}
             }
         }
-        members
+        (members, keyless)
     }
 
     /// An opening is committed after its base: who is a member now, who is out and why (F3, M4).
-    pub(super) fn open(&mut self, opening: &Opening, now: AgreedTime) {
+    pub(super) fn open(&mut self, opening: &Verdict, now: AgreedTime) {
         let before = self.members();
-        if opening.call.root.generation > self.call.root.generation {
+        let generation = opening.call.root.generation;
+        let mut to_stay_out = Members::NONE;
+        if generation > self.call.root.generation {
+            let keyless = self.after_cut().1;
             let cut = std::mem::take(&mut self.cut);
             for pending in self.pending.drain(..cut).collect::<Vec<_>>() {
-                self.take(&pending.change, opening.call.root.generation);
+                if let Change::Leave { replica, stays: true } = pending.change {
+                    to_stay_out.insert(replica);
+                }
+                self.take(&pending.change, generation, keyless);
             }
             self.note_cut();
         }
@@ -194,7 +289,7 @@ impl Roster {
             match (before.contains(x), self.members().contains(x)) {
                 (_, true) if self.standings[x.index()].out.is_some() => {
                     let standing = &mut self.standings[x.index()];
-                    (standing.out, standing.since) = (None, now);
+                    (standing.out, standing.since, standing.kept_out) = (None, now, false);
                 }
                 (true, false) => self.put_out(x, opening, now),
                 // Named by the call and accused at once: it stays out, with a new reason.
@@ -203,6 +298,10 @@ impl Roster {
                 }
                 _ => {}
             }
+        }
+        // M2: the Leave may have been void, or the call may name it all the same.
+        for x in before.minus(self.members()).both(to_stay_out).iter() {
+            self.standings[x.index()].kept_out = true;
         }
     }
 
@@ -217,16 +316,36 @@ impl Roster {
         }
     }
 
-    fn take(&mut self, change: &Change, generation: u32) {
+    fn take(&mut self, change: &Change, generation: u32, keyless: Members) {
         let standing = &mut self.standings[change.subject().index()];
-        if let Change::Readmit { .. } = change {
+        let readmitted = match *change {
+            Change::Readmit { .. } => true,
+            // M3: the new key is in. What was said of the old one is no word of it.
+            Change::ReplaceKey { key, .. } if standing.new_key == Some(key) => {
+                (standing.new_key, standing.kept_out) = (None, false);
+                true
+            }
+            Change::ReplaceKey { replica, key } if keyless.contains(replica) => {
+                standing.new_key = Some(key);
+                self.keys.push(KeyChange { out: generation, replica, key });
+                // Nobody has to ask for the second change: every replica makes it (M3).
+                let (uid, digest) = (Uid::from_parts(0, 0), Digest::ZERO);
+                if !planted("m3-no-second-change") {
+                    self.pending.push(Pending { uid, digest, change: *change });
+                }
+                false
+            }
+            _ => false,
+        };
+        if readmitted {
+            let standing = &mut self.standings[change.subject().index()];
             standing.admitted = generation;
             standing.out = standing.out.map(|_| Reason::Left);
             standing.may_join = AgreedTime(0);
         }
     }
 
-    fn put_out(&mut self, x: ReplicaId, opening: &Opening, now: AgreedTime) {
+    fn put_out(&mut self, x: ReplicaId, opening: &Verdict, now: AgreedTime) {
         let limits = self.limits;
         let standing = &mut self.standings[x.index()];
         let reason = if !opening.call.accused.contains(x) {
@@ -272,3 +391,7 @@ impl Roster {
         standing.may_join = AgreedTime(now.0.saturating_add(wait));
     }
 }
+
+#[cfg(test)]
+#[path = "roster_tests.rs"]
+mod tests;

@@ -49,6 +49,13 @@ impl<S: Scheme> Core<S> {
         &self.order.roster.standings
     }
 
+    /// M2: whether an operator keeps this replica out, so that it does not ask to join. That is
+    /// over with a start of its process: one that has restarted asks until it is a member again.
+    pub fn is_kept_out(&self) -> bool {
+        let kept_out = self.order.roster.standings[self.id.index()].kept_out;
+        kept_out && self.change.restarted.is_none()
+    }
+
     /// The highest call taken, if its epoch is not entered yet (E4).
     pub fn promised(&self) -> Option<Call> {
         self.change.is_frozen().then_some(self.change.promise)

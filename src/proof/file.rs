@@ -21,7 +21,7 @@ pub struct ProofFile {
     pub cluster: Digest,
     /// The group.
     pub group: GroupId,
-    /// The hash of the roster's keys, all of them.
+    /// The hash of the roster's first keys, all of them.
     pub roster: Digest,
     /// The proof.
     pub proof: Proof,
@@ -41,15 +41,15 @@ pub enum ProofFileError {
         /// Whose was asked for.
         wanted: Digest,
     },
-    /// Of a time when a replica had another key.
+    /// Of a roster with other first keys.
     #[error(
-        "it was made under other keys of the replicas (roster {found}, not {wanted}); \
-         give --config the cluster file as it was then"
+        "it was made under other first keys of the replicas (roster {found}, not {wanted}); \
+         give --config a cluster file with all former_keys"
     )]
     Roster {
-        /// The hash of the keys that it was made under.
+        /// The hash of the first keys that it was made under.
         found: Digest,
-        /// The hash of the keys that were given.
+        /// The hash of the first keys that were given.
         wanted: Digest,
     },
 }
@@ -129,5 +129,5 @@ impl ProofFile {
 }
 
 fn roster<S: Scheme>(keyring: &Keyring<S>) -> Digest {
-    keyring.members_hash(keyring.ensemble().all())
+    keyring.members_hash(0, keyring.ensemble().all())
 }

@@ -1,6 +1,6 @@
 use super::history::{Flaw, History, blank_report, empty, keyring, sign};
 use super::*;
-use crate::crypto::{Context, Keyed, Signature};
+use crate::crypto::{Context, KeyChange, Keyed, SecretKey, Signature};
 use crate::types::{Call, Digest, GroupId, Members, Root, Round};
 use crate::wire::{Candidate, Header, Proposal, ReportHeader};
 use proptest::prelude::*;
@@ -372,6 +372,29 @@ fn a_file_of_another_cluster_or_roster_says_so() {
     assert!(matches!(other, ProofFileError::Cluster { .. }), "{other}");
     let other = file.fits(&keyring(Digest([7; 32]), keys(true))).unwrap_err();
     assert!(matches!(other, ProofFileError::Roster { .. }), "{other}");
+}
+
+/// M3: a proof stands under the keys of its time, with any keyring that has them.
+#[test]
+fn a_key_that_is_replaced_changes_no_verdict() {
+    let (file, conviction) = file();
+    let new = Keyed::public(&Keyed::signer(&SecretKey::from_seed([99; 32])));
+    let after = |out| {
+        let mut keyring = keyring();
+        keyring.replace(KeyChange { out, replica: conviction.replica, key: new }).unwrap();
+        keyring
+    };
+    let later = after(3);
+    assert_eq!(file.fits(&later), Ok(()));
+    assert_eq!(convict(&file.proof, &later, LIMIT), Ok(conviction));
+    // The same statements in an epoch in which another key counts, or none, prove nothing.
+    for (out, generation) in [(1, 1), (1, 2)] {
+        let epoch = Epoch { generation, ..E1 };
+        let of = |now| header(Proposal { epoch, ..proposal(5, now, &[]) });
+        let proof = Proof::Equivocation(of(100), of(101));
+        assert!(convict(&proof, &keyring(), LIMIT).is_ok());
+        assert!(matches!(convict(&proof, &after(out), LIMIT), Err(ProofError::Signature(_))));
+    }
 }
 
 /// The largest kind, in the largest group, with room to spare.

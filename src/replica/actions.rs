@@ -1,5 +1,6 @@
 //! Everything that a replica asks of its driver, as data.
 
+use crate::crypto::PublicKey;
 use crate::types::{AgreedTime, Digest, Epoch, LinkId, ReplicaId, RequestId, Round};
 use crate::wire::StepPosition;
 use bytes::Bytes;
@@ -60,6 +61,14 @@ pub enum Action {
         name: String,
         /// What goes into it.
         bytes: Bytes,
+    },
+    /// From now on the link to a replica has to show this key, or there must be none: it is being
+    /// replaced (M3). A link that shows another one is to be closed.
+    Pin {
+        /// Which.
+        replica: ReplicaId,
+        /// The key.
+        key: Option<PublicKey>,
     },
     /// Something that people should know.
     Event(Event),
@@ -131,6 +140,8 @@ pub enum Event {
         why: crate::ordering::Reason,
         /// When it may join again (M4); of no meaning for one that lied.
         may_join: AgreedTime,
+        /// Whether an operator keeps it out (M2).
+        kept_out: bool,
     },
     /// A replica is a member again.
     Joined {

@@ -4,7 +4,7 @@
 
 use super::answers::Asker;
 use super::replica::{Replica, to_peer};
-use super::{Action, Actions, CloseReason, Event, Lane};
+use super::{Action, Actions, Event, Lane};
 use crate::crypto::{Scheme, Signable, Unverified, Verified};
 use crate::ordering::{self, Checked, Opened, Statement};
 use crate::proof;
@@ -107,16 +107,15 @@ impl<S: Scheme> Replica<S> {
         }
     }
 
-    fn checked<T: Signable>(
+    fn checked<T: Signable + Clone>(
         &mut self,
         peer: ReplicaId,
         statement: Unverified<T>,
         out: &mut Actions,
     ) -> Option<Verified<T>> {
-        let verified = statement.verify(&self.keyring);
+        let verified = statement.verify_ref(&self.keyring);
         if verified.is_err() {
-            self.counters.bad_signatures += 1;
-            self.close_peer(peer, CloseReason::BadSignature, out);
+            self.bad_signature(peer, statement.peek(), out);
         }
         verified.ok()
     }
@@ -269,6 +268,7 @@ impl<S: Scheme> Replica<S> {
             self.bodies.forget(digest);
         }
         self.counters.void += void.len() as u64;
+        self.pin(out);
         let Opened { epoch, members, .. } = *opened;
         out.push(Action::Event(Event::Epoch { epoch, members }));
         for replica in self.keyring.ensemble().replicas() {
@@ -277,7 +277,9 @@ impl<S: Scheme> Replica<S> {
                 (true, false) => {
                     let (why, may_join) = (standing.out, standing.may_join);
                     let why = why.unwrap_or(ordering::Reason::Silent);
-                    out.push(Action::Event(Event::Excluded { replica, epoch, why, may_join }));
+                    let kept_out = standing.kept_out;
+                    let excluded = Event::Excluded { replica, epoch, why, may_join, kept_out };
+                    out.push(Action::Event(excluded));
                 }
                 (false, true) => out.push(Action::Event(Event::Joined { replica, epoch })),
                 _ => {}

@@ -25,6 +25,7 @@ mod executor;
 mod fetch;
 mod input;
 mod intake;
+mod keys;
 mod links;
 #[allow(clippy::module_inception)]
 mod replica;
@@ -35,8 +36,9 @@ mod transfer;
 
 pub use actions::{Action, Actions, CloseReason, Event, Lane, StepTrace, TraceEntry};
 pub use input::Input;
+pub use keys::recorded_keys;
 pub use replica::Replica;
 pub use setup::Setup;
 pub use status::{
-    Glance, LinkStatus, Place, Promised, Standing, Status, TransferStatus, Waiting, Why,
+    FormerKey, Glance, LinkStatus, Place, Promised, Standing, Status, TransferStatus, Waiting, Why,
 };

@@ -6,11 +6,12 @@ use super::bodies::{Bodies, Held};
 use super::epochs::Needed;
 use super::executor::{Executed, Executor};
 use super::fetch::Fetch;
+use super::keys::{first_pins, recorded_keys};
 use super::links::{Client, Links};
 use super::report::{Counters, report};
 use super::transfer::{Download, Shelf};
 use super::{Action, Actions, CloseReason, Event, Input, Lane, Setup};
-use crate::crypto::{Keyring, Scheme, Unverified};
+use crate::crypto::{Keyring, PublicKey, Scheme, Unverified};
 use crate::ordering::{self, Core};
 use crate::service::Service;
 use crate::types::marks::mark;
@@ -27,6 +28,9 @@ pub struct Replica<S: Scheme> {
     pub(super) id: ReplicaId,
     pub(super) group: GroupId,
     pub(super) keyring: Keyring<S>,
+    /// How many changes the core's keyring had when it was copied.
+    pub(super) key_news: u32,
+    pub(super) pins: Vec<Option<PublicKey>>,
     pub(super) timing: Timing,
     pub(super) limits: OrderLimits,
     pub(super) quotas: Quotas,
@@ -62,7 +66,11 @@ pub struct Replica<S: Scheme> {
 
 impl<S: Scheme> Replica<S> {
     /// A replica in epoch (0,0,0), running `service`.
-    pub fn new(setup: Setup<S>, service: Box<dyn Service>, now: Now) -> Self {
+    pub fn new(mut setup: Setup<S>, service: Box<dyn Service>, now: Now) -> Self {
+        for change in recorded_keys(&setup.recovered) {
+            // An unusable key is never accepted, so none was written down.
+            let _ = setup.keyring.replace(change);
+        }
         let ensemble = setup.keyring.ensemble();
         let peers = ensemble.replicas().filter(|r| *r != setup.id);
         let core = ordering::Setup {
@@ -105,6 +113,8 @@ impl<S: Scheme> Replica<S> {
             delta_held: true,
             halt_reported: false,
             counters: Counters::default(),
+            key_news: 0,
+            pins: first_pins(&setup.keyring),
             keyring: setup.keyring,
         }
     }
@@ -243,14 +253,11 @@ impl<S: Scheme> Replica<S> {
         if !self.core.is_news(proposal.peek()) {
             return;
         }
-        match proposal.verify(&self.keyring) {
+        match proposal.verify_ref(&self.keyring) {
             Ok(verified) => {
                 self.core(now, ordering::Input::Proposal(verified.into()), out);
             }
-            Err(_) => {
-                self.counters.bad_signatures += 1;
-                self.close_peer(peer, CloseReason::BadSignature, out);
-            }
+            Err(_) => self.bad_signature(peer, proposal.peek(), out),
         }
     }
 
@@ -302,6 +309,7 @@ impl<S: Scheme> Replica<S> {
     pub(super) fn core(&mut self, now: Now, input: ordering::Input, out: &mut Actions) {
         let mut actions = Vec::new();
         self.core.handle(now, input, &mut actions);
+        self.follow_keys();
         for action in actions {
             match action {
                 ordering::Action::Broadcast(proposal) => {

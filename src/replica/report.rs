@@ -1,7 +1,7 @@
 //! What a replica tells people and their tools about itself.
 
 use super::replica::Replica;
-use super::{Event, Glance, Place, Promised, Standing, Status, Waiting, Why};
+use super::{Event, FormerKey, Glance, Place, Promised, Standing, Status, Waiting, Why};
 use crate::crypto::Scheme;
 use crate::ordering::{self, Reason};
 use crate::types::{Members, Now, ReplicaId};
@@ -101,6 +101,7 @@ impl<S: Scheme> Replica<S> {
                 Standing::Changing
             }
             () if member => Standing::Member,
+            () if core.is_kept_out() => Standing::Follower,
             () if own.out != Some(Reason::Lied) && core.agreed() >= own.may_join.0 => {
                 Standing::Joining
             }
@@ -116,8 +117,26 @@ impl<S: Scheme> Replica<S> {
             why: standing.out.map(Why::from),
             since: standing.since.0,
             may_join: standing.out.filter(|r| *r != Reason::Lied).map(|_| standing.may_join.0),
+            kept_out: standing.kept_out,
+            ..self.keys_of(replica)
         };
         all.map(place).collect()
+    }
+
+    /// What is known of a replica's keys, for people.
+    fn keys_of(&self, replica: ReplicaId) -> Place {
+        let first = self.keyring.key_at(replica, 0).copied();
+        let changes = self.keyring.changes().into_iter().filter(|c| c.replica == replica);
+        let (mut key, mut former_keys) = (first, Vec::new());
+        for change in changes {
+            let until = change.out.saturating_sub(1);
+            former_keys.extend(key.map(|key| FormerKey { key: key.to_inline(), until }));
+            key = Some(change.key);
+        }
+        let here = self.core.committed_epoch().generation;
+        let replacing = self.keyring.key_at(replica, here).is_none();
+        let key = key.filter(|_| !replacing).map(|key| key.to_inline());
+        Place { replacing, key, former_keys, ..Place::default() }
     }
 
     fn counters(&self) -> BTreeMap<String, u64> {

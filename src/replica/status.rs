@@ -61,6 +61,10 @@ pub struct Status {
     pub waiting: Option<Waiting>,
     /// The snapshot that it is fetching, if it wants one.
     pub transfer: Option<TransferStatus>,
+    /// Whether its cluster file lacks a change of a key that is on its disk or came since (M3);
+    /// filled in by the daemon.
+    #[serde(default)]
+    pub file_outdated: bool,
     /// All counters by name.
     pub counters: BTreeMap<String, u64>,
 }
@@ -88,7 +92,8 @@ pub enum Standing {
     Changing,
     /// It is out, has followed the others, and may ask to be a member again (M1).
     Joining,
-    /// It is out and follows: its wait is not over, or an operator must let it in (M4).
+    /// It is out and follows: its wait is not over, or an operator keeps it out or must let it in
+    /// (M2, M4).
     Follower,
     /// It restarted without its state, and the others have not gone on without it yet.
     Restarted,
@@ -124,6 +129,28 @@ pub struct Place {
     pub since: u64,
     /// From which agreed time on it may join (M4); none for members, and for those that lied.
     pub may_join: Option<u64>,
+    /// Whether an operator keeps it out: it asks to join once it is recalled, or started again
+    /// (M2).
+    #[serde(default)]
+    pub kept_out: bool,
+    /// Whether its key is being replaced: it has none (M3).
+    #[serde(default)]
+    pub replacing: bool,
+    /// Its key, as in the cluster file; none while it is being replaced.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// The keys that it had before, the earliest first.
+    #[serde(default)]
+    pub former_keys: Vec<FormerKey>,
+}
+
+/// A key that a replica had before (M3).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerKey {
+    /// The key, as in the cluster file.
+    pub key: String,
+    /// The last generation in which it counts. The next one begins two generations later.
+    pub until: u32,
 }
 
 /// Why a replica is out.

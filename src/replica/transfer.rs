@@ -182,6 +182,7 @@ impl<S: Scheme> Replica<S> {
             self.core(now, input, out);
             // What was counted as lacking is of another state than this one.
             self.paused = false;
+            self.pin(out);
             self.execute(now, out);
         } else {
             // The order is further than that; what it lacked was the state or a body.

@@ -1,11 +1,12 @@
 //! Who takes part in a run.
 
+use super::Options;
 use super::ReplicaNode;
 use super::mischief::{Faulty, Given, Withhold};
-use super::{Arrival, ClientNode, Dice, Effect, Inner, LyingClient, Node, Note, Options};
+use super::{Arrival, ClientNode, Dice, Effect, Inner, LyingClient, Node, Note, OperatorNode};
 use crate::adversary::{Liar, Sleeper, Twins};
 use crate::caller;
-use crate::crypto::{Context, Keyring, Scheme, SecretKey, sha256};
+use crate::crypto::{Context, Keyed, Keyring, PublicKey, Scheme, SecretKey, sha256};
 use crate::replica::{Replica, Setup};
 use crate::types::{Ensemble, Instant, Now, ReplicaId, SessionId};
 use crate::wire::Hello;
@@ -19,6 +20,7 @@ pub(super) enum Member<S: Scheme> {
     Replica(ReplicaNode<S>),
     Client(Box<ClientNode>),
     LyingClient(Box<LyingClient>),
+    Operator(Box<OperatorNode<S>>),
 }
 
 impl<S: Scheme> Node for Member<S> {
@@ -29,6 +31,7 @@ impl<S: Scheme> Node for Member<S> {
             Member::Replica(n) => n.handle(now, arrival, out),
             Member::Client(n) => n.handle(now, arrival, out),
             Member::LyingClient(n) => n.handle(now, arrival, out),
+            Member::Operator(n) => n.handle(now, arrival, out),
         }
     }
 
@@ -37,6 +40,7 @@ impl<S: Scheme> Node for Member<S> {
             Member::Replica(n) => n.next_wake(),
             Member::Client(n) => n.next_wake(),
             Member::LyingClient(n) => n.next_wake(),
+            Member::Operator(n) => n.next_wake(),
         }
     }
 
@@ -45,6 +49,7 @@ impl<S: Scheme> Node for Member<S> {
             Member::Replica(n) => n.hello(),
             Member::Client(n) => n.hello(),
             Member::LyingClient(n) => n.hello(),
+            Member::Operator(n) => n.hello(),
         }
     }
 }
@@ -125,6 +130,16 @@ pub(super) fn caller(
 // The session of a correct client is the first number that its dice give.
 pub(super) fn session(seed: u64, client: u32) -> SessionId {
     SessionId(Dice::new(seed, CLIENTS + u64::from(client)).any())
+}
+
+/// The key that a replica of a simulation, with keyed hashes, gets if its key is replaced: what a
+/// command of [`Options::commands`] has to name.
+pub fn new_key(id: ReplicaId) -> PublicKey {
+    Keyed::public(&Keyed::signer(&new_secret(id)))
+}
+
+pub(super) fn new_secret(id: ReplicaId) -> SecretKey {
+    SecretKey::from_seed([200 + id.number(); 32])
 }
 
 pub(super) fn secret(seed: u64, id: ReplicaId) -> SecretKey {

@@ -88,6 +88,11 @@ impl Disk {
         }
     }
 
+    /// Another disk with nothing on it takes its place.
+    pub(super) fn wipe(&mut self) {
+        *self = Self::default();
+    }
+
     /// The power is gone: gives how many records are lost and how many unsynced ones are not.
     pub(super) fn crash(&mut self, dice: &mut Dice, survive_per_mille: u32) -> (usize, usize) {
         let unsynced: Vec<Bytes> = self.waiting.drain(..).flat_map(|w| w.records).collect();

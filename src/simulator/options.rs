@@ -3,7 +3,7 @@
 use super::{ClientLie, Fault, RandomFaults, Workload, WorldOptions};
 use crate::adversary::{Lie, Sides};
 use crate::types::{ClockKind, Members, OrderLimits, Quotas, ReplicaId, Timing};
-use crate::wire::Frame;
+use crate::wire::{Change, Frame};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -60,6 +60,11 @@ pub struct Options {
     pub drift_ppm: u64,
     /// Monotonic clocks are wrong by up to so many parts per million.
     pub rate_ppm: u64,
+    /// What an operator commands when.
+    pub commands: Vec<(Duration, Change)>,
+    /// Whether a replica that starts again has the cluster file of that time, with the keys that
+    /// others know, and not the one of the beginning (M3).
+    pub new_files: bool,
     /// What happens when.
     pub faults: Vec<(Duration, Fault)>,
     /// What happens at random besides.
@@ -149,6 +154,8 @@ impl Default for Options {
             clock_spread: Duration::from_millis(2),
             drift_ppm: 50,
             rate_ppm: 0,
+            commands: Vec::new(),
+            new_files: false,
             faults: Vec::new(),
             random_faults: RandomFaults::NONE,
             only_faults: None,

@@ -3,7 +3,7 @@
 use super::note::{client_id, name_of};
 use super::{Arrival, Effect, Node, NodeId, Note};
 use crate::adversary::{Liar, Twins};
-use crate::crypto::{Context, Scheme};
+use crate::crypto::{Context, Keyring, PublicKey, Scheme};
 use crate::replica::{Action, Actions, Event, Glance, Input, Lane, Replica, Status};
 use crate::types::{ClientId, Instant, LinkId, Now, RequestId, Role};
 use crate::wire::{Frame, Hello, Kind, Message};
@@ -27,6 +27,8 @@ pub struct ReplicaNode<S: Scheme> {
     links: BTreeMap<LinkId, u32>,
     /// Clients that have another one's key.
     keys: BTreeMap<u32, u32>,
+    /// The client who may command, and its key.
+    operator: Option<(u32, PublicKey)>,
     /// Whether the checkers want to know what is sent and written.
     tells: bool,
 }
@@ -34,7 +36,14 @@ pub struct ReplicaNode<S: Scheme> {
 impl<S: Scheme> ReplicaNode<S> {
     /// A replica of this cluster. `keys` names the clients that have another one's key.
     pub fn new(inner: Inner<S>, context: Context, keys: BTreeMap<u32, u32>) -> Self {
-        Self { inner, context, links: BTreeMap::new(), keys, tells: false }
+        let (links, operator) = (BTreeMap::new(), None);
+        Self { inner, context, links, keys, operator, tells: false }
+    }
+
+    /// Lets it obey the client of this number, who has this key.
+    pub fn obeying(mut self, operator: (u32, PublicKey)) -> Self {
+        self.operator = Some(operator);
+        self
     }
 
     /// Lets it tell the checkers what it sends on the protocol stream and what it writes.
@@ -62,6 +71,15 @@ impl<S: Scheme> ReplicaNode<S> {
             Inner::Honest(r) => r.glance(),
             Inner::Lying(l) => l.glance(),
             Inner::Double(d) => d.glance(),
+        }
+    }
+
+    /// The keys that it knows.
+    pub fn keyring(&self) -> &Keyring<S> {
+        match &self.inner {
+            Inner::Honest(r) => r.keyring(),
+            Inner::Lying(l) => l.keyring(),
+            Inner::Double(d) => d.keyring(),
         }
     }
 
@@ -116,6 +134,8 @@ impl<S: Scheme> ReplicaNode<S> {
             Action::Evidence { name, bytes } => {
                 out.push(Effect::Note(Note::Evidence { name, bytes }));
             }
+            // The world's links show no keys.
+            Action::Pin { .. } => {}
             Action::Event(Event::Step(step)) => out.push(Effect::Note(Note::Step(step))),
             Action::Event(event) => out.push(Effect::Note(Note::Event(event))),
         }
@@ -161,9 +181,13 @@ impl<S: Scheme> Node for ReplicaNode<S> {
                 self.input(now, Input::PeerUp { peer, hello }, out);
             }
             Arrival::Up { peer: NodeId::Client(n), connection, .. } => {
-                let (link, client) = (LinkId(connection), self.client(n));
+                let link = LinkId(connection);
+                let (client, role) = match self.operator.filter(|(number, _)| *number == n) {
+                    Some((_, key)) => (ClientId(key.0), Role::Admin),
+                    None => (self.client(n), Role::Write),
+                };
                 self.links.insert(link, n);
-                self.input(now, Input::ClientUp { link, client, role: Role::Write }, out);
+                self.input(now, Input::ClientUp { link, client, role }, out);
             }
             // The other side stopped in the same instant.
             Arrival::Up { .. } => {}

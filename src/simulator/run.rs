@@ -1,10 +1,10 @@
 //! Whole runs: a cluster from options and a seed, run to its end and judged.
 
-use super::cast::{Blank, CLIENTS, Member, caller, replica, secret, session};
+use super::cast::{Blank, CLIENTS, Member, caller, new_secret, replica, secret, session};
 use super::check::Violation;
 use super::judge::{Judge, random_clock};
 use super::{Cell, ClientNode, Dice, Failure, Knows, LyingClient, NodeId, Options};
-use super::{ReplicaNode, Report, Stopped, Twins, World, chaos};
+use super::{Clock, OperatorNode, ReplicaNode, Report, Stopped, Twins, World, chaos};
 use crate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, sha256};
 use crate::replica::{Standing, Status};
 use crate::types::{Ensemble, GroupId, Members, Now, ReplicaId, SessionId, marks};
@@ -156,6 +156,12 @@ impl<'a, S: Scheme> Run<'a, S> {
             let clock = random_clock(options, &mut clocks);
             self.world.add(NodeId::Client(number), Member::LyingClient(Box::new(node)), clock);
         }
+        if !options.commands.is_empty() {
+            let node = OperatorNode::new(&S::signer(&operator()), &context, &options.commands);
+            let number = operator_number(options);
+            let node = Member::Operator(Box::new(node));
+            self.world.add(NodeId::Client(number), node, Clock::default());
+        }
     }
 
     // A replica as its process starts: with what is on its disk and nothing else.
@@ -169,17 +175,41 @@ impl<'a, S: Scheme> Run<'a, S> {
         let options = self.options;
         let twins = (0..options.clients).filter(|c| options.key_of(*c) != *c);
         let keys = twins.map(|c| (c, options.key_of(c))).collect();
-        let node = ReplicaNode::new(inner, blank.keyring.context(), keys);
+        let operator = (operator_number(options), S::public(&S::signer(&operator())));
+        let node = ReplicaNode::new(inner, blank.keyring.context(), keys).obeying(operator);
         Member::Replica(node.telling(options.persist_rule.is_some()))
     }
 
     fn boot(&mut self, node: NodeId) {
         let NodeId::Replica(id) = node else { return };
         let Some(clock) = self.world.clock(node) else { return };
+        self.take_new_key(id);
         let member = self.fresh(id, clock.read(self.world.now()));
         self.judge.on_started(id, self.world.disk(node).to_vec());
         (self.watch)(self.world.now(), node, &"starts again");
         self.world.start(node, member);
+    }
+
+    /// M3: where the others know another key of this replica, its operator starts it with that, on
+    /// an empty disk, with a cluster file that has both.
+    fn take_new_key(&mut self, id: ReplicaId) {
+        let others = self.ensemble.replicas().filter(|r| *r != id);
+        let keyrings = others.filter_map(|r| match self.world.node(NodeId::Replica(r))? {
+            Member::Replica(node) => Some(node.keyring()),
+            _ => None,
+        });
+        let newest = keyrings.max_by_key(|keyring| keyring.changes().len()).cloned();
+        let Some(keyring) = newest else { return };
+        let secret = new_secret(id);
+        let new = S::public(&S::signer(&secret));
+        let blank = self.blank.get_mut(&id).expect("one for each replica");
+        let renewed = keyring.key(id) == Some(&new);
+        if renewed && S::public(&S::signer(&blank.secret)) != new {
+            (blank.secret, blank.keyring, blank.incarnation) = (secret, keyring, 0);
+            self.world.wipe(NodeId::Replica(id));
+        } else if self.options.new_files {
+            blank.keyring = keyring;
+        }
     }
 
     fn finish(&mut self) -> Result<Report, Violation> {
@@ -380,7 +410,7 @@ impl<'a, S: Scheme> Run<'a, S> {
 
     fn clients_are_done(&self) -> bool {
         self.members().all(|m| match m {
-            Member::Replica(_) => true,
+            Member::Replica(_) | Member::Operator(_) => true,
             Member::Client(c) => c.is_done(),
             Member::LyingClient(c) => c.is_done(),
         })
@@ -410,7 +440,7 @@ impl<'a, S: Scheme> Run<'a, S> {
                     let each = dissent.iter_mut().zip(&stats.replicas);
                     each.for_each(|(sum, r)| *sum += r.dissent);
                 }
-                Member::LyingClient(_) => {}
+                Member::LyingClient(_) | Member::Operator(_) => {}
             }
         }
         Report {
@@ -435,6 +465,15 @@ impl<'a, S: Scheme> Run<'a, S> {
             trace_hash: self.world.trace_hash(),
         }
     }
+}
+
+fn operator() -> SecretKey {
+    SecretKey::from_seed([255; 32])
+}
+
+/// The operator is a client behind all others.
+fn operator_number(options: &Options) -> u32 {
+    options.clients + u32::try_from(options.lying_clients.len()).expect("few clients")
 }
 
 fn nanos(d: Duration) -> u64 {

@@ -245,6 +245,13 @@ impl<N: Node> World<N> {
         self.seats.get(&id).map_or(&[], |s| s.disk.durable())
     }
 
+    /// Gives a node that does not run an empty disk.
+    pub fn wipe(&mut self, id: NodeId) {
+        if let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.node.is_none()) {
+            seat.disk.wipe();
+        }
+    }
+
     /// How often each kind of fault has struck.
     pub fn fired(&self) -> &BTreeMap<&'static str, u64> {
         &self.network.fired

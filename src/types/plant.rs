@@ -59,6 +59,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("s7-promise-forgotten", "§7: a promise is not taken up from the disk"),
     ("s7-report-anew", "§7: a Report is made anew after a restart, not taken from the disk"),
     ("s7-snapshot-of-t", "§7: a snapshot that t replicas attest is taken up"),
+    ("m3-no-second-change", "M3: a replaced key goes, and the new one never comes in"),
     ("c1-accept-t-replies", "C1: a client accepts what t replicas say"),
     ("c1-count-replica-twice", "C1: two replies of one replica are two votes"),
 ];

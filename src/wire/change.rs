@@ -21,18 +21,28 @@ pub enum Change {
     Leave {
         /// Who.
         replica: ReplicaId,
+        /// Whether it asks to join again only once it is recalled, or its process was started
+        /// again. Only an operator may say so.
+        stays: bool,
     },
     /// M3: a replica that was excluded as lying may join again. Only an operator's word counts.
     Readmit {
         /// Who.
         replica: ReplicaId,
     },
-    /// M3: the replica gets another key. Only an operator's word counts.
+    /// M3: the replica gets another key. Only an operator's word counts. What follows from it, the
+    /// new key's coming in, is the same change again and nobody's word.
     ReplaceKey {
         /// Who.
         replica: ReplicaId,
         /// The new key; whether it is a usable one is checked by whoever acts on it.
         key: PublicKey,
+    },
+    /// M2: a replica that stays out on an operator's word may join again. Only an operator's word
+    /// counts.
+    Recall {
+        /// Who.
+        replica: ReplicaId,
     },
 }
 
@@ -41,8 +51,9 @@ impl Change {
     pub fn subject(&self) -> ReplicaId {
         match *self {
             Change::Join { replica, .. }
-            | Change::Leave { replica }
+            | Change::Leave { replica, .. }
             | Change::Readmit { replica }
+            | Change::Recall { replica }
             | Change::ReplaceKey { replica, .. } => replica,
         }
     }
@@ -54,6 +65,7 @@ impl Change {
             Change::Leave { .. } => "leave",
             Change::Readmit { .. } => "readmit",
             Change::ReplaceKey { .. } => "replace-key",
+            Change::Recall { .. } => "recall",
         }
     }
 }
@@ -67,14 +79,17 @@ impl Layout for Change {
                 out.u8(0).replica(*replica).u64(*incarnation);
                 position.put(out);
             }
-            Change::Leave { replica } => {
-                out.u8(1).replica(*replica);
+            Change::Leave { replica, stays } => {
+                out.u8(1).replica(*replica).bool(*stays);
             }
             Change::Readmit { replica } => {
                 out.u8(2).replica(*replica);
             }
             Change::ReplaceKey { replica, key } => {
                 out.u8(3).replica(*replica).raw(&key.0);
+            }
+            Change::Recall { replica } => {
+                out.u8(4).replica(*replica);
             }
         }
     }
@@ -88,9 +103,10 @@ impl Layout for Change {
                 incarnation: r.u64("incarnation")?,
                 position: StepPosition::get(r)?,
             },
-            1 => Change::Leave { replica },
+            1 => Change::Leave { replica, stays: r.bool("stays out")? },
             2 => Change::Readmit { replica },
             3 => Change::ReplaceKey { replica, key: r.key("new key")? },
+            4 => Change::Recall { replica },
             _ => return Err(r.error("unknown kind of change")),
         })
     }
@@ -166,17 +182,22 @@ impl SignedChange {
     }
 
     /// Checks that its author may say this and that the signature is the author's. Whether an
-    /// operator's key is one that is known stands in the configuration and is not checked here.
+    /// operator's key is one that is known stands in the configuration and is not checked here. A
+    /// replica's key is the one that it has in this generation.
     ///
     /// # Errors
     /// [`VerifyError`] says what is wrong.
-    pub fn verify<S: Scheme>(&self, keyring: &Keyring<S>) -> Result<(), VerifyError> {
+    pub fn verify<S: Scheme>(
+        &self,
+        keyring: &Keyring<S>,
+        generation: u32,
+    ) -> Result<(), VerifyError> {
         let own = self.author == Author::Replica(self.subject());
         let operator = matches!(self.author, Author::Operator(_));
         let entitled = match self.change {
             Change::Join { .. } => own,
-            Change::Leave { .. } => own || operator,
-            Change::Readmit { .. } | Change::ReplaceKey { .. } => operator,
+            Change::Leave { stays, .. } => own && !stays || operator,
+            Change::Readmit { .. } | Change::ReplaceKey { .. } | Change::Recall { .. } => operator,
         };
         if !entitled {
             return Err(VerifyError::NotEntitled(self.change.name()));
@@ -186,7 +207,9 @@ impl SignedChange {
         }
         let digest = self.digest(&keyring.context());
         match self.author {
-            Author::Replica(replica) => keyring.check(replica, &digest, &self.signature),
+            Author::Replica(replica) => {
+                keyring.check(replica, generation, &digest, &self.signature)
+            }
             Author::Operator(key) => {
                 let known = S::verifier(&key).map_err(|_| VerifyError::BadOperator(key))?;
                 let fits = S::verify(&known, &digest, &self.signature);

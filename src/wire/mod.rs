@@ -39,7 +39,7 @@ pub use layout::Layout;
 pub use mark::Mark;
 pub use peer::{Body, Ping, Pong, Want, WantBody};
 pub use proposal::{Attestation, Candidate, MAX_CANDIDATES, MAX_CHANGES, Proposal, StepPosition};
-pub use record::{MAX_RECORD, Record};
+pub use record::{MAX_KEY_CHANGES, MAX_RECORD, Record};
 pub use report::{Lacks, MAX_LACKS, Report, ReportHeader};
 pub use transfer::{Gone, SnapshotPart, WantHistory, WantSnapshot};
 

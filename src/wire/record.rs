@@ -3,12 +3,15 @@
 
 use super::layout::{Layout, get_list, put_list};
 use super::{DecodeError, Evidence, MAX_EVIDENCE, Proposal, Reader, Report, Writer};
-use crate::crypto::Unverified;
+use crate::crypto::{KeyChange, Unverified};
 use crate::types::{Call, Digest, Epoch, Members, Round};
 
 /// Bytes of a record at most: an epoch of 31 members with reports and proposals of a whole frame
 /// each fits. 64 MiB.
 pub const MAX_RECORD: usize = 64 << 20;
+
+/// Changes of replicas' keys in the life of a cluster at most.
+pub const MAX_KEY_CHANGES: usize = 1024;
 
 const MAX_MEMBERS: usize = 31;
 
@@ -44,6 +47,23 @@ pub enum Record {
         /// The proposals of the vector that it starts from; none if it is an opening.
         base: Vec<Unverified<Proposal>>,
     },
+    /// M3: all changes of replicas' keys so far, the earliest first. Written with the entry into
+    /// the first epoch in which the replaced key does not count.
+    Keys(Vec<KeyChange>),
+}
+
+impl Layout for KeyChange {
+    const LEAST: usize = 4 + 1 + 32;
+
+    fn put(&self, out: &mut Writer) {
+        out.u32(self.out).replica(self.replica).raw(&self.key.0);
+    }
+
+    fn get(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let out = r.u32("generation without a key")?;
+        let replica = r.replica("replica with another key")?;
+        Ok(Self { out, replica, key: r.key("new key")? })
+    }
 }
 
 impl Record {
@@ -65,6 +85,10 @@ impl Record {
                 out.u8(3).epoch(*epoch).u32(members.bits()).digest(opening).round(*first);
                 put_list(reports, &mut out);
                 put_list(base, &mut out);
+            }
+            Record::Keys(changes) => {
+                out.u8(4);
+                put_list(changes, &mut out);
             }
         }
         out.into_bytes()
@@ -96,6 +120,7 @@ impl Record {
                 reports: get_list(&mut r, MAX_MEMBERS, "reports")?,
                 base: get_list(&mut r, MAX_MEMBERS, "base")?,
             },
+            4 => Record::Keys(get_list(&mut r, MAX_KEY_CHANGES, "changes of keys")?),
             _ => return Err(r.error("unknown kind of record")),
         };
         r.finish()?;

@@ -1,8 +1,9 @@
 //! Whole clusters in which members stop, lie and come back (docs/protocol.md §5).
 
 use quorate::crypto::Keyed;
-use quorate::simulator::{Fault, NodeId, Options, Report, Workload, run, run_watched};
+use quorate::simulator::{Fault, NodeId, Options, Report, Workload, new_key, run, run_watched};
 use quorate::types::{OrderLimits, ReplicaId, Timing};
+use quorate::wire::Change;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -141,5 +142,184 @@ fn one_that_comes_back_catches_up_with_rounds_far_shorter_than_delta() {
     for report in seeds(6, &options) {
         assert!(report.failed.is_empty(), "{report:?}");
         assert_eq!(report.statuses[0].members, [1, 2, 3], "{:?}", report.statuses[2]);
+    }
+}
+
+/// M2: an operator's Leave lasts until the replica is recalled, or until its process is started
+/// again.
+#[test]
+fn one_that_an_operator_took_out_stays_out_until_it_is_recalled_or_started_again() {
+    let name = "one_that_an_operator_took_out_stays_out_until_it_is_recalled_or_started_again";
+    let replica = ReplicaId::from_index(2);
+    let leave = (ms(100), Change::Leave { replica, stays: true });
+    let base = Options {
+        workload: Workload { calls: 200, ..Workload::default() },
+        call_timeout: Duration::from_secs(20),
+        settle: Duration::from_secs(6),
+        ..Options::named(name)
+    };
+    let out = Options { commands: vec![leave], ..base.clone() };
+    let (recall, crash) = (
+        (ms(2_000), Change::Recall { replica }),
+        (ms(2_000), Fault::Crash(NodeId::replica(2), ms(20))),
+    );
+    let recalled = Options { commands: vec![leave, recall], ..base.clone() };
+    let started = Options { commands: vec![leave], faults: vec![crash], ..base };
+    for (options, members) in [(out, 2), (recalled, 3), (started, 3)] {
+        for report in seeds(4, &options) {
+            assert!(report.failed.is_empty(), "{report:?}");
+            assert!(report.events.contains_key("excluded"), "{:?}", report.events);
+            for status in &report.statuses {
+                assert_eq!(status.members.len(), members, "{:#?}", report.statuses);
+                assert_eq!(status.standings[2].kept_out, members == 2);
+            }
+            // It follows as far as anybody.
+            let [a, _, c] = [0, 1, 2].map(|i| report.statuses[i].executed_round);
+            assert!(c + 2 >= a, "{a} {c}");
+        }
+    }
+}
+
+/// M3: a key is replaced, with and without load. The others go on, the old process has nothing to
+/// say any more, and a new one with the new key takes up the state and joins.
+#[test]
+fn a_replica_gets_another_key_and_joins_with_it() {
+    let name = "a_replica_gets_another_key_and_joins_with_it";
+    let replica = ReplicaId::from_index(2);
+    let replace = Change::ReplaceKey { replica, key: new_key(replica) };
+    for (calls, think) in [(500, ms(20)), (12, ms(300))] {
+        let options = Options {
+            workload: Workload { calls, think, ..Workload::default() },
+            commands: vec![(ms(200), replace)],
+            faults: vec![(ms(1500), Fault::Crash(NodeId::replica(2), ms(50)))],
+            call_timeout: Duration::from_secs(20),
+            settle: Duration::from_secs(6),
+            ..Options::named(name)
+        };
+        for report in seeds(4, &options) {
+            assert!(report.failed.is_empty(), "{report:?}");
+            assert!(report.longest < ms(400), "{:?}", report.longest);
+            for status in &report.statuses {
+                assert_eq!(status.members, [1, 2, 3], "{:#?}", report.statuses);
+                let place = &status.standings[2];
+                assert_eq!(place.key, Some(new_key(replica).to_inline()));
+                assert_eq!((place.former_keys.len(), place.former_keys[0].until), (1, 0));
+            }
+            let [a, _, c] = [0, 1, 2].map(|i| report.statuses[i].executed_round);
+            assert!(c + 2 >= a, "{a} {c}");
+        }
+    }
+}
+
+/// M3: the others keep what they know of keys on their disks: they come back after restarts of
+/// their own, with the file of before.
+#[test]
+fn a_replaced_key_outlives_restarts_of_the_others() {
+    let name = "a_replaced_key_outlives_restarts_of_the_others";
+    let replica = ReplicaId::from_index(4);
+    let replace = Change::ReplaceKey { replica, key: new_key(replica) };
+    let crash = |at, place, down| (ms(at), Fault::Crash(NodeId::replica(place), ms(down)));
+    let options = Options {
+        t: 2,
+        workload: Workload { calls: 900, ..Workload::default() },
+        commands: vec![(ms(200), replace)],
+        faults: vec![crash(1000, 4, 50), crash(3000, 0, 50), crash(5500, 1, 50)],
+        call_timeout: Duration::from_secs(20),
+        settle: Duration::from_secs(6),
+        ..Options::named(name)
+    };
+    for report in seeds(4, &options) {
+        assert!(report.failed.is_empty(), "{report:?}");
+        for status in &report.statuses {
+            assert_eq!(status.members, [1, 2, 3, 4, 5], "{:#?}", report.statuses);
+            assert_eq!(status.standings[4].key, Some(new_key(replica).to_inline()));
+        }
+    }
+}
+
+/// M3: one that was down all the while comes back with the cluster file of the time.
+#[test]
+fn one_that_was_down_while_a_key_was_replaced_comes_back_with_the_new_file() {
+    let name = "one_that_was_down_while_a_key_was_replaced_comes_back_with_the_new_file";
+    let replica = ReplicaId::from_index(4);
+    let replace = Change::ReplaceKey { replica, key: new_key(replica) };
+    let crash = |at, place, down| (ms(at), Fault::Crash(NodeId::replica(place), ms(down)));
+    let options = Options {
+        t: 2,
+        workload: Workload { calls: 300, think: ms(20), ..Workload::default() },
+        commands: vec![(ms(600), replace)],
+        faults: vec![crash(100, 0, 2400), crash(1200, 4, 50)],
+        new_files: true,
+        call_timeout: Duration::from_secs(20),
+        settle: Duration::from_secs(6),
+        ..Options::named(name)
+    };
+    for report in seeds(4, &options) {
+        assert!(report.failed.is_empty(), "{report:?}");
+        for status in &report.statuses {
+            assert_eq!(status.members, [1, 2, 3, 4, 5], "{:#?}", report.statuses);
+            assert_eq!(status.standings[4].key, Some(new_key(replica).to_inline()));
+        }
+    }
+}
+
+/// E3, M3: when nothing gets on in the generation without the key, the reset leaves that replica
+/// out as well.
+#[test]
+fn a_reset_while_a_key_is_replaced_is_of_all_others() {
+    let name = "a_reset_while_a_key_is_replaced_is_of_all_others";
+    let replica = ReplicaId::from_index(2);
+    let replace = Change::ReplaceKey { replica, key: new_key(replica) };
+    let mut resets = 0;
+    for at in 4..10 {
+        // One of the two members hears nobody from somewhere in the two changes of the epoch on.
+        let cut = Fault::Isolate(NodeId::replica(0), ms(700));
+        let options = Options {
+            workload: Workload { calls: 200, ..Workload::default() },
+            commands: vec![(ms(200), replace)],
+            faults: vec![
+                (ms(200 + 2 * at), cut),
+                (ms(2000), Fault::Crash(NodeId::replica(2), ms(50))),
+            ],
+            call_timeout: Duration::from_secs(20),
+            settle: Duration::from_secs(6),
+            by_cell: true,
+            ..Options::named(name)
+        };
+        let mut calls = Vec::new();
+        let report = run_watched::<Keyed>(at, &options, &mut |_, _, what| {
+            let text = what.to_string();
+            let reset = text.contains("generation: 1, resets: ") && !text.contains("resets: 0");
+            if text.starts_with("Called") && reset {
+                calls.push(text);
+            }
+        });
+        let report = report.unwrap_or_else(|failure| panic!("{failure}"));
+        resets += calls.len();
+        assert!(calls.iter().all(|call| call.contains("members: {R1,R2}")), "{calls:?}");
+        let status = &report.statuses[0];
+        assert_eq!(status.members, [1, 2, 3], "{at}: {:#?}", report.statuses);
+        assert_eq!(status.standings[2].key, Some(new_key(replica).to_inline()));
+    }
+    assert!(resets > 0, "no reset fell into that generation");
+}
+
+/// M1: who takes up an old checkpoint in an idle group is behind and does not know it: it joins,
+/// cannot build what the opening names, and is out as silent (docs/protocol.md §5, *Known to be
+/// open*). Its next Join is a new one, so that it is in again after one wait.
+#[test]
+fn one_that_comes_back_to_an_idle_group_joins_in_the_end() {
+    let name = "one_that_comes_back_to_an_idle_group_joins_in_the_end";
+    let replica = ReplicaId::from_index(2);
+    let options = Options {
+        workload: Workload { calls: 400, ..Workload::default() },
+        commands: vec![(ms(100), Change::Leave { replica, stays: true })],
+        faults: vec![(ms(6_000), Fault::Crash(NodeId::replica(2), ms(20)))],
+        call_timeout: Duration::from_secs(20),
+        settle: Duration::from_secs(10),
+        ..Options::named(name)
+    };
+    for report in seeds(6, &options) {
+        assert_eq!(report.statuses[0].members, [1, 2, 3], "{:?}", report.statuses[0]);
     }
 }

@@ -36,6 +36,7 @@ fn everything(name: &'static str) -> Options {
         edges: 6,
         drifts: 3,
         rates: 3,
+        isolations: 2,
         within: ms(2000),
         lasts: ms(300),
     };

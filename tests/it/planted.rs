@@ -4,7 +4,7 @@ use bytes::Bytes;
 use quorate::adversary::{EpochLie, Lie, OrderingLie, ReplyLie};
 use quorate::crypto::Unverified;
 use quorate::simulator::{
-    ClientLie, Fault, NetworkOptions, NodeId, Options, RandomFaults, Workload, run,
+    ClientLie, Fault, NetworkOptions, NodeId, Options, RandomFaults, Workload, new_key, run,
 };
 use quorate::types::plant::{PLANTS, plant};
 use quorate::types::{ClockKind, ReplicaId};
@@ -110,6 +110,17 @@ fn hunt_in_epochs(name: &str, options: Options, fair: Options) -> Options {
             let cut = |r| (ms(100), Fault::Isolate(NodeId::replica(r), ms(400)));
             Options { faults: vec![cut(0), cut(1)], workload: fair.workload, ..options }
         }
+        "m3-no-second-change" => {
+            // Without the new key the last one that stops leaves too few.
+            let replica = ReplicaId::from_index(2);
+            let crash = |at, place, down| (ms(at), Fault::Crash(NodeId::replica(place), ms(down)));
+            let faults = vec![crash(600, 2, 50), crash(1800, 1, 100_000)];
+            let commands =
+                vec![(ms(100), wire::Change::ReplaceKey { replica, key: new_key(replica) })];
+            let bad = [ReplicaId::from_index(1)].into_iter().collect();
+            let workload = Workload { calls: 250, think: ms(20), ..Workload::default() };
+            Options { commands, faults, bad, workload, ..options }
+        }
         other => panic!("no run hunts {other}"),
     }
 }
@@ -132,7 +143,7 @@ fn reports_are_durable(frame: &Frame, durable: &[Bytes]) -> Result<(), String> {
     let promised = durable.iter().filter_map(|r| Record::parse(r).ok()).any(|r| match r {
         Record::Promise { call, .. } => call.number() >= number,
         Record::Entered { epoch, .. } => epoch >= number,
-        Record::Report { .. } => false,
+        Record::Report { .. } | Record::Keys(_) => false,
     });
     if promised {
         Ok(())

@@ -14,19 +14,19 @@ use std::time::Duration;
 /// Far above what a busy machine takes, so that nobody is left out who should not be.
 const DELTA: Duration = Duration::from_millis(300);
 
-fn start() -> Cluster {
+pub fn start() -> Cluster {
     Cluster::start_with(|options| options.delta = DELTA, |_| Vec::new())
 }
 
 /// A client that counts up all the time; every increment must be accepted.
-struct Load {
+pub struct Load {
     over: Arc<AtomicBool>,
     accepted: Arc<AtomicU64>,
     thread: JoinHandle<()>,
 }
 
 impl Load {
-    fn on(cluster: &Cluster) -> Self {
+    pub fn on(cluster: &Cluster) -> Self {
         let (over, accepted) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let (config, counted) = (cluster.cluster().clone(), accepted.clone());
         let (key, until) = (cluster.client_key(2), over.clone());
@@ -62,13 +62,13 @@ impl Load {
     }
 
     /// Waits until the clients have got on.
-    fn gets_on(&self, cluster: &Cluster, what: &str) {
+    pub fn gets_on(&self, cluster: &Cluster, what: &str) {
         let before = self.accepted();
         cluster.wait_until(what, |_| self.accepted() > before + 20);
     }
 
     /// Stops the clients; what they were told is what is there.
-    fn end(self, cluster: &Cluster) {
+    pub fn end(self, cluster: &Cluster) {
         self.over.store(true, Ordering::Relaxed);
         self.thread.join().expect("every increment is accepted");
         let ran = cluster.run("client", &["--timeout", "60s", "get", "n"]);
@@ -88,12 +88,12 @@ fn is_out(cluster: &Cluster, number: u8, why: &str) -> bool {
 }
 
 /// Its own word, and that of the others.
-fn is_member(cluster: &Cluster, number: u8) -> bool {
+pub fn is_member(cluster: &Cluster, number: u8) -> bool {
     cluster.status(number).is_some_and(|s| s["standing"] == "member")
         && place(cluster, number).is_some_and(|p| p["member"] == true)
 }
 
-fn admin(cluster: &Cluster, what: &str, replica: u8, more: &[&str]) -> (i32, String, String) {
+pub fn admin(cluster: &Cluster, what: &str, replica: u8, more: &[&str]) -> (i32, String, String) {
     let (config, key) = (cluster.config(), cluster.operator_key());
     let args = [what, "--config", config.to_str().unwrap(), "--key", key.to_str().unwrap()];
     let replica = replica.to_string();
@@ -101,7 +101,7 @@ fn admin(cluster: &Cluster, what: &str, replica: u8, more: &[&str]) -> (i32, Str
     cluster.quorate(&[&["admin"], &args[..], &rest[..], more].concat())
 }
 
-fn status(cluster: &Cluster) -> (i32, String) {
+pub fn status(cluster: &Cluster) -> (i32, String) {
     let (code, text, _) =
         cluster.quorate(&["status", "--config", cluster.config().to_str().unwrap()]);
     (code, text)
@@ -201,14 +201,29 @@ fn a_rolling_restart_loses_no_request() {
     cluster.wait_until("all to be well", |c| status(c).0 == 0);
 }
 
+/// M2: it follows and answers meanwhile, and does not come back by itself.
 #[test]
-fn one_that_left_joins_when_it_is_told_to() {
+fn one_that_an_operator_took_out_stays_out_until_it_is_told_to_join() {
     let cluster = start();
     let (code, out, err) = admin(&cluster, "leave", 2, &[]);
-    assert!(code == 0 && out.starts_with("R2 "), "{out}{err}");
+    assert!(code == 0 && out.starts_with("R2 is a member no longer"), "{out}{err}");
+    let load = Load::on(&cluster);
+    load.gets_on(&cluster, "the others to go on without R2");
+    let executed = |c: &Cluster| c.status(2).map_or(0, |s| s["executed"].as_u64().unwrap());
+    let before = executed(&cluster);
+    cluster.wait_until("R2 to follow", |c| executed(c) > before + 20);
+    load.gets_on(&cluster, "more answers");
+    let own = cluster.status(2).unwrap();
+    assert_eq!((&own["standing"], &own["members"]), (&"follower".into(), &[1, 3].into()));
+    let (code, text) = status(&cluster);
+    assert!(code == 1 && text.contains("an operator took it out"), "{text}");
+    assert!(text.contains("quorate admin join --replica 2"), "{text}");
+
     let (code, out, err) = admin(&cluster, "join", 2, &[]);
     assert!(code == 0 && out.starts_with("R2 is a member, "), "{out}{err}");
     cluster.wait_until("R2 to be a member again", |c| is_member(c, 2));
+    load.end(&cluster);
+    cluster.wait_until("all to be well", |c| status(c).0 == 0);
 }
 
 #[test]

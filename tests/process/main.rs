@@ -10,6 +10,7 @@ mod demo;
 mod evidence;
 mod faults;
 mod history;
+mod keys;
 mod ledger;
 mod load;
 mod readme;

@@ -7,7 +7,8 @@ fn made(dir: &Path) -> crate::files::init::NewCluster {
 }
 
 fn place(why: Option<Why>) -> Place {
-    Place { replica: 3, member: why.is_none(), why, since: 5, may_join: Some(7) }
+    let (member, may_join) = (why.is_none(), Some(7));
+    Place { replica: 3, member, why, since: 5, may_join, ..Place::default() }
 }
 
 /// What would be void in the order is refused with the reason, and what is so already is fine.
@@ -83,4 +84,56 @@ fn a_majority_must_say_the_same() {
     assert!(job.is_done(&place(None), &Place { since: 6, ..place(None) }));
     let unknown = job.unknown(&[says(None), silent(), Err("\x1b".to_owned())]);
     assert!(unknown.contains("R2: none") && !unknown.contains('\x1b'), "{unknown}");
+}
+
+#[test]
+fn a_key_is_replaced_only_by_a_new_one_and_where_enough_are_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = made(dir.path()).cluster;
+    let key = |n| SecretKey::from_seed([n; 32]).public();
+    let former = |n| crate::replica::FormerKey { key: key(n).to_inline(), until: 4 };
+    let here = Place { key: Some(key(7).to_inline()), former_keys: vec![former(6)], ..place(None) };
+    let judge = |n, is: &Place, members: &[u8]| {
+        let what = What::ReplaceKey(key(n));
+        let job = Job { what, replica: ReplicaId::new(3).unwrap(), cluster: &cluster };
+        (job.without_effect(is, members), job.is_done(is, is))
+    };
+    assert_eq!(judge(9, &here, &[1, 2, 3]), (None, false));
+    assert_eq!(judge(7, &here, &[1, 2, 3]), (Some(Ok(())), true));
+    let (again, _) = judge(6, &here, &[1, 2, 3]);
+    assert!(again.unwrap().unwrap_err().contains("had this key before"));
+    let (few, _) = judge(9, &here, &[2, 3]);
+    assert!(few.unwrap().unwrap_err().contains("only 2 members are left"));
+    // One that is out, for whatever reason, may get a key.
+    let out = Place { member: false, why: Some(Why::Lied), ..here.clone() };
+    assert_eq!(judge(9, &out, &[1, 2]), (None, false));
+    let lines = replace::lines(&here);
+    assert!(lines.contains(&format!("public_key = \"{}\"\n", key(7).to_inline())), "{lines}");
+    let list = format!("former_keys = [{{ key = \"{}\", until = 4 }}]\n", key(6).to_inline());
+    assert!(lines.ends_with(&list), "{lines}");
+}
+
+/// The cluster file is written only if the same cluster comes out.
+#[test]
+fn the_cluster_file_gets_the_new_key_or_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = made(dir.path());
+    let (file, r3) = (&made.config_file, ReplicaId::new(3).unwrap());
+    let key = |n| SecretKey::from_seed([n; 32]).public();
+    let first = made.cluster.replicas[2].public_key;
+    let with = |former: PublicKey| Place {
+        key: Some(key(7).to_inline()),
+        former_keys: vec![crate::replica::FormerKey { key: former.to_inline(), until: 4 }],
+        ..Place::default()
+    };
+    let before = std::fs::read_to_string(file).unwrap();
+    let refused = replace::write(file, r3, &with(key(8))).unwrap_err().to_string();
+    assert!(refused.contains("another cluster came out; change it by hand"), "{refused}");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), before);
+    replace::write(file, r3, &with(first)).unwrap();
+    let changed = load_cluster(file).unwrap();
+    assert_eq!((changed.id(), changed.replicas[2].public_key), (made.cluster.id(), key(7)));
+    let say = |text: &str| replace::new_key(text, &changed, r3).map_err(|e| e.to_string());
+    assert!(say(&first.to_inline()).unwrap_err().contains("is the key of R3, formerly"));
+    assert!(say(&key(8).to_inline()).is_ok() && say(&key(7).to_inline()).is_ok());
 }

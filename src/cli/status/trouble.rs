@@ -46,6 +46,13 @@ fn of_one(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
             s.incarnation
         );
     }
+    if s.file_outdated {
+        let _ = writeln!(
+            text,
+            "{id} runs with a cluster file that is out of date: a key was replaced. Write what \
+             `quorate admin replace-key` prints into the file before it is started again."
+        );
+    }
     if s.standing == Standing::Halted {
         let _ = writeln!(text, "{id} has halted; its log says why.");
     }
@@ -86,16 +93,25 @@ fn exclusion(cluster: &Cluster, answers: &[Answer], replica: ReplicaId) -> Optio
         0 => "from the beginning on".to_owned(),
         since => format!("for {}", time(agreed.saturating_sub(since))),
     };
-    let reason = reason(why);
+    let reason = match place.kept_out {
+        _ if place.replacing => "its key is being replaced",
+        true => "an operator took it out",
+        false => reason(why),
+    };
     let number = replica.number();
     let wait = place.may_join.unwrap_or_default().saturating_sub(agreed);
     let back = match why {
+        _ if place.replacing => "A process with the new one joins by itself".to_owned(),
         Why::Lied => format!(
             "Only an operator lets it in again: quorate admin readmit --replica {number}"
         ),
+        Why::Left if place.kept_out => format!(
+            "It stays out until it is started again, or: quorate admin join --replica {number}"
+        ),
         _ if wait > 0 => format!("It may join again in {}", time(wait)),
-        Why::Left => "It may join again at any time".to_owned(),
-        Why::Restarted | Why::Silent => "It may join again, and does so by itself".to_owned(),
+        Why::Left | Why::Restarted | Why::Silent => {
+            "It may join again, and does so by itself".to_owned()
+        }
     };
     // What fewer than t + 1 say may be a lie.
     let sources = match said_by.len() >= cluster.ensemble.majority() {
@@ -151,7 +167,8 @@ mod tests {
     }
 
     fn out(why: Why, may_join: Option<u64>) -> Place {
-        Place { replica: 3, member: false, why: Some(why), since: 100 * SECOND, may_join }
+        let since = 100 * SECOND;
+        Place { replica: 3, why: Some(why), since, may_join, ..Place::default() }
     }
 
     fn says(place: Place) -> Answer {
@@ -176,7 +193,14 @@ mod tests {
         assert!(lied.contains("evidence list") && lied.contains("readmit --replica 3."), "{lied}");
         let restarted = told(out(Why::Restarted, Some(100 * SECOND)));
         assert!(restarted.contains("it restarted. It may join again, and does so by itself"));
-        assert!(told(out(Why::Left, Some(0))).contains("asked for it. It may join again at any"));
+        assert!(told(out(Why::Left, Some(0))).contains("asked for it. It may join again, and"));
+        let replacing = told(Place { replacing: true, ..out(Why::Left, Some(0)) });
+        assert!(replacing.contains("its key is being replaced. A process with"), "{replacing}");
+        let behind = Condition { file_outdated: true, ..Condition::default() };
+        assert!(trouble(&c, &[Ok(behind)]).contains("R1 runs with a cluster file that is out of"));
+        let kept_out = told(Place { kept_out: true, ..out(Why::Left, Some(0)) });
+        assert!(kept_out.contains("an operator took it out. It stays out until"), "{kept_out}");
+        assert!(kept_out.ends_with("or: quorate admin join --replica 3.\n"), "{kept_out}");
         assert_eq!(told(Place { replica: 3, member: true, ..Place::default() }), "");
         let at_once = told(Place { since: 0, ..out(Why::Silent, Some(0)) });
         assert!(at_once.contains("R3 has been out from the beginning on: it did"), "{at_once}");

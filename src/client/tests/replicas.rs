@@ -85,6 +85,7 @@ fn cluster(ensemble: Ensemble, endpoints: &[Arc<Endpoint>]) -> Cluster {
         address: e.local_addr().to_string(),
         admin: e.local_addr(),
         public_key: secret(id.number()).public(),
+        former_keys: Vec::new(),
     };
     let client = |(n, role)| ClientEntry {
         name: format!("client-{n}"),
@@ -196,7 +197,10 @@ fn act(action: Action, links: &BTreeMap<Key, Link>, twist: &Twist) {
             (Key::Client(link), Lane::Protocol, if twist.lies { lie(frame) } else { frame })
         }
         Action::ClosePeer { .. } | Action::CloseClient { .. } => panic!("{action:?}"),
-        Action::Event(_) | Action::Persist { .. } | Action::Evidence { .. } => return,
+        Action::Event(_)
+        | Action::Persist { .. }
+        | Action::Evidence { .. }
+        | Action::Pin { .. } => return,
     };
     if let Some(link) = links.get(&key) {
         link.send(lane, &frame);

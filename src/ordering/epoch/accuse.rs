@@ -116,7 +116,7 @@ impl<S: Scheme> Core<S> {
         let me = self.id;
         for accused in missing.iter().filter(|m| *m != me) {
             let charge: Charge = (epoch, members, step, accused);
-            if !self.change.blamed.insert(charge) {
+            if !self.change.blamed.insert(charge) || !self.may_sign(epoch.generation) {
                 continue;
             }
             let blame = Blame { epoch, members, step, accused, by: self.id };

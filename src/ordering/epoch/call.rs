@@ -52,7 +52,7 @@ impl<S: Scheme> Core<S> {
         if let Some(stalled) = self.change.store.stalled_root(ensemble.majority())
             && let Some(resets) = stalled.resets.checked_add(1)
         {
-            offer(Root { resets, ..stalled }, ensemble.all());
+            offer(Root { resets, ..stalled }, self.reset_list(stalled.generation));
         }
         if let Some((root, list)) = self.order.roster.status_call() {
             offer(root, list);
@@ -118,7 +118,8 @@ impl<S: Scheme> Core<S> {
         let call = self.change.promise;
         let promise = Record::Promise { call, evidence: self.evidence_of(&call) };
         let mut records = vec![promise.to_bytes().into()];
-        if !call.members().contains(self.id) {
+        let signs = call.members().contains(self.id) && self.may_sign(call.root.generation);
+        if !signs {
             // A replica that is not to be a member reports nothing; it waits for the others.
             self.persist(records, out);
             let sequence = self.change.sequence;
@@ -221,7 +222,8 @@ impl<S: Scheme> Core<S> {
     /// E8: says that the root of the promise does not get on.
     pub(in crate::ordering) fn stall(&mut self, now: Now, out: &mut Vec<Action>) {
         let root = self.change.promise.root;
-        if self.change.stalled == Some(root) || planted("e8-never-stalled") {
+        let said = self.change.stalled == Some(root) || !self.may_sign(root.generation);
+        if said || planted("e8-never-stalled") {
             return;
         }
         self.change.stalled = Some(root);
@@ -239,7 +241,8 @@ impl<S: Scheme> Core<S> {
 
     /// E8: when nothing has got on for twice the patience although there is work.
     pub(in crate::ordering) fn stall_due(&self) -> Option<Instant> {
-        let done = self.change.stalled == Some(self.change.promise.root);
+        let root = self.change.promise.root;
+        let done = self.change.stalled == Some(root) || !self.may_sign(root.generation);
         let busy = self.change.is_frozen()
             || self.waiting.is_some()
             || self.passed_on.is_some()
@@ -285,7 +288,7 @@ impl<S: Scheme> Core<S> {
             return;
         }
         let context = self.keyring.context();
-        let change = crate::wire::Change::Leave { replica: self.id };
+        let change = crate::wire::Change::Leave { replica: self.id, stays: false };
         let (author, serial) = (crate::wire::Author::Replica(self.id), now.wall.0);
         let change =
             crate::wire::SignedChange::sign::<S>(change, author, serial, &context, &self.signer);

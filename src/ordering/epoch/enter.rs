@@ -218,7 +218,9 @@ impl<S: Scheme> Core<S> {
                 .map(|p| Unverified::from(Verified::clone(p)))
                 .collect(),
         };
-        self.persist(vec![record.to_bytes().into()], out);
+        let mut records = vec![record.to_bytes().into()];
+        records.extend(self.keys_to_write());
+        self.persist(records, out);
         let sequence = self.change.sequence;
         self.change.stage = Stage::Opening { sequence };
         if planted("e6-propose-before-sync") {
@@ -230,6 +232,19 @@ impl<S: Scheme> Core<S> {
             opening: opening.digest,
             certificate: reports.iter().map(|r| r.signed_header()).collect(),
         };
+    }
+
+    /// M3: what is known of keys with the opening, if any was ever replaced.
+    fn keys_to_write(&self) -> Option<bytes::Bytes> {
+        let order = self.change.prepared.as_ref().map_or(&self.order, |p| &p.order);
+        // Only what openings have brought: what a cut asks for may still turn out to be void.
+        let mut keyring = self.start_keys.as_ref().clone();
+        for change in &order.roster.keys {
+            // As in `note_keys`.
+            let _ = keyring.replace(*change);
+        }
+        let changes = keyring.changes();
+        (!changes.is_empty()).then(|| Record::Keys(changes).to_bytes().into())
     }
 
     /// The opening is on disk: a member sends its first proposal, a follower commits.

@@ -415,14 +415,16 @@ impl<S: Scheme> Core<S> {
             return;
         }
         let position = self.attestation.position;
+        let context = self.keyring.context();
         let known = self.change.following.join.take().map(|(change, _)| change).filter(|c| {
             let Change::Join { position: before, .. } = c.change else { return false };
+            // One that was accepted, and led in and out again, has had its effect.
             before.round.0 + self.limits.membership.join_lag / 2 > position.round.0
+                && !self.order.is_executed(&c.digest(&context))
         });
         let change = known.unwrap_or_else(|| {
             let change = Change::Join { replica: self.id, incarnation: self.incarnation, position };
             let (author, serial) = (Author::Replica(self.id), now.wall.0);
-            let context = self.keyring.context();
             mark("M1 one asked to join");
             out.push(Action::Event(Event::Joining { round: position.round }));
             SignedChange::sign::<S>(change, author, serial, &context, &self.signer)
@@ -437,6 +439,8 @@ impl<S: Scheme> Core<S> {
         let may = standing.out != Some(crate::ordering::Reason::Lied)
             && self.order.agreed() >= standing.may_join.0;
         let asks = !self.leaving
+            && !self.is_kept_out()
+            && self.may_sign(epoch.generation)
             && may
             && !self.blank
             && !members.contains(self.id)
@@ -457,11 +461,14 @@ impl<S: Scheme> Core<S> {
     /// M1 to M3: a status change came from its author's own connection.
     pub(in crate::ordering) fn on_change(&mut self, now: Now, change: SignedChange) {
         let context = self.keyring.context();
-        if self.is_blank() || change.verify(&self.keyring).is_err() {
+        let generation = self.order.epoch().0.generation;
+        if self.is_blank() || change.verify(&self.keyring, generation).is_err() {
             return;
         }
         let round = self.committed;
-        if self.order.roster.effect(&change.change, round, self.order.agreed_time()).is_err() {
+        if self.refuses_key(&change.change)
+            || self.order.roster.effect(&change.change, round, self.order.agreed_time()).is_err()
+        {
             self.stats.changes_refused += 1;
             return;
         }

@@ -4,6 +4,7 @@
 
 use super::report::{Checked, NamedVector};
 use crate::crypto::{Context, Domain, Hasher};
+use crate::ordering::roster::Verdict;
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Call, Digest, Epoch, Members, ReplicaId, Round};
@@ -89,6 +90,11 @@ impl Opening {
             returned: returned.collect(),
             holdings,
         }
+    }
+
+    /// Who is a member from here on, and why others are not (F3).
+    pub(in crate::ordering) fn verdict(&self) -> Verdict {
+        Verdict { call: self.call, liars: self.liars, restarted: self.restarted }
     }
 
     /// O1: whose candidates for requests not yet accepted are kept.

@@ -20,6 +20,8 @@ impl<S: Scheme> Core<S> {
                 Record::Promise { .. } if planted("s7-promise-forgotten") => {}
                 Record::Promise { call, .. } => self.change.promise = *call,
                 Record::Report { report: one, .. } => report = Some(one),
+                // The keyring that this replica was given has them.
+                Record::Keys(_) => {}
                 Record::Entered { epoch, members, opening, reports, .. } => {
                     let headers = reports.iter().map(|r| r.verify_ref(&self.keyring));
                     let Ok(signed) = headers.collect::<Result<Vec<_>, _>>() else { continue };

@@ -108,7 +108,7 @@ impl<S: Scheme> Core<S> {
 
     /// The own word that this replica restarted, while that is so (E2, §7).
     pub(in crate::ordering) fn own_restarted(&self) -> Option<Arc<Verified<Restarted>>> {
-        let epoch = self.change.restarted?;
+        let epoch = self.change.restarted.filter(|epoch| self.may_sign(epoch.generation))?;
         let one = Restarted {
             epoch,
             members: self.change.entered.members,

@@ -21,7 +21,7 @@ impl Order {
         if !planted("o1-keep-dropped") {
             self.drop_candidates(opening.keeps());
         }
-        self.roster.open(opening, AgreedTime(self.agreed));
+        self.roster.open(&opening.verdict(), AgreedTime(self.agreed));
         self.opening = (opening.digest, self.round().next());
         self.last.1 = opening.reports.clone();
         self.index_all_partial(self.roster.members());

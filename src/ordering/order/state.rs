@@ -3,12 +3,13 @@
 //! There is one encoding of each state; reading refuses everything else.
 
 use super::{Known, Order, State};
+use crate::crypto::{KeyChange, PublicKey};
 use crate::ordering::roster::{Pending, Reason, Standing};
 use crate::ordering::rounds::Tip;
 use crate::types::{AgreedTime, Call, Cuid, Digest, Ensemble, Members, OrderLimits, Round};
-use crate::wire::{Change, DecodeError, Layout, Reader, StepPosition, Writer};
+use crate::wire::{Change, DecodeError, Layout, MAX_KEY_CHANGES, Reader, StepPosition, Writer};
 
-const MAGIC: &[u8; 8] = b"quoor/1\n";
+const MAGIC: &[u8; 8] = b"quoor/2\n";
 
 impl Order {
     /// The whole state as bytes; equal states give equal bytes. Limits are not in it.
@@ -59,7 +60,12 @@ impl Order {
             };
             out.u8(reason).u64(s.since.0).u64(s.may_join.0).u32(s.doublings).u32(s.admitted);
             out.bool(s.forgiven.is_some()).u64(s.forgiven.map_or(0, |at| at.0));
+            out.bool(s.kept_out)
+                .bool(s.new_key.is_some())
+                .raw(&s.new_key.map_or([0; 32], |key| key.0));
         }
+        out.count(roster.keys.len());
+        roster.keys.iter().for_each(|change| change.put(out));
         out.count(roster.pending.len()).count(roster.cut);
         for p in &roster.pending {
             let (clock, replica) = p.uid.parts();
@@ -124,8 +130,19 @@ impl Order {
             let is_forgiven = r.bool("forgiven")?;
             let at = AgreedTime(r.u64("forgiven at")?);
             let forgiven = is_forgiven.then_some(at);
+            let kept_out = r.bool("kept out")?;
+            let is_replaced = r.bool("replaced")?;
+            let key: PublicKey = r.key("new key")?;
+            let new_key = is_replaced.then_some(key);
             self.roster.standings[place] =
-                Standing { out, since, may_join, doublings, forgiven, admitted };
+                Standing { out, since, may_join, doublings, forgiven, admitted, kept_out, new_key };
+        }
+        for _ in 0..r.count(MAX_KEY_CHANGES, 37, "changes of keys")? {
+            let change = KeyChange::get(r)?;
+            if !self.ensemble.contains(change.replica) {
+                return Err(r.error("replica with another key"));
+            }
+            self.roster.keys.push(change);
         }
         let n = r.count(usize::from(u16::MAX), 42, "pending changes")?;
         self.roster.cut = r.count(n, 0, "changes of the cut")?;

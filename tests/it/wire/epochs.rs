@@ -1,7 +1,9 @@
 //! Samples of what travels and what lies on disk when the epoch changes.
 
 use super::samples::{GROUP, Sample, digest, ensemble, keyring, secret, unsigned_proposal};
-use quorate::crypto::{Ed25519, Keyring, PublicKey, Scheme, Signable, Unverified, Verified};
+use quorate::crypto::{
+    Ed25519, KeyChange, Keyring, PublicKey, Scheme, Signable, Unverified, Verified,
+};
 use quorate::types::{Call, Digest, Epoch, Members, ReplicaId, Root, Round};
 use quorate::wire::{
     Author, Blame, BlameStep, CallMessage, Change, DecodeError, Evidence, Header, Lacks, Message,
@@ -40,14 +42,16 @@ pub fn change(change: Change, author: Author) -> SignedChange {
 }
 
 /// One of each kind, by one who may say it.
-pub fn changes() -> [SignedChange; 4] {
+pub fn changes() -> [SignedChange; 6] {
     let position = StepPosition { round: Round(41), vector: digest("V41") };
     let join = Change::Join { replica: r(1), incarnation: 5, position };
     [
         change(join, Author::Replica(r(1))),
-        change(Change::Leave { replica: r(2) }, Author::Replica(r(2))),
+        change(Change::Leave { replica: r(2), stays: false }, Author::Replica(r(2))),
         change(Change::Readmit { replica: r(0) }, operator()),
         change(Change::ReplaceKey { replica: r(2), key: secret(7).public() }, operator()),
+        change(Change::Leave { replica: r(1), stays: true }, operator()),
+        change(Change::Recall { replica: r(1) }, operator()),
     ]
 }
 
@@ -179,11 +183,14 @@ pub fn samples() -> Vec<Sample> {
         Sample::frame("report-first", signed(first_report(r(0))).to_frame(GROUP), &[header]),
         Sample::frame("change-join", changes[0].to_frame(GROUP), &[]),
         Sample::frame("change-leave", changes[1].to_frame(GROUP), &[]),
+        Sample::frame("change-leave-for-good", OperatorChange(changes[4]).to_frame(GROUP), &[]),
+        Sample::frame("change-recall", OperatorChange(changes[5]).to_frame(GROUP), &[]),
         Sample::frame("change-readmit", OperatorChange(changes[2]).to_frame(GROUP), &[]),
         Sample::frame("change-replace-key", OperatorChange(changes[3]).to_frame(GROUP), &[]),
         record("record-promise", &promise(), &[1 + 16]),
         record("record-report", &stored_report(), &[1 + header]),
         record("record-entered", &entered(), &[1 + 12 + 4 + 32 + 8]),
+        record("record-keys", &keys(), &[1]),
     ]
 }
 
@@ -203,6 +210,11 @@ fn promise() -> Record {
 fn stored_report() -> Record {
     let vector = vector().into_iter().map(Unverified::from).collect();
     Record::Report { report: Box::new(signed(report()).into()), vector }
+}
+
+fn keys() -> Record {
+    let change = |out, replica, n| KeyChange { out, replica, key: secret(n).public() };
+    Record::Keys(vec![change(3, r(2), 6), change(0x0102_0304, r(0), 7)])
 }
 
 fn entered() -> Record {

@@ -74,11 +74,11 @@ impl Sample {
                 Some(report.verify_ref(keyring).is_ok() && epochs::parts_verify(&report, keyring))
             }
             Kind::Change => {
-                SignedChange::from_body(&frame.body).ok().map(|c| c.verify(keyring).is_ok())
+                SignedChange::from_body(&frame.body).ok().map(|c| c.verify(keyring, 0).is_ok())
             }
             Kind::OperatorChange => {
                 let change = OperatorChange::from_body(&frame.body).ok()?;
-                Some(change.0.verify(keyring).is_ok() && change.0.author == epochs::operator())
+                Some(change.0.verify(keyring, 0).is_ok() && change.0.author == epochs::operator())
             }
             _ => None,
         }

@@ -91,7 +91,7 @@ fn candidates_out_of_order_are_no_proposal() {
 #[test]
 fn status_changes_of_a_proposal_are_counted() {
     let with = |n: usize| {
-        let changes = (0..n).map(|i| epochs::changes()[i % 4]).collect();
+        let changes = (0..n).map(|i| epochs::changes()[i % 6]).collect();
         signed(Proposal { changes, ..unsigned_proposal() }).to_frame(GroupId::MAIN)
     };
     assert!(decoded::<Unverified<Proposal>>(&with(MAX_CHANGES)).is_ok());
@@ -132,11 +132,11 @@ fn summaries_of_no_list_are_refused() {
 
 #[test]
 fn who_may_ask_for_which_change() {
-    let [join, leave, readmit, replace] = epochs::changes().map(|c| c.change);
+    let [join, leave, readmit, replace, dismiss, recall] = epochs::changes().map(|c| c.change);
     let (own, other, operator) =
         (|c: Change| Author::Replica(c.subject()), Author::Replica(r(0)), epochs::operator());
     let may = |change: Change, author: Author| {
-        let verdict = epochs::change(change, author).verify(&keyring());
+        let verdict = epochs::change(change, author).verify(&keyring(), 0);
         assert!(
             matches!(verdict, Ok(()) | Err(VerifyError::NotEntitled(_))),
             "{change:?} {author:?}: {verdict:?}"
@@ -149,6 +149,8 @@ fn who_may_ask_for_which_change() {
         (leave, [true, false, true]),
         (readmit, [false, false, true]),
         (replace, [false, false, true]),
+        (dismiss, [false, false, true]),
+        (recall, [false, false, true]),
     ] {
         let other = if change.subject() == r(0) { Author::Replica(r(1)) } else { other };
         assert_eq!([own(change), other, operator].map(|a| may(change, a)), by, "{change:?}");
@@ -157,12 +159,12 @@ fn who_may_ask_for_which_change() {
 
 #[test]
 fn a_change_is_verified_with_the_key_of_its_author() {
-    let leave = Change::Leave { replica: r(1) };
+    let leave = Change::Leave { replica: r(1), stays: false };
     let sign = |author, signer: u8| {
         let signer = Ed25519::signer(&samples::secret(signer));
         SignedChange::sign::<Ed25519>(leave, author, 1, &keyring().context(), &signer)
     };
-    let verdict = |c: SignedChange| c.verify(&keyring());
+    let verdict = |c: SignedChange| c.verify(&keyring(), 0);
     assert_eq!(verdict(sign(Author::Replica(r(1)), 1)), Ok(()));
     let forged = verdict(sign(Author::Replica(r(1)), 0));
     assert_eq!(forged, Err(VerifyError::BadSignature(r(1))));
@@ -176,8 +178,8 @@ fn a_change_is_verified_with_the_key_of_its_author() {
     let weak = PublicKey(weak);
     assert_eq!(verdict(sign(Author::Operator(weak), 8)), Err(VerifyError::BadOperator(weak)));
     // Nobody leaves who is not in the roster, also not by an operator's word.
-    let stranger = Change::Leave { replica: r(3) };
-    let refused = epochs::change(stranger, epochs::operator()).verify(&keyring());
+    let stranger = Change::Leave { replica: r(3), stays: true };
+    let refused = epochs::change(stranger, epochs::operator()).verify(&keyring(), 0);
     assert_eq!(refused, Err(VerifyError::UnknownSigner(r(3))));
 }
 
@@ -384,7 +386,7 @@ fn the_largest_reports_and_calls_fit_a_frame() {
 
 #[test]
 fn records_of_unknown_kind_and_endless_ones_are_refused() {
-    for kind in [0, 4, 255] {
+    for kind in [0, 5, 255] {
         assert_eq!(Record::parse(&[kind]).unwrap_err().what, "unknown kind of record");
     }
     let mut long = samples::named("record-promise").bytes;
@@ -414,15 +416,16 @@ fn any_call() -> impl Strategy<Value = Call> {
 }
 
 fn any_change() -> impl Strategy<Value = SignedChange> {
-    let change = (0..4, any_replica(), any::<u64>(), any::<[u8; 32]>());
+    let change = (0..5, any_replica(), any::<u64>(), any::<[u8; 32]>());
     let author = (any::<bool>(), any_replica(), any::<[u8; 32]>());
     (change, author, any::<u64>(), any::<[u8; 32]>()).prop_map(
         |((kind, replica, n, bytes), (operator, by, key), serial, half)| {
             let position = StepPosition { round: Round(n), vector: Digest(bytes) };
             let change = match kind {
                 0 => Change::Join { replica, incarnation: n, position },
-                1 => Change::Leave { replica },
+                1 => Change::Leave { replica, stays: n % 2 == 1 },
                 2 => Change::Readmit { replica },
+                3 => Change::Recall { replica },
                 _ => Change::ReplaceKey { replica, key: PublicKey(bytes) },
             };
             let author =
