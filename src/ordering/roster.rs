@@ -233,8 +233,7 @@ impl Roster {
     pub(super) fn status_call(&self) -> Option<(Root, Members)> {
         let generation = self.call.root.generation.checked_add(1)?;
         let root = Root { generation, resets: 0 };
-        let due = self.cut > 0 && !planted("e3-no-status-call");
-        due.then(|| (root, self.after_cut().0))
+        (self.cut > 0).then(|| (root, self.after_cut().0))
     }
 
     /// The members after the changes of the cut, and who has no key then (M3).

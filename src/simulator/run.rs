@@ -363,7 +363,8 @@ impl<'a, S: Scheme> Run<'a, S> {
             Stopped::Time | Stopped::Observer | Stopped::Crashed(_) | Stopped::Boot(_) => {}
             Stopped::Idle => return Err(broken("liveness", "nothing happens any more".into())),
             Stopped::Events => {
-                let what = format!("more than {} arrivals", self.options.world.max_events);
+                let most = self.options.world.max_events;
+                let what = format!("more than {most} arrivals, or too many that wait");
                 return Err(broken("livelock", what));
             }
             Stopped::Spinning(node) => {

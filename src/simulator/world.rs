@@ -19,6 +19,8 @@ use trace::Trace;
 /// Ticks in a row after which a node still wants one that is due already, until the world says
 /// that it spins.
 const MAX_SPINS: u32 = 1000;
+/// What may wait to happen at one time, until the world says that messages make ever more messages.
+const MAX_WAITING: usize = 200_000;
 /// The stream of the seed that disks draw from.
 const DISKS: u64 = 3;
 
@@ -300,7 +302,7 @@ impl<N: Node> World<N> {
             if !go_on {
                 return Stopped::Observer;
             }
-            if self.events > self.max_events {
+            if self.events > self.max_events || self.queue.len() > MAX_WAITING {
                 return Stopped::Events;
             }
         }

@@ -34,6 +34,7 @@ fn everything(name: &'static str) -> Options {
         slow_disks: 3,
         cuts: 6,
         edges: 6,
+        isolations: 1,
         drifts: 3,
         rates: 3,
         isolations: 2,

@@ -1,7 +1,7 @@
 //! What runs have covered.
 
 use crate::simulator::{Cell, KINDS, Report};
-use crate::types::marks::MARKS;
+use crate::types::marks::{MARKS, RARE};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -76,12 +76,13 @@ impl Coverage {
         }
     }
 
-    /// Kinds of faults that have never struck and marks that were never reached. Marks count only
-    /// in builds with the feature `plant`.
+    /// Kinds of faults that have never struck and marks that were never reached, but for rare ones.
+    /// Marks count only in builds with the feature `plant`.
     pub(super) fn never(&self) -> Vec<&'static str> {
         let kinds = KINDS.iter().filter(|kind| !self.fired.contains_key(*kind));
         let marked = if cfg!(feature = "plant") { &MARKS[..] } else { &[] };
-        let marks = marked.iter().filter(|mark| !self.marks.contains_key(*mark));
+        let known = |mark: &&&str| self.marks.contains_key(**mark) || RARE.contains(*mark);
+        let marks = marked.iter().filter(|mark| !known(mark));
         kinds.chain(marks).copied().collect()
     }
 
@@ -106,7 +107,7 @@ impl Coverage {
         let cpu = self.cpu.as_secs_f64();
         let _ = writeln!(
             out,
-            "{cpu:.1} CPU seconds, {:.2} ms for each seed, {:.1} simulated hours for each CPU minute",
+            "{cpu:.1} CPU seconds, {:.2} ms for each seed, {:.1} simulated hours in a CPU minute",
             1000.0 * cpu / self.runs.max(1) as f64,
             self.rate()
         );

@@ -124,6 +124,10 @@ impl Mode {
             _ => Lie::all().collect(),
         };
         lie(&mut options, liars.map_or(usual, u64::from), &lies, &mut dice);
+        if self == Mode::Fair && options.liars.len() <= usize::from(t) {
+            // Everything is promised, and all of it is asked for.
+            (options.by_cell, options.heal_at, options.heal_bound) = (false, None, None);
+        }
         options.must_finish = GOES_ON_WITHOUT_A_MEMBER || all_take_part(&options);
         options
     }

@@ -37,7 +37,8 @@ pub(super) fn shrink(
 ) -> Shrunk {
     let mut options = whole.clone();
     start.apply(&mut options);
-    let all = (0..plan.len()).filter(|n| options.only_faults.as_ref().is_none_or(|o| o.contains(n)));
+    let happens = |n: &usize| options.only_faults.as_ref().is_none_or(|only| only.contains(n));
+    let all = (0..plan.len()).filter(happens);
     let now =
         Shrunk { faults: all.collect(), ..Shrunk::nothing(start.clone(), broken.clone()) };
     let mut search = Search { now, tries, until: Instant::now() + LONGEST, fails };

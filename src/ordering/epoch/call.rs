@@ -176,7 +176,7 @@ impl<S: Scheme> Core<S> {
     /// E5: how far this replica is.
     fn own_report(&self, call: Call, lacks: Vec<Digest>) -> (Report, Vec<Held>) {
         let entered = &self.change.entered;
-        let restarted = self.change.restarted.is_some() && !planted("e5-restart-unmarked");
+        let restarted = self.change.restarted.is_some();
         let named = self.entered_vector();
         let (round, vector, held) = match &named {
             Some((round, hash, held)) => (*round, *hash, held.to_vec()),

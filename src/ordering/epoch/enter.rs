@@ -22,7 +22,7 @@ impl<S: Scheme> Core<S> {
         if member && self.is_blocked(&call, now, out) {
             return;
         }
-        if member && self.must_wait(&call, sent_at, now) && !planted("e6-no-wait") {
+        if member && self.must_wait(&call, sent_at, now) {
             mark("E6 entering waited for Δ after the own Report");
             self.change.entry_at = Some(sent_at + self.timing.delta);
             return;
@@ -57,14 +57,12 @@ impl<S: Scheme> Core<S> {
                 another_list |= reporters.is_some_and(|n| n >= majority);
                 mark("E6 a Report for another L was known");
             } else if other.number() >= call.number() || !call.accused.includes(other.accused) {
-                let more = other != *call && accused.includes(other.accused);
-                blocked |= more && !planted("e6-other-reports");
+                blocked |= other != *call && accused.includes(other.accused);
             }
         }
         if let Some(lists) = self.change.lists.get(&call.root) {
             another_list |= lists.iter().any(|list| *list != call.list);
         }
-        another_list &= !planted("e6-other-lists");
         if another_list {
             mark("E6 another L kept from entering");
             self.stall(now, out);

@@ -341,6 +341,8 @@ impl<S: Scheme> Core<S> {
             self.change.store.forget_below(epoch.root());
             self.change.stage = Stage::Running;
         }
+        // What others said of epochs after this one may be here already.
+        self.change.dirty = true;
         out.push(Action::Event(Event::Installed { epoch, round: base }));
         // What the round before was waited for says nothing of this one (E1).
         self.look_at_next_round(now.monotonic);
