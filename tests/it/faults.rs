@@ -37,7 +37,6 @@ fn everything(name: &'static str) -> Options {
         isolations: 1,
         drifts: 3,
         rates: 3,
-        isolations: 2,
         within: ms(2000),
         lasts: ms(300),
     };
