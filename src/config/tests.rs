@@ -282,9 +282,9 @@ fn refusals_of_the_file_as_a_whole() {
         Row("t = 1", "t = 1\nleader = 3", 5, "unknown key `leader`; here one may write nonce, "),
         Row("[timers]", "[timer]", 6, "unknown key `timer`; did you mean `timers`?"),
         Row("[order]", "[orders]\n[order]", 12, "did you mean `order`?"),
-        Row("role = \"read\"", "rule = \"read\"", 60, "unknown key `rule`; did you mean `role`?"),
-        Row("id = 2", "id = 2\nhost = \"x\"", 44, "unknown key `host`"),
-        Row("[service]", "[limits]\n[service]", 38, "duplicate key"),
+        Row("role = \"read\"", "rule = \"read\"", 61, "unknown key `rule`; did you mean `role`?"),
+        Row("id = 2", "id = 2\nhost = \"x\"", 45, "unknown key `host`"),
+        Row("[service]", "[limits]\n[service]", 39, "duplicate key"),
     ]);
     let e = parse("").unwrap_err();
     assert!(e.line == 1 && e.to_string().contains("quorate init"), "{e}");
@@ -390,9 +390,9 @@ fn refusals_of_order_and_limits() {
         Row("kept_bytes = 1000001", "kept_bytes = 1", 36, "from 65536 to"),
         Row("snapshot_bytes = 3000000", "snapshot_bytes = 1", 37, "from 1048576 to"),
         Row("peer_signatures = 5000", "peer_signatures = 1000", 38, "from 1024 to"),
-        Row("name = \"ledger\"", "name = \"My Bank\"", 39, "a-z, 0-9"),
-        Row("name = \"ledger\"", "name = \"\"", 39, "a-z, 0-9"),
-        Row("allow_liars = true", "allow_liars = \"no\"", 41, "true or false without quotes"),
+        Row("name = \"ledger\"", "name = \"My Bank\"", 40, "a-z, 0-9"),
+        Row("name = \"ledger\"", "name = \"\"", 40, "a-z, 0-9"),
+        Row("allow_liars = true", "allow_liars = \"no\"", 42, "true or false without quotes"),
     ]);
     // More commands leave less room for outputs; the larger limit of the two is at fault.
     let text = with("max_output = 65537", "").replace("max_commands = 100", "max_commands = 65536");
@@ -407,30 +407,30 @@ fn refusals_of_ids_and_addresses() {
     let address = "address = \"127.0.0.1:7101\"";
     let admin = "admin = \"127.0.0.1:7201\"";
     check(&[
-        Row("id = 2", "", 42, "[[replica]] has no `id`"),
-        Row("id = 2", "id = 0", 43, "0 is not one of the ids 1 to 3"),
-        Row("id = 2", "id = 4", 43, "n must be 2t + 1"),
-        Row("id = 2", "id = 300", 43, "300 is not one of the ids"),
-        Row("id = 3", "id = 2", 53, "id 2 is taken by the replica of line 43"),
-        Row(address, "", 47, "has no `address`"),
-        Row(address, "address = \"localhost\"", 49, "has no port"),
-        Row(address, "address = \"localhost:\"", 49, "\"\" is no port"),
-        Row(address, "address = \"localhost:99999\"", 49, "\"99999\" is no port"),
-        Row(address, "address = \"localhost:+99\"", 49, "\"+99\" is no port"),
-        Row(address, "address = \"localhost:0\"", 49, "port 0 cannot be dialled"),
-        Row(address, "address = \"127.0.0.1:0\"", 49, "port 0 cannot be dialled"),
-        Row(address, "address = \"0.0.0.0:7101\"", 49, "the one for all interfaces"),
-        Row(address, "address = \"::1:7101\"", 49, "write it in brackets: \"[::1]:7101\""),
-        Row(address, "address = \"127.0.0.256:7101\"", 49, "neither a host name nor an IP"),
-        Row(address, "address = \"a b:7101\"", 49, "neither a host name nor an IP"),
-        Row(address, "address = \":7101\"", 49, "neither a host name nor an IP"),
-        Row(address, "address = \"[::1]:7103\"", 54, "replica 1 has this address too (line 49)"),
-        Row(address, "address = \"[0:0::1]:7103\"", 54, "replica 1 has this address too"),
-        Row(address, "address = \"Replica-2.example.ORG:7102\"", 49, "replica 2 has this address"),
-        Row(admin, "", 47, "has no `admin`"),
-        Row(admin, "admin = \"localhost:7201\"", 50, "no host names here"),
-        Row(admin, "admin = \"127.0.0.1:0\"", 50, "port 0"),
-        Row(admin, "admin = \"0.0.0.0:7201\"", 50, "the one for all interfaces"),
+        Row("id = 2", "", 43, "[[replica]] has no `id`"),
+        Row("id = 2", "id = 0", 44, "0 is not one of the ids 1 to 3"),
+        Row("id = 2", "id = 4", 44, "n must be 2t + 1"),
+        Row("id = 2", "id = 300", 44, "300 is not one of the ids"),
+        Row("id = 3", "id = 2", 54, "id 2 is taken by the replica of line 44"),
+        Row(address, "", 48, "has no `address`"),
+        Row(address, "address = \"localhost\"", 50, "has no port"),
+        Row(address, "address = \"localhost:\"", 50, "\"\" is no port"),
+        Row(address, "address = \"localhost:99999\"", 50, "\"99999\" is no port"),
+        Row(address, "address = \"localhost:+99\"", 50, "\"+99\" is no port"),
+        Row(address, "address = \"localhost:0\"", 50, "port 0 cannot be dialled"),
+        Row(address, "address = \"127.0.0.1:0\"", 50, "port 0 cannot be dialled"),
+        Row(address, "address = \"0.0.0.0:7101\"", 50, "the one for all interfaces"),
+        Row(address, "address = \"::1:7101\"", 50, "write it in brackets: \"[::1]:7101\""),
+        Row(address, "address = \"127.0.0.256:7101\"", 50, "neither a host name nor an IP"),
+        Row(address, "address = \"a b:7101\"", 50, "neither a host name nor an IP"),
+        Row(address, "address = \":7101\"", 50, "neither a host name nor an IP"),
+        Row(address, "address = \"[::1]:7103\"", 55, "replica 1 has this address too (line 50)"),
+        Row(address, "address = \"[0:0::1]:7103\"", 55, "replica 1 has this address too"),
+        Row(address, "address = \"Replica-2.example.ORG:7102\"", 50, "replica 2 has this address"),
+        Row(admin, "", 48, "has no `admin`"),
+        Row(admin, "admin = \"localhost:7201\"", 51, "no host names here"),
+        Row(admin, "admin = \"127.0.0.1:0\"", 51, "port 0"),
+        Row(admin, "admin = \"0.0.0.0:7201\"", 51, "the one for all interfaces"),
     ]);
 }
 
@@ -441,10 +441,10 @@ fn admin_addresses_clash_where_they_are_the_same_socket() {
     assert!(parse(&shared).is_ok());
     let one_host = shared.replace("127.0.0.1:7101", "replica-2.example.org:7101");
     let e = parse(&one_host).unwrap_err();
-    assert!(e.line == 50 && e.to_string().contains("replica 2 has this address too"), "{e}");
+    assert!(e.line == 51 && e.to_string().contains("replica 2 has this address too"), "{e}");
     let public = full().replace("127.0.0.1:7201", "192.0.2.1:80");
     let e = parse(&public.replace("127.0.0.1:7202", "192.0.2.1:80")).unwrap_err();
-    assert_eq!(e.line, 50, "{e}");
+    assert_eq!(e.line, 51, "{e}");
 }
 
 #[test]
@@ -453,28 +453,28 @@ fn refusals_of_keys_and_clients() {
     let weak = "public_key = \
                 \"0100000000000000000000000000000000000000000000000000000000000000\"";
     check(&[
-        Row(path, "", 47, "has no `public_key`"),
-        Row(path, "public_key = \"\"", 51, "this is empty"),
-        Row(path, "public_key = \"keys/r9.pem\"", 51, "\"keys/r9.pem\": no such file; write"),
-        Row(path, "public_key = \"keys/private.pem\"", 51, "a private key where a public key"),
-        Row(path, weak, 51, "weak"),
-        Row(path, "public_key = \"\"\"-----BEGIN RSA PUBLIC KEY-----\"\"\"", 51, "a key for RSA"),
-        Row("name = \"alice\"", "", 57, "[[client]] has no `name`"),
-        Row("name = \"alice\"", "name = \"\"", 58, "printable characters"),
-        Row("name = \"alice\"", "name = \"a\\u0007\"", 58, "printable characters"),
-        Row("name = \"bob\"", "name = \"alice\"", 62, "is taken by the client of line 58"),
-        Row("role = \"read\"", "role = \"root\"", 60, "\"read\", \"write\", \"admin\""),
+        Row(path, "", 48, "has no `public_key`"),
+        Row(path, "public_key = \"\"", 52, "this is empty"),
+        Row(path, "public_key = \"keys/r9.pem\"", 52, "\"keys/r9.pem\": no such file; write"),
+        Row(path, "public_key = \"keys/private.pem\"", 52, "a private key where a public key"),
+        Row(path, weak, 52, "weak"),
+        Row(path, "public_key = \"\"\"-----BEGIN RSA PUBLIC KEY-----\"\"\"", 52, "a key for RSA"),
+        Row("name = \"alice\"", "", 58, "[[client]] has no `name`"),
+        Row("name = \"alice\"", "name = \"\"", 59, "printable characters"),
+        Row("name = \"alice\"", "name = \"a\\u0007\"", 59, "printable characters"),
+        Row("name = \"bob\"", "name = \"alice\"", 63, "is taken by the client of line 59"),
+        Row("role = \"read\"", "role = \"root\"", 61, "\"read\", \"write\", \"admin\""),
     ]);
     let two = key(2).to_inline();
     for (n, line, part) in [
-        (3, 56, "this is also the key of replica 2 (line 46)"),
-        (4, 59, "this is also the key of replica 2 (line 46)"),
+        (3, 57, "this is also the key of replica 2 (line 47)"),
+        (4, 60, "this is also the key of replica 2 (line 47)"),
     ] {
         let e = parse(&full().replace(&key(n).to_inline(), &two)).unwrap_err();
         assert!(e.line == line && e.to_string().contains(part), "{e}");
     }
     let e = parse(&full().replace(&key(5).to_inline(), &key(4).to_inline())).unwrap_err();
-    assert!(e.line == 63 && e.to_string().contains("client \"alice\" (line 59)"), "{e}");
+    assert!(e.line == 64 && e.to_string().contains("client \"alice\" (line 60)"), "{e}");
 }
 
 /// Every key of the file in turn gets values that are none: an error or a cluster, never a panic;
@@ -573,6 +573,6 @@ fn former_keys_change_neither_the_id_nor_the_digest() {
         (format!("[{}]", one("keys/none.pem", 4)), "no such file"),
     ] {
         let e = with(&list).unwrap_err();
-        assert!(e.to_string().contains(part) && e.line == 52, "{e}");
+        assert!(e.to_string().contains(part) && e.line == 53, "{e}");
     }
 }

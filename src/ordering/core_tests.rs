@@ -215,6 +215,18 @@ fn r5_what_is_missing_is_asked_for_after_two_delta_and_then_every_patience() {
     assert_eq!(asks(act(&mut one, 210 + 510, Input::Tick)), [(1, 2), (1, 3)]);
 }
 
+#[cfg(feature = "plant")]
+#[test]
+fn r5_what_is_planted_is_not_asked_for() {
+    let mut one = ready(0);
+    see(&mut one, 10, 7);
+    drain(&mut one, 10);
+    crate::types::plant::plant(Some("r5-never-ask"));
+    let said = act(&mut one, 210, Input::Tick);
+    crate::types::plant::plant(None);
+    assert!(!said.iter().any(|a| matches!(a, Action::Ask(_))), "{said:?}");
+}
+
 #[test]
 fn r5_a_want_is_answered_now_or_when_the_proposal_comes() {
     let (mut one, mut two) = (ready(0), ready(1));

@@ -27,7 +27,6 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("e4-no-freeze", "E4: a replica that has taken a call goes on signing and committing"),
     ("e5-report-less", "E5: a Report names a vector two rounds before the highest complete one"),
     ("e5-send-before-sync", "E5: a Report is sent before it is on disk"),
-    ("e6-first-report-counts", "E6: a follower never leaves the first of a liar's two Reports"),
     (
         "e6-other-reports-unasked",
         "E6: Reports that others' first proposals choose are not asked for",
@@ -36,7 +35,6 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("r7-gap-not-asked", "R7: a follower that misses whole rounds does not ask for history"),
     ("r1-any-choice", "R1: a vector counts as complete although its proposals choose differently"),
     ("r5-never-ask", "R5: what is missing of a round is not asked for"),
-    ("e2-any-step", "E2: Blames for different steps, or of one signer, add up"),
     ("e6-propose-before-sync", "E6: the first proposal is sent before the opening is on disk"),
     ("e7-clock-not-raised", "E7: a clock is not raised to the own last in the chain"),
     ("e7-old-ids", "E7: candidates that an opening dropped are proposed with their old ids"),

@@ -105,11 +105,17 @@ fn hides_and_reports() -> Vec<(&'static str, &'static str)> {
 const HIDDEN: &str =
     "R5 tells R1: Report5 for (0,0,1) of {R1,R2,R3,R4,R5} without {R4}: entered (0,0,0), h3";
 
+/// The same, and R2 and R3 get its Report from R1.
+fn hides_and_reports_to_one() -> Vec<(&'static str, &'static str)> {
+    let mut script = hides_and_reports();
+    script.splice(0..0, [("", "R5 reports nothing to R2"), ("", "R5 reports nothing to R3")]);
+    script
+}
+
 #[test]
 fn a_liar_that_reports_what_it_shows_nobody_is_out_next() {
     let options = Options { deviations: 12, ..liars(2) };
-    let mut script = hides_and_reports();
-    script.splice(0..0, [("", "R5 reports nothing to R2"), ("", "R5 reports nothing to R3")]);
+    let script = hides_and_reports_to_one();
     let told = told(&options, &script, &["blamed", "opened"]);
     assert!(told.trace.contains("R1 takes the call (0,0,2) of {R1,R2,R3,R4,R5} without {R4,R5}"));
     assert!(!told.counts.contains_key("stalled"), "{}", told.trace);
@@ -131,6 +137,20 @@ fn two_reports_shown_to_two_replicas_convict_their_signer() {
         ("R2 takes the call (0,0,1)", other),
     ];
     told(&liars(2), &script, &["proven", "opened"]);
+}
+
+/// R1 leaves, and is shown another Report of R5 than the members are. It goes on from theirs.
+#[test]
+fn a_follower_goes_on_from_the_report_that_the_members_chose() {
+    let script = [
+        ("R2 commits V(h1)", "R1 asks to leave"),
+        (
+            "R1 takes the call (1,0,0)",
+            "R5 tells R1: Report5 for (1,0,0) of {R2,R3,R4,R5} without {}: entered (0,0,0), h0",
+        ),
+    ];
+    let options = Options { deviations: 12, ..leaves(liars(2)) };
+    told(&options, &script, &["proven", "opened"]);
 }
 
 #[test]
@@ -299,5 +319,25 @@ fn walks_find_what_is_planted() {
         let walked = walk(&options, 1, 400);
         plant(None);
         assert!(walked.found.is_some(), "{name} is not noticed in {} walks", walked.walks);
+    }
+}
+
+/// What is planted breaks a promise, or costs a reset that the story does not have otherwise.
+#[cfg(feature = "plant")]
+#[test]
+fn stories_find_what_is_planted() {
+    use quorate::types::plant::plant;
+    let options = Options { deviations: 12, ..liars(2) };
+    let cases = [
+        ("e2-held-is-shown", hides_and_reports_to_one()),
+        ("e6-other-reports-unasked", hides_and_reports()),
+    ];
+    for (name, script) in cases {
+        plant(Some(name));
+        let told = story(&options, &script);
+        plant(None);
+        let told = told.unwrap_or_else(|why| panic!("{name}: {why}"));
+        let noticed = told.found.is_some() || told.counts.contains_key("stalled");
+        assert!(noticed, "{name} is not noticed:\n{}", told.trace);
     }
 }

@@ -113,8 +113,7 @@ fn the_modes_find_what_is_planted_in_changes_of_the_epoch() {
     use crate::types::plant::plant;
     let cases = [
         ("r1-any-choice", Mode::Random, 1),
-        ("r5-never-ask", Mode::Random, 2),
-        ("e2-any-step", Mode::Random, 2),
+        ("r7-gap-not-asked", Mode::Network, 1),
         ("e6-propose-before-sync", Mode::Network, 1),
         ("e7-clock-not-raised", Mode::Random, 1),
         ("e7-old-ids", Mode::Random, 1),

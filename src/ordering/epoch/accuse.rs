@@ -194,20 +194,11 @@ impl<S: Scheme> Core<S> {
         }
         let quorum = self.keyring.ensemble().majority() - usize::from(planted("e2-t-blames"));
         for (charge, by) in self.change.store.charges(root) {
-            let enough = by.len() >= quorum || planted("e2-any-step") && self.said_often(&charge);
-            if enough && self.charge_counts(&charge) {
+            if by.len() >= quorum && self.charge_counts(&charge) {
                 accused.insert(charge.3);
             }
         }
         accused.both(list)
-    }
-
-    /// Whether as many Blames as convict were said of one replica, by whomever, for whatever step.
-    fn said_often(&self, charge: &Charge) -> bool {
-        let all = self.change.store.charges(charge.0.root());
-        let against = all.iter().filter(|(c, _)| c.3 == charge.3);
-        let said: usize = against.map(|(_, by)| by.len()).sum();
-        said >= self.keyring.ensemble().majority()
     }
 
     /// Replicas with a proof later than their last admission (E2, M4).

@@ -43,7 +43,7 @@ impl<S: Scheme> Core<S> {
     /// E6: goes on from other Reports than at first, if that is what the members do.
     pub(in crate::ordering) fn follow_the_members(&mut self, now: Now, out: &mut Vec<Action>) {
         let waits = self.change.prepared.is_some() && !self.rounds.is_open();
-        if !waits || self.members.contains(self.id) || planted("e6-first-report-counts") {
+        if !waits || self.members.contains(self.id) {
             return;
         }
         let Some(hashes) = self.chosen_by_members() else { return };
