@@ -14,8 +14,8 @@ use std::time::Duration;
 const SEEDS: u64 = 12;
 
 /// Bugs that no run here hunts. The first are shown by step tables beside the code that has them
-/// (`src/ordering`, `src/replica/transfer`), the others by stories (`tests/it/explore.rs`) and by the
-/// modes of `quorate sim` (`src/cli/sim/tests.rs`).
+/// (`src/ordering`, `src/replica/transfer`), the others by stories (`tests/it/explore.rs`) and by
+/// the modes of `quorate sim` (`src/cli/sim/tests.rs`).
 const ELSEWHERE: [&str; 21] = [
     "o1-late-candidate-counts",
     "f1-lowest-entered",

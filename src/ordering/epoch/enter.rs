@@ -109,7 +109,8 @@ impl<S: Scheme> Core<S> {
     }
 
     /// Asks for what is missing, each thing again after 2Δ at the earliest, whoever waits for it:
-    /// an answer makes this replica look again at once, and must not make it ask for the rest again.
+    /// an answer makes this replica look again at once, and must not make it ask again for the
+    /// rest.
     pub(in crate::ordering) fn ask_at_times(
         &mut self,
         now: Now,
