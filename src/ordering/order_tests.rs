@@ -290,6 +290,7 @@ fn the_planted_bugs_of_the_order_change_what_runs() {
 fn m4_a_wait_that_began_before_the_first_vector_counts_from_it() {
     let mut b = Bench::with_t(T1);
     let standing = &mut b.order.roster.standings[2];
+    standing.out = Some(crate::ordering::Reason::Restarted);
     (standing.may_join, standing.forgiven) = (AgreedTime(1000), Some(AgreedTime(0)));
     let none: &[(u64, u8)] = &[];
     b.commit(&[(70_000, none), (70_001, none), (70_002, none)]);
@@ -297,6 +298,7 @@ fn m4_a_wait_that_began_before_the_first_vector_counts_from_it() {
     let at = AgreedTime(70_001);
     assert_eq!((standing.since, standing.forgiven), (at, Some(at)));
     assert_eq!(standing.may_join, AgreedTime(71_001));
+    assert_eq!(b.order.roster.standings[0].since, AgreedTime(0), "it never went");
     // Only once.
     b.commit(&[(80_000, none), (80_001, none), (80_002, none)]);
     assert_eq!(b.order.roster.standings[2].may_join, AgreedTime(71_001));

@@ -305,9 +305,9 @@ impl Roster {
     }
 
     /// M4: the first vector of all gives agreed time its first value. What an opening before it
-    /// reckoned from 0 is reckoned from here.
+    /// reckoned from 0 is reckoned from here; who never went keeps its 0.
     pub(super) fn time_begins(&mut self, now: AgreedTime) {
-        for standing in &mut self.standings {
+        for standing in self.standings.iter_mut().filter(|s| s.out.is_some()) {
             let given = [&mut standing.since, &mut standing.may_join];
             for at in given.into_iter().chain(&mut standing.forgiven) {
                 *at = AgreedTime(at.0.saturating_add(now.0));
