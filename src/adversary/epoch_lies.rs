@@ -44,12 +44,6 @@ impl EpochLie {
         }
     }
 
-    /// Whether rounds go on in spite of it, with all other replicas good. Forging costs the liar
-    /// its links, so that it may count as silent.
-    pub fn keeps_pace(self) -> bool {
-        !matches!(self, EpochLie::Withhold | EpochLie::Forge)
-    }
-
     /// The attack that tells it; `seed` decides whatever it leaves to chance.
     pub fn attack<S: Scheme>(self, seed: u64) -> Box<dyn Attack<S>> {
         match self {

@@ -76,15 +76,6 @@ impl Lie {
         }
     }
 
-    /// Whether rounds go on with whoever tells it, all other replicas being good.
-    pub fn keeps_pace(self) -> bool {
-        match self {
-            Lie::Reply(_) => true,
-            Lie::Ordering(lie) => lie.keeps_pace(),
-            Lie::Epoch(lie) => lie.keeps_pace(),
-        }
-    }
-
     /// The attack that tells it; `seed` decides whatever it leaves to chance.
     pub fn attack<S: Scheme>(self, seed: u64) -> Box<dyn Attack<S>> {
         match self {

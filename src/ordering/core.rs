@@ -264,7 +264,7 @@ impl<S: Scheme> Core<S> {
             }
             Stored::Ignored => {
                 // A follower may wait for a first vector above the one that the members form.
-                let waits = self.change.prepared.is_some() && !self.rounds.is_open();
+                let waits = self.awaits_first_vector();
                 if !(waits && self.change.following.early(proposal)) {
                     self.stats.proposals_ignored += 1;
                 }
@@ -282,7 +282,7 @@ impl<S: Scheme> Core<S> {
             self.note_unseen(now.monotonic, &proposal);
         }
         self.note_overtaken(now.monotonic, &proposal);
-        self.change.dirty |= self.change.prepared.is_some() && !self.rounds.is_open();
+        self.change.dirty |= self.awaits_first_vector();
         self.advance(now, out);
     }
 

@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::ReplicaNode;
-use super::mischief::{Faulty, Given, Withhold};
+use super::mischief::{Faulty, Withhold};
 use super::{Arrival, ClientNode, Dice, Effect, Inner, LyingClient, Node, Note, OperatorNode};
 use crate::adversary::{Liar, Sleeper, Twins};
 use crate::caller;
@@ -97,10 +97,9 @@ pub(super) fn replica<S: Scheme>(
         None => Inner::Honest(Box::new(Replica::new(setup, service, now))),
         Some((_, lie)) => {
             let (signer, attack) = (S::signer(&blank.secret), lie.attack(seed));
-            let attack = match (options.withhold_bodies, options.false_bodies) {
-                (true, _) => Box::new(Withhold(attack, Given::Nothing)),
-                (_, true) => Box::new(Withhold(attack, Given::False)),
-                _ => attack,
+            let attack = match options.bodies {
+                Some(given) => Box::new(Withhold(attack, given)),
+                None => attack,
             };
             let attack = Box::new(Sleeper::new(attack, now.monotonic + options.lies_from));
             Inner::Lying(Box::new(Liar::new(setup, signer, service, attack, now)))

@@ -44,6 +44,7 @@ pub use disk::DiskOptions;
 pub use fault::{CrashPoint, Fault, KINDS};
 pub use lying_client::{ClientLie, Knows, LyingClient};
 pub use meter::Meter;
+pub use mischief::Given;
 pub use network::NetworkOptions;
 pub use node::{Arrival, Effect, Node, NodeId};
 pub use note::{Note, client_id};

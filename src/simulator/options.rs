@@ -1,6 +1,6 @@
 //! What a simulated run is made of.
 
-use super::{ClientLie, Fault, RandomFaults, Workload, WorldOptions};
+use super::{ClientLie, Fault, Given, RandomFaults, Workload, WorldOptions};
 use crate::adversary::{Lie, Sides};
 use crate::types::{ClockKind, Members, OrderLimits, Quotas, ReplicaId, Timing};
 use crate::wire::{Change, Frame};
@@ -40,10 +40,9 @@ pub struct Options {
     pub old_disks: Vec<(usize, usize)>,
     /// Replicas, by place from 0, that are two processes with one key (B33). They count as liars.
     pub doubled: Vec<(usize, Sides)>,
-    /// Whether liars keep to themselves the bodies of what they gave candidates for (O7).
-    pub withhold_bodies: bool,
-    /// Whether they give other bodies than they are asked for instead (B2).
-    pub false_bodies: bool,
+    /// What liars give to whoever asks for the body of what they gave candidates for (O7); nothing
+    /// said: what was asked for.
+    pub bodies: Option<Given>,
     /// Replicas, by place from 0, whose service computes wrongly. Their word does not count.
     pub wrong_services: Vec<(usize, WrongService)>,
     /// Whether the service panics, at all replicas, on commands that it cannot read.
@@ -144,8 +143,7 @@ impl Default for Options {
             lies_from: Duration::ZERO,
             old_disks: Vec::new(),
             doubled: Vec::new(),
-            withhold_bodies: false,
-            false_bodies: false,
+            bodies: None,
             wrong_services: Vec::new(),
             panics: None,
             twins: None,

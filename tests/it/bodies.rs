@@ -2,7 +2,7 @@
 //! liars do to keep it from some.
 
 use quorate::adversary::{Lie, OrderingLie, ReplyLie};
-use quorate::simulator::{ClientLie, Fault, NodeId, Options, Report, Workload, run};
+use quorate::simulator::{ClientLie, Fault, Given, NodeId, Options, Report, Workload, run};
 use quorate::types::OrderLimits;
 use std::ops::Range;
 use std::time::Duration;
@@ -61,7 +61,7 @@ fn what_one_good_replica_and_the_liars_have_reaches_everybody() {
             let options = Options {
                 t: places.len() as u8,
                 liars: places.iter().map(|p| (*p, lie)).collect(),
-                withhold_bodies: true,
+                bodies: Some(Given::Nothing),
                 lying_clients: vec![ClientLie::ColludeAndOne],
                 limits: OrderLimits { checkpoint_every: 4, ..OrderLimits::default() },
                 settle: ms(5000),
@@ -80,7 +80,7 @@ fn a_liar_and_a_partial_client_cannot_stop_execution() {
     for lie in [ReplyLie::WrongOutput, ReplyLie::SilentReply].map(Lie::Reply) {
         let options = Options {
             liars: vec![(2, lie)],
-            withhold_bodies: true,
+            bodies: Some(Given::Nothing),
             lying_clients: vec![ClientLie::ColludeLate; 2],
             client_acts: 250,
             limits: OrderLimits { forget_after: 6, forget_time: 1000, ..OrderLimits::default() },
@@ -100,7 +100,7 @@ fn bodies_that_a_liar_withholds_slow_nobody_down() {
     for place in 0..3 {
         let options = Options {
             liars: vec![(place, Lie::Reply(ReplyLie::WrongOutput))],
-            withhold_bodies: true,
+            bodies: Some(Given::Nothing),
             lying_clients: vec![ClientLie::ColludeAndOne],
             bound: Some(ms(300)),
             ..Options::named("bodies_that_a_liar_withholds_slow_nobody_down")
@@ -115,7 +115,7 @@ fn a_false_body_is_dropped_and_another_holder_asked() {
     for place in 0..3 {
         let options = Options {
             liars: vec![(place, Lie::Reply(ReplyLie::WrongOutput))],
-            false_bodies: true,
+            bodies: Some(Given::False),
             lying_clients: vec![ClientLie::ColludeAndOne],
             bound: Some(ms(300)),
             ..Options::named("a_false_body_is_dropped_and_another_holder_asked")

@@ -4,7 +4,9 @@ use quorate::adversary::{Lie, OrderingLie, ReplyLie};
 use quorate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, sha256};
 use quorate::replica::{Action, CloseReason, Input, Replica, Setup};
 use quorate::service::kv::Kv;
-use quorate::simulator::{AfterPanic, ClientLie, Options, Report, Twins, Workload, client_id, run};
+use quorate::simulator::{
+    AfterPanic, ClientLie, Given, Options, Report, Twins, Workload, client_id, run,
+};
 use quorate::types::{
     ClockKind, Ensemble, GroupId, Instant, LinkId, Now, OrderLimits, Quotas, ReplicaId, Role,
     SessionId, Timing, Wall,
@@ -155,7 +157,7 @@ fn colluding_with_liars_gains_nothing() {
                 let options = Options {
                     t: places.len() as u8,
                     liars: places.iter().map(|p| (*p, lie)).collect(),
-                    withhold_bodies: true,
+                    bodies: Some(Given::Nothing),
                     bound: Some(if client == ClientLie::Collude { BOUND } else { 10 * BOUND }),
                     settle: Duration::from_secs(5),
                     ..lying("colluding_with_liars_gains_nothing", client)

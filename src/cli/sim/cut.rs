@@ -180,7 +180,7 @@ fn leave_out(part: Part, options: &mut Options) {
         }
         Part::Disks => options.world.disk = DiskOptions::default(),
         Part::LyingClients => options.lying_clients.clear(),
-        Part::Withholding => options.withhold_bodies = false,
+        Part::Withholding => options.bodies = None,
         Part::Load => {
             let load = &mut options.workload;
             (load.pipeline, load.keys, load.commands) = (1, 1, 1);

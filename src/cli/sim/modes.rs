@@ -1,7 +1,7 @@
 //! What goes wrong in a simulated run: a function of the mode and the seed.
 
 use crate::adversary::{Lie, OrderingLie};
-use crate::simulator::{ClientLie, Dice, Options, RandomFaults, Workload};
+use crate::simulator::{ClientLie, Dice, Given, Options, RandomFaults, Workload};
 use crate::types::ClockKind;
 use std::fmt;
 use std::str::FromStr;
@@ -11,9 +11,6 @@ use std::time::Duration;
 const STREAM: u64 = 1 << 32;
 /// The stream that decides on the load.
 const LOAD: u64 = STREAM + 1;
-/// In this version a member that stops, or loses its state, stops the group: nobody can be asked
-/// to finish then.
-const GOES_ON_WITHOUT_A_MEMBER: bool = true;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -128,16 +125,8 @@ impl Mode {
             // Everything is promised, and all of it is asked for.
             (options.by_cell, options.heal_at, options.heal_bound) = (false, None, None);
         }
-        options.must_finish = GOES_ON_WITHOUT_A_MEMBER || all_take_part(&options);
         options
     }
-}
-
-// Whether every member goes on to send its proposals, if not always in time.
-fn all_take_part(options: &Options) -> bool {
-    let faults = &options.random_faults;
-    let crash = faults.crashes + faults.crash_points + faults.power_cuts > 0;
-    !(crash || options.liars.iter().any(|(_, lie)| !lie.keeps_pace()))
 }
 
 fn base(dice: &mut Dice, t: u8) -> Options {
@@ -257,7 +246,7 @@ fn lie(options: &mut Options, count: u64, lies: &[Lie], dice: &mut Dice) {
         let at = usize::try_from(dice.below(places.len() as u64)).unwrap_or(0);
         options.liars.push((places.swap_remove(at), *dice.pick(lies)));
     }
-    options.withhold_bodies = count > 0 && dice.chance(200);
+    options.bodies = (count > 0 && dice.chance(200)).then_some(Given::Nothing);
 }
 
 fn few(dice: &mut Dice, low: u64, high: u64) -> u32 {

@@ -40,10 +40,14 @@ impl<S: Scheme> Core<S> {
         }
     }
 
+    /// Whether the chain here was built from Reports, and its first vector is not complete.
+    pub(in crate::ordering) fn awaits_first_vector(&self) -> bool {
+        self.change.prepared.is_some() && !self.rounds.is_open()
+    }
+
     /// E6: goes on from other Reports than at first, if that is what the members do.
     pub(in crate::ordering) fn follow_the_members(&mut self, now: Now, out: &mut Vec<Action>) {
-        let waits = self.change.prepared.is_some() && !self.rounds.is_open();
-        if !waits || self.members.contains(self.id) {
+        if !self.awaits_first_vector() || self.members.contains(self.id) {
             return;
         }
         let Some(hashes) = self.chosen_by_members() else { return };
