@@ -47,14 +47,19 @@ impl<S: Scheme> Core<S> {
         if changes == self.noted_keys {
             return;
         }
+        self.keyring = self.keyring_after(&changes);
+        self.noted_keys = changes;
+        self.key_news += 1;
+    }
+
+    /// The keys from the start with these changes.
+    pub(super) fn keyring_after(&self, changes: &[KeyChange]) -> Keyring<S> {
         let mut keyring = self.start_keys.as_ref().clone();
-        for change in &changes {
+        for change in changes {
             // Good replicas give an unusable key no candidate, so it is never accepted.
             let _ = keyring.replace(*change);
         }
-        self.keyring = keyring;
-        self.noted_keys = changes;
-        self.key_news += 1;
+        keyring
     }
 
     /// E3, *reset*: L is all replicas, less one that has no key in this generation.

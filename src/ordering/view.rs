@@ -116,15 +116,17 @@ impl<S: Scheme> Core<S> {
     /// R7: whether a follower has missed whole rounds before a proposal, or an epoch that it took
     /// the call of in an earlier life: nobody sends it these again.
     fn leaves_a_gap(&self, p: &Proposal) -> bool {
+        if self.takes_part() {
+            return false;
+        }
         let next = self.rounds.complete().next();
-        let missed = match p.epoch.cmp(&self.epoch) {
+        match p.epoch.cmp(&self.epoch) {
             Ordering::Less => false,
             // One of two rounds on has left the next behind; of the next one some may be slow.
             Ordering::Equal if p.round > next.next() => true,
             Ordering::Equal => p.round > next && self.rounds.senders(next).is_empty(),
             Ordering::Greater => !self.change.is_frozen(),
-        };
-        missed && !self.takes_part()
+        }
     }
 
     /// Counters.

@@ -237,12 +237,7 @@ impl<S: Scheme> Core<S> {
     fn keys_to_write(&self) -> Option<bytes::Bytes> {
         let order = self.change.prepared.as_ref().map_or(&self.order, |p| &p.order);
         // Only what openings have brought: what a cut asks for may still turn out to be void.
-        let mut keyring = self.start_keys.as_ref().clone();
-        for change in &order.roster.keys {
-            // As in `note_keys`.
-            let _ = keyring.replace(*change);
-        }
-        let changes = keyring.changes();
+        let changes = self.keyring_after(&order.roster.keys).changes();
         (!changes.is_empty()).then(|| Record::Keys(changes).to_bytes().into())
     }
 
