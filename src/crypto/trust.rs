@@ -2,6 +2,7 @@
 
 use super::{Domain, Hasher, KeyError, PublicKey, Scheme, Signature};
 use crate::types::{Digest, Ensemble, Epoch, GroupId, Members, ReplicaId};
+use std::sync::{Mutex, PoisonError};
 
 /// What every signed statement is bound to besides its own bytes (docs/protocol.md §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,18 @@ pub struct Keyring<S: Scheme> {
     ensemble: Ensemble,
     /// By roster place, the earliest first.
     keys: Vec<Vec<Tenure<S>>>,
+    /// The member list asked for last and its hash: one epoch after the other names the same.
+    latest: Latest,
+}
+
+/// See [`Keyring::members_hash`]. Whatever a copy of a keyring knew, the copy finds out again.
+#[derive(Default)]
+struct Latest(Mutex<Option<(u32, Members, Digest)>>);
+
+impl Clone for Latest {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// A key and the first generation in which it counts. In the generation before, the replica has
@@ -62,7 +75,7 @@ impl<S: Scheme> Keyring<S> {
             Err(e) => Err((ReplicaId::from_index(i), e)),
         };
         let keys = keys.into_iter().enumerate().map(first).collect::<Result<_, _>>()?;
-        Ok(Self { context, ensemble, keys })
+        Ok(Self { context, ensemble, keys, latest: Latest::default() })
     }
 
     /// Takes down that a replica gets another key. What was known of its keys from then on gives
@@ -83,6 +96,7 @@ impl<S: Scheme> Keyring<S> {
         }
         keys.retain(|t| t.from < out);
         keys.push(Tenure { from, key, verifier });
+        self.latest = Latest::default();
         Ok(true)
     }
 
@@ -160,6 +174,17 @@ impl<S: Scheme> Keyring<S> {
     /// The hash that names a member list with its keys of a generation, so that a key that was
     /// replaced can never stand in for its successor. Whoever has no key counts with zeros.
     pub fn members_hash(&self, generation: u32, members: Members) -> Digest {
+        let latest = || self.latest.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, known)) = latest().filter(|(g, m, _)| (*g, *m) == (generation, members))
+        {
+            return known;
+        }
+        let hash = self.hash_members(generation, members);
+        *latest() = Some((generation, members, hash));
+        hash
+    }
+
+    fn hash_members(&self, generation: u32, members: Members) -> Digest {
         let mut h = Hasher::new(Domain::Members);
         h.put(&members.bits().to_le_bytes());
         for member in members.iter().filter(|m| self.ensemble.contains(*m)) {

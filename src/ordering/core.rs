@@ -169,8 +169,13 @@ impl<S: Scheme> Core<S> {
             Input::Attest(attestation) => self.attestation = attestation,
             Input::Tick => self.tick(now, out),
             Input::Drained => {
+                let before = out.len();
                 self.propose_if_due(now, out);
                 self.tick(now, out);
+                let nothing = out.len() == before && !self.change.dirty;
+                if nothing && self.change.reviewed == Some(now.monotonic) {
+                    return;
+                }
             }
         }
         self.review(now, out);
@@ -183,6 +188,7 @@ impl<S: Scheme> Core<S> {
             return;
         }
         self.change.dirty = false;
+        self.change.reviewed = Some(now.monotonic);
         self.consider(now, out);
         self.ask_for_other_reports(out);
         self.try_enter(now, out);

@@ -37,40 +37,15 @@ impl<S: Scheme> Replica<S> {
         out: &mut Actions,
     ) -> Result<(), DecodeError> {
         let body = &frame.body;
+        if let Some(inputs) = self.heard.again(peer, frame.kind, body) {
+            inputs.into_iter().for_each(|input| self.core(now, input, out));
+            return Ok(());
+        }
         if !self.allowance.may(peer, signatures_in(frame), now.monotonic) {
             self.counters.over_allowance += 1;
             return Ok(());
         }
         match frame.kind {
-            Kind::Blame => {
-                let verified = self.checked(peer, Unverified::from_body(body)?, out);
-                self.hear(now, verified.map(|v| ordering::Input::Blame(Arc::new(v))), out);
-            }
-            Kind::Restarted => {
-                let verified = self.checked(peer, Unverified::from_body(body)?, out);
-                self.hear(now, verified.map(|v| ordering::Input::Restarted(Arc::new(v))), out);
-            }
-            Kind::Stalled => {
-                let verified = self.checked(peer, Unverified::from_body(body)?, out);
-                self.hear(now, verified.map(|v| ordering::Input::Stalled(Arc::new(v))), out);
-            }
-            Kind::Report => {
-                let report: Option<Verified<Report>> =
-                    self.checked(peer, Unverified::from_body(body)?, out);
-                let limit = self.limits.max_candidates;
-                // One with something in it that does not hold counts as missing (E5).
-                match report.map(|r| Checked::new(r, &self.keyring, limit)) {
-                    Some(Ok(report)) => self.report(now, Arc::new(report), out),
-                    Some(Err(_)) => self.counters.bad_reports += 1,
-                    None => {}
-                }
-            }
-            Kind::Call => {
-                let call = CallMessage::from_body(body)?;
-                for evidence in call.evidence {
-                    self.evidence(now, peer, evidence, out);
-                }
-            }
             Kind::Change => {
                 let change = SignedChange::from_body(body)?;
                 let own = change.author == crate::wire::Author::Replica(peer);
@@ -90,8 +65,38 @@ impl<S: Scheme> Replica<S> {
                 mark("R7 history was gone");
                 self.core(now, ordering::Input::Gone, out);
             }
-            _ => {}
+            _ => self.saying(now, peer, frame, out)?,
         }
+        Ok(())
+    }
+
+    /// What a peer says of the epoch, and is going to say again.
+    fn saying(
+        &mut self,
+        now: Now,
+        peer: ReplicaId,
+        frame: &Frame,
+        out: &mut Actions,
+    ) -> Result<(), DecodeError> {
+        let said = match frame.kind {
+            Kind::Report => vec![self.report(peer, Unverified::from_body(&frame.body)?, out)],
+            Kind::Call => {
+                let evidence = CallMessage::from_body(&frame.body)?.evidence;
+                evidence.into_iter().map(|one| self.evidence(peer, one, out)).collect()
+            }
+            kind => vec![self.statement(peer, kind, &frame.body, out)?],
+        };
+        // A proof is judged by the core each time, which costs signatures: no repeat of one is free.
+        let judged = said.iter().flatten().any(|input| match input {
+            ordering::Input::Proof(_) => true,
+            ordering::Input::Report(report) => !report.signed().message().proofs.is_empty(),
+            _ => false,
+        });
+        let inputs: Option<Vec<ordering::Input>> = said.iter().cloned().collect();
+        if let Some(inputs) = inputs.filter(|_| !judged) {
+            self.heard.keep(peer, frame.kind, &frame.body, inputs);
+        }
+        said.into_iter().flatten().for_each(|input| self.core(now, input, out));
         Ok(())
     }
 
@@ -100,10 +105,20 @@ impl<S: Scheme> Replica<S> {
         self.core(now, ordering::Input::Change(change), out);
     }
 
-    fn hear(&mut self, now: Now, input: Option<ordering::Input>, out: &mut Actions) {
-        if let Some(input) = input {
-            self.core(now, input, out);
-        }
+    fn statement(
+        &mut self,
+        peer: ReplicaId,
+        kind: Kind,
+        body: &Bytes,
+        out: &mut Actions,
+    ) -> Result<Option<ordering::Input>, DecodeError> {
+        let evidence = match kind {
+            Kind::Blame => Evidence::Blame(Unverified::from_body(body)?),
+            Kind::Restarted => Evidence::Restarted(Unverified::from_body(body)?),
+            Kind::Stalled => Evidence::Stalled(Unverified::from_body(body)?),
+            _ => return Ok(None),
+        };
+        Ok(self.evidence(peer, evidence, out))
     }
 
     fn checked<T: Signable + Clone>(
@@ -119,24 +134,39 @@ impl<S: Scheme> Replica<S> {
         verified.ok()
     }
 
-    fn report(&mut self, now: Now, report: Arc<Checked>, out: &mut Actions) {
-        self.core(now, ordering::Input::Report(report), out);
+    fn report(
+        &mut self,
+        peer: ReplicaId,
+        report: Unverified<Report>,
+        out: &mut Actions,
+    ) -> Option<ordering::Input> {
+        let report = self.checked(peer, report, out)?;
+        match Checked::new(report, &self.keyring, self.limits.max_candidates) {
+            Ok(report) => Some(ordering::Input::Report(Arc::new(report))),
+            // One with something in it that does not hold counts as missing (E5).
+            Err(_) => {
+                self.counters.bad_reports += 1;
+                None
+            }
+        }
     }
 
-    fn evidence(&mut self, now: Now, peer: ReplicaId, evidence: Evidence, out: &mut Actions) {
-        let input = match evidence {
-            Evidence::Blame(one) => {
-                self.checked(peer, one, out).map(|v| ordering::Input::Blame(Arc::new(v)))
-            }
+    fn evidence(
+        &mut self,
+        peer: ReplicaId,
+        evidence: Evidence,
+        out: &mut Actions,
+    ) -> Option<ordering::Input> {
+        Some(match evidence {
+            Evidence::Blame(one) => ordering::Input::Blame(Arc::new(self.checked(peer, one, out)?)),
             Evidence::Restarted(one) => {
-                self.checked(peer, one, out).map(|v| ordering::Input::Restarted(Arc::new(v)))
+                ordering::Input::Restarted(Arc::new(self.checked(peer, one, out)?))
             }
             Evidence::Stalled(one) => {
-                self.checked(peer, one, out).map(|v| ordering::Input::Stalled(Arc::new(v)))
+                ordering::Input::Stalled(Arc::new(self.checked(peer, one, out)?))
             }
-            Evidence::Proof(proof) => Some(ordering::Input::Proof(proof)),
-        };
-        self.hear(now, input, out);
+            Evidence::Proof(proof) => ordering::Input::Proof(proof),
+        })
     }
 
     // --- what the core says ---------------------------------------------------------------------

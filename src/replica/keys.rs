@@ -39,6 +39,7 @@ impl<S: Scheme> Replica<S> {
         if self.core.key_news() != self.key_news {
             self.key_news = self.core.key_news();
             self.keyring = self.core.keyring().clone();
+            self.heard.forget();
         }
     }
 

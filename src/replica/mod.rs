@@ -23,6 +23,7 @@ mod committed;
 mod epochs;
 mod executor;
 mod fetch;
+mod heard;
 mod input;
 mod intake;
 mod keys;

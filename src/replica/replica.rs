@@ -6,6 +6,7 @@ use super::bodies::{Bodies, Held};
 use super::epochs::Needed;
 use super::executor::{Executed, Executor};
 use super::fetch::Fetch;
+use super::heard::Heard;
 use super::keys::{first_pins, recorded_keys};
 use super::links::{Client, Links};
 use super::report::{Counters, report};
@@ -51,6 +52,8 @@ pub struct Replica<S: Scheme> {
     pub(super) answers: Answers,
     /// Signatures that peers may have checked.
     pub(super) allowance: Allowance,
+    /// What peers said last.
+    pub(super) heard: Heard,
     /// Snapshots kept for others.
     pub(super) shelf: Shelf,
     /// The snapshot that this replica is fetching.
@@ -106,6 +109,7 @@ impl<S: Scheme> Replica<S> {
             fetch: Fetch::default(),
             answers: Answers::default(),
             allowance: Allowance::new(setup.quotas.peer_signatures),
+            heard: Heard::default(),
             shelf: Shelf::default(),
             download: Download::new(setup.quotas.snapshot_bytes),
             needed: Needed::default(),

@@ -13,14 +13,17 @@ pub struct DecodeError {
     pub at: usize,
 }
 
+/// What a statement takes as a rule, in bytes: growing up to it step by step costs more than it.
+const USUAL: usize = 256;
+
 /// Appends to a growing buffer.
 #[derive(Debug, Default)]
 pub struct Writer(Vec<u8>);
 
 impl Writer {
-    /// An empty buffer.
+    /// An empty buffer, with room for what a statement of the usual size takes.
     pub fn new() -> Self {
-        Self::default()
+        Self(Vec::with_capacity(USUAL))
     }
 
     /// What was written.

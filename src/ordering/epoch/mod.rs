@@ -81,6 +81,9 @@ pub(super) struct Change {
     pub(super) entry_at: Option<Instant>,
     /// Whether something was heard since calls were last considered.
     pub(super) dirty: bool,
+    /// When calls were last considered: a second time in one instant, with nothing heard, tells
+    /// nothing.
+    pub(super) reviewed: Option<Instant>,
     /// This replica said that it restarted, and has not joined since.
     pub(super) restarted: Option<Epoch>,
     pub(super) following: Following,
@@ -145,6 +148,7 @@ impl Change {
             resent_at: now,
             entry_at: None,
             dirty: false,
+            reviewed: None,
             restarted: None,
             following: Following::default(),
         }
