@@ -47,6 +47,9 @@ pub struct Judge {
     clients: u32,
     /// Good replicas that good ones have excluded as silent or lying.
     excluded: Members,
+    /// Good replicas that took themselves for restarted: they had never got as far as a step when
+    /// others had gone on without them, which looks like a lost disk (§7).
+    passed_over: Members,
     /// Replicas that the world has crashed at least once: they may say that they restarted.
     crashed: Members,
     calls: BTreeMap<(u32, u64), Made>,
@@ -70,6 +73,7 @@ impl Judge {
             excused: (0..options.clients).filter(|c| options.may_fail(*c)).collect(),
             clients: options.clients,
             excluded: Members::NONE,
+            passed_over: Members::NONE,
             crashed: Members::NONE,
             calls: BTreeMap::new(),
             persist_rule: options.persist_rule,
@@ -200,7 +204,7 @@ impl Judge {
     /// # Errors
     /// Who was.
     pub fn nobody_good_is_out(&self) -> Checked {
-        let wrongly = self.excluded.minus(self.crashed);
+        let wrongly = self.excluded.union(self.passed_over).minus(self.crashed);
         match wrongly.is_empty() {
             true => Ok(()),
             false => Err(violation("false exclusion", format!("{wrongly} were excluded"))),
@@ -217,7 +221,12 @@ impl Judge {
             self.checks.on_installed(at, *round);
         }
         let (kind, accused) = match event {
-            Event::Restarted => ("restarted", (!self.crashed.contains(at)).then_some(at)),
+            Event::Restarted if self.crashed.contains(at) => ("restarted", None),
+            Event::Restarted if self.checks.steps_of(at) == 0 => {
+                self.passed_over.insert(at);
+                ("restarted", None)
+            }
+            Event::Restarted => ("restarted", Some(at)),
             Event::Waiting { .. } => ("waiting", None),
             Event::Resumed { .. } => ("resumed", None),
             Event::Equivocation { replica, .. } => ("equivocation", Some(*replica)),

@@ -138,7 +138,7 @@ fn base(dice: &mut Dice, t: u8) -> Options {
         by_cell: true,
         heal_at: Some(ms(2500)),
         heal_bound: Some(ms(2500)),
-        time_limit: ms(12_000),
+        time_limit: ms(40_000),
         random_faults: RandomFaults { within: ms(2000), lasts: ms(400), ..RandomFaults::NONE },
         ..Options::named("sim")
     }

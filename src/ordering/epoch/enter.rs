@@ -6,7 +6,7 @@ use crate::crypto::{Scheme, Unverified, Verified};
 use crate::ordering::{Action, Core, Event};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
-use crate::types::{Call, Digest, Instant, Members, Now};
+use crate::types::{Call, Digest, Epoch, Instant, Members, Now};
 use crate::wire::{Candidate, Record, Want};
 use std::sync::Arc;
 
@@ -245,7 +245,10 @@ impl<S: Scheme> Core<S> {
     pub(in crate::ordering) fn opened(&mut self, now: Now, out: &mut Vec<Action>) {
         self.change.stage = Stage::Running;
         self.change.progress = now.monotonic;
-        if self.members.contains(self.id) {
+        // §7: of the epoch that it had entered before it restarted it knows not what it signed, even
+        // if it has come to the opening of it again.
+        let later = |before: Epoch| self.epoch > before || planted("s7-signs-again");
+        if self.members.contains(self.id) && self.change.restarted.is_some_and(later) {
             self.change.restarted = None;
         }
         let (epoch, members) = (self.epoch, self.members);

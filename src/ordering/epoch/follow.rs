@@ -8,6 +8,7 @@ use crate::ordering::order::Order;
 use crate::ordering::rounds::{Rounds, Start};
 use crate::ordering::{Action, Core, Event, Statement};
 use crate::types::marks::mark;
+use crate::types::plant::planted;
 use crate::types::{Call, Digest, Epoch, Instant, Members, Now, ReplicaId, Root, Round};
 use crate::wire::{Author, Change, Proposal, SignedChange, Want};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +60,7 @@ const MAX_ASKED: usize = 512;
 impl Following {
     /// Whether something is to be asked for now: not so soon after the last time.
     pub(in crate::ordering) fn asks(&mut self, want: Want, now: Instant, again: Duration) -> bool {
+        let again = if planted("r5-ask-at-once") { Duration::ZERO } else { again };
         if self.asked.get(&want).is_some_and(|at| now < *at + again) {
             return false;
         }
@@ -306,6 +308,8 @@ impl<S: Scheme> Core<S> {
             (self.change.promise, self.change.stage) = (call, Stage::Waiting);
             self.change.progress = now.monotonic;
         }
+        // The Reports of the next one may be here already, and none may come any more.
+        self.change.dirty |= !planted("r7-one-epoch-only");
         self.take_early(now, out);
     }
 
@@ -342,11 +346,14 @@ impl<S: Scheme> Core<S> {
             self.change.stage = Stage::Running;
         }
         // What others said of epochs after this one may be here already.
-        self.change.dirty = true;
+        self.change.dirty = !planted("s7-state-unheard");
         out.push(Action::Event(Event::Installed { epoch, round: base }));
         // What the round before was waited for says nothing of this one (E1).
         self.look_at_next_round(now.monotonic);
         self.take_early(now, out);
+        // What was complete already and could not be committed may be all that came.
+        self.commit_complete(out);
+        self.advance(now, out);
     }
 
     /// A state of an epoch before the present one: the opening that waits here is built on it.
@@ -370,6 +377,10 @@ impl<S: Scheme> Core<S> {
         let same = !self.blank && self.rounds.epoch() == (epoch, members);
         let here = self.rounds.vector(base).is_some_and(|(hash, _)| hash == order.last.0.vector);
         if same && here {
+            // The state is of this epoch: its opening is committed in it, with all that followed.
+            if !planted("s7-opening-stays") {
+                self.change.prepared = None;
+            }
             return;
         }
         let entered = (self.change.entered.epoch, self.change.entered.members);
@@ -491,5 +502,53 @@ impl<S: Scheme> Core<S> {
             self.changes.insert(digest, change);
             self.seen(now, digest);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGAIN: Duration = Duration::from_millis(200);
+
+    fn want(round: u64) -> Want {
+        let replica = ReplicaId::from_index(0);
+        Want { epoch: Epoch::GENESIS, round: Round(round), replica, digest: Digest([7; 32]) }
+    }
+
+    fn after(millis: u64) -> Instant {
+        Instant(1) + Duration::from_millis(millis)
+    }
+
+    /// R5. Two things that wait for each other's answers once asked for each other's parts with
+    /// every answer, and so with every answer to that: a storm.
+    #[test]
+    fn two_sets_in_turn_are_asked_for_once_in_that_time() {
+        let mut following = Following::default();
+        let mut asked = |at: u64| {
+            let sets = [[1, 2], [3, 4], [1, 2], [3, 4], [2, 3]];
+            let all = sets.into_iter().flatten();
+            all.filter(|round| following.asks(want(*round), after(at), AGAIN)).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(0), [1, 2, 3, 4]);
+        assert!(asked(0).is_empty());
+        assert!(asked(199).is_empty());
+        assert_eq!(asked(200), [1, 2, 3, 4]);
+        assert!(asked(399).is_empty());
+    }
+
+    #[test]
+    fn what_has_come_is_forgotten_and_the_oldest_makes_room() {
+        let mut following = Following::default();
+        assert!(following.asks(want(1), after(0), AGAIN));
+        assert!(following.has_asked(&want(1)));
+        following.got(&want(1));
+        assert!(!following.has_asked(&want(1)));
+        for n in 0..10 * MAX_ASKED as u64 {
+            assert!(following.asks(want(n), after(n), AGAIN));
+        }
+        assert_eq!(following.asked.len(), MAX_ASKED);
+        assert!(following.has_asked(&want(10 * MAX_ASKED as u64 - 1)));
+        assert!(!following.has_asked(&want(0)));
     }
 }

@@ -17,11 +17,9 @@ impl<S: Scheme> Core<S> {
         let blames = blames.map(|b| Evidence::Blame(Verified::clone(b).into()));
         let restarted = restarted.iter().map(|r| Evidence::Restarted(Verified::clone(r).into()));
         let before = call.root.resets.checked_sub(1);
-        let before = before.map(|resets| Root { resets, ..call.root });
-        let here = self.change.store.stalled_in(call.root);
-        let stalled = before.map(|root| self.change.store.stalled_in(root)).unwrap_or_default();
-        let stalled = stalled.into_iter().chain(here);
-        let stalled = stalled.map(|s| Evidence::Stalled(Verified::clone(&s).into()));
+        let before = before.map_or(call.root, |resets| Root { resets, ..call.root });
+        let stalled = self.change.store.stalled_from(before);
+        let stalled = stalled.map(|s| Evidence::Stalled(Verified::clone(s).into()));
         let proven = self.proven(call.root);
         let proofs = self.change.store.proofs.iter().filter(|(x, _)| proven.contains(**x));
         let proofs = proofs.map(|(_, c)| Evidence::Proof(Box::new(c.proof.as_ref().clone())));
@@ -67,9 +65,8 @@ impl<S: Scheme> Core<S> {
             out.push(Action::Tell { to, what: Statement::Restarted(restarted) });
         }
         let root = self.change.promise.root;
-        let own = |s: &Arc<Verified<crate::wire::Stalled>>| s.replica == self.id;
-        for stalled in self.change.store.stalled_in(root).into_iter().filter(own) {
-            out.push(Action::Tell { to, what: Statement::Stalled(stalled) });
+        for stalled in self.change.store.stalled_from(root).filter(|s| s.replica == self.id) {
+            out.push(Action::Tell { to, what: Statement::Stalled(stalled.clone()) });
         }
         for blame in self.change.store.evidence(root).0.into_iter().filter(|b| b.by == self.id) {
             out.push(Action::Tell { to, what: Statement::Blame(blame) });

@@ -6,6 +6,7 @@
 
 use super::report::Checked;
 use crate::crypto::Verified;
+use crate::types::plant::planted;
 use crate::types::{Call, Epoch, Members, ReplicaId, Root};
 use crate::wire::{Blame, BlameStep, Proof, Restarted, Stalled};
 use std::collections::BTreeMap;
@@ -188,17 +189,21 @@ impl Store {
         call.members().iter().map(|m| self.report_of(m, call).cloned()).collect()
     }
 
-    /// The highest root of which `quorum` replicas say that it is stalled: each speaks for its own
-    /// root only.
+    /// The highest root of which `quorum` replicas say that it is stalled.
     pub(super) fn stalled_root(&self, quorum: usize) -> Option<Root> {
-        let roots: Vec<Root> = self.stalled.values().map(|s| s.root).collect();
-        let enough = |root: &Root| roots.iter().filter(|r| *r == root).count() >= quorum;
-        roots.iter().copied().filter(enough).max()
+        let roots = self.stalled.values().map(|s| s.root);
+        roots.filter(|root| self.stalled_from(*root).count() >= quorum).max()
     }
 
-    /// Who says that this root is stalled.
-    pub(super) fn stalled_in(&self, root: Root) -> Vec<Arc<Verified<Stalled>>> {
-        self.stalled.values().filter(|s| s.root == root).cloned().collect()
+    /// Who says that this root is stalled. Whoever has come to a later reset of its generation said
+    /// so of this one first, and only the last word of each is kept.
+    pub(super) fn stalled_from(&self, root: Root) -> impl Iterator<Item = &Arc<Verified<Stalled>>> {
+        let spoken = move |s: &&Arc<Verified<Stalled>>| {
+            let same = s.root == root;
+            let later = s.root.generation == root.generation && s.root.resets > root.resets;
+            same || later && !planted("e8-own-root-only")
+        };
+        self.stalled.values().filter(spoken)
     }
 
     /// How many things are kept, for people.

@@ -89,9 +89,13 @@ fn of_restarts_the_first_is_kept_and_of_stalled_the_highest() {
     assert!(store.stalled(all[1].stalled(root(0, 3))));
     assert!(!store.stalled(all[1].stalled(root(0, 2))), "lower than before");
     assert!(store.stalled(all[2].stalled(root(0, 2))));
-    // Each speaks for its own root only.
-    assert_eq!(store.stalled_root(2), None);
-    assert!(store.stalled(all[0].stalled(root(0, 2))));
+    // Whoever speaks of a later reset has left this one behind; another generation tells nothing.
     assert_eq!(store.stalled_root(2), Some(root(0, 2)));
+    assert!(store.stalled(all[0].stalled(root(1, 0))));
+    assert_eq!(store.stalled_root(2), Some(root(0, 2)));
+    assert_eq!(store.stalled_root(3), None);
+    let from = |at| store.stalled_from(at).map(|s| s.root).collect::<Vec<_>>();
+    assert_eq!(from(root(0, 2)), [root(0, 3), root(0, 2)]);
+    assert_eq!((from(root(0, 3)), from(root(1, 0))), (vec![root(0, 3)], vec![root(1, 0)]));
     assert_eq!(store.len(), 4);
 }
