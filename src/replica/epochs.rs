@@ -86,7 +86,7 @@ impl<S: Scheme> Replica<S> {
             }
             kind => vec![self.statement(peer, kind, &frame.body, out)?],
         };
-        // A proof is judged by the core each time, which costs signatures: no repeat of one is free.
+        // The core judges a proof each time, which costs signatures: no repeat of one is free.
         let judged = said.iter().flatten().any(|input| match input {
             ordering::Input::Proof(_) => true,
             ordering::Input::Report(report) => !report.signed().message().proofs.is_empty(),

@@ -245,8 +245,8 @@ impl<S: Scheme> Core<S> {
     pub(in crate::ordering) fn opened(&mut self, now: Now, out: &mut Vec<Action>) {
         self.change.stage = Stage::Running;
         self.change.progress = now.monotonic;
-        // §7: of the epoch that it had entered before it restarted it knows not what it signed, even
-        // if it has come to the opening of it again.
+        // §7: nobody who restarted knows what it signed in the epoch that it had entered before,
+        // even if it comes to the opening of that again.
         let later = |before: Epoch| self.epoch > before || planted("s7-signs-again");
         if self.members.contains(self.id) && self.change.restarted.is_some_and(later) {
             self.change.restarted = None;
@@ -259,6 +259,28 @@ impl<S: Scheme> Core<S> {
         self.propose_again();
         self.propose(now, out);
         self.advance(now, out);
+    }
+
+    /// Whether the state here is of an epoch that this replica cannot show to be one (E5).
+    pub(in crate::ordering) fn is_uncertified(&self) -> bool {
+        !self.blank && self.order.epoch().0 > self.change.entered.epoch
+    }
+
+    /// A state taken over says which epoch it is of; what certifies that epoch its members show.
+    pub(in crate::ordering) fn certify(&mut self, now: Now, out: &mut Vec<Action>) {
+        let call = self.order.roster.call;
+        if !self.is_uncertified() || self.change.is_frozen() {
+            return;
+        }
+        let Some(reports) = self.change.store.all_of(&call) else {
+            return self.ask_at_times(now, self.wanted_reports(&call), out);
+        };
+        let opening = self.opening_from(&call, &reports);
+        // Reports of this call with another outcome are not those that were committed.
+        if opening.digest == self.order.opening.0 {
+            self.change.opening = Some(opening);
+            self.write_opening(out);
+        }
     }
 
     /// E7: the first vector is complete, so the opening holds.

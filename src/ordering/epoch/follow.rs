@@ -397,28 +397,6 @@ impl<S: Scheme> Core<S> {
         (self.epoch, self.members) = (epoch, members);
     }
 
-    /// Whether the state here is of an epoch that this replica cannot show to be one (E5).
-    pub(in crate::ordering) fn is_uncertified(&self) -> bool {
-        !self.blank && self.order.epoch().0 > self.change.entered.epoch
-    }
-
-    /// A state taken over says which epoch it is of; what certifies that epoch its members show.
-    pub(in crate::ordering) fn certify(&mut self, now: Now, out: &mut Vec<Action>) {
-        let call = self.order.roster.call;
-        if !self.is_uncertified() || self.change.is_frozen() {
-            return;
-        }
-        let Some(reports) = self.change.store.all_of(&call) else {
-            return self.ask_at_times(now, self.wanted_reports(&call), out);
-        };
-        let opening = self.opening_from(&call, &reports);
-        // Reports of this call with another outcome are not those that were committed.
-        if opening.digest == self.order.opening.0 {
-            self.change.opening = Some(opening);
-            self.write_opening(out);
-        }
-    }
-
     // --- M1 -----------------------------------------------------------------------------------
 
     /// M1: asks to be a member again once that is allowed and nothing is missing here.
