@@ -75,7 +75,7 @@ impl<S: Scheme> Replica<S> {
     pub(super) fn take_snapshot(&mut self) {
         let (round, state) = self.executor.checkpoint();
         let is_checkpoint = round == self.executor.position().round;
-        if !is_checkpoint || !self.snapshots_are_needed() || !self.shelf.wants(round) {
+        if !is_checkpoint || !self.snapshots_are_needed() {
             return;
         }
         let Some(snapshot) = self.executor.snapshot() else { return };

@@ -56,6 +56,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("s7-promise-forgotten", "§7: a promise is not taken up from the disk"),
     ("s7-report-anew", "§7: a Report is made anew after a restart, not taken from the disk"),
     ("s7-state-unheard", "§7: what was heard before a state was taken over is not considered"),
+    ("s7-last-not-kept", "§7: a snapshot that waits for attestations keeps newer ones out"),
     ("s7-snapshot-of-t", "§7: a snapshot that t replicas attest is taken up"),
     ("m3-no-second-change", "M3: a replaced key goes, and the new one never comes in"),
     ("c1-accept-t-replies", "C1: a client accepts what t replicas say"),
@@ -67,14 +68,16 @@ thread_local! {
     static CHOSEN: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
-/// Plants a bug in everything that this thread runs from now on; `None` takes it out again.
+/// Plants a bug in everything that this thread runs from now on, or several with a `+` between
+/// their names; `None` takes all out again.
 ///
 /// # Panics
 /// If [`PLANTS`] does not list it.
 #[cfg(feature = "plant")]
 pub fn plant(name: Option<&'static str>) {
-    let known = |n: &'static str| PLANTS.iter().any(|(listed, _)| *listed == n);
-    assert!(name.is_none_or(known), "no planted bug is called {name:?}");
+    let known = |n: &str| PLANTS.iter().any(|(listed, _)| *listed == n);
+    let all = |names: &str| names.split('+').all(known);
+    assert!(name.is_none_or(all), "no planted bug is called {name:?}");
     CHOSEN.set(name);
 }
 
@@ -82,7 +85,7 @@ pub fn plant(name: Option<&'static str>) {
 #[cfg(feature = "plant")]
 pub fn planted(name: &'static str) -> bool {
     debug_assert!(PLANTS.iter().any(|(listed, _)| *listed == name), "{name} is not listed");
-    CHOSEN.get() == Some(name)
+    CHOSEN.get().is_some_and(|chosen| chosen == name || chosen.split('+').any(|n| n == name))
 }
 
 /// Whether the bug of this name is planted: never, without the feature `plant`.

@@ -2,6 +2,7 @@
 
 use super::proof::{Proof, Statements, attested};
 use crate::crypto::Verified;
+use crate::types::plant::planted;
 use crate::types::{Digest, Instant, ReplicaId, Round};
 use crate::wire::{Proposal, SnapshotPart, WantSnapshot};
 use bytes::Bytes;
@@ -9,8 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A snapshot that is not attested yet gives way to a newer one after so many rounds: what a
-/// replica attests of it stands in its proposal two rounds later, and is committed in the next.
+/// The older one of two that are not attested yet gives way after so many rounds: what a replica
+/// attests of it stands in its proposal two rounds later, and is committed in the next.
 const WAIT: u64 = 8;
 
 /// An attested snapshot.
@@ -39,35 +40,42 @@ struct Hold {
     until: Instant,
 }
 
-/// Two snapshots at most: the newest that `t + 1` replicas attest, and a newer one that they do
-/// not yet. Besides those, one that was replaced stays for each replica that is fetching it: for
-/// a large state that takes longer than from one checkpoint to the next.
+/// Three snapshots at most: the newest that `t + 1` replicas attest, and two newer ones that they
+/// do not yet. Of these the newer is always the last that was taken: members that leave one
+/// checkpoint behind quickly attest the next, which in an idle group is the last for long. The
+/// older has its time, since where checkpoints are close together the last one never would.
+/// Besides those, one that was replaced stays for each replica that is fetching it: for a large
+/// state that takes longer than from one checkpoint to the next.
 #[derive(Debug, Default)]
 pub(in crate::replica) struct Shelf {
     stable: Option<Arc<Stable>>,
-    pending: Option<Pending>,
+    /// Ascending by round, two at most.
+    pending: Vec<Pending>,
     holds: BTreeMap<ReplicaId, Hold>,
     /// Whether snapshots are taken although all are members.
     pub(in crate::replica) always: bool,
 }
 
 impl Shelf {
-    /// Whether a snapshot of this round would be kept.
-    pub(in crate::replica) fn wants(&self, round: Round) -> bool {
-        self.pending.as_ref().is_none_or(|p| round.0 > p.round.0.saturating_add(WAIT))
-    }
-
     /// Takes a snapshot of this replica's own state.
     pub(in crate::replica) fn take(&mut self, round: Round, state: Digest, bytes: Bytes) {
-        self.pending = Some(Pending { round, state, bytes, statements: Statements::default() });
+        let statements = Statements::default();
+        let waits = |p: &Pending| round.0 <= p.round.0.saturating_add(WAIT);
+        if planted("s7-last-not-kept") && self.pending.first().is_some_and(waits) {
+            return;
+        }
+        if let [older, _] = &self.pending[..] {
+            self.pending.remove(usize::from(waits(older)));
+        }
+        self.pending.push(Pending { round, state, bytes, statements });
     }
 
     /// A proposal was committed; it may attest what is kept.
     pub(in crate::replica) fn attest(&mut self, proposal: &Verified<Proposal>, majority: usize) {
-        let Some(pending) = &mut self.pending else { return };
-        if attested(&proposal.attestation) != (pending.round, pending.state) {
+        let what = attested(&proposal.attestation);
+        let Some(pending) = self.pending.iter_mut().find(|p| (p.round, p.state) == what) else {
             return;
-        }
+        };
         pending.statements.add(proposal);
         let Some(proof) = pending.statements.proof(majority) else { return };
         let (round, bytes) = (pending.round, pending.bytes.clone());
@@ -77,12 +85,13 @@ impl Shelf {
     /// Keeps a snapshot whose attestation is known: it is the newest.
     pub(in crate::replica) fn adopt(&mut self, round: Round, bytes: Bytes, proof: Proof) {
         self.stable = Some(Arc::new(Stable { round, bytes, proof }));
-        self.pending = self.pending.take().filter(|p| p.round > round);
+        self.pending.retain(|p| p.round > round);
     }
 
     /// Nobody will need a snapshot: those that nobody is fetching go.
     pub(in crate::replica) fn clear(&mut self) {
-        (self.stable, self.pending) = (None, None);
+        self.stable = None;
+        self.pending.clear();
     }
 
     /// The link to a replica is gone, and with it what it was fetching.
