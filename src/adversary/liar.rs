@@ -143,7 +143,8 @@ impl<S: Scheme> Liar<S> {
         self.attack.name()
     }
 
-    /// How many messages it has changed or held back so far.
+    /// How often it has lied so far: messages changed, held back or made up, inputs that the
+    /// honest replica was not shown as they were, and false clocks.
     pub fn lies(&self) -> u64 {
         self.lies
     }
@@ -152,13 +153,17 @@ impl<S: Scheme> Liar<S> {
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Actions) {
         let (mut heard, mut actions) = (Vec::new(), Actions::new());
         self.attack.hear(now, input, &mut heard);
+        self.lies += u64::from(heard.len() != 1);
         for input in heard {
             let shown = self.attack.now(now);
+            self.lies += u64::from(shown != now);
             self.honest.handle(shown, input, &mut actions);
         }
         for action in actions {
             if let Some(action) = self.twist(now, action) {
+                let (before, honest) = (out.len(), action.clone());
                 self.attack.act(now, action, out);
+                self.lies += u64::from(out[before..] != [honest]);
             }
         }
         let pen = Pen::new(self.id, self.timing, &self.keyring, &self.signer);

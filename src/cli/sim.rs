@@ -7,6 +7,7 @@ mod modes;
 mod plants;
 mod play;
 mod pool;
+mod rows;
 mod shrink;
 
 use super::{Failure, Subcommand, output};
@@ -65,6 +66,10 @@ pub(super) struct Sim {
     /// Fail if some kind of fault has never struck or some mark in the code was never reached
     #[arg(long)]
     all_struck: bool,
+    /// Print how often what each label of docs/testing.md names has happened; with --all-struck
+    /// fail if one never has that the modes can bring
+    #[arg(long)]
+    rows: bool,
     /// Plant one known bug after the other and tell how soon a checker objects to each
     #[cfg(feature = "plant")]
     #[arg(long, conflicts_with_all = ["mode", "t", "liars", "minutes", "keep_going"])]
@@ -104,10 +109,11 @@ impl Subcommand for Sim {
             return plants::hunt(self.seed, self.seeds);
         }
         let covered = self.cover();
-        let missing = match self.all_struck {
-            true => covered.coverage.never(),
-            false => Vec::new(),
-        };
+        let mut missing = Vec::new();
+        if self.all_struck {
+            missing = covered.coverage.never();
+            missing.extend(self.rows.then(|| rows::never(&covered.coverage)).into_iter().flatten());
+        }
         let failed = covered.broken.first().map(|(case, broken)| self.tell(case, broken));
         let bad = failed.is_some() || !missing.is_empty();
         if self.json {
@@ -123,6 +129,9 @@ impl Subcommand for Sim {
             return Ok(ExitCode::from(u8::from(bad)));
         }
         output::print(&covered.coverage.text())?;
+        if self.rows {
+            output::print(&format!("\n{}", rows::text(&covered.coverage)))?;
+        }
         let mut message = String::new();
         if self.keep_going && !covered.broken.is_empty() {
             message = format!("{} runs have failed; the first:\n", covered.broken.len());

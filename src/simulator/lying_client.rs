@@ -76,6 +76,30 @@ impl ClientLie {
         ClientLie::WritingQueries,
         ClientLie::HardKeys,
     ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            ClientLie::Equivocate => "client: equivocate",
+            ClientLie::ReuseNumbers => "client: reuse-numbers",
+            ClientLie::WildNumbers => "client: wild-numbers",
+            ClientLie::OneReplica => "client: one-replica",
+            ClientLie::SomeReplicas => "client: some-replicas",
+            ClientLie::NonsenseBodies => "client: nonsense-bodies",
+            ClientLie::GarbageFrames => "client: garbage-frames",
+            ClientLie::Oversize => "client: oversize",
+            ClientLie::Flood => "client: flood",
+            ClientLie::SessionStorm => "client: session-storm",
+            ClientLie::LargeOutputs => "client: large-outputs",
+            ClientLie::Replay => "client: replay",
+            ClientLie::Impersonate => "client: impersonate",
+            ClientLie::Collude => "client: collude",
+            ClientLie::ColludeAndOne => "client: collude-and-one",
+            ClientLie::ColludeLate => "client: collude-late",
+            ClientLie::WritingQueries => "client: writing-queries",
+            ClientLie::HardKeys => "client: hard-keys",
+        }
+    }
 }
 
 /// A client that lies, every two milliseconds or so, a limited number of times.
@@ -86,6 +110,8 @@ pub struct LyingClient {
     dice: Dice,
     up: BTreeSet<ReplicaId>,
     acts_left: u32,
+    /// Acts so far in which it had somebody to lie to.
+    acts: u64,
     next: Instant,
     session: SessionId,
     used: u64,
@@ -120,6 +146,7 @@ impl LyingClient {
             dice,
             up: BTreeSet::new(),
             acts_left: acts,
+            acts: 0,
             next: Instant(0),
             session: SessionId(7),
             used: 0,
@@ -132,6 +159,11 @@ impl LyingClient {
     /// Whether it has told all its lies.
     pub fn is_done(&self) -> bool {
         self.acts_left == 0
+    }
+
+    /// Which lie it tells and how often it has.
+    pub fn lies(&self) -> (&'static str, u64) {
+        (self.lie.name(), self.acts)
     }
 
     fn send(
@@ -174,6 +206,7 @@ impl Node for LyingClient {
             }
             Arrival::Tick if now.monotonic >= self.next && self.acts_left > 0 => {
                 self.acts_left -= 1;
+                self.acts += u64::from(!self.up.is_empty());
                 self.act(out);
                 let pause = Duration::from_micros(self.dice.between(200, 4000));
                 self.next = now.monotonic + pause;

@@ -83,11 +83,11 @@ impl<S: Scheme> ReplicaNode<S> {
         }
     }
 
-    /// How many messages it has changed or held back, if it is a liar.
-    pub fn lies(&self) -> u64 {
+    /// Which lie it tells and how often it has, if it is a liar.
+    pub fn lies(&self) -> Option<(&'static str, u64)> {
         match &self.inner {
-            Inner::Honest(_) | Inner::Double(_) => 0,
-            Inner::Lying(l) => l.lies(),
+            Inner::Honest(_) | Inner::Double(_) => None,
+            Inner::Lying(l) => Some((l.attack(), l.lies())),
         }
     }
 

@@ -25,8 +25,8 @@ pub struct Report {
     pub events: BTreeMap<&'static str, u64>,
     /// Faults that have struck, by kind.
     pub fired: BTreeMap<&'static str, u64>,
-    /// Messages that liars changed or held back.
-    pub lies: u64,
+    /// How often lying replicas and clients have lied, by the name of the lie.
+    pub told: BTreeMap<&'static str, u64>,
     /// The last word of each replica.
     pub statuses: Vec<Status>,
     /// Dissenting votes that correct clients have seen, by replica's place.
@@ -49,6 +49,13 @@ pub struct Report {
     pub arrivals: u64,
     /// Names everything that happened.
     pub trace_hash: Digest,
+}
+
+impl Report {
+    /// How often anybody has lied.
+    pub fn lies(&self) -> u64 {
+        self.told.values().sum()
+    }
 }
 
 /// A run that broke a rule.

@@ -432,16 +432,18 @@ impl<'a, S: Scheme> Run<'a, S> {
 
     fn report(&self, took: Duration, finished: bool) -> Report {
         let mut dissent = vec![0; self.ensemble.n()];
-        let mut lies = 0;
+        let mut told = BTreeMap::new();
+        let mut tell = |(lie, times): (&'static str, u64)| *told.entry(lie).or_insert(0) += times;
         for member in self.members() {
             match member {
-                Member::Replica(r) => lies += r.lies(),
+                Member::Replica(r) => r.lies().into_iter().for_each(&mut tell),
                 Member::Client(c) => {
                     let stats = c.stats();
                     let each = dissent.iter_mut().zip(&stats.replicas);
                     each.for_each(|(sum, r)| *sum += r.dissent);
                 }
-                Member::LyingClient(_) | Member::Operator(_) => {}
+                Member::LyingClient(c) => tell(c.lies()),
+                Member::Operator(_) => {}
             }
         }
         Report {
@@ -452,7 +454,7 @@ impl<'a, S: Scheme> Run<'a, S> {
             refusals: self.judge.checks.refusals(),
             events: self.judge.events.clone(),
             fired: self.world.fired().clone(),
-            lies,
+            told,
             statuses: self.statuses().into_iter().map(|(_, s)| s).collect(),
             dissent,
             took,

@@ -131,11 +131,11 @@ fn sleepers_are_found_when_they_wake() {
     for lie in lies {
         let awake = |from| Options { lies_from: from, ..liar(name, lie) };
         for report in seeds(2, &awake(Duration::from_secs(1000))) {
-            assert_eq!((report.lies, end(&report, 2)), (0, "member".to_owned()), "{lie:?}");
+            assert_eq!((report.lies(), end(&report, 2)), (0, "member".to_owned()), "{lie:?}");
         }
         let reports: Vec<Report> =
             [700, 1500].into_iter().flat_map(|from| seeds(3, &awake(ms(from)))).collect();
-        assert!(reports.iter().any(|r| r.lies > 0), "{lie:?}");
+        assert!(reports.iter().any(|r| r.lies() > 0), "{lie:?}");
         if lie == Lie::Ordering(OrderingLie::Equivocate) {
             assert!(reports.iter().all(|r| end(r, 2) == "Lied"));
         }

@@ -171,7 +171,7 @@ fn clients_see_through_every_lie_about_replies() {
             let lying = liars.iter().map(|&l| (l, Lie::Reply(lie))).collect();
             let options = Options { t, liars: lying, bound: Some(ms(60)), ..Options::named(name) };
             for report in seeds(0..8, &options) {
-                assert!(report.lies > 0);
+                assert!(report.lies() > 0);
                 for (place, dissent) in report.dissent.iter().enumerate() {
                     let expected = liars.contains(&place) && lie != ReplyLie::SilentReply;
                     assert_eq!(*dissent > 0, expected, "{lie:?}: {:?}", report.dissent);

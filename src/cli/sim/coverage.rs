@@ -16,12 +16,12 @@ pub(super) struct Coverage {
     answered: u64,
     unfinished: u64,
     forked: u64,
-    lies: u64,
     longest: Duration,
     /// Processor time that it took.
     pub(super) cpu: Duration,
     cells: BTreeMap<&'static str, u64>,
     fired: BTreeMap<&'static str, u64>,
+    told: BTreeMap<&'static str, u64>,
     events: BTreeMap<&'static str, u64>,
     marks: BTreeMap<&'static str, u64>,
 }
@@ -36,11 +36,11 @@ impl Coverage {
         self.answered += report.answered;
         self.unfinished += u64::from(!report.finished);
         self.forked += u64::from(report.forked);
-        self.lies += report.lies;
         self.longest = self.longest.max(report.longest);
         *self.cells.entry(report.cell.name()).or_default() += 1;
         let sums = [
             (&mut self.fired, &report.fired),
+            (&mut self.told, &report.told),
             (&mut self.events, &report.events),
             (&mut self.marks, &report.marks),
         ];
@@ -60,12 +60,12 @@ impl Coverage {
         self.answered += other.answered;
         self.unfinished += other.unfinished;
         self.forked += other.forked;
-        self.lies += other.lies;
         self.longest = self.longest.max(other.longest);
         self.cpu += other.cpu;
         let sums = [
             (&mut self.cells, &other.cells),
             (&mut self.fired, &other.fired),
+            (&mut self.told, &other.told),
             (&mut self.events, &other.events),
             (&mut self.marks, &other.marks),
         ];
@@ -90,6 +90,12 @@ impl Coverage {
     fn rate(&self) -> f64 {
         let minutes = self.cpu.as_secs_f64() / 60.0;
         if minutes > 0.0 { self.simulated.as_secs_f64() / 3600.0 / minutes } else { 0.0 }
+    }
+
+    /// How often something of this name has happened: a cell, a fault, a lie, an event or a mark.
+    pub(super) fn times(&self, name: &str) -> u64 {
+        let all = [&self.cells, &self.fired, &self.told, &self.events, &self.marks];
+        all.iter().filter_map(|counts| counts.get(name)).sum()
     }
 
     /// For people.
@@ -125,6 +131,7 @@ impl Coverage {
         }
         section(&mut out, "runs by what they turned out to be", &cells);
         section(&mut out, "faults that have struck", &with_zeros(&self.fired, &KINDS));
+        section(&mut out, "lies that were told", &self.told);
         section(&mut out, "what good replicas reported", &self.events);
         let marks = match cfg!(feature = "plant") {
             true => with_zeros(&self.marks, &MARKS),
@@ -144,12 +151,12 @@ impl Coverage {
             "answered": self.answered,
             "unfinished": self.unfinished,
             "forked": self.forked,
-            "lies": self.lies,
             "cpu_seconds": self.cpu.as_secs_f64(),
             "hours_per_cpu_minute": self.rate(),
             "longest_wait_seconds": self.longest.as_secs_f64(),
             "cells": self.cells,
             "fired": self.fired,
+            "told": self.told,
             "events": self.events,
             "marks": self.marks,
             "failure": failure,
