@@ -29,8 +29,8 @@
 //! | 57 | 4 | CRC-32C of the secret and the payload |
 //! | 61 | | payload |
 //!
-//! The chain begins with the SHA-256 of the owner and the first position; the value behind a record is
-//! that of the value before it, its position, kind and payload ([`chain_after`]).
+//! The chain begins with the SHA-256 of the owner and the first position; the value behind a
+//! record is that of the value before it, its position, kind and payload ([`chain_after`]).
 //!
 //! What proves what:
 //!
@@ -61,10 +61,10 @@
 //!
 //! # Snapshots
 //!
-//! `snap-%020d.snap`: `QUORSNAP`, version (4 bytes), owner (32), position (8), CRC-32C. Then chunks:
-//! length (4), CRC-32C of position, number and content, content. Then what is known only at the end:
-//! a zero (4), the number of chunks (8), bytes of all (8), their SHA-256 (32), CRC-32C of the
-//! position and these.
+//! A file `snap-%020d.snap` begins with `QUORSNAP`, the version (4 bytes), the owner (32), the
+//! position (8) and the CRC-32C of these. Then come chunks: length (4), CRC-32C of position, number
+//! and content, content. Then what is known only at the end: a zero (4), the number of chunks (8),
+//! the bytes of all (8), their SHA-256 (32), and the CRC-32C of the position and these.
 
 mod cursor;
 mod damage;
@@ -88,7 +88,7 @@ pub use error::LogError;
 pub use log::{Entry, Limits, Log, Options, Space};
 pub use memory::{Crash, Dice, Faults, MemoryDisk, Moment, When};
 pub use record::chain_after;
-pub use snapshots::{Saved, SnapshotError, SnapshotReader, Snapshots};
+pub use snapshots::{Newest, Saved, SnapshotError, SnapshotReader, Snapshots};
 
 /// The place of a record in a log: the first has that at which the log was begun, and each the one
 /// after that of the record before it. Never given twice.

@@ -28,8 +28,9 @@ struct Plan {
 impl Log {
     /// Replaces the records of a range by ones from elsewhere, as many as the range has positions.
     /// It must cover whole every damaged place that it touches and lie in one file, as each
-    /// [`super::Damage`] does; it may be larger, since a stale record before the damage can be why the
-    /// right ones do not fit. A range without positions mends what takes none: a header, a mark.
+    /// [`super::Damage`] does. It may be larger, since a stale record before the damage can be
+    /// why the right ones do not fit. A range without positions mends what takes none: a header,
+    /// a mark.
     ///
     /// The records must chain to what stands before and behind them: the record behind them says
     /// what the chain's value must be. If the damage reaches the end of the log there is none, and

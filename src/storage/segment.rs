@@ -183,13 +183,14 @@ impl Segment {
 
     /// Adds a damaged place, which lies behind all that are known.
     pub(super) fn add_gap(&mut self, gap: Gap) {
-        match self.gaps.last_mut().filter(|last| last.to == gap.from && last.next != None) {
+        let continues = |last: &&mut Gap| last.to == gap.from && last.next == Some(gap.first);
+        match self.gaps.last_mut().filter(continues) {
             // What was thought good between them was not.
-            Some(last) if last.next == Some(gap.first) => {
+            Some(last) => {
                 last.unfinished &= gap.unfinished;
                 (last.to, last.next) = (gap.to, gap.next);
             }
-            _ => self.gaps.push(gap),
+            None => self.gaps.push(gap),
         }
     }
 

@@ -27,6 +27,15 @@ pub struct Saved {
     pub digest: Digest,
 }
 
+/// What there is to go on with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// The newest snapshot that is whole, if there is one.
+    pub whole: Option<(u64, Saved)>,
+    /// What is wrong with the newer ones, newest first.
+    pub damaged: Vec<SnapshotError>,
+}
+
 /// Why there is no snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
@@ -182,19 +191,16 @@ impl Snapshots {
     ///
     /// # Errors
     /// If one belongs to somebody else or is of an unknown version; if the disk fails.
-    pub fn newest(
-        &mut self,
-        disk: &mut impl Disk,
-    ) -> Result<(Option<(u64, Saved)>, Vec<SnapshotError>), SnapshotError> {
+    pub fn newest(&mut self, disk: &mut impl Disk) -> Result<Newest, SnapshotError> {
         let mut damaged = Vec::new();
         for at in self.list() {
             match self.check(disk, at) {
-                Ok(saved) => return Ok((Some((at, saved)), damaged)),
+                Ok(saved) => return Ok(Newest { whole: Some((at, saved)), damaged }),
                 Err(e @ SnapshotError::Damaged { .. }) => damaged.push(e),
                 Err(e) => return Err(e),
             }
         }
-        Ok((None, damaged))
+        Ok(Newest { whole: None, damaged })
     }
 
     /// Reads one to its end.

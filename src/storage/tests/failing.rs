@@ -1,5 +1,6 @@
 //! A disk that is full, that fails, or that does something else than it says.
 
+use super::world::{ENDS, end};
 use super::*;
 
 fn refused(point: Point) -> Faults {
@@ -166,6 +167,31 @@ fn the_log_is_dead_if_what_a_full_disk_left_cannot_be_removed() {
     let entry = Entry { kind: 1, payload: &[1; 150] };
     let failed = log.append(&mut disk, &[entry], Space::Ordinary);
     assert!(matches!(failed, Err(LogError::Dead(_))));
+}
+
+#[test]
+fn a_crash_while_what_a_full_disk_left_is_removed_loses_nothing() {
+    let points = [Point::FailedAppendTruncate, Point::FailedAppendSync, Point::FailedPlaceRemove];
+    for (point, how) in points.into_iter().flat_map(|p| ENDS.map(|how| (p, how))) {
+        for moment in [Moment::Before, Moment::After] {
+            let (mut disk, mut log) = filled(8);
+            let is_new_file = point == Point::FailedPlaceRemove;
+            while is_new_file && log.segments.last().expect("there is one").length < 600 {
+                append(&mut log, &mut disk, 1, 0).expect("there is room");
+            }
+            log.sync(&mut disk).expect("the disk is good");
+            disk.faults.crash = Some(Crash { when: When::Point(point, 1), moment });
+            let mut disk = Shrinking { disk, room: 30 };
+            let entry = Entry { kind: 1, payload: if is_new_file { &[1; 150] } else { &[1; 50] } };
+            let crashed = log.append(&mut disk, &[entry], Space::Ordinary);
+            assert!(matches!(crashed, Err(LogError::Dead(_))) && disk.disk.is_over());
+            let (next, mut disk) = (log.next(), end(disk.disk, how, 5));
+            let (mut log, found) = opened(&mut disk);
+            assert_eq!((found.next, found.damages), (next, vec![]), "{point} {how}");
+            let read = records(&read_all(&mut log, &mut disk, Position(0)));
+            assert!(read.iter().all(|(p, bytes)| *bytes == payload(p.0, 0)));
+        }
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn any_bytes_in_place_of_a_log_are_survived() {
                 0 => bytes.truncate(at),
                 1 => bytes[at..].fill(0),
                 2 => bytes[at..].iter_mut().for_each(|b| *b = dice(256) as u8),
-                3 => bytes.extend_from_slice(&bytes[from..].to_vec()),
+                3 => bytes.extend_from_within(from..),
                 _ => {
                     let other = &files[dice(files.len() as u64) as usize];
                     bytes = disk.bytes(other).expect("it is there").to_vec();

@@ -23,8 +23,8 @@ fn every_single_bit_that_turns_over_is_told_and_the_older_one_is_used() {
         let mut disk = disk.clone();
         disk.flip(&file, offset, bit);
         let mut snapshots = Snapshots::open(&mut disk, OWNER, 64).expect("the disk is good");
-        let (newest, damaged) = snapshots.newest(&mut disk).expect("the disk is good");
-        assert_eq!(newest.map(|(at, _)| at), Some(23), "{offset} {bit}");
+        let Newest { whole, damaged } = snapshots.newest(&mut disk).expect("the disk is good");
+        assert_eq!(whole.map(|(at, _)| at), Some(23), "{offset} {bit}");
         assert_eq!((damaged.len(), snapshots.list()), (1, vec![23]));
         snapshots.retain(&mut disk, 1).expect("the disk is good");
         assert_eq!(snapshots.list(), vec![23], "the damaged one does not count");

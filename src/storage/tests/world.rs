@@ -193,7 +193,7 @@ pub(super) fn end(disk: MemoryDisk, how: &str, seed: u64) -> MemoryDisk {
         // What was written later is there, what was written first is not.
         "reordered" => Box::new(move |_| {
             asked += 1;
-            asked % 2 ^ 1
+            (asked + 1) % 2
         }),
         _ => Box::new(seeded(seed)),
     };
