@@ -393,3 +393,36 @@ fn stale_reads_are_tried_again_and_stale_records_found() {
     let (_, found) = opened(&mut disk);
     assert_eq!((found.damages, found.next), (vec![], Position(5)));
 }
+
+#[test]
+fn an_end_that_cannot_be_read_is_not_taken_for_an_unfinished_write() {
+    let mut disk = MemoryDisk::new();
+    let (mut log, _) = opened(&mut disk);
+    append(&mut log, &mut disk, 2, 0).expect("there is room");
+    log.sync(&mut disk).expect("the disk is good");
+    let file = segment_files(&mut disk)[0].clone();
+    disk.faults.unreadable = vec![(file, 200..201, u64::MAX)];
+    let (log, found) = opened(&mut disk);
+    assert_eq!((found.cut, log.chain()), (None, None));
+    assert!(found.damages.iter().any(|d| d.what == What::Unreadable && d.next.is_none()));
+}
+
+#[test]
+fn a_file_of_another_life_is_not_believed_though_it_fits_by_its_positions() {
+    let filled_in = |life: u64| {
+        let mut disk = MemoryDisk::new();
+        let (mut log, _) = opened(&mut disk);
+        for _ in 0..30 {
+            append(&mut log, &mut disk, 1, life).expect("there is room");
+        }
+        disk
+    };
+    let (mut disk, mut other) = (filled_in(0), filled_in(5));
+    let files = segment_files(&mut disk);
+    assert_eq!(files, segment_files(&mut other));
+    disk.put(&files[1], other.bytes(&files[1]).expect("it is there"));
+    let (mut log, found) = opened(&mut disk);
+    assert!(found.damages.iter().any(|d| d.file == files[1] && d.what == What::Chain));
+    let read = records(&read_all(&mut log, &mut disk, Position(0)));
+    assert!(read.iter().all(|(p, bytes)| *bytes == payload(p.0, 0)));
+}

@@ -120,6 +120,9 @@ fn one_sync_makes_several_groups_durable() {
     assert_eq!(disk.counts()[&Point::LogSync], 1);
     assert_eq!(log.sync(&mut disk), Ok(Position(3)));
     assert_eq!(disk.counts()[&Point::LogSync], 1, "nothing is left to sync");
+    log.mark(&mut disk).expect("there is room");
+    log.mark(&mut disk).expect("there is room");
+    assert_eq!(disk.counts()[&Point::MarkAppend], 1, "it is written down already");
 }
 
 #[test]
