@@ -163,3 +163,18 @@ fn several_unsynced_groups_of_which_a_later_one_stayed_are_cut_together() {
     assert_eq!((cut.first, cut.later), (Position(1), 2));
     assert_eq!(found.next, Position(1));
 }
+
+#[test]
+fn the_name_of_a_file_that_was_found_is_durable_before_it_is_relied_on() {
+    let mut disk = MemoryDisk::new();
+    let when = When::Point(Point::SegmentNamesSync, 2);
+    disk.faults.crash = Some(Crash { when, moment: Moment::Before });
+    let (mut log, _) = opened(&mut disk);
+    while append(&mut log, &mut disk, 1, 0).is_ok() {}
+    let mut disk = disk.killed();
+    let (mut log, found) = opened(&mut disk);
+    append(&mut log, &mut disk, 1, 0).expect("there is room");
+    log.sync(&mut disk).expect("the disk is good");
+    let (_, again) = opened(&mut disk.without_power(&mut |_| 0));
+    assert_eq!(again.next, found.next.next());
+}
