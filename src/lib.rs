@@ -29,6 +29,7 @@
 //! | 3 | `proof` | proofs of lying: what convicts a replica, and the files that people keep | types crypto wire | yes |
 //! | 4 | `ordering` | rounds (R1 to R7), the order that follows from committed vectors (O1 to O4), the change of the epoch (E1 to E8) | types crypto wire proof | yes |
 //! | 4 | `voter` | the client's voter: what `t + 1` equal replies are, and who said what | types crypto wire | yes |
+//! | 4 | `storage` | log, snapshots, recovery over a `Disk` trait | types crypto wire | yes |
 //! | 5 | `replica` | one replica as a state machine: events in, actions out | 0–4 | yes |
 //! | 5 | `caller` | one client as a state machine: sessions, repeats, coalescing, votes | 0–4 | yes |
 //! | 6 | `adversary` | liars: honest replicas whose doings are changed, one file each | 0–5 | yes |
@@ -57,6 +58,7 @@ pub mod proof;
 pub mod replica;
 pub mod service;
 pub mod simulator;
+pub mod storage;
 pub mod transport;
 pub mod types;
 pub mod voter;

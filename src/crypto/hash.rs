@@ -60,6 +60,10 @@ pub enum Domain {
     Entry,
     /// A multiset hash.
     Multiset,
+    /// The chain through a replica's log on disk.
+    Log,
+    /// The content of a snapshot on disk.
+    Snapshot,
     /// A key's fingerprint.
     Fingerprint,
     /// A secret derived from a node's key (resets, connection ids).
@@ -97,6 +101,8 @@ impl Domain {
             Domain::Session => b"quorate/1 session\0",
             Domain::Entry => b"quorate/1 entry\0",
             Domain::Multiset => b"quorate/1 multiset\0",
+            Domain::Log => b"quorate/1 log\0",
+            Domain::Snapshot => b"quorate/1 snapshot\0",
             Domain::Fingerprint => b"quorate/1 fingerprint\0",
             Domain::Derive => b"quorate/1 derive\0",
         }
@@ -154,7 +160,7 @@ pub fn sha256(bytes: &[u8]) -> Digest {
 mod tests {
     use super::*;
 
-    const ALL: [Domain; 28] = [
+    const ALL: [Domain; 30] = [
         Domain::Request,
         Domain::Proposal,
         Domain::Candidates,
@@ -181,6 +187,8 @@ mod tests {
         Domain::Session,
         Domain::Entry,
         Domain::Multiset,
+        Domain::Log,
+        Domain::Snapshot,
         Domain::Fingerprint,
         Domain::Derive,
     ];
