@@ -12,8 +12,13 @@ pub(super) type Held = Arc<Verified<Proposal>>;
 
 /// How many rounds ahead of the last complete one proposals are kept (§10).
 pub(super) const AHEAD: u64 = 4;
-/// The same for a follower: rounds go on without it while history is on its way to it (R7).
-const FOLLOWERS_AHEAD: u64 = 16;
+/// The same for a follower: rounds go on without it while history is on its way to it (R7). Under
+/// load they are some hundreds a second, and an answer has 64.
+const FOLLOWERS_AHEAD: u64 = 256;
+/// So many rounds ahead proposals of any size are kept, and beyond only those with no more than
+/// [`LIGHT`] candidates: a liar's are some megabytes then.
+const NEAR: u64 = 16;
+const LIGHT: usize = 1024;
 /// How many complete rounds are kept to answer Wants.
 const BEHIND: u64 = 8;
 
@@ -92,7 +97,11 @@ impl Rounds {
 
     /// The same rounds as this replica sees them: a follower looks further ahead.
     pub(super) fn seen_by(mut self, replica: ReplicaId) -> Self {
-        self.ahead = if self.members.contains(replica) { AHEAD } else { FOLLOWERS_AHEAD };
+        self.ahead = match self.members.contains(replica) {
+            true => AHEAD,
+            false if planted("r7-short-sight") => NEAR,
+            false => FOLLOWERS_AHEAD,
+        };
         self
     }
 
@@ -155,6 +164,7 @@ impl Rounds {
             && self.members.contains(p.replica)
             && p.round > self.base
             && p.round <= self.horizon()
+            && (p.round.0 <= self.complete.0.saturating_add(NEAR) || p.candidates.len() <= LIGHT)
             && p.round.0.saturating_add(BEHIND) > self.complete.0
             && held.is_none_or(|held| held.len() < 2 && held.iter().all(|e| **e.proposal != *p))
     }

@@ -2,6 +2,7 @@
 
 use quorate::crypto::Keyed;
 use quorate::simulator::{Fault, NodeId, Options, Report, Workload, new_key, run, run_watched};
+use quorate::types::plant::plant;
 use quorate::types::{OrderLimits, ReplicaId, Timing};
 use quorate::wire::Change;
 use std::fmt::Display;
@@ -62,6 +63,47 @@ fn a_member_that_restarts_comes_back_by_itself() {
             assert_eq!(status.members, [1, 2, 3], "{:#?}", report.statuses);
         }
     }
+}
+
+/// R7, M1: under load, with history that comes slowly, one that restarts catches up and asks to
+/// join when it has. Who asks before is let in, cannot build the opening in time, and is out again
+/// after one more stop.
+#[test]
+fn one_that_restarts_under_load_joins_when_it_has_caught_up() {
+    let name = "one_that_restarts_under_load_joins_when_it_has_caught_up";
+    let replica = ReplicaId::from_index(2);
+    let mut options = Options {
+        clients: 3,
+        commands: vec![(ms(400), Change::Leave { replica, stays: true })],
+        faults: vec![(ms(600), Fault::Crash(NodeId::Replica(replica), ms(300)))],
+        workload: Workload { calls: 1500, pipeline: 4, ..Workload::default() },
+        call_timeout: Duration::from_secs(20),
+        settle: Duration::from_secs(20),
+        ..Options::named(name)
+    };
+    // Rounds are fast, and history is slow.
+    options.world.network.max_delay = ms(1);
+    options.world.network.bulk_jitter = ms(40);
+    let count = |report: &Report, what| report.events.get(what).copied().unwrap_or_default();
+    // Each replica sees it leave, and sees nobody go after that.
+    let goes_again = |report: &Report| count(report, "excluded") > 3;
+    // One state is enough to go on from.
+    let lags = |report: &Report| count(report, "snapshot wanted") > 1;
+    for report in seeds(3, &options) {
+        assert!(report.failed.is_empty(), "{report:?}");
+        assert!(report.statuses.iter().all(|s| s.members == [1, 2, 3]), "{:#?}", report.statuses);
+        assert!(!goes_again(&report) && !lags(&report), "{:?}", report.events);
+    }
+    plant(Some("m1-join-behind"));
+    let early = seeds(3, &options);
+    plant(Some("r7-short-sight"));
+    let short = seeds(3, &options);
+    plant(Some("r7-newest-only"));
+    let newest = seeds(3, &options);
+    plant(None);
+    assert!(early.iter().any(goes_again), "the load is too small to show it");
+    assert!(short.iter().any(lags), "history is too fast to show it");
+    assert!(newest.iter().any(lags), "bodies come too fast to show it");
 }
 
 /// R7: one that comes back to a group with little to do must not wait until that is far ahead.

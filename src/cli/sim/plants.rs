@@ -24,7 +24,7 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 29] = [
+const ELSEWHERE: [(&str, &str); 32] = [
     ("o1-late-candidate-counts", ORDER),
     ("f1-lowest-entered", OPENINGS),
     ("f2-smallest-hash", OPENINGS),
@@ -32,6 +32,9 @@ const ELSEWHERE: [(&str, &str); 29] = [
     ("f3-liar-is-silent", OPENINGS),
     ("m1-join-at-once", OPENINGS),
     ("m4-no-doubling", OPENINGS),
+    ("m1-join-behind", LOAD),
+    ("r7-short-sight", LOAD),
+    ("r7-newest-only", LOAD),
     ("o1-keep-dropped", OPENINGS),
     ("o7-nothing-is-void", OPENINGS),
     ("s7-snapshot-of-t", "src/replica/transfer/download_tests.rs a_planted_quorum_of_t_is_noticed"),
@@ -56,6 +59,8 @@ const ELSEWHERE: [(&str, &str); 29] = [
     ("e6-other-reports-unasked", STORIES),
 ];
 const CORE: &str = "src/ordering/core_tests.rs r5_what_is_planted_is_not_asked_for";
+const LOAD: &str =
+    "tests/it/epochs.rs one_that_restarts_under_load_joins_when_it_has_caught_up";
 const MODES: &str =
     "src/cli/sim/tests.rs the_modes_find_what_is_planted_in_changes_of_the_epoch";
 const SEEDS: &str = "src/cli/sim/tests.rs \

@@ -30,8 +30,9 @@ pub(in crate::ordering) struct Following {
     pub(in crate::ordering) bodies: Option<Digest>,
     /// When history was last asked for, and up to which round an answer leads.
     history: Option<(Instant, Round)>,
-    /// When each peer was last seen to be further than can be followed from here.
-    ahead: BTreeMap<ReplicaId, Instant>,
+    /// When each peer was last seen to be further than could be followed from here, and the
+    /// furthest place that it has shown.
+    ahead: BTreeMap<ReplicaId, (Instant, (Epoch, Round))>,
     /// When a snapshot was last asked for.
     behind: Option<Instant>,
     /// Reports of epochs between the committed one and the promise, at most of two numbers.
@@ -214,13 +215,19 @@ impl<S: Scheme> Core<S> {
         out: &mut Vec<Action>,
     ) {
         let complete = self.rounds.complete();
-        if self.is_blank() {
-            return self.fall_behind(now, out);
-        }
-        if at.0 < self.epoch || at.0 == self.epoch && at.1.0 <= complete.0 + 1 {
+        let blank = self.is_blank();
+        if !blank && !self.is_beyond(at) {
             return;
         }
-        self.change.following.ahead.insert(peer, now.monotonic);
+        if !(blank && planted("m1-join-behind")) {
+            let shown = (now.monotonic, at);
+            let known = self.change.following.ahead.entry(peer).or_insert(shown);
+            // Its furthest place counts: it may go on to show what came before.
+            *known = (now.monotonic, at.max(known.1));
+        }
+        if blank {
+            return self.fall_behind(now, out);
+        }
         // Asked again when the answer has been used up, which may be long before 2Δ: by then others
         // are further, and history is not kept for ever.
         let enough = |(asked, until): (Instant, Round)| {
@@ -234,6 +241,12 @@ impl<S: Scheme> Core<S> {
             mark("R7 history was asked for");
             out.push(Action::AskHistory { from: peer, after: self.committed });
         }
+    }
+
+    // Whoever proposes in the next round is no further than this replica.
+    fn is_beyond(&self, (epoch, round): (Epoch, Round)) -> bool {
+        let next = self.rounds.complete().next();
+        epoch > self.epoch || epoch == self.epoch && round > next
     }
 
     /// A peer asks for what was committed after a round.
@@ -439,13 +452,15 @@ impl<S: Scheme> Core<S> {
             && epoch == self.epoch
             && epoch == self.change.entered.epoch;
         // What is executed here is what was committed, and that is all there is: at most t peers,
-        // who may lie, are further than that.
+        // who may lie, are further than that. Of more, one is good, and where it is can be reached;
+        // but not for ever, since all may have gone on from elsewhere.
         let executed = self.attestation.position.round.0 + 1 >= self.committed.0;
         let last = self.change.following.join.map(|(_, at)| at + 2 * self.timing.patience);
-        let mut ahead: Vec<Instant> = self.change.following.ahead.values().copied().collect();
+        let ahead = self.change.following.ahead.values().filter(|(_, at)| self.is_beyond(*at));
+        let mut ahead: Vec<Instant> = ahead.map(|(seen, _)| *seen).collect();
         ahead.sort_unstable();
-        let t = self.keyring.ensemble().t();
-        let caught_up = ahead.len().checked_sub(t + 1).map(|i| ahead[i] + 2 * self.timing.delta);
+        let (t, most) = (self.keyring.ensemble().t(), 8 * self.timing.patience);
+        let caught_up = ahead.len().checked_sub(t + 1).map(|i| ahead[i] + most);
         (asks && executed).then(|| last.max(caught_up).unwrap_or_default())
     }
 
