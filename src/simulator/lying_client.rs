@@ -110,10 +110,9 @@ pub struct LyingClient {
     dice: Dice,
     up: BTreeSet<ReplicaId>,
     acts_left: u32,
-    /// Acts so far in which it had somebody to lie to.
-    acts: u64,
     next: Instant,
     session: SessionId,
+    /// Acts so far in which it had somebody to lie to; the last one's number.
     used: u64,
     knows: Knows,
     /// What it wants to send again, and to whom.
@@ -146,7 +145,6 @@ impl LyingClient {
             dice,
             up: BTreeSet::new(),
             acts_left: acts,
-            acts: 0,
             next: Instant(0),
             session: SessionId(7),
             used: 0,
@@ -163,7 +161,7 @@ impl LyingClient {
 
     /// Which lie it tells and how often it has.
     pub fn lies(&self) -> (&'static str, u64) {
-        (self.lie.name(), self.acts)
+        (self.lie.name(), self.used)
     }
 
     fn send(
@@ -206,7 +204,6 @@ impl Node for LyingClient {
             }
             Arrival::Tick if now.monotonic >= self.next && self.acts_left > 0 => {
                 self.acts_left -= 1;
-                self.acts += u64::from(!self.up.is_empty());
                 self.act(out);
                 let pause = Duration::from_micros(self.dice.between(200, 4000));
                 self.next = now.monotonic + pause;

@@ -35,6 +35,13 @@ pub(super) fn intended(file: &str) -> Option<&str> {
     file.strip_suffix(SUFFIX)
 }
 
+/// These bytes with their checksum behind them, as headers of files end.
+pub(super) fn with_checksum(mut bytes: Vec<u8>) -> Vec<u8> {
+    let checksum = crc32c::crc32c(&bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
 /// What stands at the beginning of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
@@ -52,10 +59,7 @@ impl Header {
         let mut w = Writer::new();
         w.raw(FORMAT).u32(self.version).digest(&self.owner);
         w.u64(self.first.0).u64(self.durable.0).digest(&self.chain);
-        let mut bytes = w.into_bytes();
-        let checksum = crc32c::crc32c(&bytes);
-        bytes.extend_from_slice(&checksum.to_le_bytes());
-        bytes
+        with_checksum(w.into_bytes())
     }
 
     /// The header in these bytes; `None` if they are none.

@@ -2,7 +2,7 @@
 
 use super::disk::{Disk, DiskError, Point};
 use super::place::{Placing, SNAPSHOT};
-use super::segment::intended;
+use super::segment::{intended, with_checksum};
 use super::window::Window;
 use crate::crypto::{Domain, Hasher};
 use crate::types::Digest;
@@ -383,12 +383,6 @@ fn footer(at: u64, chunks: u64, saved: &Saved) -> Vec<u8> {
 fn checksum((at, number): (u64, u64), chunk: &[u8]) -> u32 {
     let place = crc32c::crc32c_append(crc32c::crc32c(&at.to_le_bytes()), &number.to_le_bytes());
     crc32c::crc32c_append(place, chunk)
-}
-
-fn with_checksum(mut bytes: Vec<u8>) -> Vec<u8> {
-    let checksum = crc32c::crc32c(&bytes);
-    bytes.extend_from_slice(&checksum.to_le_bytes());
-    bytes
 }
 
 fn failed(file: &str, error: DiskError) -> SnapshotError {

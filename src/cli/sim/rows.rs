@@ -3,8 +3,8 @@
 use super::coverage::Coverage;
 use std::fmt::Write as _;
 
-/// A label, and the names of faults, lies, events and cells that are it. Labels without any strike
-/// in tests of their own only, each of which fails if they do not.
+/// A label, and the names of faults, lies, events and cells that are it. Labels without any have
+/// tests of their own, or cannot arise; the page says which.
 const ROWS: [(&str, &[&str]); 83] = [
     ("B1", &["equivocate"]),
     ("B2", &[]),
@@ -96,7 +96,7 @@ pub(super) fn text(coverage: &Coverage) -> String {
     let mut out = "how often what the labels of docs/testing.md name has happened:\n".to_owned();
     for (label, names) in ROWS {
         if names.is_empty() {
-            let _ = writeln!(out, "  {label:<4} {:>10}  in tests of its own", "-");
+            let _ = writeln!(out, "  {label:<4} {:>10}  see its own tests", "-");
             continue;
         }
         let times = |name: &&str| coverage.times(name);
