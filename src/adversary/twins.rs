@@ -89,7 +89,9 @@ impl<S: Scheme> Twins<S> {
         self.twins[which].handle(Now { wall, ..now }, input, &mut actions);
         for action in actions {
             match action {
-                Action::Persist { sequence, .. } => {
+                Action::Persist { sequence, .. }
+                | Action::Append { sequence, .. }
+                | Action::Save { sequence, .. } => {
                     self.one(which, now, Input::Synced { sequence }, out);
                 }
                 Action::ToPeer { peer, .. } | Action::ClosePeer { peer, .. } => {

@@ -3,7 +3,7 @@
 use super::{Subcommand, output};
 use crate::config::{Cluster, FaultModel, least_patience, show_duration};
 use crate::files::load_cluster;
-use crate::types::{ClockKind, Role, Timing};
+use crate::types::{ClockKind, Durability, Role, Timing};
 use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -118,6 +118,7 @@ fn quotas(c: &Cluster) -> Vec<(&'static str, u64)> {
         ("links_per_client", q.links_per_client.into()),
         ("kept_bytes", q.kept_bytes),
         ("snapshot_bytes", q.snapshot_bytes),
+        ("log_bytes", q.log_bytes),
         ("peer_signatures", q.peer_signatures.into()),
     ]
 }
@@ -137,6 +138,7 @@ fn as_text(c: &Cluster) -> String {
     put("strong", format!("{} equal replies that no timing contradicts", e.strong()));
     put("service", c.service.name.clone());
     put("clock", clock(c).to_owned());
+    put("durability", durability(c).to_owned());
     if c.testing.allow_liars {
         put("testing", "LIARS ARE ALLOWED: replicas may be started as liars".to_owned());
     }
@@ -240,6 +242,7 @@ fn as_json(c: &Cluster) -> Value {
         "strong": e.strong(),
         "service": c.service.name,
         "clock": clock(c),
+        "durability": c.durability.name(),
         "allow_liars": c.testing.allow_liars,
         "delta_microseconds": micros(c.timing.delta),
         "timers": timers,
@@ -259,6 +262,13 @@ fn fault_model(c: &Cluster) -> &'static str {
     match c.fault_model {
         FaultModel::Byzantine => "byzantine",
         FaultModel::FailStop => "fail-stop",
+    }
+}
+
+fn durability(c: &Cluster) -> &'static str {
+    match c.durability {
+        Durability::Reply => "reply: what is acknowledged outlives a power cut of all replicas",
+        Durability::None => "none: WHAT IS ACKNOWLEDGED IS LOST when more than t replicas stop",
     }
 }
 

@@ -196,6 +196,8 @@ pub(super) fn parse_quotas(
             .whole_or(d.kept_bytes, request..=most)?,
         snapshot_bytes: key("snapshot_bytes", &raw.snapshot_bytes, "4294967296")
             .whole_or(d.snapshot_bytes, frame..=most)?,
+        log_bytes: key("log_bytes", &raw.log_bytes, "67108864")
+            .whole_or(d.log_bytes, frame..=most)?,
         // Fewer would not let a good replica of a large group say what it has to.
         peer_signatures: key("peer_signatures", &raw.peer_signatures, "4096")
             .whole_or(d.peer_signatures, 1024..=16 * MILLION)?,

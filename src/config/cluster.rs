@@ -1,8 +1,8 @@
 //! A cluster as configured, every value checked.
 
 use crate::crypto::{Context, Domain, Hasher, KeyChange, KeyError, Keyring, PublicKey, Scheme};
-use crate::types::{ClientId, ClockKind, Digest, Ensemble, GroupId, OrderLimits, Quotas};
-use crate::types::{ReplicaId, Role, Timing};
+use crate::types::{ClientId, ClockKind, Digest, Durability, Ensemble, GroupId, OrderLimits};
+use crate::types::{Quotas, ReplicaId, Role, Timing};
 use std::net::SocketAddr;
 
 /// What a cluster must survive. One line of the file picks it.
@@ -103,6 +103,8 @@ pub struct Cluster {
     pub timing: Timing,
     /// Where candidate ids come from.
     pub clock: ClockKind,
+    /// What replicas have on disk before they say something.
+    pub durability: Durability,
     /// Limits that all replicas share.
     pub limits: OrderLimits,
     /// Limits of each process.
@@ -202,6 +204,7 @@ impl Cluster {
             ("gather", micros(t.gather)),
             ("heartbeat", micros(t.heartbeat)),
             ("clock", format!("{:?}", self.clock)),
+            ("durability", self.durability.name().to_owned()),
             ("max_request", l.max_request.to_string()),
             ("max_output", l.max_output.to_string()),
             ("max_commands", l.max_commands.to_string()),

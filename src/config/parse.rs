@@ -3,11 +3,12 @@
 use super::cluster::{Cluster, FaultModel, ServiceChoice, Testing};
 use super::error::{ConfigError, Source};
 use super::field::Section;
-use super::raw::{Placed, RawCluster, RawFile, RawOrder, RawService, RawSettings, RawTesting};
+use super::raw::RawTesting;
+use super::raw::{Placed, RawCluster, RawDisk, RawFile, RawOrder, RawService, RawSettings};
 use super::roster::Roster;
 use super::{bounds, timers};
 use crate::crypto::pem::from_hex;
-use crate::types::{ClockKind, Ensemble, MAX_T, Quotas};
+use crate::types::{ClockKind, Durability, Ensemble, MAX_T, Quotas};
 
 /// How a key file is read: the path as the cluster file names it, relative to that file; gives the
 /// file's text or says why not.
@@ -31,6 +32,7 @@ impl Cluster {
         let raw: RawFile = toml::from_str(text).map_err(|e| source.toml_error(&e))?;
         let head = parse_head(source, &raw.cluster)?;
         let clock = parse_clock(source, &raw.order)?;
+        let durability = parse_durability(source, &raw.disk)?;
         let timing = timers::parse(source, &raw.timers, head.delta, &head.delta_span)?;
         let limits = bounds::parse_limits(source, &raw.limits, clock)?;
         let quotas = bounds::parse_quotas(source, &raw.quotas, &limits, Quotas::default())?;
@@ -45,6 +47,7 @@ impl Cluster {
             ensemble: head.ensemble,
             timing,
             clock,
+            durability,
             limits,
             quotas,
             replicas,
@@ -121,6 +124,13 @@ fn parse_clock(source: Source<'_>, raw: &Placed<RawOrder>) -> Result<ClockKind, 
     let Some(raw) = raw else { return Ok(ClockKind::Hybrid) };
     let section = Section::new(source, "[order]", raw.span());
     section.key("clock", &raw.get_ref().clock, "\"hybrid\"").choice_or(ClockKind::Hybrid)
+}
+
+fn parse_durability(source: Source<'_>, raw: &Placed<RawDisk>) -> Result<Durability, ConfigError> {
+    let Some(raw) = raw else { return Ok(Durability::default()) };
+    let section = Section::new(source, "[disk]", raw.span());
+    let key = section.key("durability", &raw.get_ref().durability, "\"reply\"");
+    key.choice_or(Durability::default())
 }
 
 fn parse_service(

@@ -30,6 +30,7 @@ pub(super) struct RawFile {
     pub(super) order: Placed<RawOrder>,
     pub(super) limits: Placed<RawLimits>,
     pub(super) quotas: Placed<RawQuotas>,
+    pub(super) disk: Placed<RawDisk>,
     pub(super) service: Placed<RawService>,
     pub(super) testing: Placed<RawTesting>,
     #[serde(default)]
@@ -81,8 +82,12 @@ section!(
     /// Limits of each process.
     RawQuotas, "a section [quotas]", {
         per_client, global, body_bytes, link_bytes, links_per_client, kept_bytes,
-        snapshot_bytes, peer_signatures,
+        snapshot_bytes, log_bytes, peer_signatures,
     }
+);
+section!(
+    /// What is on disk before something is said.
+    RawDisk, "a section [disk]", { durability }
 );
 section!(
     /// Which service runs.

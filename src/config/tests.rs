@@ -44,6 +44,7 @@ link_bytes = 2000000
 links_per_client = 203
 kept_bytes = 1000001
 snapshot_bytes = 3000000
+log_bytes = 4000000
 peer_signatures = 5000
 [service]
 name = "ledger"
@@ -71,6 +72,8 @@ role = "read"
 [[client]]
 name = "bob"
 public_key = "KEY5"
+[disk]
+durability = "none"
 "#;
 
 fn key(n: u8) -> crate::crypto::PublicKey {
@@ -161,6 +164,7 @@ fn every_value_arrives() {
         links_per_client: 203,
         kept_bytes: 1_000_001,
         snapshot_bytes: 3_000_000,
+        log_bytes: 4_000_000,
         peer_signatures: 5000,
     };
     assert_eq!((c.quotas, c.testing.allow_liars, &*c.service.name), (quotas, true, "ledger"));
@@ -282,9 +286,9 @@ fn refusals_of_the_file_as_a_whole() {
         Row("t = 1", "t = 1\nleader = 3", 5, "unknown key `leader`; here one may write nonce, "),
         Row("[timers]", "[timer]", 6, "unknown key `timer`; did you mean `timers`?"),
         Row("[order]", "[orders]\n[order]", 12, "did you mean `order`?"),
-        Row("role = \"read\"", "rule = \"read\"", 61, "unknown key `rule`; did you mean `role`?"),
-        Row("id = 2", "id = 2\nhost = \"x\"", 45, "unknown key `host`"),
-        Row("[service]", "[limits]\n[service]", 39, "duplicate key"),
+        Row("role = \"read\"", "rule = \"read\"", 62, "unknown key `rule`; did you mean `role`?"),
+        Row("id = 2", "id = 2\nhost = \"x\"", 46, "unknown key `host`"),
+        Row("[service]", "[limits]\n[service]", 40, "duplicate key"),
     ]);
     let e = parse("").unwrap_err();
     assert!(e.line == 1 && e.to_string().contains("quorate init"), "{e}");
@@ -389,10 +393,11 @@ fn refusals_of_order_and_limits() {
         Row("links_per_client = 203", "links_per_client = 0", 35, "0 is not allowed"),
         Row("kept_bytes = 1000001", "kept_bytes = 1", 36, "from 65536 to"),
         Row("snapshot_bytes = 3000000", "snapshot_bytes = 1", 37, "from 1048576 to"),
-        Row("peer_signatures = 5000", "peer_signatures = 1000", 38, "from 1024 to"),
-        Row("name = \"ledger\"", "name = \"My Bank\"", 40, "a-z, 0-9"),
-        Row("name = \"ledger\"", "name = \"\"", 40, "a-z, 0-9"),
-        Row("allow_liars = true", "allow_liars = \"no\"", 42, "true or false without quotes"),
+        Row("log_bytes = 4000000", "log_bytes = 1000", 38, "from 1048576 to"),
+        Row("peer_signatures = 5000", "peer_signatures = 1000", 39, "from 1024 to"),
+        Row("name = \"ledger\"", "name = \"My Bank\"", 41, "a-z, 0-9"),
+        Row("name = \"ledger\"", "name = \"\"", 41, "a-z, 0-9"),
+        Row("allow_liars = true", "allow_liars = \"no\"", 43, "true or false without quotes"),
     ]);
     // More commands leave less room for outputs; the larger limit of the two is at fault.
     let text = with("max_output = 65537", "").replace("max_commands = 100", "max_commands = 65536");
@@ -407,11 +412,11 @@ fn refusals_of_ids_and_addresses() {
     let address = "address = \"127.0.0.1:7101\"";
     let admin = "admin = \"127.0.0.1:7201\"";
     check(&[
-        Row("id = 2", "", 43, "[[replica]] has no `id`"),
-        Row("id = 2", "id = 0", 44, "0 is not one of the ids 1 to 3"),
-        Row("id = 2", "id = 4", 44, "n must be 2t + 1"),
-        Row("id = 2", "id = 300", 44, "300 is not one of the ids"),
-        Row("id = 3", "id = 2", 54, "id 2 is taken by the replica of line 44"),
+        Row("id = 2", "", 44, "[[replica]] has no `id`"),
+        Row("id = 2", "id = 0", 45, "0 is not one of the ids 1 to 3"),
+        Row("id = 2", "id = 4", 45, "n must be 2t + 1"),
+        Row("id = 2", "id = 300", 45, "300 is not one of the ids"),
+        Row("id = 3", "id = 2", 55, "id 2 is taken by the replica of line 44"),
         Row(address, "", 48, "has no `address`"),
         Row(address, "address = \"localhost\"", 50, "has no port"),
         Row(address, "address = \"localhost:\"", 50, "\"\" is no port"),
@@ -459,11 +464,11 @@ fn refusals_of_keys_and_clients() {
         Row(path, "public_key = \"keys/private.pem\"", 52, "a private key where a public key"),
         Row(path, weak, 52, "weak"),
         Row(path, "public_key = \"\"\"-----BEGIN RSA PUBLIC KEY-----\"\"\"", 52, "a key for RSA"),
-        Row("name = \"alice\"", "", 58, "[[client]] has no `name`"),
-        Row("name = \"alice\"", "name = \"\"", 59, "printable characters"),
-        Row("name = \"alice\"", "name = \"a\\u0007\"", 59, "printable characters"),
-        Row("name = \"bob\"", "name = \"alice\"", 63, "is taken by the client of line 59"),
-        Row("role = \"read\"", "role = \"root\"", 61, "\"read\", \"write\", \"admin\""),
+        Row("name = \"alice\"", "", 59, "[[client]] has no `name`"),
+        Row("name = \"alice\"", "name = \"\"", 60, "printable characters"),
+        Row("name = \"alice\"", "name = \"a\\u0007\"", 60, "printable characters"),
+        Row("name = \"bob\"", "name = \"alice\"", 64, "is taken by the client of line 59"),
+        Row("role = \"read\"", "role = \"root\"", 62, "\"read\", \"write\", \"admin\""),
     ]);
     let two = key(2).to_inline();
     for (n, line, part) in [

@@ -139,6 +139,7 @@ impl Builder {
             restarted,
             disk,
             recovered,
+            stored: Default::default(),
             endpoint,
             inbox,
             pins,

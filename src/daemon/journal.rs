@@ -1,16 +1,32 @@
 //! Events as log lines.
 
 use crate::ordering::Reason;
-use crate::replica::Event;
+use crate::replica::{Event, Recovered};
 use tracing::{debug, error, info, warn};
 
 /// Logs an event in words that a person can act on.
 pub(super) fn log(event: &Event) {
     match event {
         Event::Restarted => warn!(
-            "this replica took part before and has lost its state: it says so, signs nothing in \
-             the epoch it was in, fetches the state from the others and joins them again"
+            "this replica took part before: it says so, signs nothing in the epoch it was in, \
+             follows the others and joins them again"
         ),
+        Event::Recovered(found) => {
+            let Recovered { snapshot, round, entries, damage, .. } = &**found;
+            info!(
+                snapshot = snapshot.0,
+                round = round.0,
+                entries,
+                "took its state up from the disk"
+            );
+            if let Some(what) = damage {
+                error!(
+                    what,
+                    "a part of what this replica had written is damaged or missing: it \
+                     answers nobody until it has the state from the others"
+                );
+            }
+        }
         Event::Waiting { round, missing } => warn!(
             round = round.0,
             missing = %missing,

@@ -10,7 +10,7 @@ use super::{DaemonError, journal};
 use crate::adversary::{Liar, Lie};
 use crate::config::Cluster;
 use crate::crypto::{Ed25519, PublicKey, Scheme, SecretKey};
-use crate::replica::{self, Action, Input, Replica, Status};
+use crate::replica::{self, Action, Input, Replica, Status, Stored};
 use crate::service::Service;
 use crate::transport::{Accepted, Endpoint, Lane, LinkClass, LinkEvent};
 use crate::types::{GroupId, LinkId, Now, ReplicaId};
@@ -42,6 +42,7 @@ pub(super) struct Parts {
     pub(super) disk: (Disk, mpsc::UnboundedReceiver<Done>),
     /// What was found on it.
     pub(super) recovered: Vec<Bytes>,
+    pub(super) stored: Stored,
     pub(super) endpoint: Endpoint,
     pub(super) inbox: mpsc::Receiver<Request>,
     pub(super) pins: Pins,
@@ -107,6 +108,8 @@ impl Node {
             incarnation: mark.incarnation,
             restarted,
             recovered: parts.recovered,
+            durability: cluster.durability,
+            stored: parts.stored,
             fields: cluster.fields(),
             trace: false,
         };
@@ -446,6 +449,10 @@ impl Node {
                     }
                 }
                 Action::Persist { sequence, records } => self.disk.persist(sequence, records),
+                Action::Append { sequence, entries } => self.disk.append(sequence, entries),
+                Action::Save { sequence, round, first, head, state } => {
+                    self.disk.save(sequence, round.0, first, head, state);
+                }
                 Action::Evidence { name, bytes } => self.disk.keep(name, bytes),
                 Action::Pin { replica, key } => self.pin(replica, key),
                 Action::Event(event) => journal::log(&event),

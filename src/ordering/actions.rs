@@ -63,6 +63,9 @@ pub enum Action {
         /// What to write, in order.
         records: Vec<Bytes>,
     },
+    /// Write this into the log of rounds (§7): what is answered rests on it. It is told before the
+    /// steps that follow from it.
+    Log(Logged),
     /// A call is taken (E4): execute and answer nothing until [`Action::Opened`]. Give
     /// [`super::Input::Lacks`]: which bodies are missing of these requests and of all that is
     /// ordered and not executed (E5).
@@ -87,6 +90,18 @@ pub enum Action {
     Behind,
     /// Something that people should know.
     Event(Event),
+}
+
+/// What belongs into the log of rounds; given to [`super::Core::replay`] in the same order it leads
+/// to the same state.
+#[derive(Clone, Debug)]
+pub enum Logged {
+    /// A complete vector, in member order: with it the one before is committed (R3).
+    Vector(Vec<Arc<Verified<Proposal>>>),
+    /// A vector that the next opening commits.
+    Base(Vec<Arc<Verified<Proposal>>>),
+    /// A committed opening (E7): the Reports that it follows from, in member order.
+    Opening(Vec<Arc<Checked>>),
 }
 
 /// What the core reports besides.

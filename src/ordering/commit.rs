@@ -2,7 +2,7 @@
 
 use super::order::{Order, Vector};
 use super::rounds::{AHEAD, Held};
-use super::{Action, Core, Event, Step};
+use super::{Action, Core, Event, Logged, Step};
 use crate::crypto::{Context, Scheme};
 use crate::proof::find;
 use crate::types::plant::planted;
@@ -71,6 +71,7 @@ impl<S: Scheme> Core<S> {
         }
         // E7: an opening holds with the first vector.
         self.commit_opening(out);
+        self.log_complete(out);
         let commit = if planted("r3-commit-early") { complete } else { complete.previous() };
         self.commit_to(commit, out);
         if self.order.roster.status_call().is_some() {
@@ -78,6 +79,16 @@ impl<S: Scheme> Core<S> {
         }
         let vector = self.rounds.vector(complete).map_or(&[][..], |(_, vector)| vector);
         self.vector_is_work = self.is_work(vector);
+    }
+
+    /// §7: what is complete goes into the log before what it commits is executed.
+    fn log_complete(&mut self, out: &mut Vec<Action>) {
+        let (epoch, last) = self.logged;
+        let last = if epoch == self.epoch { last } else { self.rounds.base() };
+        let complete = self.rounds.complete();
+        let new = (last.0 + 1..=complete.0).filter_map(|round| self.rounds.vector(Round(round)));
+        out.extend(new.map(|(_, held)| Action::Log(Logged::Vector(held.to_vec()))));
+        self.logged = (self.epoch, complete.max(last));
     }
 
     fn judge_next(&mut self, out: &mut Vec<Action>) {
@@ -131,7 +142,8 @@ impl<S: Scheme> Core<S> {
         }
         self.committed = step.position.round;
         self.history.vector(step.position.round, &step.proposals);
-        if self.members == self.keyring.ensemble().all() {
+        // After a start from the log others may lack what they once had.
+        if self.resumed && self.members == self.keyring.ensemble().all() {
             // Who restarts is out at once, and a snapshot is taken then: a few are enough.
             self.history.trim(None);
         }

@@ -12,7 +12,7 @@ use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Digest, DigestMap, Epoch, Instant, Members, Now, OrderLimits, ReplicaId};
 use crate::types::{Round, Timing, Wall};
-use crate::wire::{Attestation, Candidate, Proof, SignedChange, Want};
+use crate::wire::{Attestation, Candidate, Proof, Record, SignedChange, Want};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -76,6 +76,16 @@ pub struct Core<S: Scheme> {
     pub(super) blank: bool,
     /// What must happen first after a start with something on disk was done.
     pub(super) resumed: bool,
+    /// What the disk holds, until the log of rounds was replayed.
+    pub(super) found: Vec<Record>,
+    /// All that is executed here was executed from the log of rounds since the start.
+    pub(super) replayed: bool,
+    /// What its disk should hold is damaged or missing: it reports nothing.
+    pub(super) abstains: bool,
+    /// The last complete vector that was given to the log of rounds, with its epoch.
+    pub(super) logged: (Epoch, Round),
+    /// Up to where that log is durable; `None` if nobody says.
+    pub(super) durable: Option<Round>,
     /// The operator wants this replica out: it does not ask to join.
     pub(super) leaving: bool,
     /// How often `keyring` has changed since the start (M3).
@@ -125,6 +135,11 @@ impl<S: Scheme> Core<S> {
             vector_is_work: false,
             blank: false,
             resumed: !restarted,
+            found: setup.recovered,
+            replayed: false,
+            abstains: false,
+            logged: (Epoch::GENESIS, Round(0)),
+            durable: None,
             leaving: false,
             key_news: 0,
             start_keys: Arc::new(setup.keyring.clone()),
@@ -133,10 +148,34 @@ impl<S: Scheme> Core<S> {
             keyring: setup.keyring,
             signer: setup.signer,
         };
-        if restarted {
-            core.recover(&setup.recovered);
+        if restarted && !setup.replays {
+            core.blank = true;
+            core.recovered();
         }
         core
+    }
+
+    /// From now on no proposal is signed that is far ahead of the log of rounds, which is durable
+    /// up to the complete vector of this round (§7).
+    pub fn bound_by_disk(&mut self, durable: Round) {
+        self.durable = Some(durable);
+    }
+
+    /// What this replica has executed by now, for its next proposal.
+    pub fn attest(&mut self, attestation: Attestation) {
+        self.attestation = attestation;
+    }
+
+    /// There is no state to go on from: before [`Core::recovered`], if the log of rounds is of no
+    /// use.
+    pub fn start_blank(&mut self) {
+        self.blank = true;
+    }
+
+    /// Something that this replica had committed is missing on its disk: it reports nothing (E5)
+    /// until it has a state that others attest, or has followed them into an epoch.
+    pub fn abstain(&mut self) {
+        self.abstains = true;
     }
 
     /// Handles one event. Appends what is to be done.
@@ -163,10 +202,11 @@ impl<S: Scheme> Core<S> {
             Input::Lacks(lacks) => self.counted(lacks, out),
             Input::Bodies { opening } => self.bodies_are_here(opening),
             Input::MissingBodies(missing) => self.bodies_are_missing(&missing),
+            Input::Durable(round) => self.durable = self.durable.max(Some(round)),
             Input::Kept(snapshot) => self.history.trim(snapshot),
             Input::Install { state, .. } => self.install(now, &state, out),
             Input::Leave => self.leave(now, out),
-            Input::Attest(attestation) => self.attestation = attestation,
+            Input::Attest(attestation) => self.attest(attestation),
             Input::Tick => self.tick(now, out),
             Input::Drained => {
                 let before = out.len();
@@ -223,7 +263,7 @@ impl<S: Scheme> Core<S> {
         }
         let incomplete = (self.sent > self.rounds.complete()).then_some(self.sent_at);
         let member = self.takes_part();
-        let propose = if incomplete.is_some() || !member {
+        let propose = if incomplete.is_some() || !member || self.awaits_disk() {
             None
         } else if self.has_work() && self.may_start() {
             Some(self.gather.as_ref().map_or(Instant(0), |(_, until)| *until))

@@ -40,6 +40,7 @@ fn core_of(i: usize, t: u8, restarted: bool) -> Core<Keyed> {
         seed: 5,
         incarnation: 1 + u64::from(restarted),
         recovered: Vec::new(),
+        replays: false,
         restarted,
     };
     Core::new(setup, at(0))
@@ -559,6 +560,7 @@ fn a_replica_with_a_later_key_begins_without_a_state() {
         seed: 5,
         incarnation: 1,
         recovered: Vec::new(),
+        replays: false,
         restarted: false,
     };
     let mut core = Core::<Keyed>::new(setup, at(0));

@@ -106,18 +106,23 @@ impl<S: Scheme> Core<S> {
             vector_is_work,
             blank,
             resumed,
+            found: _,
+            replayed,
+            abstains,
+            logged: _,
+            durable,
             leaving,
             key_news,
             stats: _,
         } = self;
         into.bytes(&order.encode());
         #[rustfmt::skip]
-        let parts: [&dyn Debug; 30] = [
+        let parts: [&dyn Debug; 33] = [
             id, incarnation, epoch, members, rounds, change, clock, wants, mine, changes,
             unsent, unsent_is_stale, sent, sent_at, committed, attestation, started_at,
             passed_on, gather, waiting, blocked, heard, doubters, doubt, vector_is_work,
             blank, resumed, leaving, key_news,
-            noted_keys,
+            noted_keys, replayed, abstains, durable,
         ];
         parts.into_iter().for_each(|part| into.add(part));
     }

@@ -78,6 +78,9 @@ pub enum Input {
     },
     /// Some of these are still missing although they were asked for.
     MissingBodies(Vec<Digest>),
+    /// The log of rounds is durable up to the complete vector of this round. Once this was said,
+    /// no proposal is signed that is more than a few rounds further (§7).
+    Durable(Round),
     /// Snapshots are kept for others: history up to the oldest one's round is not needed.
     Kept(Option<Round>),
     /// The operator stops this replica for a while: it asks to leave (M2).

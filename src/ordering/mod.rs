@@ -74,7 +74,9 @@ mod stats;
 mod view;
 mod wants;
 
-pub use actions::{Action, ChangeOutcome, Checkpoint, Event, Opened, Ordered, Statement, Step};
+pub use actions::{
+    Action, ChangeOutcome, Checkpoint, Event, Logged, Opened, Ordered, Statement, Step,
+};
 pub use core::Core;
 pub use epoch::{Checked, Opening};
 pub use fingerprint::Fingerprint;

@@ -1,6 +1,6 @@
 //! When to propose, and what (R1, R2, R6).
 
-use super::rounds::{Held, Stored};
+use super::rounds::{AHEAD, Held, Stored};
 use super::{Action, Core};
 use crate::crypto::{Scheme, Verified};
 use crate::types::marks::mark;
@@ -11,6 +11,10 @@ use std::sync::Arc;
 
 /// Requests that a gather waits for at most.
 const MAX_GATHER: usize = 512;
+
+/// Complete rounds that may wait for the disk when the next proposal is signed (§7); one less than
+/// what is fetched of rounds that must not be committed.
+const FLIGHT: u64 = AHEAD - 2;
 
 /// Rounds of an epoch after which the state after its first vector is attested and shown.
 const ATTESTED_AFTER: u64 = 4;
@@ -174,11 +178,22 @@ impl<S: Scheme> Core<S> {
         self.takes_part() && !self.blank && !frozen && self.change.entered.epoch == self.epoch
     }
 
+    /// §7: whether the log of rounds is too far behind to go on. A vector needs a proposal of every
+    /// member, so none of their logs can be more than [`FLIGHT`] + 1 complete rounds behind another:
+    /// after the power is gone everywhere, what one of them lacks can be fetched without its
+    /// committing anything.
+    pub(super) fn awaits_disk(&self) -> bool {
+        let next = self.rounds.complete().next();
+        self.durable.is_some_and(|durable| next.0 > durable.0 + 1 + FLIGHT)
+            && !planted("s7-ahead-of-disk")
+    }
+
     /// R2: signs the one proposal of the next round and sends it to everybody.
     pub(super) fn propose(&mut self, now: Now, out: &mut Vec<Action>) {
         let round = self.rounds.complete().next();
         let doubt = now.monotonic < self.doubt;
-        if !self.may_propose() || self.sent >= round || doubt || !self.may_start() {
+        let waits = doubt || !self.may_start() || self.awaits_disk();
+        if !self.may_propose() || self.sent >= round || waits {
             return;
         }
         self.drop_executed_unsent();

@@ -26,6 +26,9 @@ pub struct Setup<S: Scheme> {
     pub restarted: bool,
     /// What its disk holds, in the order in which it was written.
     pub recovered: Vec<Record>,
+    /// Whether its log of rounds is whole: then [`super::Core::replay`] is given all that is in it,
+    /// and [`super::Core::recovered`] follows. Else it starts without its state.
+    pub replays: bool,
     /// Starts of this replica on its disk, from 1.
     pub incarnation: u64,
 }

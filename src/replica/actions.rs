@@ -55,6 +55,29 @@ pub enum Action {
         /// The records, in order.
         records: Vec<Bytes>,
     },
+    /// Append these entries to the log of rounds, make them durable, and then give
+    /// [`super::Input::Synced`] (§7). Entries have places without gaps, the first 0; those that
+    /// were found at the start keep theirs.
+    Append {
+        /// One count with that of [`Action::Persist`].
+        sequence: u64,
+        /// The entries, in order.
+        entries: Vec<Bytes>,
+    },
+    /// Save this snapshot, make it durable, and then give [`super::Input::Synced`]. Those before
+    /// the one before it, and what of the log none of the two needs, may go then.
+    Save {
+        /// One count with that of [`Action::Persist`].
+        sequence: u64,
+        /// The round of its checkpoint.
+        round: Round,
+        /// The place of the log's entry that follows it.
+        first: u64,
+        /// What attests it.
+        head: Bytes,
+        /// The state.
+        state: Bytes,
+    },
     /// Keep this as a file, for people: evidence that somebody lies (§6).
     Evidence {
         /// The file's name, without a directory.
@@ -91,8 +114,10 @@ pub enum CloseReason {
 /// What a driver logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The replica has no state of the epoch it was in: it follows and signs nothing (§7).
+    /// The replica was in an epoch before it started: it follows and signs nothing in that (§7).
     Restarted,
+    /// The state was taken up from the disk.
+    Recovered(Box<Recovered>),
     /// This replica blames another for keeping a step from completing (E1).
     Blamed {
         /// Whom.
@@ -242,6 +267,21 @@ pub enum Event {
     Step(Box<StepTrace>),
 }
 
+/// What was found on the disk at a start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The round of the snapshot that it began with; 0 without one.
+    pub snapshot: Round,
+    /// The last round that was executed again.
+    pub round: Round,
+    /// Entries of the log that were read.
+    pub entries: u64,
+    /// What is damaged or missing, if anything is: what came after it is fetched from others.
+    pub damage: Option<String>,
+    /// What was executed again, for checkers; only if the set-up asks for it.
+    pub steps: Vec<StepTrace>,
+}
+
 /// An executed step in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepTrace {
@@ -256,6 +296,8 @@ pub struct StepTrace {
 /// An executed request in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceEntry {
+    /// Its place in the step; void requests have places, too, and no entries.
+    pub index: u32,
     /// The request's digest.
     pub digest: Digest,
     /// Its name.

@@ -25,13 +25,16 @@ impl<S: Scheme> Replica<S> {
             self.compare(proposal.replica, &proposal.attestation, out);
         }
         self.changed(&step.changes, out);
-        self.collect_proofs(&step);
+        self.collect_proofs(&step, out);
         self.follows_again();
         // Another may lack a body until it has executed it.
-        self.bodies.executed_by_all(self.bodies_needed_until());
+        if !self.journal.is_replaying() {
+            self.bodies.executed_by_all(self.bodies_needed_until());
+        }
         let round = step.position.round;
         self.executor.push(step);
         if round.0.is_multiple_of(16)
+            && !self.journal.is_replaying()
             && self.snapshots_are_needed()
             && self.shelf.oldest().is_some()
         {

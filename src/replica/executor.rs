@@ -61,6 +61,8 @@ pub(super) struct Executed {
     pub(super) replies: BTreeMap<LinkId, Vec<Reply>>,
     /// Requests of this step that had run before: their stored replies go out again.
     pub(super) repeats: Vec<(LinkId, StepPosition, Reply)>,
+    /// The requests that it needed, in order.
+    pub(super) ran: Vec<Digest>,
     pub(super) trace: Option<Event>,
 }
 
@@ -175,6 +177,7 @@ impl Executor {
             if self.trace {
                 let Request { session, number, body, .. } = request.clone();
                 entries.push(TraceEntry {
+                    index,
                     digest: ordered.digest,
                     request: RequestId { client, session, number },
                     uid_clock: ordered.uid.clock(),
@@ -192,7 +195,8 @@ impl Executor {
         let (position, time) = (step.position, step.time);
         let trace =
             self.trace.then(|| Event::Step(Box::new(StepTrace { position, time, entries })));
-        Some(Executed { position, replies, repeats, trace })
+        let ran = step.requests.iter().filter(|o| !o.void).map(|o| o.digest).collect();
+        Some(Executed { position, replies, repeats, ran, trace })
     }
 
     /// Runs one request unless its number has run (O6).

@@ -26,8 +26,10 @@ mod fetch;
 mod heard;
 mod input;
 mod intake;
+mod journal;
 mod keys;
 mod links;
+mod recover;
 #[allow(clippy::module_inception)]
 mod replica;
 mod report;
@@ -35,11 +37,11 @@ mod setup;
 mod status;
 mod transfer;
 
-pub use actions::{Action, Actions, CloseReason, Event, Lane, StepTrace, TraceEntry};
+pub use actions::{Action, Actions, CloseReason, Event, Lane, Recovered, StepTrace, TraceEntry};
 pub use input::Input;
 pub use keys::recorded_keys;
 pub use replica::Replica;
-pub use setup::Setup;
+pub use setup::{Setup, Stored};
 pub use status::{
     FormerKey, Glance, LinkStatus, Place, Promised, Standing, Status, TransferStatus, Waiting, Why,
 };

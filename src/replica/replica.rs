@@ -7,16 +7,17 @@ use super::epochs::Needed;
 use super::executor::{Executed, Executor};
 use super::fetch::Fetch;
 use super::heard::Heard;
+use super::journal::{Journal, Waiting};
 use super::keys::{first_pins, recorded_keys};
 use super::links::{Client, Links};
 use super::report::{Counters, report};
 use super::transfer::{Download, Shelf};
-use super::{Action, Actions, CloseReason, Event, Input, Lane, Setup};
+use super::{Action, Actions, CloseReason, Event, Input, Lane, Recovered, Setup};
 use crate::crypto::{Keyring, PublicKey, Scheme, Unverified};
 use crate::ordering::{self, Core};
 use crate::service::Service;
 use crate::types::marks::mark;
-use crate::types::{Digest, GroupId, Instant, LinkId, Members, Now, OrderLimits};
+use crate::types::{Digest, Durability, GroupId, Instant, LinkId, Members, Now, OrderLimits};
 use crate::types::{Quotas, ReplicaId, Round, Timing};
 use crate::wire::WantSnapshot;
 use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message};
@@ -64,6 +65,10 @@ pub struct Replica<S: Scheme> {
     pub(super) paused: bool,
     pub(super) delta_held: bool,
     pub(super) halt_reported: bool,
+    /// What goes to the disk, and what waits for it.
+    pub(super) journal: Journal,
+    /// What was found on the disk, until it is told.
+    pub(super) recovered: Option<Box<Recovered>>,
     pub(super) counters: Counters,
 }
 
@@ -75,6 +80,8 @@ impl<S: Scheme> Replica<S> {
             let _ = setup.keyring.replace(change);
         }
         let ensemble = setup.keyring.ensemble();
+        let keeps = setup.durability != Durability::None;
+        let restarted = setup.restarted;
         let peers = ensemble.replicas().filter(|r| *r != setup.id);
         let core = ordering::Setup {
             id: setup.id,
@@ -88,9 +95,10 @@ impl<S: Scheme> Replica<S> {
             restarted: setup.restarted,
             // What cannot be read was not written by this version; the driver checks sums.
             recovered: setup.recovered.iter().filter_map(|r| Record::parse(r).ok()).collect(),
+            replays: keeps,
             incarnation: setup.incarnation,
         };
-        Self {
+        let mut replica = Self {
             id: setup.id,
             group: setup.keyring.context().group,
             timing: setup.timing,
@@ -116,15 +124,22 @@ impl<S: Scheme> Replica<S> {
             paused: false,
             delta_held: true,
             halt_reported: false,
+            journal: Journal::new(setup.durability, setup.quotas.log_bytes),
+            recovered: None,
             counters: Counters::default(),
             key_news: 0,
             pins: first_pins(&setup.keyring),
             keyring: setup.keyring,
+        };
+        if keeps {
+            replica.recover(now, setup.stored, restarted);
         }
+        replica
     }
 
     /// Handles one event. Appends what is to be done, in order.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Actions) {
+        out.extend(self.recovered.take().map(|r| Action::Event(Event::Recovered(r))));
         match input {
             Input::PeerUp { peer, hello } => self.peer_up(now, peer, &hello, out),
             Input::PeerDown { peer } => {
@@ -145,9 +160,7 @@ impl<S: Scheme> Replica<S> {
                     self.client_frame(now, link, &frame, out);
                 }
             }
-            Input::Synced { sequence } => {
-                self.core(now, ordering::Input::Synced { sequence }, out);
-            }
+            Input::Synced { sequence } => self.synced(now, sequence, out),
             Input::Leave => self.core(now, ordering::Input::Leave, out),
             Input::Tick => {
                 self.core(now, ordering::Input::Tick, out);
@@ -157,6 +170,7 @@ impl<S: Scheme> Replica<S> {
                 self.answers.end_batch();
                 self.core(now, ordering::Input::Drained, out);
                 self.ping_and_fetch(now, out);
+                out.extend(self.journal.flush(self.executor.position().round));
             }
         }
     }
@@ -348,8 +362,11 @@ impl<S: Scheme> Replica<S> {
                 }
                 ordering::Action::Gone { to } => self.gone(to, out),
                 ordering::Action::Persist { sequence, records } => {
-                    out.push(Action::Persist { sequence, records });
+                    let executed = self.executor.position().round;
+                    out.extend(self.journal.flush(executed));
+                    out.push(self.journal.persist(sequence, records, executed));
                 }
+                ordering::Action::Log(logged) => self.log(&logged),
                 ordering::Action::Count { requests } => self.count_bodies(now, requests, out),
                 ordering::Action::NeedBodies { opening, bodies, void } => {
                     self.need_bodies(now, opening, (bodies, &void), out);
@@ -373,7 +390,8 @@ impl<S: Scheme> Replica<S> {
         }
         while let Some(executed) = self.executor.run_next(&mut self.bodies) {
             ran = true;
-            let Executed { position, replies, repeats, trace } = executed;
+            let Executed { position, replies, repeats, trace, ran: requests } = executed;
+            self.log_bodies(position.round, &requests);
             for (link, replies) in replies {
                 self.reply(link, position, replies, out);
             }
@@ -393,12 +411,12 @@ impl<S: Scheme> Replica<S> {
             self.halt_reported = true;
         }
         if ran {
-            self.attest(now);
+            self.attest();
         }
     }
 
     /// Tells the core what has been executed, for its next proposal.
-    pub(super) fn attest(&mut self, now: Now) {
+    pub(super) fn attest(&mut self) {
         let (checkpoint, state) = self.executor.checkpoint();
         let attestation = Attestation {
             position: self.executor.position(),
@@ -408,17 +426,27 @@ impl<S: Scheme> Replica<S> {
             rolled: false,
             delta_held: self.delta_held,
         };
-        self.core.handle(now, ordering::Input::Attest(attestation), &mut Vec::new());
+        self.core.attest(attestation);
     }
 
-    /// Replies of one step to one client, in as many messages as their sizes need.
+    /// Replies of one step to one client, once that step can be done again from the disk (§7).
     pub(super) fn reply(
-        &self,
+        &mut self,
         link: LinkId,
         position: StepPosition,
         replies: Vec<Reply>,
         out: &mut Actions,
     ) {
+        if self.links.client(link).is_some()
+            && let Some(now) = self.journal.hold(Waiting { link, position, replies })
+        {
+            self.send_replies(now, out);
+        }
+    }
+
+    /// Replies to one client, in as many messages as their sizes need.
+    pub(super) fn send_replies(&self, waiting: Waiting, out: &mut Actions) {
+        let Waiting { link, position, replies } = waiting;
         // E4: nothing of an epoch below the promise is answered.
         if self.links.client(link).is_none() || !self.core.may_answer() {
             return;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::crypto::{Context, Keyed, PublicKey, SecretKey};
-use crate::replica::Setup;
+use crate::replica::{Setup, Stored};
 use crate::service::counter::Counter;
 use crate::types::{ClientId, ClockKind, Ensemble, Quotas, Role, SessionId, Wall};
 use crate::wire::{Outcome, Refusal};
@@ -39,6 +39,8 @@ impl Trio {
                 incarnation: 1,
                 restarted: false,
                 recovered: Vec::new(),
+                durability: Durability::None,
+                stored: Stored::default(),
                 fields: vec![],
                 trace: false,
             };

@@ -1,7 +1,7 @@
 //! What a replica is made from.
 
 use crate::crypto::{Keyring, Scheme};
-use crate::types::{ClockKind, Digest, OrderLimits, Quotas, ReplicaId, Timing};
+use crate::types::{ClockKind, Digest, Durability, OrderLimits, Quotas, ReplicaId, Timing};
 use bytes::Bytes;
 
 /// What a replica is made from.
@@ -30,8 +30,28 @@ pub struct Setup<S: Scheme> {
     pub restarted: bool,
     /// All records found on its disk, in the order in which they were written; none on a new one.
     pub recovered: Vec<Bytes>,
+    /// What is on the disk before something is said.
+    pub durability: Durability,
+    /// What was found of the log of rounds and the snapshots; nothing on a new disk, and without
+    /// a log.
+    pub stored: Stored,
     /// The configuration digest field by field, for the hello.
     pub fields: Vec<(String, Digest)>,
     /// Whether to report every executed step in full, for checkers.
     pub trace: bool,
+}
+
+/// What was found of the log of rounds and the snapshots (§7).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The newest whole snapshot: head and state, as [`super::Action::Save`] had them.
+    pub snapshot: Option<(Bytes, Bytes)>,
+    /// The place of the first entry in `log`; 0 if there is no snapshot.
+    pub first: u64,
+    /// The entries that follow the snapshot, up to the first damage.
+    pub log: Vec<Bytes>,
+    /// The place that the next entry will get.
+    pub next: u64,
+    /// What is damaged or missing, for people; then the entries do not reach to `next`.
+    pub damage: Option<String>,
 }

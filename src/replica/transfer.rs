@@ -13,6 +13,7 @@ mod shelf;
 mod snapshot;
 
 pub(super) use download::Download;
+pub(super) use proof::{check as proven, head_of, parse_head};
 pub(super) use shelf::Shelf;
 pub(super) use snapshot::{Head, Snapshot};
 
@@ -49,15 +50,23 @@ impl<S: Scheme> Replica<S> {
         self.shelf.always || self.core.members() != self.keyring.ensemble().all()
     }
 
+    /// Whether snapshots are taken: for others, or so that the log need not grow for ever.
+    fn takes_snapshots(&self) -> bool {
+        self.snapshots_are_needed() || self.journal.wants_snapshot()
+    }
+
     /// Looks at what the members attest of the snapshots kept here, and gives up those that
     /// nobody needs any more.
-    pub(super) fn collect_proofs(&mut self, step: &Step) {
-        if !self.snapshots_are_needed() {
+    pub(super) fn collect_proofs(&mut self, step: &Step, out: &mut Actions) {
+        if !self.takes_snapshots() {
             self.shelf.clear();
             return;
         }
-        let majority = self.keyring.ensemble().majority();
+        let (majority, before) = (self.keyring.ensemble().majority(), self.shelf.newest());
         step.proposals.iter().for_each(|proposal| self.shelf.attest(proposal, majority));
+        if self.shelf.newest() > before && self.journal.wants_snapshot() {
+            self.save_newest(out);
+        }
     }
 
     /// Up to which round bodies may be dropped: what all members have executed, and nothing that
@@ -75,7 +84,7 @@ impl<S: Scheme> Replica<S> {
     pub(super) fn take_snapshot(&mut self) {
         let (round, state) = self.executor.checkpoint();
         let is_checkpoint = round == self.executor.position().round;
-        if !is_checkpoint || !self.snapshots_are_needed() {
+        if !is_checkpoint || !self.takes_snapshots() || self.journal.is_replaying() {
             return;
         }
         let Some(snapshot) = self.executor.snapshot() else { return };
@@ -172,13 +181,13 @@ impl<S: Scheme> Replica<S> {
         let length = bytes.len() as u64;
         mark("§7 a snapshot was taken up");
         out.push(super::Action::Event(Event::SnapshotInstalled { round, bytes: length, from }));
-        if self.snapshots_are_needed() {
-            self.shelf.adopt(round, bytes, proof);
-        }
+        self.shelf.adopt(round, bytes, proof);
+        self.journal.mark(round);
+        self.save_newest(out);
         if self.core.committed() < round {
             let position = snapshot.head.position;
             let input = ordering::Input::Install { state: snapshot.ordering, position };
-            self.attest(now);
+            self.attest();
             self.core(now, input, out);
             // What was counted as lacking is of another state than this one.
             self.paused = false;
@@ -187,7 +196,7 @@ impl<S: Scheme> Replica<S> {
         } else {
             // The order is further than that; what it lacked was the state or a body.
             self.execute(now, out);
-            self.attest(now);
+            self.attest();
         }
         self.look_at_bodies(now, out);
     }

@@ -7,7 +7,7 @@ use super::{Arrival, ClientNode, Dice, Effect, Inner, LyingClient, Node, Note, O
 use crate::adversary::{Liar, Sleeper, Twins};
 use crate::caller;
 use crate::crypto::{Context, Keyed, Keyring, PublicKey, Scheme, SecretKey, sha256};
-use crate::replica::{Replica, Setup};
+use crate::replica::{Replica, Setup, Stored};
 use crate::types::{Ensemble, Instant, Now, ReplicaId, SessionId};
 use crate::wire::Hello;
 use bytes::Bytes;
@@ -66,10 +66,10 @@ pub(super) fn replica<S: Scheme>(
     seed: u64,
     id: ReplicaId,
     blank: &Blank<S>,
-    recovered: Vec<Bytes>,
+    (recovered, stored): (Vec<Bytes>, Stored),
     now: Now,
 ) -> Inner<S> {
-    let setup = |seed: u64, recovered: Vec<Bytes>| Setup {
+    let setup = |seed: u64, recovered: Vec<Bytes>, stored: Stored| Setup {
         id,
         keyring: blank.keyring.clone(),
         signer: S::signer(&blank.secret),
@@ -82,6 +82,8 @@ pub(super) fn replica<S: Scheme>(
         incarnation: blank.incarnation,
         restarted: blank.incarnation > 1,
         recovered,
+        durability: options.durability,
+        stored,
         fields: Vec::new(),
         trace: true,
     };
@@ -89,10 +91,10 @@ pub(super) fn replica<S: Scheme>(
     let wrong = wrong.map(|(_, kind)| *kind);
     let service = || Box::new(Faulty::new(wrong, options.panics));
     if let Some((_, sides)) = options.doubled.iter().find(|(place, _)| *place == id.index()) {
-        let setups = [setup(seed, Vec::new()), setup(seed ^ 1, Vec::new())];
+        let setups = [seed, seed ^ 1].map(|seed| setup(seed, Vec::new(), Stored::default()));
         return Inner::Double(Box::new(Twins::new(setups, [service(), service()], *sides, now)));
     }
-    let (setup, service) = (setup(seed, recovered), service());
+    let (setup, service) = (setup(seed, recovered, stored), service());
     match options.liars.iter().find(|(place, _)| *place == id.index()) {
         None => Inner::Honest(Box::new(Replica::new(setup, service, now))),
         Some((_, lie)) => {

@@ -191,10 +191,27 @@ impl Checks {
         }
     }
 
-    /// A replica has installed another's state as it is after this round.
+    /// A replica has installed a state as it is after this round, another's or its own of before a
+    /// crash. With it comes back what nobody had any more.
     pub fn on_installed(&mut self, replica: ReplicaId, round: Round) {
+        let last = self.order.last().map_or(Round(0), |s| s.position.round);
+        let back = |s: &&StepTrace| last < s.position.round && s.position.round <= round;
+        let mut back: Vec<StepTrace> = self.lost.iter().filter(back).cloned().collect();
+        back.sort_by_key(|s| s.position.round);
+        for step in back {
+            if self.order.last().is_none_or(|s| s.position.round < step.position.round) {
+                // It was examined when it was executed first.
+                let _ = self.append(replica, &step);
+            }
+        }
         let steps = self.order.iter().take_while(|s| s.position.round <= round).count();
         self.reached.insert(replica, Reached { steps, last_round: round });
+    }
+
+    /// A replica has come to this round without executing anything more.
+    pub fn on_caught_up(&mut self, replica: ReplicaId, round: Round) {
+        let reached = self.reached.entry(replica).or_default();
+        reached.last_round = reached.last_round.max(round);
     }
 
     /// A replica has executed a step.
@@ -301,7 +318,7 @@ impl Checks {
             let round = position.round;
             return broken("acceptance", format!("{name} at {round:?}, where nothing good is"));
         };
-        let entry = usize::try_from(accepted.index).ok().and_then(|i| step.entries.get(i));
+        let entry = step.entries.iter().find(|e| e.index == accepted.index);
         let Some(entry) = entry.filter(|e| e.request == name) else {
             return broken("acceptance", format!("{name} is not at index {}", accepted.index));
         };

@@ -217,8 +217,14 @@ impl Judge {
         if !good.contains(at) {
             return Ok(());
         }
-        if let Event::SnapshotInstalled { round, .. } = event {
-            self.checks.on_installed(at, *round);
+        match event {
+            Event::SnapshotInstalled { round, .. } => self.checks.on_installed(at, *round),
+            Event::Recovered(found) => {
+                self.checks.on_installed(at, found.snapshot);
+                found.steps.iter().try_for_each(|step| self.checks.on_step(at, step))?;
+                self.checks.on_caught_up(at, found.round);
+            }
+            _ => {}
         }
         let (kind, accused) = match event {
             Event::Restarted if self.crashed.contains(at) => ("restarted", None),
@@ -227,6 +233,7 @@ impl Judge {
                 ("restarted", None)
             }
             Event::Restarted => ("restarted", Some(at)),
+            Event::Recovered(_) => ("recovered", None),
             Event::Waiting { .. } => ("waiting", None),
             Event::Resumed { .. } => ("resumed", None),
             Event::Equivocation { replica, .. } => ("equivocation", Some(*replica)),

@@ -95,6 +95,25 @@ pub enum Effect<T> {
         /// The records.
         records: Vec<Bytes>,
     },
+    /// Append entries to the node's log, make them durable, and tell it.
+    Append {
+        /// One count with [`Effect::Persist`].
+        sequence: u64,
+        /// The entries.
+        entries: Vec<Bytes>,
+    },
+    /// Save a snapshot, make it durable, and tell it. Then those before the one before it may go,
+    /// and what of the log none of these needs.
+    Save {
+        /// One count with [`Effect::Persist`].
+        sequence: u64,
+        /// Where the log goes on from it.
+        first: u64,
+        /// What attests it.
+        head: Bytes,
+        /// The state.
+        state: Bytes,
+    },
     /// Close a link.
     Close {
         /// The other side.

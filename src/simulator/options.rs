@@ -2,7 +2,7 @@
 
 use super::{ClientLie, Fault, Given, RandomFaults, Workload, WorldOptions};
 use crate::adversary::{Lie, Sides};
-use crate::types::{ClockKind, Members, OrderLimits, Quotas, ReplicaId, Timing};
+use crate::types::{ClockKind, Durability, Members, OrderLimits, Quotas, ReplicaId, Timing};
 use crate::wire::{Change, Frame};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -25,6 +25,8 @@ pub struct Options {
     pub limits: OrderLimits,
     /// Limits of each replica.
     pub quotas: Quotas,
+    /// What replicas have on their disks before they say something.
+    pub durability: Durability,
     /// Correct clients.
     pub clients: u32,
     /// What each of them does.
@@ -136,6 +138,7 @@ impl Default for Options {
             world: WorldOptions::default(),
             limits: OrderLimits::default(),
             quotas: Quotas::default(),
+            durability: Durability::None,
             clients: 3,
             workload: Workload::default(),
             call_timeout: Duration::from_secs(60),

@@ -131,6 +131,10 @@ impl<S: Scheme> ReplicaNode<S> {
                 }
                 out.push(Effect::Persist { sequence, records });
             }
+            Action::Append { sequence, entries } => out.push(Effect::Append { sequence, entries }),
+            Action::Save { sequence, first, head, state, .. } => {
+                out.push(Effect::Save { sequence, first, head, state });
+            }
             Action::Evidence { name, bytes } => {
                 out.push(Effect::Note(Note::Evidence { name, bytes }));
             }

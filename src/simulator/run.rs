@@ -7,7 +7,7 @@ use super::{Cell, ClientNode, Dice, Failure, Knows, LyingClient, NodeId, Options
 use super::{Clock, OperatorNode, ReplicaNode, Report, Stopped, Twins, World, chaos};
 use crate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, sha256};
 use crate::replica::{Standing, Status};
-use crate::types::{Ensemble, GroupId, Members, Now, ReplicaId, SessionId, marks};
+use crate::types::{Durability, Ensemble, GroupId, Members, Now, ReplicaId, SessionId, marks};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
@@ -171,7 +171,8 @@ impl<'a, S: Scheme> Run<'a, S> {
         recovered.truncate(recovered.len() - old.map_or(0, |(_, lost)| *lost).min(recovered.len()));
         let blank = self.blank.get_mut(&id).expect("one for each replica");
         blank.incarnation += 1;
-        let inner = replica(self.options, self.seed, id, blank, recovered, now);
+        let stored = self.world.stored(NodeId::Replica(id));
+        let inner = replica(self.options, self.seed, id, blank, (recovered, stored), now);
         let options = self.options;
         let twins = (0..options.clients).filter(|c| options.key_of(*c) != *c);
         let keys = twins.map(|c| (c, options.key_of(c))).collect();
@@ -311,7 +312,7 @@ impl<'a, S: Scheme> Run<'a, S> {
     fn excuse(&mut self, violation: Violation) -> Result<(), Violation> {
         let excused = match self.cell() {
             Cell::Lost => true,
-            // Nothing is on disk in this version but what the change of the epoch needs.
+            // Without a log nothing is on disk but what the change of the epoch needs.
             _ if self.forgot => violation.rule != "false accusation",
             Cell::Anarchy => violation.rule != "false accusation",
             Cell::InModel | Cell::Honest | Cell::Budget => false,
@@ -347,7 +348,8 @@ impl<'a, S: Scheme> Run<'a, S> {
                         let liars = self.options.good();
                         let liars = self.ensemble.all().minus(liars);
                         let bad = self.amnesiac.union(liars).len();
-                        self.forgot |= bad > self.ensemble.t();
+                        let keeps = self.options.durability != Durability::None;
+                        self.forgot |= !keeps && bad > self.ensemble.t();
                     }
                 }
                 Stopped::Boot(node) => self.boot(node),

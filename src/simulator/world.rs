@@ -3,12 +3,13 @@
 //! A world is a function of its seed, its options and its nodes: the same three give the same
 //! events and the same [`World::trace_hash`]. A node takes no time to handle what comes.
 
-use super::disk::Disk;
+use super::disk::{Disk, Item};
 use super::fault::{CrashPoint, Fault};
 use super::meter::Meter;
 use super::network::{Network, Pair, nanos, pair};
 use super::node::frames_of;
 use super::{Arrival, Clock, Dice, DiskOptions, Effect, NetworkOptions, Node, NodeId};
+use crate::replica::Stored;
 use crate::types::Digest;
 use crate::wire::Frame;
 use bytes::Bytes;
@@ -247,6 +248,11 @@ impl<N: Node> World<N> {
         self.seats.get(&id).map_or(&[], |s| s.disk.durable())
     }
 
+    /// What a start of a node finds of its log and its snapshots.
+    pub fn stored(&self, id: NodeId) -> Stored {
+        self.seats.get(&id).map(|s| s.disk.stored()).unwrap_or_default()
+    }
+
     /// Gives a node that does not run an empty disk.
     pub fn wipe(&mut self, id: NodeId) {
         if let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.node.is_none()) {
@@ -402,7 +408,15 @@ impl<N: Node> World<N> {
                     self.sever(pair(id, to), nanos(self.network.options().reconnect));
                 }
             }
-            Effect::Persist { sequence, records } => self.persist(id, sequence, records),
+            Effect::Persist { sequence, records } => {
+                self.persist(id, sequence, records.into_iter().map(Item::Record).collect());
+            }
+            Effect::Append { sequence, entries } => {
+                self.persist(id, sequence, entries.into_iter().map(Item::Entry).collect());
+            }
+            Effect::Save { sequence, first, head, state } => {
+                self.persist(id, sequence, vec![Item::Snapshot(first, head, state)]);
+            }
             Effect::Close { peer, .. } => {
                 self.network.fire("link closed by a node");
                 self.sever(pair(id, peer), nanos(self.network.options().reconnect));

@@ -93,6 +93,9 @@ pub struct Quotas {
     pub kept_bytes: u64,
     /// Bytes of a snapshot: a larger one is neither kept for others nor fetched.
     pub snapshot_bytes: u64,
+    /// Bytes by which the log of rounds grows before a snapshot is saved, so that what lies before
+    /// it can go; by the size of the last snapshot if that is more.
+    pub log_bytes: u64,
     /// Signatures of Blames, calls, Reports and the like that are checked for one peer in a second;
     /// four times as many at once after a while without any. What is more is dropped.
     pub peer_signatures: u32,
@@ -108,6 +111,7 @@ impl Default for Quotas {
             links_per_client: 64,
             kept_bytes: 256 << 20,
             snapshot_bytes: 4 << 30,
+            log_bytes: 64 << 20,
             peer_signatures: 4096,
         }
     }

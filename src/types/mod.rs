@@ -6,6 +6,7 @@
 //! `From<u64>`, a number becomes an id only where it is decoded or configured.
 
 mod digest_map;
+mod durability;
 mod ensemble;
 mod epoch;
 mod ids;
@@ -16,6 +17,7 @@ mod time;
 mod timing;
 
 pub use digest_map::DigestMap;
+pub use durability::Durability;
 pub use ensemble::{Ensemble, MAX_T, Members};
 pub use epoch::{Call, Root};
 pub use ids::{

@@ -67,13 +67,13 @@ impl<T: Framed> Verified<T> {
 }
 
 /// Appends a count and so many things.
-pub(super) fn put_list<T: Layout>(list: &[T], out: &mut Writer) {
+pub fn put_list<T: Layout>(list: &[T], out: &mut Writer) {
     out.count(list.len());
     list.iter().for_each(|item| item.put(out));
 }
 
 /// Reads a count, at most `limit`, and so many things.
-pub(super) fn get_list<T: Layout>(
+pub fn get_list<T: Layout>(
     r: &mut Reader<'_>,
     limit: usize,
     what: &'static str,

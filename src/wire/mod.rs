@@ -12,6 +12,7 @@ mod blame;
 mod change;
 mod client;
 mod codec;
+mod entry;
 mod evidence;
 mod frame;
 mod header;
@@ -31,11 +32,12 @@ pub use client::{
     RequestBody,
 };
 pub use codec::{DecodeError, Reader, Writer};
+pub use entry::LogEntry;
 pub use evidence::{CallMessage, Evidence, MAX_EVIDENCE, Proof};
 pub use frame::{Frame, FrameDecoder, Kind, MAX_FRAME, OPEN_FRAME};
 pub use header::{CandidateSummary, Header, vector_hash};
 pub use hello::{Greeting, GroupState, Hello, MAX_FIELDS, PROTOCOL_VERSION};
-pub use layout::Layout;
+pub use layout::{Layout, get_list, put_list};
 pub use mark::Mark;
 pub use peer::{Body, Ping, Pong, Want, WantBody};
 pub use proposal::{Attestation, Candidate, MAX_CANDIDATES, MAX_CHANGES, Proposal, StepPosition};

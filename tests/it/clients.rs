@@ -2,7 +2,7 @@
 
 use quorate::adversary::{Lie, OrderingLie, ReplyLie};
 use quorate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, sha256};
-use quorate::replica::{Action, CloseReason, Input, Replica, Setup};
+use quorate::replica::{Action, CloseReason, Input, Replica, Setup, Stored};
 use quorate::service::kv::Kv;
 use quorate::simulator::{
     AfterPanic, ClientLie, Given, Options, Report, Twins, Workload, client_id, run,
@@ -240,6 +240,8 @@ fn replica(quotas: Quotas) -> Replica<Keyed> {
         incarnation: 1,
         restarted: false,
         recovered: Vec::new(),
+        durability: quorate::types::Durability::None,
+        stored: Stored::default(),
         fields: Vec::new(),
         trace: false,
     };

@@ -2,7 +2,7 @@
 
 use crate::adversary::{Lie, OrderingLie};
 use crate::simulator::{ClientLie, Dice, Given, Options, RandomFaults, Workload};
-use crate::types::ClockKind;
+use crate::types::{ClockKind, Durability};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,6 +11,9 @@ use std::time::Duration;
 const STREAM: u64 = 1 << 32;
 /// The stream that decides on the load.
 const LOAD: u64 = STREAM + 1;
+
+/// The stream that decides on what is on disk.
+const DISK: u64 = STREAM + 2;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -92,6 +95,7 @@ impl Mode {
         let mut dice = Dice::new(seed, STREAM);
         let mut options = base(&mut dice, t);
         load(&mut options, &mut Dice::new(seed, LOAD));
+        disk(&mut options, &mut Dice::new(seed, DISK));
         match self {
             Mode::Calm => {}
             Mode::Fair => fair(&mut options, &mut dice),
@@ -162,6 +166,18 @@ fn load(options: &mut Options, dice: &mut Dice) {
         keys: dice.between(1, 6),
         commands: dice.between(1, 4),
     };
+}
+
+// With a log as it is usual, now and then with a snapshot every few rounds; or with none.
+fn disk(options: &mut Options, dice: &mut Dice) {
+    if dice.chance(400) {
+        return;
+    }
+    options.durability = Durability::Reply;
+    if dice.chance(400) {
+        options.limits.checkpoint_every = dice.between(2, 16);
+        options.quotas.log_bytes = dice.between(1000, 20_000);
+    }
 }
 
 fn anything(options: &mut Options, dice: &mut Dice) {

@@ -98,6 +98,7 @@ fn cluster(ensemble: Ensemble, endpoints: &[Arc<Endpoint>]) -> Cluster {
         ensemble,
         timing: Timing::from_delta(Duration::from_millis(100)),
         clock: ClockKind::Hybrid,
+        durability: crate::types::Durability::None,
         limits: OrderLimits::default(),
         quotas: Quotas::default(),
         replicas: ensemble.replicas().zip(endpoints).map(replica).collect(),
@@ -199,6 +200,8 @@ fn act(action: Action, links: &BTreeMap<Key, Link>, twist: &Twist) {
         Action::ClosePeer { .. } | Action::CloseClient { .. } => panic!("{action:?}"),
         Action::Event(_)
         | Action::Persist { .. }
+        | Action::Append { .. }
+        | Action::Save { .. }
         | Action::Evidence { .. }
         | Action::Pin { .. } => return,
     };
@@ -222,6 +225,8 @@ fn setup(id: ReplicaId, cluster: &Cluster) -> replica::Setup<Ed25519> {
         incarnation: 1,
         restarted: false,
         recovered: Vec::new(),
+        durability: crate::types::Durability::None,
+        stored: replica::Stored::default(),
         fields: cluster.fields(),
         trace: false,
     }

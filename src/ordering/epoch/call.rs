@@ -10,7 +10,7 @@ use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Call, Digest, Epoch, Instant, Members, Now, ReplicaId, Root, Round};
 use crate::wire::{Lacks, Record, Report, ReportHeader, Stalled, Want};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl<S: Scheme> Core<S> {
@@ -106,8 +106,25 @@ impl<S: Scheme> Core<S> {
         self.waiting = None;
         self.stats.calls += 1;
         out.push(Action::Event(Event::Called { call }));
-        let requests = self.order.unexecuted_bodies().into_iter().map(|(digest, _)| digest);
-        out.push(Action::Count { requests: requests.collect() });
+        out.push(Action::Count { requests: self.accepted_here() });
+    }
+
+    /// Requests that may be accepted, as far as the vector goes that a Report names: what is
+    /// complete and not committed may accept what it names (O7).
+    pub(in crate::ordering) fn accepted_here(&self) -> Vec<Digest> {
+        let accepted = self.order.unexecuted_bodies().into_iter().map(|(digest, _)| digest);
+        let mut all: BTreeSet<Digest> = accepted.collect();
+        if planted("o7-committed-only") {
+            return all.into_iter().collect();
+        }
+        let chains = self.change.old.iter().map(|c| &c.rounds).chain([&self.rounds]);
+        for rounds in chains {
+            let open = self.committed.next().0..=rounds.complete().0;
+            let vectors = open.filter_map(|round| rounds.vector(Round(round)));
+            let named = vectors.flat_map(|(_, held)| held).flat_map(|p| &p.candidates);
+            all.extend(named.map(|c| c.request).filter(|d| !self.order.is_executed(d)));
+        }
+        all.into_iter().collect()
     }
 
     /// E5: the bodies that are lacking are counted; promise and Report go to disk together.
@@ -118,7 +135,9 @@ impl<S: Scheme> Core<S> {
         let call = self.change.promise;
         let promise = Record::Promise { call, evidence: self.evidence_of(&call) };
         let mut records = vec![promise.to_bytes().into()];
-        let signs = call.members().contains(self.id) && self.may_sign(call.root.generation);
+        let signs = call.members().contains(self.id)
+            && self.may_sign(call.root.generation)
+            && !self.abstains;
         if !signs {
             // A replica that is not to be a member reports nothing; it waits for the others.
             self.persist(records, out);
@@ -192,7 +211,9 @@ impl<S: Scheme> Core<S> {
         let of = (entered.epoch, entered.members, entered.opening);
         let bare = ReportHeader::bare(call, self.id, of);
         let header = ReportHeader { restarts, round, vector, restarted, ..bare };
-        let lacks = if restarted || self.is_blank() { Lacks::All } else { Lacks::of(lacks) };
+        // What the log held is here again with its bodies; of what came otherwise nobody knows.
+        let known = !self.is_blank() && (!restarted || self.replayed);
+        let lacks = if known { Lacks::of(lacks) } else { Lacks::All };
         let report = Report::new(
             header,
             entered.certificate.iter().cloned().map(Unverified::from).collect(),

@@ -3,7 +3,7 @@
 use super::build::{Effect, Needs, Prepared};
 use super::{Entered, Opening, Stage};
 use crate::crypto::{Scheme, Unverified, Verified};
-use crate::ordering::{Action, Core, Event};
+use crate::ordering::{Action, Core, Event, Logged};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Call, Digest, Epoch, Instant, Members, Now};
@@ -153,7 +153,7 @@ impl<S: Scheme> Core<S> {
         }
         bodies.retain(|(digest, _)| !void.contains(digest));
         for (digest, holders) in &mut bodies {
-            *holders = holders.union(opening.who_holds(digest));
+            *holders = holders.union(opening.may_hold(digest));
         }
         out.push(Action::NeedBodies { opening: digest, bodies, void });
     }
@@ -245,6 +245,7 @@ impl<S: Scheme> Core<S> {
     pub(in crate::ordering) fn opened(&mut self, now: Now, out: &mut Vec<Action>) {
         self.change.stage = Stage::Running;
         self.change.progress = now.monotonic;
+        self.abstains = false;
         // §7: nobody who restarted knows what it signed in the epoch that it had entered before,
         // even if it comes to the opening of that again.
         let later = |before: Epoch| self.epoch > before || planted("s7-signs-again");
@@ -290,9 +291,11 @@ impl<S: Scheme> Core<S> {
             match effect {
                 Effect::Step(step) => {
                     mark("E7 an opening committed a vector");
+                    out.push(Action::Log(Logged::Base(step.proposals.clone())));
                     self.commit_step(*step, out);
                 }
                 Effect::Opened(opened, opening) => {
+                    out.push(Action::Log(Logged::Opening(opening.sources.clone())));
                     self.history.opening(opening, opened.first);
                     out.push(Action::Opened(opened));
                 }
@@ -300,6 +303,8 @@ impl<S: Scheme> Core<S> {
         }
         self.order = prepared.order;
         self.committed = self.order.round();
+        // The log may hold later rounds of the epoch before, which do not count.
+        self.durable = self.durable.map(|durable| durable.min(self.committed));
         self.change.dirty = true;
     }
 

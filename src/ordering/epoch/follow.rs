@@ -284,7 +284,7 @@ impl<S: Scheme> Core<S> {
     pub(in crate::ordering) fn follow_past(&mut self, now: Now, out: &mut Vec<Action>) {
         // One of the past that is gone through may turn out to be a dead end.
         let busy = self.change.prepared.is_some() && !self.is_history();
-        if busy || self.is_blank() {
+        if self.is_blank() {
             return;
         }
         // An epoch that waits for this replica, which has promised more, never goes on.
@@ -297,6 +297,9 @@ impl<S: Scheme> Core<S> {
         let past = self.change.following.past.values().flat_map(|reports| whole(reports));
         let ready = past.chain(whole(&present)).find(|(call, _)| leads_on(call));
         let Some((call, reports)) = ready else { return };
+        if busy && !self.is_passed_over(&call) {
+            return;
+        }
         // The epoch that is promised is entered by the front door.
         if call == self.change.promise && self.change.is_frozen() {
             return;
@@ -326,6 +329,16 @@ impl<S: Scheme> Core<S> {
         self.take_early(now, out);
     }
 
+    /// Whether all others have left an epoch that this replica has entered, and whose first vector
+    /// is not complete. Where all have restarted there is no Report by which it could see why (E2);
+    /// but of those that go on one is good, and has seen it.
+    fn is_passed_over(&self, call: &Call) -> bool {
+        !self.rounds.is_open()
+            && call.number() > self.change.promise.number()
+            && !call.members().contains(self.id)
+            && !planted("r7-not-passed-over")
+    }
+
     /// A snapshot was installed: the order goes on from it.
     pub(in crate::ordering) fn install(&mut self, now: Now, state: &[u8], out: &mut Vec<Action>) {
         let ensemble = self.keyring.ensemble();
@@ -341,7 +354,8 @@ impl<S: Scheme> Core<S> {
             return self.prepare_from(order);
         }
         self.adopt_rounds(&order);
-        (self.committed, self.blank) = (base, false);
+        (self.committed, self.blank, self.replayed) = (base, false, false);
+        self.abstains = false;
         self.history.clear();
         self.wants = Default::default();
         self.order = order;

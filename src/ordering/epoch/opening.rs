@@ -113,21 +113,29 @@ impl Opening {
     }
 
     /// O7: whether no member of the new epoch has the body of a request that was accepted in
-    /// `accepted` on candidates of `holders`.
+    /// `since` on candidates of `holders`; one that is executed is known to all but those who
+    /// restarted, whose logs may not reach so far.
     pub(in crate::ordering) fn is_lost(
         &self,
         request: &Digest,
-        accepted: Option<Round>,
+        (since, executed): (Round, bool),
         holders: Members,
     ) -> bool {
         self.holdings.iter().all(|h| {
-            let Some(lacks) = h.lacks.as_ref().filter(|_| !h.restarted) else { return true };
-            let knows = accepted.is_none_or(|round| round <= h.knows);
-            lacks.contains(request) || !(knows || holders.contains(h.replica))
+            let Some(lacks) = &h.lacks else { return true };
+            let held = !h.restarted && (executed || holders.contains(h.replica));
+            lacks.contains(request) || !(held || since <= h.knows)
         })
     }
 
-    /// Members that say they have this body, or do not say that they lack it.
+    /// Members that may have this body: they do not say that they lack it.
+    pub(in crate::ordering) fn may_hold(&self, request: &Digest) -> Members {
+        let may = |h: &&Holding| h.lacks.as_ref().is_some_and(|lacks| !lacks.contains(request));
+        self.holdings.iter().filter(may).map(|h| h.replica).collect()
+    }
+
+    /// Members that say they have this body, or do not say that they lack it. What one had that
+    /// restarted nobody knows for certain.
     pub(in crate::ordering) fn who_holds(&self, request: &Digest) -> Members {
         let has = |h: &&Holding| {
             !h.restarted && h.lacks.as_ref().is_some_and(|lacks| !lacks.contains(request))

@@ -1,28 +1,134 @@
 //! Starting from what a disk holds (§7).
 
 use super::{Checked, Entered, Stage};
-use crate::crypto::Scheme;
-use crate::ordering::{Action, Core, Event, Statement};
-use crate::types::Now;
+use crate::crypto::{Scheme, Unverified};
+use crate::ordering::rounds::Held;
+use crate::ordering::{Action, Core, Event, Logged, Statement};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
-use crate::wire::Record;
+use crate::types::{Epoch, Now};
+use crate::wire::{Proposal, Record, Report};
 use std::sync::Arc;
 
 impl<S: Scheme> Core<S> {
-    /// Takes up what this replica had written down before it stopped. One that had entered an epoch
-    /// and lost its state says so and signs nothing in it; one that stopped between a promise and
-    /// entering goes on from its Report.
-    pub(in crate::ordering) fn recover(&mut self, records: &[Record]) {
+    /// Takes up an entry of the log of rounds, as they come one after the other: commits what it
+    /// commits. What came before a state that was taken up is passed over. Of the actions only
+    /// [`Action::Committed`] and [`Action::Opened`] are to be done.
+    ///
+    /// # Errors
+    /// If it does not follow what was replayed before. Nothing behind it can be replayed either.
+    pub fn replay(
+        &mut self,
+        now: Now,
+        entry: Logged,
+        out: &mut Vec<Action>,
+    ) -> Result<(), &'static str> {
+        match entry {
+            Logged::Vector(held) => self.replay_vector(held, out),
+            Logged::Base(held) => {
+                self.name_base(held);
+                Ok(())
+            }
+            Logged::Opening(reports) => self.replay_opening(now, &reports),
+        }
+    }
+
+    /// Takes up the state of a snapshot from the disk, before any entry of the log.
+    ///
+    /// # Errors
+    /// If it is no state of this version.
+    pub fn replay_state(
+        &mut self,
+        now: Now,
+        state: &[u8],
+        out: &mut Vec<Action>,
+    ) -> Result<(), &'static str> {
+        self.blank = true;
+        self.install(now, state, out);
+        if self.blank { Err("not an ordering state of this version") } else { Ok(()) }
+    }
+
+    fn replay_vector(
+        &mut self,
+        held: Vec<Held>,
+        out: &mut Vec<Action>,
+    ) -> Result<(), &'static str> {
+        let Some(first) = held.first() else { return Err("a vector of nobody") };
+        let (of, round) = ((first.epoch, first.members), first.round);
+        if of.0 < self.epoch || of == (self.epoch, self.members) && round <= self.rounds.complete()
+        {
+            return Ok(());
+        }
+        if of != self.rounds.epoch() || round != self.rounds.complete().next() {
+            return Err("a vector that does not follow");
+        }
+        held.into_iter().for_each(|proposal| drop(self.rounds.store(proposal)));
+        let context = self.keyring.context();
+        self.rounds.judge(self.limits.max_candidates, &context);
+        if !self.rounds.try_complete(&context) {
+            return Err("a vector that is not complete");
+        }
+        self.commit_opening(out);
+        self.commit_to(round.previous(), out);
+        self.logged = (self.epoch, round);
+        Ok(())
+    }
+
+    /// Vectors that the next opening names may be others than those that were complete here.
+    fn name_base(&mut self, held: Vec<Held>) {
+        let here = self.rounds.epoch();
+        for proposal in held.into_iter().filter(|p| (p.epoch, p.members) == here) {
+            self.rounds.store_named(proposal);
+        }
+    }
+
+    fn replay_opening(&mut self, now: Now, reports: &[Arc<Checked>]) -> Result<(), &'static str> {
+        let Some(call) = reports.first().map(|r| r.header.call) else {
+            return Err("an opening of nobody");
+        };
+        let whole = reports.iter().map(|r| r.header.replica).eq(call.members().iter());
+        if !whole || reports.iter().any(|r| r.header.call != call) {
+            return Err("an opening that is not of all members");
+        }
+        if call.number() <= self.epoch {
+            return Ok(());
+        }
+        let opening = self.opening_from(&call, reports);
+        let Ok(prepared) = self.build(&opening) else {
+            return Err("an opening that does not follow");
+        };
+        let rounds = self.rounds_after(&opening, &prepared.order);
+        let certificate = reports.iter().map(|r| r.signed_header()).collect();
+        let (epoch, members) = rounds.epoch();
+        self.change.entered = Entered { epoch, members, opening: opening.digest, certificate };
+        self.change.promise = call;
+        self.change.progress = now.monotonic;
+        self.switch_chain(rounds, opening);
+        self.change.prepared = Some(Box::new(prepared));
+        Ok(())
+    }
+
+    /// All that is in the log of rounds was replayed, or there is none: takes up what this replica
+    /// had written down of epochs before it stopped. One that had entered an epoch says so and
+    /// signs nothing in it; one that stopped between a promise and entering goes on from its
+    /// Report.
+    pub fn recovered(&mut self) {
+        self.replayed = !self.blank;
+        let records = std::mem::take(&mut self.found);
         let mut report = None;
-        for record in records {
+        for record in &records {
             match record {
                 Record::Promise { .. } if planted("s7-promise-forgotten") => {}
-                Record::Promise { call, .. } => self.change.promise = *call,
+                Record::Promise { call, .. } => {
+                    if call.number() > self.change.promise.number() {
+                        self.change.promise = *call;
+                    }
+                }
                 Record::Report { report: one, .. } => report = Some(one),
                 // The keyring that this replica was given has them.
                 Record::Keys(_) => {}
-                Record::Entered { epoch, members, opening, reports, .. } => {
+                Record::Entered { epoch, members, opening, reports, base, .. } => {
+                    self.come_to(*epoch, reports, base);
                     let headers = reports.iter().map(|r| r.verify_ref(&self.keyring));
                     let Ok(signed) = headers.collect::<Result<Vec<_>, _>>() else { continue };
                     let certificate = signed.iter().map(|r| r.header()).collect();
@@ -39,7 +145,8 @@ impl<S: Scheme> Core<S> {
         if planted("s7-signs-on") {
             return;
         }
-        self.blank = true;
+        let own = self.order.tips[self.id.index()];
+        self.clock.at_least(own.now.max(own.candidate));
         let entered = self.change.entered.epoch;
         self.change.restarted = Some(entered);
         if self.change.promise.number() <= entered {
@@ -51,7 +158,7 @@ impl<S: Scheme> Core<S> {
         let own = own.and_then(|r| {
             Checked::new(r, &self.keyring, self.limits.max_candidates).ok().map(Arc::new)
         });
-        let own = own.filter(|_| !planted("s7-report-anew"));
+        let own = own.filter(|_| !self.abstains && !planted("s7-report-anew"));
         mark(match own {
             Some(_) => "§7 a Report from the disk was sent again",
             None => "§7 a promise from the disk got its Report after a restart",
@@ -62,13 +169,39 @@ impl<S: Scheme> Core<S> {
         };
     }
 
+    /// An epoch that was entered, and of which the log has no vector yet: its opening waits for
+    /// the first.
+    fn come_to(
+        &mut self,
+        epoch: Epoch,
+        reports: &[Unverified<Report>],
+        base: &[Unverified<Proposal>],
+    ) {
+        if self.blank || epoch <= self.epoch {
+            return;
+        }
+        let base = base.iter().map(|p| p.verify_ref(&self.keyring).map(Arc::new));
+        let Ok(base) = base.collect::<Result<Vec<_>, _>>() else { return };
+        let limit = self.limits.max_candidates;
+        let checked = reports.iter().map(|r| {
+            let signed = r.verify_ref(&self.keyring).ok()?;
+            Checked::new(signed, &self.keyring, limit).ok().map(Arc::new)
+        });
+        let Some(checked) = checked.collect::<Option<Vec<_>>>() else { return };
+        self.name_base(base);
+        let now = Now { monotonic: self.change.progress, wall: self.last_wall };
+        if self.replay_opening(now, &checked).is_ok() {
+            mark("§7 an opening from the disk waited for its first vector");
+        }
+    }
+
     /// The first thing after a start with something on disk.
     pub(in crate::ordering) fn resume(&mut self, now: Now, out: &mut Vec<Action>) {
         if let Some(epoch) = self.change.restarted {
             out.push(Action::Event(Event::Restarted { epoch }));
         }
         match self.change.stage {
-            Stage::Counting => out.push(Action::Count { requests: Vec::new() }),
+            Stage::Counting => out.push(Action::Count { requests: self.accepted_here() }),
             Stage::Writing { sequence: 0, .. } => self.written(now, out),
             _ => {}
         }

@@ -7,8 +7,13 @@
 use crate::crypto::{Keyring, Scheme, Unverified, Verified};
 use crate::types::plant::planted;
 use crate::types::{Digest, Members, ReplicaId, Round};
-use crate::wire::{Attestation, Header, Proposal};
+use crate::wire::{Attestation, DecodeError, Header, Proposal, Reader, Writer};
+use crate::wire::{get_list, put_list};
+use bytes::Bytes;
 use std::collections::BTreeMap;
+
+/// Replicas of a cluster at most.
+const MAX_SIGNERS: usize = 31;
 
 /// What proves a checkpoint: headers of proposals.
 pub(in crate::replica) type Proof = Vec<Unverified<Header>>;
@@ -39,7 +44,7 @@ pub(super) fn attested(attestation: &Attestation) -> (Round, Digest) {
 ///
 /// # Errors
 /// What it lacks.
-pub(super) fn check<S: Scheme>(
+pub(in crate::replica) fn check<S: Scheme>(
     proof: &[Unverified<Header>],
     keyring: &Keyring<S>,
 ) -> Result<(Round, Digest), &'static str> {
@@ -63,4 +68,22 @@ pub(super) fn check<S: Scheme>(
         return Err("too few attest it");
     }
     Ok(checkpoint)
+}
+
+/// A proof as it stands before a snapshot on disk.
+pub(in crate::replica) fn head_of(proof: &Proof) -> Bytes {
+    let mut out = Writer::new();
+    put_list(proof, &mut out);
+    out.into_bytes().into()
+}
+
+/// Reads what [`head_of`] gave; nothing of it is checked.
+///
+/// # Errors
+/// If it is anything else.
+pub(in crate::replica) fn parse_head(head: &Bytes) -> Result<Proof, DecodeError> {
+    let mut r = Reader::new(head);
+    let proof = get_list(&mut r, MAX_SIGNERS, "attestations")?;
+    r.finish()?;
+    Ok(proof)
 }

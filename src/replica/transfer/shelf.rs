@@ -121,6 +121,11 @@ impl Shelf {
         self.stable.as_ref().map(|s| s.round)
     }
 
+    /// The newest attested snapshot: its round, its bytes and what attests it.
+    pub(in crate::replica) fn attested(&self) -> Option<(Round, Bytes, Proof)> {
+        self.stable.as_ref().map(|s| (s.round, s.bytes.clone(), s.proof.clone()))
+    }
+
     /// What to answer. With `patience` the snapshot stays for so long at least, or until the next
     /// part is asked for.
     pub(in crate::replica) fn part(

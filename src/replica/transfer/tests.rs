@@ -3,10 +3,10 @@
 use super::*;
 use crate::crypto::{Context, Keyed, Keyring, PublicKey, SecretKey};
 use crate::replica::bodies::Held;
-use crate::replica::{Action, Input, Setup};
+use crate::replica::{Action, Input, Setup, Stored};
 use crate::service::kv::{Command, Kv};
 use crate::types::{ClientId, ClockKind, Digest, Ensemble, GroupId, Instant, LinkId, OrderLimits};
-use crate::types::{Quotas, Role, SessionId, Timing, Wall};
+use crate::types::{Durability, Quotas, Role, SessionId, Timing, Wall};
 use crate::wire::{CommandKind, Frame, Hello, Kind, Request, RequestBody};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -39,6 +39,8 @@ fn replica(index: usize, quotas: Quotas, restarted: bool) -> Replica<Keyed> {
         incarnation: 1,
         restarted,
         recovered: vec![],
+        durability: Durability::None,
+        stored: Stored::default(),
         fields: vec![],
         trace: false,
     };

@@ -16,6 +16,7 @@ fn digest(number: u64) -> Digest {
 
 fn entry(number: u64) -> TraceEntry {
     TraceEntry {
+        index: 0,
         digest: digest(number),
         request: id(number),
         uid_clock: number,
@@ -29,7 +30,7 @@ fn step(round: u64, numbers: &[u64]) -> StepTrace {
     StepTrace {
         position: StepPosition { round: Round(round), vector: digest(round) },
         time: AgreedTime(round),
-        entries: numbers.iter().map(|&n| entry(n)).collect(),
+        entries: (0..).zip(numbers).map(|(index, n)| TraceEntry { index, ..entry(*n) }).collect(),
     }
 }
 

@@ -211,6 +211,7 @@ impl World {
             seed: 5,
             restarted: incarnation > 1,
             recovered: disk,
+            replays: false,
             incarnation,
         };
         Core::new(setup, self.clock())

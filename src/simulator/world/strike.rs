@@ -1,11 +1,10 @@
 //! Faults as they strike, and what becomes of nodes and links then.
 
-use super::super::disk::Disk;
+use super::super::disk::{Disk, Item};
 use super::super::fault::{CrashPoint, Fault};
 use super::super::network::{Pair, nanos, pair};
 use super::super::{Arrival, Node, NodeId};
 use super::{Event, Inbox, Stopped, Trap, World};
-use bytes::Bytes;
 use std::time::Duration;
 
 /// For how long at most what a crashed node has sent goes on to arrive.
@@ -167,13 +166,13 @@ impl<N: Node> World<N> {
 
     // --- disks --------------------------------------------------------------------------------
 
-    pub(super) fn persist(&mut self, id: NodeId, sequence: u64, records: Vec<Bytes>) {
+    pub(super) fn persist(&mut self, id: NodeId, sequence: u64, items: Vec<Item>) {
         let options = &self.disk_options;
         let (low, high) = (nanos(options.min_delay), nanos(options.max_delay));
         let delay = self.disk_dice.between(low, high);
         let Some(seat) = self.seats.get_mut(&id) else { return };
         let life = seat.life;
-        let at = Disk::write(&mut seat.disk, self.now, delay, sequence, records);
+        let at = Disk::write(&mut seat.disk, self.now, delay, sequence, items);
         self.network.meter.on_held(id, at - self.now);
         self.push(at, Event::Synced { at: id, life, sequence });
     }

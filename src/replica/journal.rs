@@ -1,0 +1,233 @@
+//! What a replica gives to its disk, and what waits until it is there (docs/protocol.md §7).
+//!
+//! Entries of the log of rounds are collected and written in one go when nothing more is waiting;
+//! meanwhile rounds go on. A reply leaves when the step that it is of can be done again from the
+//! disk: when the vectors up to the one that commits it are durable, and its requests.
+
+use super::Action;
+use crate::types::plant::planted;
+use crate::types::{Durability, LinkId, Round};
+use crate::wire::{Reply, StepPosition};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Checkpoints whose places in the log are remembered.
+const MARKS: usize = 64;
+
+/// Replies that wait for the disk.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) link: LinkId,
+    pub(super) position: StepPosition,
+    pub(super) replies: Vec<Reply>,
+}
+
+/// A write that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Write {
+    sequence: u64,
+    /// The core's number of it, if it is the core's.
+    core: Option<u64>,
+    /// The last complete vector in the log once this is durable.
+    complete: Round,
+    /// The last step that can be done again from the log.
+    executed: Round,
+    /// Where the log goes on from a snapshot that is saved with it.
+    saved: Option<u64>,
+}
+
+/// What has become durable.
+#[derive(Debug, Default)]
+pub(super) struct Durable {
+    /// Numbers of the core's writes.
+    pub(super) core: Vec<u64>,
+    /// The last complete vector in the log.
+    pub(super) complete: Option<Round>,
+    /// What may leave now.
+    pub(super) replies: Vec<Waiting>,
+}
+
+/// What is written, and what waits for it.
+#[derive(Debug)]
+pub(super) struct Journal {
+    durability: Durability,
+    sequence: u64,
+    /// Entries that are in no write yet.
+    entries: Vec<Bytes>,
+    /// The place in the log that the next entry gets.
+    position: u64,
+    complete: Round,
+    writes: VecDeque<Write>,
+    /// The last step that can be done again from the disk.
+    durable: Round,
+    waiting: VecDeque<Waiting>,
+    /// Where the log goes on after checkpoints.
+    marks: BTreeMap<Round, u64>,
+    /// Before this place something is missing in the log: nothing is durable until a snapshot
+    /// is saved from which it goes on behind that.
+    gap: Option<u64>,
+    /// Bytes since the last snapshot that was saved, and after how many there is another: as many
+    /// as that has, but at least `least`.
+    grown: u64,
+    limit: u64,
+    least: u64,
+    /// Entries are only read, not written.
+    replays: bool,
+    pub(super) written: u64,
+}
+
+impl Journal {
+    pub(super) fn new(durability: Durability, least: u64) -> Self {
+        Self {
+            durability,
+            sequence: 0,
+            entries: Vec::new(),
+            position: 0,
+            complete: Round(0),
+            writes: VecDeque::new(),
+            durable: Round(0),
+            waiting: VecDeque::new(),
+            marks: BTreeMap::new(),
+            gap: None,
+            grown: 0,
+            limit: least,
+            least,
+            replays: false,
+            written: 0,
+        }
+    }
+
+    /// Whether what is executed goes into a log.
+    pub(super) fn keeps(&self) -> bool {
+        self.durability != Durability::None && !self.replays
+    }
+
+    /// Whether entries are being read.
+    pub(super) fn is_replaying(&self) -> bool {
+        self.replays
+    }
+
+    /// From now on until [`Journal::replayed`] entries are read, beginning at this place.
+    pub(super) fn replay(&mut self, first: u64) {
+        (self.replays, self.position) = (true, first);
+    }
+
+    /// An entry was read.
+    pub(super) fn read(&mut self, bytes: usize) {
+        self.position += 1;
+        self.grown += bytes as u64;
+    }
+
+    /// All was read that can be used, up to this round; the next entry is written at `next`. With a
+    /// gap the log is of no use before a snapshot is saved.
+    pub(super) fn replayed(&mut self, next: u64, executed: Round, complete: Round, gap: bool) {
+        (self.replays, self.position) = (false, next.max(self.position));
+        (self.durable, self.complete) = (executed, complete);
+        self.gap = gap.then_some(self.position);
+        if gap {
+            self.grown = self.limit;
+        }
+    }
+
+    /// Adds an entry. `complete` is the last complete vector with it.
+    pub(super) fn add(&mut self, entry: Vec<u8>, complete: Option<Round>) {
+        self.grown += entry.len() as u64;
+        self.entries.push(entry.into());
+        self.position += 1;
+        self.written += 1;
+        self.complete = complete.unwrap_or(self.complete);
+    }
+
+    /// The log goes on here after the checkpoint of this round.
+    pub(super) fn mark(&mut self, round: Round) {
+        self.marks.insert(round, self.position);
+        while self.marks.len() > MARKS {
+            self.marks.pop_first();
+        }
+    }
+
+    /// Whether the log is so long that a snapshot should be saved.
+    pub(super) fn wants_snapshot(&self) -> bool {
+        self.keeps() && self.grown >= self.limit
+    }
+
+    /// Writes what was collected. `executed` is the last step that was executed.
+    pub(super) fn flush(&mut self, executed: Round) -> Option<Action> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let entries = std::mem::take(&mut self.entries);
+        let sequence = self.write(None, executed, None);
+        Some(Action::Append { sequence, entries })
+    }
+
+    fn write(&mut self, core: Option<u64>, executed: Round, saved: Option<u64>) -> u64 {
+        self.sequence += 1;
+        let (sequence, complete) = (self.sequence, self.complete);
+        self.writes.push_back(Write { sequence, core, complete, executed, saved });
+        sequence
+    }
+
+    /// Writes what the core wants written, after what was collected.
+    pub(super) fn persist(&mut self, core: u64, records: Vec<Bytes>, executed: Round) -> Action {
+        debug_assert!(self.entries.is_empty(), "what was collected is written first");
+        let sequence = self.write(Some(core), executed, None);
+        Action::Persist { sequence, records }
+    }
+
+    /// Saves a snapshot of this round, whose log goes on where it was marked.
+    pub(super) fn save(
+        &mut self,
+        round: Round,
+        (head, state): (Bytes, Bytes),
+        executed: Round,
+    ) -> Option<Action> {
+        let first = self.marks.get(&round).copied()?;
+        (self.grown, self.limit) = (0, self.least.max(state.len() as u64));
+        let sequence = self.write(None, executed, Some(first));
+        Some(Action::Save { sequence, round, first, head, state })
+    }
+
+    /// Keeps replies back, or gives them again if nothing keeps them.
+    pub(super) fn hold(&mut self, waiting: Waiting) -> Option<Waiting> {
+        let is_durable = waiting.position.round <= self.durable && self.gap.is_none();
+        if self.durability == Durability::None || is_durable || planted("s7-reply-before-sync") {
+            return Some(waiting);
+        }
+        self.waiting.push_back(waiting);
+        None
+    }
+
+    /// Replies that wait for the disk.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The last step that can be done again from the disk.
+    pub(super) fn durable(&self) -> Round {
+        self.durable
+    }
+
+    /// The writes up to this one are durable.
+    pub(super) fn synced(&mut self, sequence: u64) -> Durable {
+        let mut durable = Durable::default();
+        while let Some(write) = self.writes.pop_front_if(|w| w.sequence <= sequence) {
+            durable.core.extend(write.core);
+            if write.saved.is_some_and(|first| self.gap.is_some_and(|gap| first >= gap)) {
+                self.gap = None;
+            }
+            self.durable = self.durable.max(write.executed);
+            durable.complete = Some(write.complete);
+        }
+        if self.gap.is_some() {
+            durable.complete = None;
+            return durable;
+        }
+        let last = self.durable;
+        // In the order of their steps, but for what was asked for again.
+        let (leave, wait): (Vec<_>, Vec<_>) =
+            self.waiting.drain(..).partition(|w| w.position.round <= last);
+        (durable.replies, self.waiting) = (leave, wait.into());
+        durable
+    }
+}

@@ -1,0 +1,252 @@
+//! The disk of a replica: what it gives to the log of rounds, and how it takes its state up from
+//! there after a start (docs/protocol.md §7).
+
+use super::bodies::Held;
+use super::replica::Replica;
+use super::transfer::{Snapshot, head_of, parse_head, proven};
+use super::{Action, Actions, Event, Recovered, StepTrace, Stored};
+use crate::crypto::{Scheme, Unverified, Verified};
+use crate::ordering::{self, Checked, Logged};
+use crate::types::marks::mark;
+use crate::types::{Digest, Now, Round};
+use crate::wire::{Body, LogEntry, Proposal, Report, Request, Writer};
+use bytes::Bytes;
+use std::sync::Arc;
+
+impl<S: Scheme> Replica<S> {
+    // --- writing ------------------------------------------------------------------------------
+
+    /// What the core wants in the log.
+    pub(super) fn log(&mut self, logged: &Logged) {
+        if !self.journal.keeps() {
+            return;
+        }
+        let plain = |held: &Vec<Arc<Verified<Proposal>>>| {
+            held.iter().map(|p| Unverified::from(Verified::clone(p))).collect()
+        };
+        let (entry, round, complete) = match logged {
+            Logged::Vector(held) => {
+                let round = held.first().map(|p| p.round);
+                (LogEntry::Vector(plain(held)), round, round)
+            }
+            Logged::Base(held) => {
+                let round = held.first().map(|p| p.round);
+                (LogEntry::Base(plain(held)), round, None)
+            }
+            Logged::Opening(reports) => {
+                let reports = reports.iter().map(|r| r.signed().clone().into()).collect();
+                (LogEntry::Opening(reports), None, None)
+            }
+        };
+        self.journal.add(entry.to_bytes(), complete);
+        self.mark_checkpoint(round);
+    }
+
+    /// From a checkpoint the log goes on behind its vector.
+    fn mark_checkpoint(&mut self, round: Option<Round>) {
+        if let Some(round) = round.filter(|r| r.0.is_multiple_of(self.limits.checkpoint_every)) {
+            self.journal.mark(round);
+        }
+    }
+
+    /// A step was executed: its requests belong to it.
+    pub(super) fn log_bodies(&mut self, round: Round, requests: &[Digest]) {
+        if !self.journal.keeps() || requests.is_empty() {
+            return;
+        }
+        let (mut bodies, mut bytes) = (Vec::new(), 0);
+        for digest in requests {
+            // Executed a moment ago, from there.
+            let Some(held) = self.bodies.get(digest) else { continue };
+            let mut request = Writer::new();
+            crate::wire::Message::encode(&held.request, &mut request);
+            let request = Bytes::from(request.into_bytes());
+            let size = request.len() + 64;
+            if bytes + size > LogEntry::BODIES_BYTES && !bodies.is_empty() {
+                let bodies = std::mem::take(&mut bodies);
+                self.journal.add(LogEntry::Bodies { round, bodies }.to_bytes(), None);
+                bytes = 0;
+            }
+            bytes += size;
+            bodies.push(Body { client: held.client, request });
+        }
+        self.journal.add(LogEntry::Bodies { round, bodies }.to_bytes(), None);
+    }
+
+    /// Something is on the disk: the core hears of it, and what waited for it leaves.
+    pub(super) fn synced(&mut self, now: Now, sequence: u64, out: &mut Actions) {
+        let durable = self.journal.synced(sequence);
+        for sequence in durable.core {
+            self.core(now, ordering::Input::Synced { sequence }, out);
+        }
+        if let Some(complete) = durable.complete.filter(|_| self.journal.keeps()) {
+            self.core(now, ordering::Input::Durable(complete), out);
+        }
+        for waiting in durable.replies {
+            self.send_replies(waiting, out);
+        }
+    }
+
+    /// The newest attested snapshot goes to the disk, so that the log before it can go.
+    pub(super) fn save_newest(&mut self, out: &mut Actions) {
+        let Some((round, state, proof)) = self.shelf.attested() else { return };
+        if !self.journal.keeps() {
+            return;
+        }
+        let executed = self.executor.position().round;
+        out.extend(self.journal.flush(executed));
+        out.extend(self.journal.save(round, (head_of(&proof), state), executed));
+    }
+
+    // --- reading ------------------------------------------------------------------------------
+
+    /// Takes up what was found on the disk: the snapshot, then everything that was committed after
+    /// it, executed again. It says nothing to anybody meanwhile.
+    pub(super) fn recover(&mut self, now: Now, stored: Stored, restarted: bool) {
+        let Stored { snapshot, first, log, next, mut damage } = stored;
+        self.journal.replay(first);
+        let mut found = Recovered::default();
+        let mut usable = first == 0;
+        if let Some((head, state)) = snapshot {
+            match self.take_up(now, &head, state) {
+                Ok(round) => (found.snapshot, usable) = (round, true),
+                Err(why) => {
+                    usable = false;
+                    damage.get_or_insert(format!("the snapshot cannot be used: {why}"));
+                }
+            }
+        } else if !usable {
+            damage.get_or_insert(format!("the log begins with entry {first}"));
+        }
+        for entry in log.iter().take_while(|_| usable) {
+            if let Err(why) = self.replay(now, entry, &mut found.steps) {
+                let place = first + found.entries;
+                damage.get_or_insert(format!("entry {place} of the log cannot be used: {why}"));
+                break;
+            }
+            found.entries += 1;
+        }
+        if !usable {
+            self.core.start_blank();
+        }
+        let (executed, complete) = (self.executor.position().round, self.core.complete());
+        self.journal.replayed(next, executed, complete, damage.is_some());
+        if restarted {
+            if damage.is_some() {
+                self.core.abstain();
+            }
+            self.core.recovered();
+            found.round = executed;
+            found.damage.clone_from(&damage);
+            self.recovered = Some(Box::new(found));
+        }
+        self.core.bound_by_disk(if damage.is_some() { Round(0) } else { complete });
+        self.attest();
+    }
+
+    fn take_up(&mut self, now: Now, head: &Bytes, bytes: Bytes) -> Result<Round, &'static str> {
+        let proof = parse_head(head).map_err(|_| "its attestations cannot be read")?;
+        let (round, state) = proven(&proof, &self.keyring)?;
+        let snapshot = Snapshot::parse(&bytes).map_err(|_| "its bytes are no snapshot")?;
+        if snapshot.head.position.round != round {
+            return Err("it is of another round");
+        }
+        self.executor.restore(&snapshot, &state)?;
+        self.core.replay_state(now, &snapshot.ordering, &mut Vec::new())?;
+        self.stable = round;
+        self.shelf.adopt(round, bytes, proof);
+        self.journal.mark(round);
+        mark("§7 a snapshot was taken up from the disk");
+        Ok(round)
+    }
+
+    fn replay(
+        &mut self,
+        now: Now,
+        entry: &Bytes,
+        steps: &mut Vec<StepTrace>,
+    ) -> Result<(), &'static str> {
+        let parsed = LogEntry::parse(entry).map_err(|e| e.what)?;
+        self.journal.read(entry.len());
+        let (logged, round) = match parsed {
+            LogEntry::Bodies { bodies, .. } => return self.replay_bodies(now, &bodies, steps),
+            LogEntry::Vector(vector) => {
+                let vector = self.verified(&vector)?;
+                let round = vector.first().map(|p| p.round);
+                (Logged::Vector(vector), round)
+            }
+            LogEntry::Base(vector) => {
+                let vector = self.verified(&vector)?;
+                let round = vector.first().map(|p| p.round);
+                (Logged::Base(vector), round)
+            }
+            LogEntry::Opening(reports) => (Logged::Opening(self.checked_reports(&reports)?), None),
+        };
+        self.mark_checkpoint(round);
+        let mut actions = Vec::new();
+        let replayed = self.core.replay(now, logged, &mut actions);
+        let mut unsaid = Actions::new();
+        for action in actions {
+            match action {
+                ordering::Action::Committed(step) => self.committed(now, step, &mut unsaid),
+                ordering::Action::Opened(opened) => self.opened(&opened, &mut unsaid),
+                _ => {}
+            }
+        }
+        self.execute(now, &mut unsaid);
+        steps.extend(unsaid.into_iter().filter_map(step_of));
+        replayed
+    }
+
+    fn replay_bodies(
+        &mut self,
+        now: Now,
+        bodies: &[Body],
+        steps: &mut Vec<StepTrace>,
+    ) -> Result<(), &'static str> {
+        let context = self.keyring.context();
+        for body in bodies {
+            let request = <Request as crate::wire::Message>::from_body(&body.request);
+            let request = request.map_err(|e| e.what)?;
+            let digest = request.digest(&context, &body.client);
+            if self.bodies.get(&digest).is_none() && !self.executor.is_spent(&body.client, &request)
+            {
+                let held = Held { client: body.client, request, origin: None, executed: false };
+                self.bodies.insert(digest, held);
+            }
+            self.executor.found(&digest);
+        }
+        let mut unsaid = Actions::new();
+        self.execute(now, &mut unsaid);
+        steps.extend(unsaid.into_iter().filter_map(step_of));
+        Ok(())
+    }
+
+    fn verified(
+        &self,
+        vector: &[Unverified<Proposal>],
+    ) -> Result<Vec<Arc<Verified<Proposal>>>, &'static str> {
+        let checked = vector.iter().map(|p| p.verify_ref(&self.keyring).map(Arc::new));
+        checked.collect::<Result<_, _>>().map_err(|_| "a signature that does not fit")
+    }
+
+    fn checked_reports(
+        &self,
+        reports: &[Unverified<Report>],
+    ) -> Result<Vec<Arc<Checked>>, &'static str> {
+        let limit = self.limits.max_candidates;
+        let checked = reports.iter().map(|r| {
+            let signed =
+                r.verify_ref(&self.keyring).map_err(|_| "a signature that does not fit")?;
+            Checked::new(signed, &self.keyring, limit).map(Arc::new)
+        });
+        checked.collect()
+    }
+}
+
+fn step_of(action: Action) -> Option<StepTrace> {
+    match action {
+        Action::Event(Event::Step(step)) => Some(*step),
+        _ => None,
+    }
+}
