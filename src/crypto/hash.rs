@@ -64,6 +64,8 @@ pub enum Domain {
     Log,
     /// The content of a snapshot on disk.
     Snapshot,
+    /// Whose a log and snapshots on disk are: a replica of a cluster.
+    Owner,
     /// A key's fingerprint.
     Fingerprint,
     /// A secret derived from a node's key (resets, connection ids).
@@ -103,6 +105,7 @@ impl Domain {
             Domain::Multiset => b"quorate/1 multiset\0",
             Domain::Log => b"quorate/1 log\0",
             Domain::Snapshot => b"quorate/1 snapshot\0",
+            Domain::Owner => b"quorate/1 owner\0",
             Domain::Fingerprint => b"quorate/1 fingerprint\0",
             Domain::Derive => b"quorate/1 derive\0",
         }
@@ -160,7 +163,7 @@ pub fn sha256(bytes: &[u8]) -> Digest {
 mod tests {
     use super::*;
 
-    const ALL: [Domain; 30] = [
+    const ALL: [Domain; 31] = [
         Domain::Request,
         Domain::Proposal,
         Domain::Candidates,
@@ -189,6 +192,7 @@ mod tests {
         Domain::Multiset,
         Domain::Log,
         Domain::Snapshot,
+        Domain::Owner,
         Domain::Fingerprint,
         Domain::Derive,
     ];
