@@ -1,6 +1,6 @@
 //! Putting a daemon together, and holding a running one.
 
-use super::disk::Claim;
+use super::disk::{Claim, Opening};
 use super::node::{Node, Parts};
 use super::pins::{Pins, outdated};
 use super::{DaemonError, admin, mark, node};
@@ -115,7 +115,10 @@ impl Builder {
         let claim = claim(&self.data).await?;
         let before = mark::look(claim.directory(), cluster, id)?;
         let restarted = before.is_some();
-        let (disk, recovered, synced) = claim.open(restarted)?;
+        let opening = Opening { known: restarted, cluster, replica: id, members: n, durable: true };
+        let opened = claim.open(opening)?;
+        let (disk, recovered, synced) = (opened.disk, opened.records, opened.done);
+        let _ = opened.rounds;
         let file_behind = self.check_keys(&recovered, &pins)?;
         let mark = mark::count(&self.data, cluster, id, before)?;
         let disk = (disk, synced);

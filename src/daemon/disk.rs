@@ -1,17 +1,24 @@
-//! The replica's disk: records that must outlive it, and evidence for people (docs/protocol.md
-//! §7).
+//! The replica's disk: records that must outlive it, the log of rounds with the snapshots where
+//! the cluster is durable, and evidence for people (docs/protocol.md §7).
 //!
 //! Writing and syncing take their time, so a thread of their own does them; the loop goes on and
 //! hears of each write once it is durable. What cannot be written ends the replica: it must not
 //! say anything that it might forget, and a sync that failed once says nothing by succeeding
 //! later.
 
+mod directory;
 mod log;
+mod rounds;
+mod worker;
+
+pub(super) use rounds::FoundRounds;
 
 use super::DaemonError;
 use crate::files;
+use crate::types::{Digest, ReplicaId};
 use bytes::Bytes;
 use log::Log;
+use rounds::Rounds;
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -19,11 +26,8 @@ use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
+use worker::Worker;
 
-/// Files of evidence that are kept; a replica is convicted once, so that these are far too many.
-const MAX_EVIDENCE: usize = 1000;
-/// Writes that wait are written and synced together, up to about so many bytes.
-const GROUP_BYTES: usize = 16 << 20;
 /// A log that is longer than this when the replica starts is written anew without what is not
 /// needed any more.
 const REWRITE_ABOVE: u64 = 8 << 20;
@@ -51,7 +55,36 @@ pub(super) struct Disk {
 
 enum Job {
     Persist { sequence: u64, records: Vec<Bytes> },
+    Append { sequence: u64, entries: Vec<Bytes> },
+    Save { sequence: u64, round: u64, first: u64, head: Bytes, state: Bytes },
     Evidence { name: String, bytes: Bytes },
+}
+
+/// Who opens a disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opening {
+    /// Whether this replica has started on this disk before.
+    pub(super) known: bool,
+    /// Its cluster.
+    pub(super) cluster: Digest,
+    /// Which one it is.
+    pub(super) replica: ReplicaId,
+    /// How many there are.
+    pub(super) members: usize,
+    /// Whether it logs rounds and saves states.
+    pub(super) durable: bool,
+}
+
+/// A disk that is open.
+pub(super) struct Opened {
+    /// The disk.
+    pub(super) disk: Disk,
+    /// All records.
+    pub(super) records: Vec<Bytes>,
+    /// What the log of rounds and the snapshots hold, if the replica has them.
+    pub(super) rounds: Option<FoundRounds>,
+    /// What is durable, as it becomes so.
+    pub(super) done: mpsc::UnboundedReceiver<Done>,
 }
 
 impl Claim {
@@ -78,37 +111,69 @@ impl Claim {
         &self.directory
     }
 
-    /// Reads all records. `known` says whether this replica has started on this disk before: then
-    /// they must be there.
+    /// Reads all records, and the log of rounds. What was known before must be there.
     ///
     /// # Errors
-    /// If they are damaged, missing or there and should not be, or cannot be read.
-    pub(super) fn open(
-        self,
-        known: bool,
-    ) -> Result<(Disk, Vec<Bytes>, mpsc::UnboundedReceiver<Done>), DaemonError> {
-        let (mut log, records) = Log::open(&self.directory, known)?;
-        if !known && !records.is_empty() {
-            let why = "holds records, but there is no cluster.mark beside it, so whose they are is \
-                       not known; put the mark back, or give an empty directory with --data";
+    /// If records are damaged, missing or there and should not be, or cannot be read. If there is
+    /// a log of rounds and the replica is not durable.
+    pub(super) fn open(self, opening: Opening) -> Result<Opened, DaemonError> {
+        let (mut log, records) = Log::open(&self.directory, opening.known)?;
+        let why = "holds records, but there is no cluster.mark beside it, so whose they are is \
+                   not known; put the mark back, or give an empty directory with --data";
+        if !opening.known && !records.is_empty() {
             return Err(log.failed(why.to_owned()));
         }
         let records = log.shorten(records, REWRITE_ABOVE, needed)?;
         if !records.is_empty() {
             info!(records = records.len(), "read what this replica has written down before");
         }
+        let (rounds, found) = self.open_rounds(opening)?.unzip();
+        let holds = |found: &FoundRounds| found.next > 0 || found.snapshot.is_some();
+        if !opening.known && found.as_ref().is_some_and(holds) {
+            let path = self.directory.join(rounds::DIRECTORY);
+            return Err(DaemonError::Data { path, reason: why.to_owned() });
+        }
         let (jobs, inbox) = std_mpsc::channel();
-        let (done, said) = mpsc::unbounded_channel();
-        let evidence = self.directory.join("evidence");
+        let (said, done) = mpsc::unbounded_channel();
+        let worker = Worker::new(log, rounds, self.directory.join("evidence"), said);
         let worker = std::thread::Builder::new()
             .name("disk".to_owned())
-            .spawn(move || Worker { log, evidence, done }.run(&inbox))
+            .spawn(move || worker.run(inbox))
             .map_err(|e| DaemonError::Data {
                 path: self.directory.clone(),
                 reason: format!("no thread can be started for it: {e}"),
             })?;
         let disk = Disk { jobs: Some(jobs), worker: Some(worker), _claim: self };
-        Ok((disk, records, said))
+        Ok(Opened { disk, records, rounds: found, done })
+    }
+
+    fn open_rounds(&self, o: Opening) -> Result<Option<(Rounds, FoundRounds)>, DaemonError> {
+        let path = self.directory.join(rounds::DIRECTORY);
+        if !o.durable {
+            // Also a link that leads nowhere: a disk may be missing there.
+            return match std::fs::symlink_metadata(&path) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(e) => {
+                    let reason = format!("cannot be looked at: {e}; {WRITABLE}");
+                    Err(DaemonError::Data { path, reason })
+                }
+                Ok(_) => {
+                    let what = "holds a log of rounds, which would become outdated, since the \
+                                cluster file asks for no durability";
+                    let remedy = "set durability = \"reply\", or move this directory away";
+                    Err(DaemonError::Data { path, reason: format!("{what}; {remedy}") })
+                }
+            };
+        }
+        let opened = Rounds::open(&self.directory, o.cluster, o.replica, o.members)?;
+        if o.known && opened.0.is_new() {
+            warn!(
+                path = %path.display(),
+                "there was no log of rounds, though this replica has started here before: it \
+                 starts without its state"
+            );
+        }
+        Ok(Some(opened))
     }
 }
 
@@ -129,6 +194,19 @@ impl Disk {
     /// Appends records; the sequence comes back once they are durable, sequences in order.
     pub(super) fn persist(&self, sequence: u64, records: Vec<Bytes>) {
         self.give(Job::Persist { sequence, records });
+    }
+
+    /// Appends entries to the log of rounds; the sequence comes back as for [`Disk::persist`].
+    /// While the disk is full nothing comes back.
+    pub(super) fn append(&self, sequence: u64, entries: Vec<Bytes>) {
+        self.give(Job::Append { sequence, entries });
+    }
+
+    /// Saves the state after `round`, from which the log goes on with the entry at `first`, when
+    /// all that was asked before is durable. The sequence comes back once it is saved, or if the
+    /// disk is full and an older state does as well.
+    pub(super) fn save(&self, sequence: u64, round: u64, first: u64, head: Bytes, state: Bytes) {
+        self.give(Job::Save { sequence, round, first, head, state });
     }
 
     /// Keeps a file in `evidence/`. It is no harm to the replica if that fails: the log says so.
@@ -153,72 +231,6 @@ impl Drop for Disk {
     }
 }
 
-struct Worker {
-    log: Log,
-    evidence: PathBuf,
-    done: mpsc::UnboundedSender<Done>,
-}
-
-impl Worker {
-    fn run(mut self, inbox: &std_mpsc::Receiver<Job>) {
-        while let Ok(first) = inbox.recv() {
-            let (mut sequences, mut group, mut bytes) = (Vec::new(), Vec::new(), 0);
-            let mut next = Some(first);
-            while let Some(job) = next.take() {
-                match job {
-                    Job::Persist { sequence, records } => {
-                        bytes += records.iter().map(Bytes::len).sum::<usize>();
-                        sequences.push(sequence);
-                        group.extend(records);
-                    }
-                    Job::Evidence { name, bytes } => self.keep(&name, &bytes),
-                }
-                if bytes < GROUP_BYTES {
-                    next = inbox.try_recv().ok();
-                }
-            }
-            if !group.is_empty()
-                && let Err(why) = self.log.append(&group)
-            {
-                error!(%why, "the replica stops: it must not forget what it says");
-                // A loop that has ended does not need to hear it.
-                let _ = self.done.send(Err(why));
-                return;
-            }
-            for sequence in sequences {
-                let _ = self.done.send(Ok(sequence));
-            }
-        }
-    }
-
-    fn keep(&self, name: &str, bytes: &[u8]) {
-        match self.try_keep(name, bytes) {
-            Ok(Some(path)) => warn!(path = %path.display(), "evidence of a lie is kept"),
-            Ok(None) => {}
-            Err(why) => error!(name, why, "evidence cannot be kept"),
-        }
-    }
-
-    // Nothing if it is there already: evidence is named by its content.
-    fn try_keep(&self, name: &str, bytes: &[u8]) -> Result<Option<PathBuf>, String> {
-        if !is_plain(name) {
-            return Err("this is no name for a file".to_owned());
-        }
-        let path = self.evidence.join(name);
-        if path.exists() {
-            return Ok(None);
-        }
-        files::create_directories(&self.evidence).map_err(|e| e.to_string())?;
-        let entries = std::fs::read_dir(&self.evidence).map_err(|e| e.to_string())?;
-        if entries.count() >= MAX_EVIDENCE {
-            let directory = self.evidence.display();
-            return Err(format!("{directory} holds {MAX_EVIDENCE} files; move them away"));
-        }
-        files::write_atomically(&path, bytes, 0o644).map_err(|e| e.to_string())?;
-        Ok(Some(path))
-    }
-}
-
 // A name that stays in its directory whatever it comes from.
 fn is_plain(name: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -226,4 +238,8 @@ fn is_plain(name: &str) -> bool {
 }
 
 #[cfg(test)]
+mod rounds_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod worker_tests;

@@ -1,5 +1,12 @@
 use super::log::FILE;
+use super::worker::MAX_EVIDENCE;
 use super::*;
+
+/// How the first replica of a cluster opens its disk, without a log of rounds.
+fn opening(known: bool) -> Opening {
+    let (cluster, replica) = (Digest([1; 32]), ReplicaId::from_index(0));
+    Opening { known, cluster, replica, members: 3, durable: false }
+}
 
 fn record(n: u8, length: usize) -> Bytes {
     Bytes::from(vec![n; length])
@@ -101,7 +108,9 @@ fn a_log_that_is_missing_or_not_expected_is_refused() {
     assert!(missing.contains("is missing"), "{missing}");
     assert!(!dir.path().join(FILE).exists());
     let (dir, _) = written(&appends());
-    let Err(odd) = Claim::take(dir.path()).unwrap().open(false) else { panic!("whose is it?") };
+    let Err(odd) = Claim::take(dir.path()).unwrap().open(opening(false)) else {
+        panic!("whose is it?")
+    };
     assert!(odd.to_string().contains("no cluster.mark"), "{odd}");
     std::fs::write(dir.path().join(FILE), b"").unwrap();
     assert!(Log::open(dir.path(), true).is_err(), "an empty file was never ours");
@@ -136,7 +145,7 @@ fn a_directory_is_used_by_one_process_at_a_time() {
     let claim = Claim::take(dir.path()).unwrap();
     let refused = Claim::take(dir.path()).unwrap_err();
     assert!(matches!(refused, DaemonError::InUse { .. }), "{refused}");
-    let (disk, _, _) = claim.open(false).unwrap();
+    let disk = claim.open(opening(false)).unwrap().disk;
     assert!(Claim::take(dir.path()).is_err());
     drop(disk);
     Claim::take(dir.path()).unwrap();
@@ -145,7 +154,8 @@ fn a_directory_is_used_by_one_process_at_a_time() {
 #[test]
 fn writes_come_back_in_order_once_they_are_durable() {
     let dir = tempfile::tempdir().unwrap();
-    let (disk, _, mut done) = Claim::take(dir.path()).unwrap().open(false).unwrap();
+    let opened = Claim::take(dir.path()).unwrap().open(opening(false)).unwrap();
+    let (disk, mut done) = (opened.disk, opened.done);
     (1..=50).for_each(|n| disk.persist(n, vec![record(n as u8, 10)]));
     disk.persist(51, Vec::new());
     for n in 1..=51 {
@@ -154,8 +164,8 @@ fn writes_come_back_in_order_once_they_are_durable() {
     // What was asked for before the end is done before it.
     disk.persist(52, vec![record(52, 10)]);
     drop(disk);
-    let (_disk, records, _) = Claim::take(dir.path()).unwrap().open(true).unwrap();
-    assert_eq!(records, (1..=50).chain([52]).map(|n| record(n, 10)).collect::<Vec<_>>());
+    let opened = Claim::take(dir.path()).unwrap().open(opening(true)).unwrap();
+    assert_eq!(opened.records, (1..=50).chain([52]).map(|n| record(n, 10)).collect::<Vec<_>>());
 }
 
 /// D11: after an error nothing is written or acknowledged any more.
@@ -167,7 +177,7 @@ fn a_disk_that_is_full_ends_it_and_says_so() {
     for sequence in 1..=2 {
         jobs.send(Job::Persist { sequence, records: vec![record(1, 9)] }).unwrap();
     }
-    Worker { log, evidence: PathBuf::new(), done }.run(&inbox);
+    Worker::<directory::Directory>::new(log, None, PathBuf::new(), done).run(inbox);
     let why = said.blocking_recv().unwrap().unwrap_err().to_string();
     assert!(why.contains("/dev/full") && why.contains("No space left"), "{why}");
     assert!(said.blocking_recv().is_none());
@@ -176,7 +186,7 @@ fn a_disk_that_is_full_ends_it_and_says_so() {
 #[test]
 fn evidence_becomes_a_file_once_and_stays_in_its_directory() {
     let dir = tempfile::tempdir().unwrap();
-    let (disk, _, _done) = Claim::take(dir.path()).unwrap().open(false).unwrap();
+    let disk = Claim::take(dir.path()).unwrap().open(opening(false)).unwrap().disk;
     let good = "0.0.1-R2-equivocation-12ab.proof";
     disk.keep(good.to_owned(), Bytes::from_static(b"first"));
     disk.keep(good.to_owned(), Bytes::from_static(b"second"));
@@ -196,7 +206,7 @@ fn evidence_does_not_fill_the_disk() {
     let evidence = dir.path().join("evidence");
     std::fs::create_dir(&evidence).unwrap();
     (1..MAX_EVIDENCE).for_each(|n| std::fs::write(evidence.join(n.to_string()), b"").unwrap());
-    let (disk, _, _done) = Claim::take(dir.path()).unwrap().open(false).unwrap();
+    let disk = Claim::take(dir.path()).unwrap().open(opening(false)).unwrap().disk;
     disk.keep("last".to_owned(), Bytes::new());
     disk.keep("one-more".to_owned(), Bytes::new());
     drop(disk);

@@ -1,0 +1,321 @@
+//! The thread that writes.
+//!
+//! It takes all jobs that wait, appends their entries to the log of rounds, syncs that once, then
+//! writes their records, and only then says that they are done. A snapshot is saved where it
+//! stands among the jobs: all before it is durable first.
+//!
+//! While the disk is full it tries again and again, and says nothing.
+
+use super::directory::Directory;
+use super::log::Log;
+use super::rounds::{Rounds, SaveError};
+use super::{DaemonError, Done, Job, is_plain};
+use crate::files;
+use crate::storage::{Disk, LogError};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+/// Files of evidence that are kept; a replica is convicted once, so that these are far too many.
+pub(super) const MAX_EVIDENCE: usize = 1000;
+/// Writes that wait are written and synced together, up to about so many bytes.
+pub(super) const GROUP_BYTES: usize = 16 << 20;
+/// After so long without a job, the log is told how far it is durable.
+const IDLE: Duration = Duration::from_millis(50);
+/// After so long a full disk is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What the thread has.
+pub(super) struct Worker<D = Directory> {
+    log: Log,
+    rounds: Option<Rounds<D>>,
+    evidence: PathBuf,
+    done: mpsc::UnboundedSender<Done>,
+    /// Whether entries were appended since the log was last told how far it is durable.
+    is_unmarked: bool,
+}
+
+/// Why it ends.
+enum End {
+    /// Nobody asks for anything any more.
+    Closed,
+    Failed(DaemonError),
+}
+
+impl From<DaemonError> for End {
+    fn from(why: DaemonError) -> Self {
+        End::Failed(why)
+    }
+}
+
+/// Jobs, and those of them that came while a full disk was waited for.
+struct Inbox {
+    jobs: Receiver<Job>,
+    waiting: VecDeque<Job>,
+}
+
+impl Inbox {
+    fn next(&mut self) -> Result<Job, End> {
+        let job = self.waiting.pop_front();
+        job.map_or_else(|| self.jobs.recv().map_err(|_| End::Closed), Ok)
+    }
+
+    // Nothing if there is none for so long.
+    fn next_within(&mut self, time: Duration) -> Result<Option<Job>, End> {
+        if let Some(job) = self.waiting.pop_front() {
+            return Ok(Some(job));
+        }
+        match self.jobs.recv_timeout(time) {
+            Ok(job) => Ok(Some(job)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(End::Closed),
+        }
+    }
+
+    fn try_next(&mut self) -> Option<Job> {
+        self.waiting.pop_front().or_else(|| self.jobs.try_recv().ok())
+    }
+
+    // Waits so long, but not for somebody who has gone.
+    fn pass(&mut self, time: Duration) -> Result<(), End> {
+        let end = Instant::now() + time;
+        loop {
+            match self.jobs.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(job) => self.waiting.push_back(job),
+                Err(RecvTimeoutError::Timeout) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return Err(End::Closed),
+            }
+        }
+    }
+}
+
+/// Jobs that are done together.
+#[derive(Default)]
+struct Group {
+    entries: Vec<Bytes>,
+    records: Vec<Bytes>,
+    sequences: Vec<u64>,
+    bytes: usize,
+    /// What comes behind them.
+    save: Option<Save>,
+}
+
+struct Save {
+    sequence: u64,
+    round: u64,
+    first: u64,
+    head: Bytes,
+    state: Bytes,
+}
+
+/// Says once that the disk is full, and that it is no longer.
+struct Patience {
+    said: bool,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { said: false }
+    }
+
+    fn wait<D: Disk>(&mut self, rounds: &Rounds<D>, inbox: &mut Inbox) -> Result<(), End> {
+        if !self.said {
+            warn!(
+                path = %rounds.path().display(),
+                "the disk is full: the replica waits, and answers nobody until space is free; \
+                 free some, or give it a larger disk"
+            );
+            self.said = true;
+        }
+        inbox.pass(AGAIN).inspect_err(|_| {
+            warn!("it ends while the disk is full: what waits was never said to be durable");
+        })
+    }
+
+    fn end<D: Disk>(&self, rounds: &Rounds<D>) {
+        if self.said {
+            info!(path = %rounds.path().display(), "there is space on the disk: it goes on");
+        }
+    }
+}
+
+impl<D: Disk> Worker<D> {
+    /// A thread's work; `done` hears of each sequence.
+    pub(super) fn new(
+        log: Log,
+        rounds: Option<Rounds<D>>,
+        evidence: PathBuf,
+        done: mpsc::UnboundedSender<Done>,
+    ) -> Self {
+        Self { log, rounds, evidence, done, is_unmarked: false }
+    }
+
+    /// Does all jobs until nobody can ask for more, or something fails.
+    pub(super) fn run(mut self, jobs: Receiver<Job>) {
+        let mut inbox = Inbox { jobs, waiting: VecDeque::new() };
+        loop {
+            let why = match self.step(&mut inbox) {
+                Ok(()) => continue,
+                Err(End::Closed) => match self.mark() {
+                    Ok(()) => return,
+                    Err(why) => why,
+                },
+                Err(End::Failed(why)) => why,
+            };
+            error!(%why, "the replica stops: it must not forget what it says");
+            // A loop that has ended does not need to hear it.
+            let _ = self.done.send(Err(why));
+            return;
+        }
+    }
+
+    fn step(&mut self, inbox: &mut Inbox) -> Result<(), End> {
+        let first = match self.is_unmarked {
+            false => inbox.next()?,
+            true => match inbox.next_within(IDLE)? {
+                Some(job) => job,
+                None => return Ok(self.mark()?),
+            },
+        };
+        let group = self.gather(first, inbox);
+        if !group.entries.is_empty() {
+            self.append(&group.entries, inbox)?;
+        }
+        if !group.records.is_empty() {
+            self.log.append(&group.records)?;
+        }
+        self.say(group.sequences);
+        if let Some(save) = group.save {
+            self.save(&save, inbox)?;
+            self.say([save.sequence]);
+        }
+        Ok(())
+    }
+
+    fn say(&self, sequences: impl IntoIterator<Item = u64>) {
+        for sequence in sequences {
+            // A loop that has ended does not need to hear it.
+            let _ = self.done.send(Ok(sequence));
+        }
+    }
+
+    // This job and those that wait, up to a snapshot.
+    fn gather(&self, first: Job, inbox: &mut Inbox) -> Group {
+        let mut group = Group::default();
+        let mut next = Some(first);
+        let size = |parts: &[Bytes]| parts.iter().map(Bytes::len).sum::<usize>();
+        while let Some(job) = next.take() {
+            match job {
+                Job::Persist { sequence, records } => {
+                    group.bytes += size(&records);
+                    group.sequences.push(sequence);
+                    group.records.extend(records);
+                }
+                Job::Append { sequence, entries } => {
+                    group.bytes += size(&entries);
+                    group.sequences.push(sequence);
+                    group.entries.extend(entries);
+                }
+                Job::Save { sequence, round, first, head, state } => {
+                    group.save = Some(Save { sequence, round, first, head, state });
+                    break;
+                }
+                Job::Evidence { name, bytes } => self.keep(&name, &bytes),
+            }
+            if group.bytes < GROUP_BYTES {
+                next = inbox.try_next();
+            }
+        }
+        group
+    }
+
+    // Returns when they are durable.
+    fn append(&mut self, entries: &[Bytes], inbox: &mut Inbox) -> Result<(), End> {
+        let Some(rounds) = &mut self.rounds else { return Err(End::Failed(self.not_durable())) };
+        let (mut done, mut patience) = (0, Patience::new());
+        loop {
+            match rounds.append(entries, &mut done) {
+                Ok(()) => break,
+                Err(LogError::NoSpace) => patience.wait(rounds, inbox)?,
+                Err(e) => return Err(End::Failed(rounds.failed(e))),
+            }
+        }
+        patience.end(rounds);
+        rounds.sync().map_err(|e| rounds.failed(e))?;
+        self.is_unmarked = true;
+        Ok(())
+    }
+
+    // Returns when it is durable, or without it where the disk is full and an older one does.
+    fn save(&mut self, save: &Save, inbox: &mut Inbox) -> Result<(), End> {
+        let Some(rounds) = &mut self.rounds else { return Err(End::Failed(self.not_durable())) };
+        let mut patience = Patience::new();
+        loop {
+            match rounds.save(save.round, save.first, &save.head, &save.state) {
+                Ok(()) => break patience.end(rounds),
+                Err(SaveError::Failed(why)) => return Err(End::Failed(why)),
+                // Without it nothing could be appended at the right place.
+                Err(SaveError::NoSpace) if rounds.must_start_over(save.first) => {
+                    patience.wait(rounds, inbox)?;
+                }
+                Err(SaveError::NoSpace) => {
+                    warn!(
+                        path = %rounds.path().display(), round = save.round,
+                        "no space left for a snapshot, so it is left out and the log grows; free \
+                         some space"
+                    );
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // That there is no space for a mark is no harm.
+    fn mark(&mut self) -> Result<(), DaemonError> {
+        if !std::mem::take(&mut self.is_unmarked) {
+            return Ok(());
+        }
+        let Some(rounds) = &mut self.rounds else { return Ok(()) };
+        match rounds.mark() {
+            Ok(()) | Err(LogError::NoSpace) => Ok(()),
+            Err(e) => Err(rounds.failed(e)),
+        }
+    }
+
+    fn not_durable(&self) -> DaemonError {
+        let what = "there is no log of rounds to write to; this is a defect: report it";
+        self.log.failed(what.to_owned())
+    }
+
+    fn keep(&self, name: &str, bytes: &[u8]) {
+        match self.try_keep(name, bytes) {
+            Ok(Some(path)) => warn!(path = %path.display(), "evidence of a lie is kept"),
+            Ok(None) => {}
+            Err(why) => error!(name, why, "evidence cannot be kept"),
+        }
+    }
+
+    // Nothing if it is there already: evidence is named by its content.
+    fn try_keep(&self, name: &str, bytes: &[u8]) -> Result<Option<PathBuf>, String> {
+        if !is_plain(name) {
+            return Err("this is no name for a file".to_owned());
+        }
+        let path = self.evidence.join(name);
+        if path.exists() {
+            return Ok(None);
+        }
+        files::create_directories(&self.evidence).map_err(|e| e.to_string())?;
+        let entries = std::fs::read_dir(&self.evidence).map_err(|e| e.to_string())?;
+        if entries.count() >= MAX_EVIDENCE {
+            let directory = self.evidence.display();
+            return Err(format!("{directory} holds {MAX_EVIDENCE} files; move them away"));
+        }
+        files::write_atomically(&path, bytes, 0o644).map_err(|e| e.to_string())?;
+        Ok(Some(path))
+    }
+}
