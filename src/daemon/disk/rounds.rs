@@ -1,16 +1,11 @@
 //! The log of rounds and the snapshots of the state, in `rounds/` below the data directory.
 //!
-//! `rounds.secret` there is made before the log: 32 random bytes, on which the checksums of the
-//! records depend, and a digest of them and of whose they are. With another secret every record
-//! would look like an unfinished write and be cut off, so a secret that is missing or damaged is
-//! refused.
-//!
 //! The first chunk of a snapshot has the position in the log from which to go on, 8 bytes with the
 //! lowest first, and then the head. The other chunks are the state, in slices.
 
 use super::directory::Directory;
+use super::secret::{SECRET, owner, secret};
 use super::{DaemonError, WRITABLE};
-use crate::crypto::{Domain, Hasher};
 use crate::files;
 use crate::storage::{
     Cursor, Disk, DiskError, Entry, Found, Limits, Log, LogError, Options, Position, SnapshotError,
@@ -26,8 +21,6 @@ use tracing::{info, warn};
 
 /// The directory of the log and the snapshots.
 pub(super) const DIRECTORY: &str = "rounds";
-pub(super) const SECRET: &str = "rounds.secret";
-const SECRET_BYTES: usize = 32;
 const MIB: usize = 1 << 20;
 /// Bytes of the state in one chunk of a snapshot.
 const SLICE: usize = MIB;
@@ -355,53 +348,11 @@ impl<D: Disk> Rounds<D> {
     }
 }
 
-/// Whose log and snapshots these are.
-pub(super) fn owner(cluster: Digest, replica: ReplicaId) -> Digest {
-    let mut hasher = Hasher::new(Domain::Owner);
-    hasher.put(&cluster.0).put_u64(u64::from(replica.number()));
-    hasher.finish()
-}
-
 /// How large things get where so many replicas propose.
 pub(super) fn limits(members: usize) -> Limits {
     let record_bytes = members.saturating_add(1).saturating_mul(MIB);
     let segment_bytes = (record_bytes as u64).saturating_mul(2).max(32 * MIB as u64);
     Limits { segment_bytes, record_bytes, reserve_bytes: segment_bytes }
-}
-
-// The secret in this file, or a new one where there is no log yet.
-fn secret(path: &Path, owner: Digest, has_log: bool) -> Result<Digest, DaemonError> {
-    let failed = |reason| DaemonError::Data { path: path.to_owned(), reason };
-    let check = |secret: &[u8]| {
-        let mut hasher = Hasher::new(Domain::Owner);
-        hasher.put(&owner.0).put(secret);
-        hasher.finish()
-    };
-    let remedy = "put it back from a copy, or move the directory away; the replica starts without \
-                  its state then and takes that of the others";
-    match std::fs::read(path) {
-        Ok(bytes) => {
-            let split = bytes.split_first_chunk::<SECRET_BYTES>();
-            let good = split.filter(|(secret, rest)| *rest == check(&secret[..]).0);
-            let what = "is damaged or belongs to another replica, and without it the log beside \
-                        it cannot be read";
-            good.map(|(s, _)| Digest(*s)).ok_or_else(|| failed(format!("{what}; {remedy}")))
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && has_log => {
-            let what = "is missing, and without it the log beside it cannot be read";
-            Err(failed(format!("{what}; {remedy}")))
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let mut secret = [0; SECRET_BYTES];
-            let drawn = getrandom::fill(&mut secret);
-            drawn.map_err(|e| failed(format!("the system gives no random numbers: {e}")))?;
-            let bytes = [secret, check(&secret).0].concat();
-            let written = files::write_atomically(path, &bytes, 0o600);
-            written.map_err(|e| failed(format!("{e}; {WRITABLE}")))?;
-            Ok(Digest(secret))
-        }
-        Err(e) => Err(failed(format!("cannot be read: {e}; {WRITABLE}"))),
-    }
 }
 
 // The newest snapshot that is whole. Of each that is not, the log of the process tells.

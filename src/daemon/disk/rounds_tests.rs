@@ -1,10 +1,14 @@
 //! Tests of the log of rounds and of what it lies on.
 
 use super::directory::Directory;
-use super::rounds::{self, SECRET, limits, owner};
+use super::rounds::{self, limits};
+use super::secret::{SECRET, owner};
 use super::*;
-use crate::storage::{Disk as _, DiskError, Faults, Limits, LogError, MemoryDisk, Point};
+use crate::storage::{
+    Crash, Disk as _, DiskError, Faults, Limits, LogError, MemoryDisk, Moment, Point, When,
+};
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 const CLUSTER: Digest = Digest([1; 32]);
@@ -68,11 +72,16 @@ fn files(directory: &Path, suffix: &str) -> Vec<PathBuf> {
 
 /// A disk in memory that a test has a hand in.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shared(Arc<Mutex<MemoryDisk>>);
+pub(super) struct Shared(Arc<Mutex<MemoryDisk>>, Arc<AtomicU64>);
 
 impl Shared {
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut MemoryDisk) -> T) -> T {
         f(&mut self.0.lock().unwrap())
+    }
+
+    /// How often it was asked for its free space.
+    pub(super) fn asked(&self) -> u64 {
+        self.1.load(Ordering::Relaxed)
     }
 
     /// From now on all files can have so many bytes more than they have.
@@ -99,6 +108,11 @@ macro_rules! delegate {
             $(fn $name(&mut self, $($arg: $ty),*) -> Result<$out, DiskError> {
                 self.with(|disk| disk.$name($($arg),*))
             })*
+
+            fn free_space(&mut self) -> Result<u64, DiskError> {
+                self.1.fetch_add(1, Ordering::Relaxed);
+                self.with(|disk| disk.free_space())
+            }
         }
     };
 }
@@ -114,7 +128,6 @@ delegate! {
     rename(point: Point, from: &str, to: &str) -> ();
     remove(point: Point, file: &str) -> ();
     sync_names(point: Point) -> ();
-    free_space() -> u64;
 }
 
 fn content(disk: &mut Directory, file: &str) -> Vec<u8> {
@@ -434,6 +447,35 @@ fn a_damaged_end_takes_no_entries_before_a_state_was_saved() {
 }
 
 #[test]
+fn a_log_whose_end_is_lost_says_so_also_behind_the_damage() {
+    for first in [3, 9] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut rounds, _) = open(dir.path()).unwrap();
+        put(&mut rounds, 0..10);
+        rounds.save(1, first, &text("head"), &text("state")).unwrap();
+        drop(rounds);
+        // The header says now how far it was durable.
+        open(dir.path()).unwrap();
+        let log = &files(dir.path(), ".seg")[0];
+        let bytes = std::fs::read(log).unwrap();
+        let at = bytes.windows(7).position(|w| w == b"round 8").unwrap();
+        std::fs::write(log, &bytes[..at]).unwrap();
+        let (mut rounds, found) = open(dir.path()).unwrap();
+        assert_eq!(
+            (found.first, found.entries, found.next),
+            (first, entries(first..8.max(first)), 10)
+        );
+        let damage = found.damage.unwrap();
+        assert!(damage.contains("lost from record 8 to the end"), "{damage}");
+        assert!(matches!(rounds.append(&[entry(10)], &mut 0), Err(LogError::DamagedEnd(_))));
+        rounds.save(2, 10, &text("head"), &text("later")).unwrap();
+        put(&mut rounds, 10..11);
+        let (_, found) = open(dir.path()).unwrap();
+        assert_eq!((found.first, found.entries, found.damage), (10, entries(10..11), None));
+    }
+}
+
+#[test]
 fn the_secret_is_made_first_and_must_be_there() {
     let dir = tempfile::tempdir().unwrap();
     let (mut rounds, _) = open(dir.path()).unwrap();
@@ -549,4 +591,69 @@ fn all_jobs_come_back_in_order_and_are_there_again() {
     let found = opened.rounds.unwrap();
     assert_eq!(found.snapshot, Some((Bytes::from_static(&[29]), text("state"))));
     assert_eq!((found.first, found.entries, found.next), (59, entries(59..60), 60));
+}
+
+/// What one life does: appends, syncs, saves, and a state that came from elsewhere. Gives up to
+/// which entry all is durable, by what it was told.
+fn live(disk: &Shared) -> u64 {
+    let durable = std::cell::Cell::new(0);
+    let work = || -> Option<()> {
+        let (mut rounds, _) = disk.open(SMALL).ok()?;
+        let state = |first: u64| Bytes::from(first.to_string());
+        for n in 0..9 {
+            rounds.append(&entries(n * 10..n * 10 + 10), &mut 0).ok()?;
+            rounds.sync().ok()?;
+            durable.set(n * 10 + 10);
+            if n % 2 == 1 {
+                rounds.save(n, n * 10, &text("head"), &state(n * 10)).ok()?;
+            }
+        }
+        rounds.mark().ok()?;
+        rounds.save(20, 300, &text("head"), &state(300)).ok()?;
+        durable.set(300);
+        rounds.append(&entries(300..310), &mut 0).ok()?;
+        rounds.sync().ok()?;
+        durable.set(310);
+        Some(())
+    };
+    let _ = work();
+    durable.get()
+}
+
+/// Whenever it ends, by being killed or without power, the next life has all that was durable.
+#[test]
+fn nothing_that_was_durable_is_lost_wherever_it_ends() {
+    let whole = Shared::default();
+    assert_eq!(live(&whole), 310);
+    let calls = whole.with(|disk| disk.calls());
+    assert!(calls > 60, "{calls}");
+    let mut seed = 7_u64;
+    let mut dice = |n: u64| {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 33) % n
+    };
+    for call in 1..=calls {
+        for moment in [Moment::Before, Moment::Inside(dice(5000)), Moment::After] {
+            let disk = Shared::default();
+            let crash = Crash { when: When::Call(call), moment };
+            disk.with(|disk| disk.faults.crash = Some(crash));
+            let durable = live(&disk);
+            let ended = disk.with(|disk| disk.clone());
+            for after in [ended.clone().killed(), ended.without_power(&mut dice)] {
+                let next = Shared::default();
+                next.with(|disk| *disk = after);
+                let (mut rounds, found) = next.open(SMALL).unwrap();
+                let told = format!("call {call}, {moment:?}: {found:?}");
+                assert!(found.next >= durable, "{told}");
+                let first = found.first;
+                let state = found.snapshot.map(|(_, state)| state);
+                assert_eq!(state, (first > 0).then(|| Bytes::from(first.to_string())), "{told}");
+                let between = found.damage.is_some();
+                assert!(!between || (first == 300 && durable < 300), "{told}");
+                assert_eq!(found.entries, entries(first..found.next), "{told}");
+                let appended = rounds.append(&[entry(found.next)], &mut 0);
+                assert_eq!(appended.is_err(), between, "{told}");
+            }
+        }
+    }
 }

@@ -148,7 +148,8 @@ fn a_full_disk_is_waited_for() {
     let mut running = Running::start(rounds, vec![job, persist(2)]);
     until("the first group", || count(&disk, Point::LogAppend) == 1);
     running.give(append(3, 0..1));
-    std::thread::sleep(Duration::from_millis(700));
+    let asked = disk.asked();
+    until("two tries", || disk.asked() >= asked + 2);
     assert!(running.done.try_recv().is_err(), "nothing is said");
     disk.heal();
     (1..=3).for_each(|n| assert_eq!(running.next(), n));
@@ -197,8 +198,7 @@ fn a_snapshot_that_the_log_needs_is_waited_for() {
     put(&mut rounds, 0..4);
     disk.leave(60);
     let mut running = Running::start(rounds, vec![save(1, 2, 100), append(2, 100..101)]);
-    until("a try", || count(&disk, Point::SnapshotCreate) > 0);
-    std::thread::sleep(Duration::from_millis(100));
+    until("two tries", || count(&disk, Point::SnapshotCreate) > 1);
     assert!(running.done.try_recv().is_err());
     disk.heal();
     assert_eq!((running.next(), running.next()), (1, 2));
