@@ -7,10 +7,10 @@ use super::{DaemonError, admin, mark, node};
 use crate::adversary::Lie;
 use crate::config::Cluster;
 use crate::crypto::SecretKey;
-use crate::replica::{Status, recorded_keys};
+use crate::replica::{Status, Stored, recorded_keys};
 use crate::service::{self, Service};
 use crate::transport::{Endpoint, Settings};
-use crate::types::ReplicaId;
+use crate::types::{Durability, ReplicaId};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot};
@@ -115,10 +115,11 @@ impl Builder {
         let claim = claim(&self.data).await?;
         let before = mark::look(claim.directory(), cluster, id)?;
         let restarted = before.is_some();
-        let opening = Opening { known: restarted, cluster, replica: id, members: n, durable: true };
+        let durable = self.cluster.durability != Durability::None;
+        let opening = Opening { known: restarted, cluster, replica: id, members: n, durable };
         let opened = claim.open(opening)?;
         let (disk, recovered, synced) = (opened.disk, opened.records, opened.done);
-        let _ = opened.rounds;
+        let stored = opened.rounds.map(Stored::from).unwrap_or_default();
         let file_behind = self.check_keys(&recovered, &pins)?;
         let mark = mark::count(&self.data, cluster, id, before)?;
         let disk = (disk, synced);
@@ -142,7 +143,7 @@ impl Builder {
             restarted,
             disk,
             recovered,
-            stored: Default::default(),
+            stored,
             endpoint,
             inbox,
             pins,

@@ -199,7 +199,6 @@ impl Disk {
 
     /// Appends entries to the log of rounds; the sequence comes back as for [`Disk::persist`].
     /// While the disk is full nothing comes back.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no replica logs its rounds yet"))]
     pub(super) fn append(&self, sequence: u64, entries: Vec<Bytes>) {
         self.give(Job::Append { sequence, entries });
     }
@@ -207,7 +206,6 @@ impl Disk {
     /// Saves the state after `round`, from which the log goes on with the entry at `first`, when
     /// all that was asked before is durable. The sequence comes back once it is saved, or if the
     /// disk is full and an older state does as well.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no replica logs its rounds yet"))]
     pub(super) fn save(&self, sequence: u64, round: u64, first: u64, head: Bytes, state: Bytes) {
         self.give(Job::Save { sequence, round, first, head, state });
     }

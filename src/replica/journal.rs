@@ -32,8 +32,6 @@ struct Write {
     complete: Round,
     /// The last step that can be done again from the log.
     executed: Round,
-    /// Where the log goes on from a snapshot that is saved with it.
-    saved: Option<u64>,
 }
 
 /// What has become durable.
@@ -45,6 +43,20 @@ pub(super) struct Durable {
     pub(super) complete: Option<Round>,
     /// What may leave now.
     pub(super) replies: Vec<Waiting>,
+}
+
+/// Whether something is missing in the log. Then nothing is durable before a snapshot is saved
+/// from which the log goes on; and nothing can be appended before that, since the end of the log
+/// may be what is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gap {
+    No,
+    /// Nothing goes into the log.
+    Open,
+    /// A snapshot was taken, and entries are collected from there on.
+    Collecting,
+    /// It is being saved, by the write of this sequence.
+    Closing(u64),
 }
 
 /// What is written, and what waits for it.
@@ -63,9 +75,7 @@ pub(super) struct Journal {
     waiting: VecDeque<Waiting>,
     /// Where the log goes on after checkpoints.
     marks: BTreeMap<Round, u64>,
-    /// Before this place something is missing in the log: nothing is durable until a snapshot
-    /// is saved from which it goes on behind that.
-    gap: Option<u64>,
+    gap: Gap,
     /// Bytes since the last snapshot that was saved, and after how many there is another: as many
     /// as that has, but at least `least`.
     grown: u64,
@@ -88,7 +98,7 @@ impl Journal {
             durable: Round(0),
             waiting: VecDeque::new(),
             marks: BTreeMap::new(),
-            gap: None,
+            gap: Gap::No,
             grown: 0,
             limit: least,
             least,
@@ -123,14 +133,16 @@ impl Journal {
     pub(super) fn replayed(&mut self, next: u64, executed: Round, complete: Round, gap: bool) {
         (self.replays, self.position) = (false, next.max(self.position));
         (self.durable, self.complete) = (executed, complete);
-        self.gap = gap.then_some(self.position);
         if gap {
-            self.grown = self.limit;
+            (self.gap, self.grown) = (Gap::Open, self.limit);
         }
     }
 
     /// Adds an entry. `complete` is the last complete vector with it.
     pub(super) fn add(&mut self, entry: Vec<u8>, complete: Option<Round>) {
+        if self.gap == Gap::Open {
+            return;
+        }
         self.grown += entry.len() as u64;
         self.entries.push(entry.into());
         self.position += 1;
@@ -146,6 +158,18 @@ impl Journal {
         }
     }
 
+    /// The state after this round was taken up, or will be as soon as others attest it: with a gap
+    /// the log can go on from here.
+    pub(super) fn snapshot_taken(&mut self, round: Round) {
+        if matches!(self.gap, Gap::Open | Gap::Collecting) {
+            self.position -= self.entries.len() as u64;
+            self.entries.clear();
+            self.marks.clear();
+            self.gap = Gap::Collecting;
+        }
+        self.marks.entry(round).or_insert(self.position);
+    }
+
     /// Whether the log is so long that a snapshot should be saved.
     pub(super) fn wants_snapshot(&self) -> bool {
         self.keeps() && self.grown >= self.limit
@@ -153,25 +177,24 @@ impl Journal {
 
     /// Writes what was collected. `executed` is the last step that was executed.
     pub(super) fn flush(&mut self, executed: Round) -> Option<Action> {
-        if self.entries.is_empty() {
+        if self.entries.is_empty() || matches!(self.gap, Gap::Open | Gap::Collecting) {
             return None;
         }
         let entries = std::mem::take(&mut self.entries);
-        let sequence = self.write(None, executed, None);
+        let sequence = self.write(None, executed);
         Some(Action::Append { sequence, entries })
     }
 
-    fn write(&mut self, core: Option<u64>, executed: Round, saved: Option<u64>) -> u64 {
+    fn write(&mut self, core: Option<u64>, executed: Round) -> u64 {
         self.sequence += 1;
         let (sequence, complete) = (self.sequence, self.complete);
-        self.writes.push_back(Write { sequence, core, complete, executed, saved });
+        self.writes.push_back(Write { sequence, core, complete, executed });
         sequence
     }
 
     /// Writes what the core wants written, after what was collected.
     pub(super) fn persist(&mut self, core: u64, records: Vec<Bytes>, executed: Round) -> Action {
-        debug_assert!(self.entries.is_empty(), "what was collected is written first");
-        let sequence = self.write(Some(core), executed, None);
+        let sequence = self.write(Some(core), executed);
         Action::Persist { sequence, records }
     }
 
@@ -184,13 +207,18 @@ impl Journal {
     ) -> Option<Action> {
         let first = self.marks.get(&round).copied()?;
         (self.grown, self.limit) = (0, self.least.max(state.len() as u64));
-        let sequence = self.write(None, executed, Some(first));
+        let closes = matches!(self.gap, Gap::Open | Gap::Collecting);
+        // What was executed since is in the entries that follow.
+        let sequence = self.write(None, if closes { round } else { executed });
+        if closes {
+            self.gap = Gap::Closing(sequence);
+        }
         Some(Action::Save { sequence, round, first, head, state })
     }
 
     /// Keeps replies back, or gives them again if nothing keeps them.
     pub(super) fn hold(&mut self, waiting: Waiting) -> Option<Waiting> {
-        let is_durable = waiting.position.round <= self.durable && self.gap.is_none();
+        let is_durable = waiting.position.round <= self.durable && self.gap == Gap::No;
         if self.durability == Durability::None || is_durable || planted("s7-reply-before-sync") {
             return Some(waiting);
         }
@@ -213,13 +241,13 @@ impl Journal {
         let mut durable = Durable::default();
         while let Some(write) = self.writes.pop_front_if(|w| w.sequence <= sequence) {
             durable.core.extend(write.core);
-            if write.saved.is_some_and(|first| self.gap.is_some_and(|gap| first >= gap)) {
-                self.gap = None;
+            if self.gap == Gap::Closing(write.sequence) {
+                self.gap = Gap::No;
             }
             self.durable = self.durable.max(write.executed);
             durable.complete = Some(write.complete);
         }
-        if self.gap.is_some() {
+        if self.gap != Gap::No {
             durable.complete = None;
             return durable;
         }

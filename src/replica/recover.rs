@@ -96,6 +96,7 @@ impl<S: Scheme> Replica<S> {
         let executed = self.executor.position().round;
         out.extend(self.journal.flush(executed));
         out.extend(self.journal.save(round, (head_of(&proof), state), executed));
+        out.extend(self.journal.flush(executed));
     }
 
     // --- reading ------------------------------------------------------------------------------

@@ -65,6 +65,13 @@ pub(in crate::daemon) struct FoundRounds {
     pub(in crate::daemon) damage: Option<String>,
 }
 
+impl From<FoundRounds> for Stored {
+    fn from(found: FoundRounds) -> Self {
+        let FoundRounds { snapshot, first, entries: log, next, damage } = found;
+        Self { snapshot, first, log, next, damage }
+    }
+}
+
 /// Why a snapshot was not saved.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SaveError {
