@@ -194,6 +194,7 @@ fn open_files_follow_their_names() {
     disk.rename(POINT, "old", "old").unwrap();
     assert_eq!(content(&mut disk, "old"), b"newer");
     disk.remove(POINT, "old").unwrap();
+    assert_eq!(disk.read_at("old", 0, &mut [0]), Err(DiskError::NotFound));
     disk.create(POINT, "old").unwrap();
     assert_eq!(content(&mut disk, "old"), b"");
 }
@@ -342,9 +343,12 @@ fn two_snapshots_and_what_they_need_are_kept() {
     // Also after it was opened anew, it knows what the older one needs.
     let (mut rounds, found) = disk.open(SMALL).unwrap();
     assert_eq!((found.first, found.entries), (350, entries(350..400)));
+    rounds.save(3, 360, &text("head"), &text("state")).unwrap();
+    let firsts: Vec<u64> = names(".seg").iter().map(first).collect();
+    assert!(firsts[0] > 150 && firsts[0] <= 250 && firsts[1] > 250, "{firsts:?}");
     rounds.save(9, 400, &text("head"), &text("state")).unwrap();
     let firsts: Vec<u64> = names(".seg").iter().map(first).collect();
-    assert!(firsts[0] > 250 && firsts[0] <= 350, "{firsts:?}");
+    assert!(firsts[0] > 250 && firsts[0] <= 360, "{firsts:?}");
     let later = rounds.save(8, 400, &text("head"), &text("state")).unwrap_err();
     assert!(later.to_string().contains("one of round 9"), "{later}");
 }
@@ -448,7 +452,8 @@ fn a_damaged_end_takes_no_entries_before_a_state_was_saved() {
 
 #[test]
 fn a_log_whose_end_is_lost_says_so_also_behind_the_damage() {
-    for first in [3, 9] {
+    // A state from where the log still reaches to, and one from behind that.
+    for (first, later) in [(3, 8), (9, 10)] {
         let dir = tempfile::tempdir().unwrap();
         let (mut rounds, _) = open(dir.path()).unwrap();
         put(&mut rounds, 0..10);
@@ -468,10 +473,13 @@ fn a_log_whose_end_is_lost_says_so_also_behind_the_damage() {
         let damage = found.damage.unwrap();
         assert!(damage.contains("lost from record 8 to the end"), "{damage}");
         assert!(matches!(rounds.append(&[entry(10)], &mut 0), Err(LogError::DamagedEnd(_))));
-        rounds.save(2, 10, &text("head"), &text("later")).unwrap();
-        put(&mut rounds, 10..11);
+        rounds.save(2, later, &text("head"), &text("later")).unwrap();
+        put(&mut rounds, later..later + 1);
         let (_, found) = open(dir.path()).unwrap();
-        assert_eq!((found.first, found.entries, found.damage), (10, entries(10..11), None));
+        assert_eq!(
+            (found.first, found.entries, found.damage),
+            (later, entries(later..later + 1), None)
+        );
     }
 }
 

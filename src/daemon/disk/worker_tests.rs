@@ -148,14 +148,15 @@ fn a_full_disk_is_waited_for() {
     let mut running = Running::start(rounds, vec![job, persist(2)]);
     until("the first group", || count(&disk, Point::LogAppend) == 1);
     running.give(append(3, 0..1));
+    running.give(append(4, 1..2));
     let asked = disk.asked();
     until("two tries", || disk.asked() >= asked + 2);
     assert!(running.done.try_recv().is_err(), "nothing is said");
     disk.heal();
-    (1..=3).for_each(|n| assert_eq!(running.next(), n));
+    (1..=4).for_each(|n| assert_eq!(running.next(), n));
     running.end();
     let found = disk.open(SMALL).unwrap().1;
-    assert_eq!(found.entries, [large, entries(0..1)].concat(), "each once, in order");
+    assert_eq!(found.entries, [large, entries(0..2)].concat(), "each once, in order");
 }
 
 #[test]
