@@ -166,13 +166,14 @@ impl Claim {
                 }
             };
         }
-        let opened = Rounds::open(&self.directory, o.cluster, o.replica, o.members)?;
+        let mut opened = Rounds::open(&self.directory, o.cluster, o.replica, o.members)?;
         if o.known && opened.0.is_new() {
             warn!(
                 path = %path.display(),
                 "there was no log of rounds, though this replica has started here before: it \
                  starts without its state"
             );
+            opened.0.lose(&mut opened.1)?;
         }
         Ok(Some(opened))
     }

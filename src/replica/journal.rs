@@ -83,7 +83,9 @@ pub(super) struct Journal {
     least: u64,
     /// Entries are only read, not written.
     replays: bool,
+    /// Entries and snapshots that were written since the start.
     pub(super) written: u64,
+    pub(super) saved: u64,
 }
 
 impl Journal {
@@ -104,6 +106,7 @@ impl Journal {
             least,
             replays: false,
             written: 0,
+            saved: 0,
         }
     }
 
@@ -206,6 +209,7 @@ impl Journal {
         executed: Round,
     ) -> Option<Action> {
         let first = self.marks.get(&round).copied()?;
+        self.saved += 1;
         (self.grown, self.limit) = (0, self.least.max(state.len() as u64));
         let closes = matches!(self.gap, Gap::Open | Gap::Collecting);
         // What was executed since is in the entries that follow.

@@ -188,6 +188,10 @@ impl<S: Scheme> Replica<S> {
             ("evidence", c.evidence),
             ("void", c.void),
             ("rebuilt", c.rebuilt),
+            ("log_entries", self.journal.written),
+            ("durable_round", self.journal.durable().0),
+            ("replies_held", self.journal.waiting() as u64),
+            ("snapshots_saved", self.journal.saved),
         ];
         all.into_iter().map(|(name, n)| (name.to_owned(), n)).collect()
     }

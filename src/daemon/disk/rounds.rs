@@ -7,6 +7,7 @@ use super::directory::Directory;
 use super::secret::{SECRET, owner, secret};
 use super::{DaemonError, WRITABLE};
 use crate::files;
+use crate::replica::Stored;
 use crate::storage::{
     Cursor, Disk, DiskError, Entry, Found, Limits, Log, LogError, Options, Position, SnapshotError,
     Snapshots, Space, Step,
@@ -180,6 +181,20 @@ impl<D: Disk> Rounds<D> {
         let (first, next) = (needed, found.next.0.max(needed));
         let snapshot = newest.map(|newest| (newest.head, newest.state));
         Ok((rounds, FoundRounds { snapshot, first, entries, next, damage }))
+    }
+
+    /// There was neither a log nor a snapshot though there must have been: the log begins behind
+    /// its first place, so that this is known at every start until a snapshot is saved.
+    ///
+    /// # Errors
+    /// If the disk fails or is full.
+    pub(super) fn lose(&mut self, found: &mut FoundRounds) -> Result<(), DaemonError> {
+        let begun = self.log.start_over(&mut self.disk, Position(1));
+        begun.map_err(|e| self.place.log(e))?;
+        found.next = 1;
+        let what = "there was no log, though this replica has started here before";
+        found.damage = Some(format!("{}: {what}", self.place.0.display()));
+        Ok(())
     }
 
     /// Whether there was neither a log nor a snapshot.

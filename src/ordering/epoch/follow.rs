@@ -459,6 +459,7 @@ impl<S: Scheme> Core<S> {
         let asks = !self.leaving
             && !self.is_kept_out()
             && self.may_sign(epoch.generation)
+            && !self.awaits_disk()
             && may
             && !self.blank
             && !members.contains(self.id)
