@@ -74,6 +74,10 @@ pub(super) struct Sim {
     #[cfg(feature = "plant")]
     #[arg(long, conflicts_with_all = ["mode", "t", "liars", "minutes", "keep_going"])]
     plants: bool,
+    /// Plant a known bug in all runs, or several with a + between their names
+    #[cfg(feature = "plant")]
+    #[arg(long, conflicts_with = "plants", value_parser = plants::known)]
+    plant: Option<String>,
     /// Run each seed twice and compare everything that happened
     #[arg(long)]
     check_determinism: bool,
@@ -104,6 +108,8 @@ impl Subcommand for Sim {
         }
         // Panics are failures of a seed, and are told with it.
         quiet();
+        #[cfg(feature = "plant")]
+        plants::plant_in_all(self.plant.clone());
         #[cfg(feature = "plant")]
         if self.plants {
             return plants::hunt(self.seed, self.seeds);

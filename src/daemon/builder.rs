@@ -115,14 +115,11 @@ impl Builder {
         let claim = claim(&self.data).await?;
         let before = mark::look(claim.directory(), cluster, id)?;
         let restarted = before.is_some();
-        let durable = self.cluster.durability != Durability::None;
-        let opening = Opening { known: restarted, cluster, replica: id, members: n, durable };
-        let opened = claim.open(opening)?;
-        let (disk, recovered, synced) = (opened.disk, opened.records, opened.done);
+        let opened = claim.open(self.opening(restarted))?;
+        let (disk, recovered) = ((opened.disk, opened.done), opened.records);
         let stored = opened.rounds.map(Stored::from).unwrap_or_default();
         let file_behind = self.check_keys(&recovered, &pins)?;
         let mark = mark::count(&self.data, cluster, id, before)?;
-        let disk = (disk, synced);
         info!(
             replica = %id, %address, admin = %admin_address, cluster = %self.cluster.id(),
             incarnation = mark.incarnation, service = service.name(), "started"
@@ -151,6 +148,13 @@ impl Builder {
         };
         let node = Some(tokio::spawn(Node::new(parts).run()));
         Ok(Daemon { address, admin: admin_address, stop: requests, node, admin_server })
+    }
+
+    /// How its disk is opened.
+    fn opening(&self, known: bool) -> Opening {
+        let (cluster, members) = (self.cluster.id(), self.cluster.ensemble.n());
+        let durable = self.cluster.durability != Durability::None;
+        Opening { known, cluster, replica: self.id, members, durable }
     }
 
     /// Whether the cluster file lacks a change of a key that is on the disk (M3).

@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Checkpoints whose places in the log are remembered.
 const MARKS: usize = 64;
+/// The same while there is a gap: entries are held from the first of them on.
+const OPEN_MARKS: usize = 3;
 
 /// Replies that wait for the disk.
 #[derive(Debug)]
@@ -51,11 +53,9 @@ pub(super) struct Durable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gap {
     No,
-    /// Nothing goes into the log.
+    /// Entries are only collected, from the last checkpoints on.
     Open,
-    /// A snapshot was taken, and entries are collected from there on.
-    Collecting,
-    /// It is being saved, by the write of this sequence.
+    /// A snapshot is being saved, by the write of this sequence.
     Closing(u64),
 }
 
@@ -83,6 +83,8 @@ pub(super) struct Journal {
     least: u64,
     /// Entries are only read, not written.
     replays: bool,
+    /// Whether the next vector is the first of its epoch.
+    pub(super) opened: bool,
     /// Entries and snapshots that were written since the start.
     pub(super) written: u64,
     pub(super) saved: u64,
@@ -105,6 +107,7 @@ impl Journal {
             limit: least,
             least,
             replays: false,
+            opened: true,
             written: 0,
             saved: 0,
         }
@@ -143,9 +146,6 @@ impl Journal {
 
     /// Adds an entry. `complete` is the last complete vector with it.
     pub(super) fn add(&mut self, entry: Vec<u8>, complete: Option<Round>) {
-        if self.gap == Gap::Open {
-            return;
-        }
         self.grown += entry.len() as u64;
         self.entries.push(entry.into());
         self.position += 1;
@@ -156,21 +156,21 @@ impl Journal {
     /// The log goes on here after the checkpoint of this round.
     pub(super) fn mark(&mut self, round: Round) {
         self.marks.insert(round, self.position);
-        while self.marks.len() > MARKS {
+        let most = if self.gap == Gap::Open { OPEN_MARKS } else { MARKS };
+        while self.marks.len() > most {
             self.marks.pop_first();
+        }
+        if self.gap == Gap::Open {
+            let needed = self.marks.values().min().copied();
+            self.drop_before(needed.unwrap_or(self.position));
         }
     }
 
-    /// The state after this round was taken up, or will be as soon as others attest it: with a gap
-    /// the log can go on from here.
-    pub(super) fn snapshot_taken(&mut self, round: Round) {
-        if matches!(self.gap, Gap::Open | Gap::Collecting) {
-            self.position -= self.entries.len() as u64;
-            self.entries.clear();
-            self.marks.clear();
-            self.gap = Gap::Collecting;
-        }
-        self.marks.entry(round).or_insert(self.position);
+    /// What was collected before this place is not needed.
+    fn drop_before(&mut self, place: u64) {
+        let begin = self.position - self.entries.len() as u64;
+        let over = usize::try_from(place.saturating_sub(begin)).unwrap_or(usize::MAX);
+        self.entries.drain(..over.min(self.entries.len()));
     }
 
     /// Whether the log is so long that a snapshot should be saved.
@@ -180,7 +180,7 @@ impl Journal {
 
     /// Writes what was collected. `executed` is the last step that was executed.
     pub(super) fn flush(&mut self, executed: Round) -> Option<Action> {
-        if self.entries.is_empty() || matches!(self.gap, Gap::Open | Gap::Collecting) {
+        if self.entries.is_empty() || self.gap == Gap::Open {
             return None;
         }
         let entries = std::mem::take(&mut self.entries);
@@ -211,7 +211,10 @@ impl Journal {
         let first = self.marks.get(&round).copied()?;
         self.saved += 1;
         (self.grown, self.limit) = (0, self.least.max(state.len() as u64));
-        let closes = matches!(self.gap, Gap::Open | Gap::Collecting);
+        let closes = self.gap == Gap::Open;
+        if closes {
+            self.drop_before(first);
+        }
         // What was executed since is in the entries that follow.
         let sequence = self.write(None, if closes { round } else { executed });
         if closes {

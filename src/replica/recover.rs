@@ -42,9 +42,15 @@ impl<S: Scheme> Replica<S> {
         self.mark_checkpoint(round);
     }
 
-    /// From a checkpoint the log goes on behind its vector.
+    /// From a checkpoint the log goes on behind its vector. One is that of an epoch's first vector.
     fn mark_checkpoint(&mut self, round: Option<Round>) {
-        if let Some(round) = round.filter(|r| r.0.is_multiple_of(self.limits.checkpoint_every)) {
+        let Some(round) = round else {
+            self.journal.opened = true;
+            return;
+        };
+        if std::mem::take(&mut self.journal.opened)
+            || round.0.is_multiple_of(self.limits.checkpoint_every)
+        {
             self.journal.mark(round);
         }
     }

@@ -94,7 +94,6 @@ impl<S: Scheme> Replica<S> {
             return;
         }
         self.counters.snapshots_taken += 1;
-        self.journal.snapshot_taken(round);
         self.shelf.take(round, state, bytes);
     }
 
@@ -183,7 +182,7 @@ impl<S: Scheme> Replica<S> {
         mark("§7 a snapshot was taken up");
         out.push(super::Action::Event(Event::SnapshotInstalled { round, bytes: length, from }));
         self.shelf.adopt(round, bytes, proof);
-        self.journal.snapshot_taken(round);
+        self.journal.mark(round);
         self.save_newest(out);
         if self.core.committed() < round {
             let position = snapshot.head.position;

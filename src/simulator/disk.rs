@@ -107,6 +107,10 @@ impl Disk {
                 while self.snapshots.len() > 2 {
                     self.snapshots.pop_front();
                 }
+                // What was missing came with the state.
+                if self.log.0 + (self.log.1.len() as u64) < first {
+                    self.log = (first, VecDeque::new());
+                }
                 let needed = self.snapshots.iter().map(|(first, ..)| *first).min();
                 while self.log.0 < needed.unwrap_or(0) && self.log.1.pop_front().is_some() {
                     self.log.0 += 1;

@@ -38,7 +38,7 @@ fn started(make: impl Fn() -> Cluster, launch: impl Fn(&mut Cluster)) -> Cluster
     panic!("ten times in a row a replica ended at its start: see the logs above");
 }
 
-fn start() -> Cluster {
+pub fn start() -> Cluster {
     started(|| make(|_| {}), |cluster| (1..=3).for_each(|number| cluster.launch(number, &[])))
 }
 
@@ -65,7 +65,7 @@ fn is_out(cluster: &Cluster, witness: u8, of: u8, why: &str) -> bool {
 }
 
 /// Whether all say that all are members.
-fn is_whole(cluster: &Cluster) -> bool {
+pub fn is_whole(cluster: &Cluster) -> bool {
     (1..=3).all(|number| {
         cluster.status(number).is_some_and(|s| {
             let standings = s["standings"].as_array().unwrap();
@@ -92,7 +92,7 @@ fn went(cluster: &Cluster, witness: u8) -> Vec<u64> {
 
 /// Waits until these replicas have executed the same, have the same state at a checkpoint that
 /// lies behind all that the load did, and say so at one time.
-fn agree(cluster: &Cluster, good: &[u8]) {
+pub fn agree(cluster: &Cluster, good: &[u8]) {
     let round = cluster.status(good[0]).unwrap()["executed_round"].as_u64().unwrap();
     for _ in 0..40 {
         let ran = cluster.run("client", &["--timeout", "60s", "put", "last", "word"]);
@@ -113,7 +113,7 @@ fn agree(cluster: &Cluster, good: &[u8]) {
 
 /// A stop of the group leaves calls in doubt; without any, the check would have been easier than
 /// it should be.
-fn had_doubts(checked: Checked) {
+pub fn had_doubts(checked: Checked) {
     assert!(checked.unknown > 0 && checked.answered > 50, "{checked:?}");
 }
 

@@ -6,6 +6,7 @@ use super::pool::cpu_time;
 use crate::cli::{Failure, output};
 use crate::types::plant::{PLANTS, plant};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Processor time at most that is spent on one bug.
@@ -86,6 +87,35 @@ struct Row {
     runs: u64,
     cpu: Duration,
 }
+
+/// Whether all these are names of planted bugs.
+///
+/// # Errors
+/// The one that is none.
+pub(super) fn known(names: &str) -> Result<String, String> {
+    let is = |n: &&str| PLANTS.iter().any(|(listed, _)| listed == n);
+    match names.split('+').find(|n| !is(n)) {
+        Some(none) => Err(format!("no planted bug is called {none:?}; --plants lists them")),
+        None => Ok(names.to_owned()),
+    }
+}
+
+/// Plants these in every run from now on.
+pub(super) fn plant_in_all(names: Option<String>) {
+    if let Some(names) = names {
+        // Once in the life of a process.
+        let _ = IN_ALL.set(names);
+    }
+}
+
+/// Plants in this thread what is planted in all runs.
+pub(super) fn plant_here() {
+    if let Some(names) = IN_ALL.get() {
+        plant(Some(names));
+    }
+}
+
+static IN_ALL: OnceLock<String> = OnceLock::new();
 
 /// Hunts all of them from a seed on, each with so many seeds at most.
 ///

@@ -41,6 +41,8 @@ pub(super) fn play(
     options: &Options,
     watch: &mut dyn FnMut(u64, NodeId, &dyn Display),
 ) -> Result<Report, Broken> {
+    #[cfg(feature = "plant")]
+    super::plants::plant_here();
     let run = AssertUnwindSafe(|| run_watched::<Keyed>(seed, options, watch));
     match catch_unwind(run) {
         Ok(Ok(report)) => Ok(report),

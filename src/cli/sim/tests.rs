@@ -16,6 +16,8 @@ fn sim(mode: Mode) -> Sim {
         rows: false,
         #[cfg(feature = "plant")]
         plants: false,
+        #[cfg(feature = "plant")]
+        plant: None,
         check_determinism: false,
         trace: false,
         json: false,

@@ -1,0 +1,86 @@
+//! All replicas die at once, and what their disks do to them, while clients work whose whole
+//! history is checked.
+
+use crate::cluster::Cluster;
+use crate::faults::{agree, had_doubts, is_whole, start};
+use crate::load::Load;
+use std::path::PathBuf;
+
+/// How often all are killed; `QUORATE_KILLS` says how often for a long run.
+fn kills() -> u32 {
+    let said = std::env::var("QUORATE_KILLS").ok();
+    said.map_or(4, |text| text.parse().expect("QUORATE_KILLS is a number"))
+}
+
+fn rounds(cluster: &Cluster, number: u8) -> PathBuf {
+    cluster.config().with_file_name(format!("data/replica-{number}/rounds"))
+}
+
+/// D17: what was acknowledged is there, and the group goes on by itself.
+#[test]
+fn nothing_accepted_is_lost_when_all_replicas_are_killed_at_once() {
+    let mut cluster = start();
+    let load = Load::on(&cluster);
+    for n in 0..kills() {
+        load.gets_on_by(5, &cluster, "the group to go on after all were killed");
+        (1..=3).for_each(|number| cluster.kill(number));
+        // Not always in one order.
+        (0..3).for_each(|i| cluster.launch(1 + ((n + i) % 3) as u8, &[]));
+    }
+    load.gets_on(&cluster, "the group to go on");
+    cluster.wait_until("all to be members again", is_whole);
+    load.gets_on(&cluster, "all three to go on");
+    had_doubts(load.finish(&cluster));
+    agree(&cluster, &[1, 2, 3]);
+    let log = cluster.log(1);
+    assert!(log.contains("took its state up from the disk"), "{log}");
+}
+
+/// D7: what was durable once and is broken now is told, and nothing is answered from what is left;
+/// the state comes from the others.
+#[test]
+fn a_log_that_is_damaged_in_the_middle_is_told_and_made_good_by_the_others() {
+    let mut cluster = start();
+    let load = Load::on(&cluster);
+    load.gets_on(&cluster, "answers of all three");
+    cluster.kill(3);
+    let file = std::fs::read_dir(rounds(&cluster, 3)).unwrap().find_map(|entry| {
+        let path = entry.unwrap().path();
+        path.extension().is_some_and(|e| e == "seg").then_some(path)
+    });
+    let file = file.expect("it has logged something");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x40;
+    std::fs::write(&file, &bytes).unwrap();
+    cluster.launch(3, &[]);
+    cluster.wait_until("the damage to be told", |c| {
+        let log = c.log(3);
+        log.contains("is damaged or missing") && log.contains(".seg")
+    });
+    cluster.wait_until("all to be members again", is_whole);
+    load.gets_on(&cluster, "all three to go on");
+    // What it has now is whole.
+    cluster.kill(3);
+    cluster.launch(3, &[]);
+    cluster.wait_until("all to be members once more", is_whole);
+    load.finish(&cluster);
+    agree(&cluster, &[1, 2, 3]);
+    assert_eq!(cluster.log(3).matches("is damaged or missing").count(), 1, "{}", cluster.log(3));
+}
+
+/// A log that is gone is not taken for an empty one, also not at the second start.
+#[test]
+fn a_log_that_is_gone_is_told_and_made_good_by_the_others() {
+    let mut cluster = start();
+    let load = Load::on(&cluster);
+    load.gets_on(&cluster, "answers of all three");
+    cluster.kill(2);
+    std::fs::remove_dir_all(rounds(&cluster, 2)).unwrap();
+    cluster.launch(2, &[]);
+    cluster.wait_until("the loss to be told", |c| c.log(2).contains("there was no log"));
+    cluster.wait_until("all to be members again", is_whole);
+    load.gets_on(&cluster, "all three to go on");
+    load.finish(&cluster);
+    agree(&cluster, &[1, 2, 3]);
+}
