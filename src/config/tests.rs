@@ -416,7 +416,7 @@ fn refusals_of_ids_and_addresses() {
         Row("id = 2", "id = 0", 45, "0 is not one of the ids 1 to 3"),
         Row("id = 2", "id = 4", 45, "n must be 2t + 1"),
         Row("id = 2", "id = 300", 45, "300 is not one of the ids"),
-        Row("id = 3", "id = 2", 55, "id 2 is taken by the replica of line 44"),
+        Row("id = 3", "id = 2", 55, "id 2 is taken by the replica of line 45"),
         Row(address, "", 48, "has no `address`"),
         Row(address, "address = \"localhost\"", 50, "has no port"),
         Row(address, "address = \"localhost:\"", 50, "\"\" is no port"),
@@ -429,7 +429,7 @@ fn refusals_of_ids_and_addresses() {
         Row(address, "address = \"127.0.0.256:7101\"", 50, "neither a host name nor an IP"),
         Row(address, "address = \"a b:7101\"", 50, "neither a host name nor an IP"),
         Row(address, "address = \":7101\"", 50, "neither a host name nor an IP"),
-        Row(address, "address = \"[::1]:7103\"", 55, "replica 1 has this address too (line 50)"),
+        Row(address, "address = \"[::1]:7103\"", 55, "replica 1 has this address too (line 51)"),
         Row(address, "address = \"[0:0::1]:7103\"", 55, "replica 1 has this address too"),
         Row(address, "address = \"Replica-2.example.ORG:7102\"", 50, "replica 2 has this address"),
         Row(admin, "", 48, "has no `admin`"),
@@ -446,10 +446,10 @@ fn admin_addresses_clash_where_they_are_the_same_socket() {
     assert!(parse(&shared).is_ok());
     let one_host = shared.replace("127.0.0.1:7101", "replica-2.example.org:7101");
     let e = parse(&one_host).unwrap_err();
-    assert!(e.line == 51 && e.to_string().contains("replica 2 has this address too"), "{e}");
+    assert!(e.line == 52 && e.to_string().contains("replica 2 has this address too"), "{e}");
     let public = full().replace("127.0.0.1:7201", "192.0.2.1:80");
     let e = parse(&public.replace("127.0.0.1:7202", "192.0.2.1:80")).unwrap_err();
-    assert_eq!(e.line, 51, "{e}");
+    assert_eq!(e.line, 52, "{e}");
 }
 
 #[test]
@@ -458,28 +458,28 @@ fn refusals_of_keys_and_clients() {
     let weak = "public_key = \
                 \"0100000000000000000000000000000000000000000000000000000000000000\"";
     check(&[
-        Row(path, "", 48, "has no `public_key`"),
-        Row(path, "public_key = \"\"", 52, "this is empty"),
-        Row(path, "public_key = \"keys/r9.pem\"", 52, "\"keys/r9.pem\": no such file; write"),
-        Row(path, "public_key = \"keys/private.pem\"", 52, "a private key where a public key"),
-        Row(path, weak, 52, "weak"),
-        Row(path, "public_key = \"\"\"-----BEGIN RSA PUBLIC KEY-----\"\"\"", 52, "a key for RSA"),
+        Row(path, "", 49, "has no `public_key`"),
+        Row(path, "public_key = \"\"", 53, "this is empty"),
+        Row(path, "public_key = \"keys/r9.pem\"", 53, "\"keys/r9.pem\": no such file; write"),
+        Row(path, "public_key = \"keys/private.pem\"", 53, "a private key where a public key"),
+        Row(path, weak, 53, "weak"),
+        Row(path, "public_key = \"\"\"-----BEGIN RSA PUBLIC KEY-----\"\"\"", 53, "a key for RSA"),
         Row("name = \"alice\"", "", 59, "[[client]] has no `name`"),
         Row("name = \"alice\"", "name = \"\"", 60, "printable characters"),
         Row("name = \"alice\"", "name = \"a\\u0007\"", 60, "printable characters"),
-        Row("name = \"bob\"", "name = \"alice\"", 64, "is taken by the client of line 59"),
+        Row("name = \"bob\"", "name = \"alice\"", 64, "is taken by the client of line 60"),
         Row("role = \"read\"", "role = \"root\"", 62, "\"read\", \"write\", \"admin\""),
     ]);
     let two = key(2).to_inline();
     for (n, line, part) in [
-        (3, 57, "this is also the key of replica 2 (line 47)"),
-        (4, 60, "this is also the key of replica 2 (line 47)"),
+        (3, 58, "this is also the key of replica 2 (line 48)"),
+        (4, 61, "this is also the key of replica 2 (line 48)"),
     ] {
         let e = parse(&full().replace(&key(n).to_inline(), &two)).unwrap_err();
         assert!(e.line == line && e.to_string().contains(part), "{e}");
     }
     let e = parse(&full().replace(&key(5).to_inline(), &key(4).to_inline())).unwrap_err();
-    assert!(e.line == 64 && e.to_string().contains("client \"alice\" (line 60)"), "{e}");
+    assert!(e.line == 65 && e.to_string().contains("client \"alice\" (line 61)"), "{e}");
 }
 
 /// Every key of the file in turn gets values that are none: an error or a cluster, never a panic;
@@ -578,6 +578,6 @@ fn former_keys_change_neither_the_id_nor_the_digest() {
         (format!("[{}]", one("keys/none.pem", 4)), "no such file"),
     ] {
         let e = with(&list).unwrap_err();
-        assert!(e.to_string().contains(part) && e.line == 53, "{e}");
+        assert!(e.to_string().contains(part) && e.line == 54, "{e}");
     }
 }

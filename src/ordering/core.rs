@@ -82,8 +82,12 @@ pub struct Core<S: Scheme> {
     pub(super) replayed: bool,
     /// What its disk should hold is damaged or missing: it reports nothing.
     pub(super) abstains: bool,
+    /// What was committed here is not in the history that others have gone on with.
+    pub(super) astray: bool,
     /// The last complete vector that was given to the log of rounds, with its epoch.
     pub(super) logged: (Epoch, Round),
+    /// The opening whose base was given to it last.
+    pub(super) based: Option<Digest>,
     /// Up to where that log is durable; `None` if nobody says.
     pub(super) durable: Option<Round>,
     /// The operator wants this replica out: it does not ask to join.
@@ -138,7 +142,9 @@ impl<S: Scheme> Core<S> {
             found: setup.recovered,
             replayed: false,
             abstains: false,
+            astray: false,
             logged: (Epoch::GENESIS, Round(0)),
+            based: None,
             durable: None,
             leaving: false,
             key_news: 0,
@@ -153,29 +159,6 @@ impl<S: Scheme> Core<S> {
             core.recovered();
         }
         core
-    }
-
-    /// From now on no proposal is signed that is far ahead of the log of rounds, which is durable
-    /// up to the complete vector of this round (§7).
-    pub fn bound_by_disk(&mut self, durable: Round) {
-        self.durable = Some(durable);
-    }
-
-    /// What this replica has executed by now, for its next proposal.
-    pub fn attest(&mut self, attestation: Attestation) {
-        self.attestation = attestation;
-    }
-
-    /// There is no state to go on from: before [`Core::recovered`], if the log of rounds is of no
-    /// use.
-    pub fn start_blank(&mut self) {
-        self.blank = true;
-    }
-
-    /// Something that this replica had committed is missing on its disk: it reports nothing (E5)
-    /// until it has a state that others attest, or has followed them into an epoch.
-    pub fn abstain(&mut self) {
-        self.abstains = true;
     }
 
     /// Handles one event. Appends what is to be done.

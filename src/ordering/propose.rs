@@ -179,9 +179,9 @@ impl<S: Scheme> Core<S> {
     }
 
     /// §7: whether the log of rounds is too far behind to go on. A vector needs a proposal of every
-    /// member, so none of their logs can be more than [`FLIGHT`] + 1 complete rounds behind another:
-    /// after the power is gone everywhere, what one of them lacks can be fetched without its
-    /// committing anything.
+    /// member, so none of their logs can be more than [`FLIGHT`] + 1 complete rounds behind
+    /// another: after the power is gone everywhere, what one of them lacks can be fetched without
+    /// its committing anything.
     pub(super) fn awaits_disk(&self) -> bool {
         let next = self.rounds.complete().next();
         self.durable.is_some_and(|durable| next.0 > durable.0 + 1 + FLIGHT)

@@ -51,6 +51,8 @@ impl<S: Scheme> Replica<S> {
         let (checkpoint, state) = self.executor.checkpoint();
         let other_state = attestation.checkpoint == checkpoint && attestation.state != state;
         let differs = other_state || ours.is_some_and(|o| o != attestation.running);
+        // What is of another history, and to be replaced, says nothing of the others.
+        let differs = differs && !self.executor.is_lost() && !self.core.is_astray();
         if differs && !self.diverged.contains(replica) {
             self.diverged.insert(replica);
             out.push(Action::Event(Event::Diverged { replica, round }));

@@ -378,6 +378,12 @@ impl Executor {
         Ok(())
     }
 
+    /// Forgets the steps that wait: they are of another history.
+    pub(super) fn drop_waiting(&mut self) {
+        (self.queue, self.backlog) = (VecDeque::new(), 0);
+        self.missing.clear();
+    }
+
     /// Whether there is no state: see [`Executor::restore`].
     pub(super) fn is_lost(&self) -> bool {
         self.lost

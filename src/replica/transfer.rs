@@ -145,7 +145,7 @@ impl<S: Scheme> Replica<S> {
         part: SnapshotPart,
         out: &mut Actions,
     ) {
-        let above = self.executor.position().round;
+        let above = if self.core.is_astray() { Round(0) } else { self.executor.position().round };
         let times = (now.monotonic, self.timing.patience);
         match self.download.part(times, peer, part, above, &self.keyring) {
             Verdict::Unasked => self.counters.snapshot_parts_unasked += 1,
@@ -161,11 +161,14 @@ impl<S: Scheme> Replica<S> {
     /// Takes in a snapshot whose bytes are all there, and lets the order go on from it.
     fn install(&mut self, now: Now, whole: Whole, out: &mut Actions) {
         let Whole { from, round, state, proof, bytes } = whole;
-        // Steps may have been executed while it came: it must not lead back.
-        if round <= self.executor.position().round {
+        let parsed = Snapshot::parse(&bytes);
+        let back = parsed.as_ref().is_ok_and(|s| self.core.leads_back(&s.ordering));
+        // Steps may have been executed while it came: it must not lead back, but for whoever is
+        // not in its history.
+        if round <= self.executor.position().round && !back {
             return;
         }
-        let restored = match Snapshot::parse(&bytes) {
+        let restored = match parsed {
             Ok(snapshot) if snapshot.head.position.round != round => Err("it is of another round"),
             Ok(snapshot) => self.executor.restore(&snapshot, &state).map(|()| snapshot),
             Err(_) => Err("its bytes are no snapshot"),
@@ -184,7 +187,11 @@ impl<S: Scheme> Replica<S> {
         self.shelf.adopt(round, bytes, proof);
         self.journal.mark(round);
         self.save_newest(out);
-        if self.core.committed() < round {
+        if back {
+            self.counters.rebuilt += 1;
+            self.executor.drop_waiting();
+        }
+        if back || self.core.committed() < round {
             let position = snapshot.head.position;
             let input = ordering::Input::Install { state: snapshot.ordering, position };
             self.attest();

@@ -61,13 +61,16 @@ pub struct Accepted {
 struct Reached {
     steps: usize,
     last_round: Round,
+    /// Steps that it took up from its disk and that nobody else may have: it can still find that
+    /// the others have gone on without them, and take up their state (§7).
+    own: Vec<StepTrace>,
 }
 
 /// All that is known of a run, and the checks that run along.
 pub struct Checks {
     good: Members,
     order: Vec<StepTrace>,
-    place: BTreeMap<StepPosition, usize>,
+    places: BTreeMap<StepPosition, usize>,
     reached: BTreeMap<ReplicaId, Reached>,
     executed: BTreeMap<RequestId, Digest>,
     seen: BTreeSet<RequestId>,
@@ -89,7 +92,7 @@ impl Checks {
         Self {
             good,
             order: Vec::new(),
-            place: BTreeMap::new(),
+            places: BTreeMap::new(),
             reached: BTreeMap::new(),
             executed: BTreeMap::new(),
             seen: BTreeSet::new(),
@@ -178,7 +181,7 @@ impl Checks {
         }
         let lost = self.order.split_off(kept);
         for step in &lost {
-            self.place.remove(&step.position);
+            self.places.remove(&step.position);
         }
         self.lost.extend(lost);
         (self.executed, self.seen) = (BTreeMap::new(), BTreeSet::new());
@@ -191,9 +194,15 @@ impl Checks {
         }
     }
 
-    /// A replica has installed a state as it is after this round, another's or its own of before a
-    /// crash. With it comes back what nobody had any more.
+    /// A replica has installed another's state as it is after this round.
     pub fn on_installed(&mut self, replica: ReplicaId, round: Round) {
+        let steps = self.order.iter().take_while(|s| s.position.round <= round).count();
+        self.reached.insert(replica, Reached { steps, last_round: round, own: Vec::new() });
+    }
+
+    /// A replica has taken up a state from its disk. What is in that is attested, and comes back
+    /// with it if nobody had it any more.
+    pub fn on_taken_up(&mut self, replica: ReplicaId, round: Round) {
         let last = self.order.last().map_or(Round(0), |s| s.position.round);
         let back = |s: &&StepTrace| last < s.position.round && s.position.round <= round;
         let mut back: Vec<StepTrace> = self.lost.iter().filter(back).cloned().collect();
@@ -204,14 +213,23 @@ impl Checks {
                 let _ = self.append(replica, &step);
             }
         }
-        let steps = self.order.iter().take_while(|s| s.position.round <= round).count();
-        self.reached.insert(replica, Reached { steps, last_round: round });
+        self.on_installed(replica, round);
     }
 
-    /// A replica has come to this round without executing anything more.
-    pub fn on_caught_up(&mut self, replica: ReplicaId, round: Round) {
+    /// A replica has executed again, up to this round, what was on its disk behind a state that it
+    /// has installed. As long as it does not go on from there nobody has to have done the same.
+    pub fn on_recovered(&mut self, replica: ReplicaId, steps: &[StepTrace], round: Round) {
         let reached = self.reached.entry(replica).or_default();
         reached.last_round = reached.last_round.max(round);
+        for step in steps.iter().filter(|s| !s.entries.is_empty()) {
+            // Those that all have need not wait, and those that clients know must be there.
+            let known = self.order.get(reached.steps).is_some_and(|known| known == step);
+            if known && reached.own.is_empty() {
+                reached.steps += 1;
+            } else {
+                reached.own.push(step.clone());
+            }
+        }
     }
 
     /// A replica has executed a step.
@@ -228,9 +246,17 @@ impl Checks {
             return broken("one order", format!("{replica} executed {now:?} after {last:?}"));
         }
         reached.last_round = step.position.round;
+        // It goes on from what it took up: so that is in everybody's history.
+        let own = std::mem::take(&mut reached.own);
+        own.iter().try_for_each(|before| self.place(replica, before))?;
+        self.place(replica, step)
+    }
+
+    fn place(&mut self, replica: ReplicaId, step: &StepTrace) -> Checked {
         if step.entries.is_empty() {
             return Ok(());
         }
+        let reached = self.reached.entry(replica).or_default();
         let at = reached.steps;
         reached.steps += 1;
         match self.order.get(at) {
@@ -256,7 +282,7 @@ impl Checks {
             self.valid(replica, entry)?;
             self.once(entry)?;
         }
-        self.place.insert(step.position, self.order.len());
+        self.places.insert(step.position, self.order.len());
         self.order.push(step.clone());
         Ok(())
     }
@@ -309,7 +335,7 @@ impl Checks {
     pub fn on_accepted(&mut self, accepted: &Accepted) -> Checked {
         let name = accepted.request;
         let position = accepted.position;
-        let step = if let Some(&at) = self.place.get(&position) {
+        let step = if let Some(&at) = self.places.get(&position) {
             self.accepted = self.accepted.max(at + 1);
             &self.order[at]
         } else if let Some(lost) = self.lost.iter().rev().find(|s| s.position == position) {
@@ -339,7 +365,8 @@ impl Checks {
     /// # Errors
     /// If another good replica has another root at that round.
     pub fn on_root(&mut self, replica: ReplicaId, executed: Round, root: Digest) -> Checked {
-        if !self.good.contains(replica) {
+        let has_own = self.reached.get(&replica).is_some_and(|r| !r.own.is_empty());
+        if !self.good.contains(replica) || has_own {
             return Ok(());
         }
         let (other, theirs) = *self.roots.entry(executed).or_insert((replica, root));

@@ -220,9 +220,8 @@ impl Judge {
         match event {
             Event::SnapshotInstalled { round, .. } => self.checks.on_installed(at, *round),
             Event::Recovered(found) => {
-                self.checks.on_installed(at, found.snapshot);
-                found.steps.iter().try_for_each(|step| self.checks.on_step(at, step))?;
-                self.checks.on_caught_up(at, found.round);
+                self.checks.on_taken_up(at, found.snapshot);
+                self.checks.on_recovered(at, &found.steps, found.round);
             }
             _ => {}
         }

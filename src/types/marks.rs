@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// Every mark: the rule, then what happened.
-pub const MARKS: [&str; 54] = [
+pub const MARKS: [&str; 57] = [
     "E1 a follower blamed for a round",
     "E1 a follower passed on what started a round",
     "E1 a member blamed for a round",
@@ -62,6 +62,9 @@ pub const MARKS: [&str; 54] = [
     "§7 a Report from the disk was sent again",
     "§7 a promise from the disk got its Report after a restart",
     "§7 a snapshot was taken up",
+    "§7 a snapshot was taken up from the disk",
+    "§7 what was executed was not in the history of an opening",
+    "§7 an opening from the disk waited for its first vector",
     "§7 the source of a snapshot was put aside",
 ];
 

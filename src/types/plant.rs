@@ -68,6 +68,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ),
     ("o7-void-stays-executed", "O7: what an opening voids in its base cannot be sent again"),
     ("r7-not-passed-over", "R7: one that entered an epoch alone does not see that others left it"),
+    ("s7-never-rolled-back", "§7: what is not in the history of an opening is never given up"),
     ("s7-snapshot-of-t", "§7: a snapshot that t replicas attest is taken up"),
     ("m3-no-second-change", "M3: a replaced key goes, and the new one never comes in"),
     ("c1-accept-t-replies", "C1: a client accepts what t replicas say"),

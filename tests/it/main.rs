@@ -11,6 +11,7 @@ mod liars;
 mod partitions;
 #[cfg(feature = "plant")]
 mod planted;
+mod power;
 mod service;
 mod simulation;
 mod wire;

@@ -156,6 +156,12 @@ fn hunt_in_epochs(name: &str, options: Options, fair: Options) -> Options {
             let workload = Workload { calls: 250, think: ms(20), ..Workload::default() };
             Options { commands, faults, bad, workload, ..options }
         }
+        "s7-reply-before-sync"
+        | "s7-ahead-of-disk"
+        | "s7-never-rolled-back"
+        | "o7-committed-only"
+        | "o7-void-stays-executed"
+        | "r7-not-passed-over" => crate::power::power(1, 1),
         other => panic!("no run hunts {other}"),
     }
 }
@@ -201,7 +207,11 @@ fn noticed(name: &str, seed: u64, options: &Options) -> Option<String> {
 
 /// Some bugs show only in rare orders of arrival.
 fn seeds_for(name: &str) -> u64 {
-    if name == "o3-no-stability" { 20 * SEEDS } else { SEEDS }
+    match name {
+        "o3-no-stability" => 20 * SEEDS,
+        "r7-not-passed-over" | "s7-ahead-of-disk" | "s7-reply-before-sync" => 20 * SEEDS,
+        _ => SEEDS,
+    }
 }
 
 fn hunted() -> impl Iterator<Item = (&'static str, &'static str)> {

@@ -174,6 +174,10 @@ fn disk(options: &mut Options, dice: &mut Dice) {
         return;
     }
     options.durability = Durability::Reply;
+    if dice.chance(500) {
+        // Slow enough for much to be under way when the power goes.
+        options.world.disk.max_delay = Duration::from_millis(dice.between(5, 40));
+    }
     if dice.chance(400) {
         options.limits.checkpoint_every = dice.between(2, 16);
         options.quotas.log_bytes = dice.between(1000, 20_000);

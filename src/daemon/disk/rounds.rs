@@ -192,7 +192,8 @@ impl<D: Disk> Rounds<D> {
         let begun = self.log.start_over(&mut self.disk, Position(1));
         begun.map_err(|e| self.place.log(e))?;
         found.next = 1;
-        let what = "there was no log, though this replica has started here before";
+        let what = "there was no log, though this replica has started here before; if the \
+                    cluster had no durability until now, start all replicas on empty directories";
         found.damage = Some(format!("{}: {what}", self.place.0.display()));
         Ok(())
     }

@@ -38,6 +38,9 @@ pub(in crate::ordering) enum Needs {
     Invalid,
     /// What is here does not lead there: the state has to be fetched.
     Behind,
+    /// The same, since what was committed here is not in the history of the opening: only a state
+    /// of a later epoch helps, be its round lower than what was executed here (§7).
+    Astray,
 }
 
 /// A way from the committed state to a base: the epochs on it, each with where it ends.
@@ -93,10 +96,13 @@ impl<S: Scheme> Core<S> {
                 // Another opening of the same epoch is another history.
                 return match origin == self.order.opening.0 {
                     true => Ok(legs.into_iter().rev().collect()),
-                    false => Err(Needs::Behind),
+                    false => Err(Needs::Astray),
                 };
             }
-            if of.0 < start.0 || legs.len() > 8 {
+            if of.0 < start.0 {
+                return Err(Needs::Astray);
+            }
+            if legs.len() > 8 {
                 return Err(Needs::Behind);
             }
             then = self.opening_of(of, origin, &reports).ok_or_else(|| {
@@ -138,11 +144,11 @@ impl<S: Scheme> Core<S> {
         let Some((end, hashes, digest)) = &leg.end else {
             // Nothing of that epoch counts, so nothing of it may have been committed here.
             let begun = leg.of == self.order.epoch() && rounds.is_none_or(|r| at != r.base());
-            return if begun { Err(Needs::Behind) } else { Ok(Vec::new()) };
+            return if begun { Err(Needs::Astray) } else { Ok(Vec::new()) };
         };
         let rounds = rounds.ok_or(Needs::Behind)?;
         if *end < at || *end == at && *digest != last.vector {
-            return Err(Needs::Behind);
+            return Err(Needs::Astray);
         }
         let mut vectors = Vec::new();
         let (mut round, mut hashes) = (*end, hashes.clone());
@@ -157,7 +163,7 @@ impl<S: Scheme> Core<S> {
             round = round.previous();
         }
         if *end > at && hashes != choice {
-            return Err(Needs::Behind);
+            return Err(Needs::Astray);
         }
         vectors.reverse();
         Ok(vectors)

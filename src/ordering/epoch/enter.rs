@@ -105,6 +105,7 @@ impl<S: Scheme> Core<S> {
                 self.change.following.unshown = self.who_named_base(opening);
             }
             Needs::Behind => self.fall_behind(now, out),
+            Needs::Astray => self.go_astray(now, out),
         }
     }
 
@@ -219,6 +220,7 @@ impl<S: Scheme> Core<S> {
         };
         let mut records = vec![record.to_bytes().into()];
         records.extend(self.keys_to_write());
+        self.log_base(out);
         self.persist(records, out);
         let sequence = self.change.sequence;
         self.change.stage = Stage::Opening { sequence };
@@ -231,6 +233,21 @@ impl<S: Scheme> Core<S> {
             opening: opening.digest,
             certificate: reports.iter().map(|r| r.signed_header()).collect(),
         };
+    }
+
+    /// §7: the content of an opening's base is in the log before the opening is written: what was
+    /// complete here may end some rounds before that.
+    fn log_base(&mut self, out: &mut Vec<Action>) {
+        let Some(prepared) = &self.change.prepared else { return };
+        let digest = self.change.opening.as_ref().map(|o| o.digest);
+        if digest.is_none() || self.based == digest {
+            return;
+        }
+        out.extend(prepared.effects.iter().filter_map(|effect| match effect {
+            Effect::Step(step) => Some(Action::Log(Logged::Base(step.proposals.clone()))),
+            Effect::Opened(..) => None,
+        }));
+        self.based = digest;
     }
 
     /// M3: what is known of keys with the opening, if any was ever replaced.
@@ -246,6 +263,7 @@ impl<S: Scheme> Core<S> {
         self.change.stage = Stage::Running;
         self.change.progress = now.monotonic;
         self.abstains = false;
+        self.durable = self.durable.map(|durable| durable.max(self.rounds.base()));
         // §7: nobody who restarted knows what it signed in the epoch that it had entered before,
         // even if it comes to the opening of that again.
         let later = |before: Epoch| self.epoch > before || planted("s7-signs-again");
@@ -286,12 +304,12 @@ impl<S: Scheme> Core<S> {
 
     /// E7: the first vector is complete, so the opening holds.
     pub(in crate::ordering) fn commit_opening(&mut self, out: &mut Vec<Action>) {
+        self.log_base(out);
         let Some(prepared) = self.change.prepared.take() else { return };
         for effect in prepared.effects {
             match effect {
                 Effect::Step(step) => {
                     mark("E7 an opening committed a vector");
-                    out.push(Action::Log(Logged::Base(step.proposals.clone())));
                     self.commit_step(*step, out);
                 }
                 Effect::Opened(opened, opening) => {

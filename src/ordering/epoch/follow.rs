@@ -313,6 +313,7 @@ impl<S: Scheme> Core<S> {
                 return self.fall_behind(now, out);
             }
             Err(Needs::Behind) => return self.fall_behind(now, out),
+            Err(Needs::Astray) => return self.go_astray(now, out),
             Err(Needs::Invalid) => return,
         };
         let rounds = self.rounds_after(&opening, &prepared.order);
@@ -346,16 +347,18 @@ impl<S: Scheme> Core<S> {
             self.stats.bad_states += 1;
             return self.fall_behind(now, out);
         };
-        if !self.blank && order.round() <= self.committed {
+        let (epoch, base) = (order.epoch().0, order.round());
+        let back = self.astray && epoch > self.order.epoch().0;
+        if !self.blank && base <= self.committed && !back {
             return;
         }
-        let (epoch, base) = (order.epoch().0, order.round());
-        if !self.blank && epoch < self.epoch {
+        if !self.blank && epoch < self.epoch && !back {
             return self.prepare_from(order);
         }
         self.adopt_rounds(&order);
         (self.committed, self.blank, self.replayed) = (base, false, false);
-        self.abstains = false;
+        (self.abstains, self.astray) = (false, false);
+        self.durable = self.durable.map(|durable| durable.min(base));
         self.history.clear();
         self.wants = Default::default();
         self.order = order;

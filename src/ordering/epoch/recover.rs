@@ -2,12 +2,13 @@
 
 use super::{Checked, Entered, Stage};
 use crate::crypto::{Scheme, Unverified};
+use crate::ordering::order::Order;
 use crate::ordering::rounds::Held;
 use crate::ordering::{Action, Core, Event, Logged, Statement};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
-use crate::types::{Epoch, Now};
-use crate::wire::{Proposal, Record, Report};
+use crate::types::{Epoch, Now, Round};
+use crate::wire::{Attestation, Proposal, Record, Report};
 use std::sync::Arc;
 
 impl<S: Scheme> Core<S> {
@@ -46,6 +47,51 @@ impl<S: Scheme> Core<S> {
         self.blank = true;
         self.install(now, state, out);
         if self.blank { Err("not an ordering state of this version") } else { Ok(()) }
+    }
+
+    /// From now on no proposal is signed that is far ahead of the log of rounds, which is durable
+    /// up to the complete vector of this round (§7).
+    pub fn bound_by_disk(&mut self, durable: Round) {
+        self.durable = Some(durable);
+    }
+
+    /// What this replica has executed by now, for its next proposal.
+    pub fn attest(&mut self, attestation: Attestation) {
+        self.attestation = attestation;
+    }
+
+    /// There is no state to go on from: before [`Core::recovered`], if the log of rounds is of no
+    /// use.
+    pub fn start_blank(&mut self) {
+        self.blank = true;
+    }
+
+    /// Something that this replica had committed is missing on its disk: it reports nothing (E5)
+    /// until it has a state that others attest, or has followed them into an epoch.
+    pub fn abstain(&mut self) {
+        self.abstains = true;
+    }
+
+    /// Whether what was committed here is not in the history that others have gone on with: then
+    /// [`Core::leads_back`] says whether a state does.
+    pub fn is_astray(&self) -> bool {
+        self.astray
+    }
+
+    /// Whether this ordering state is of a later epoch than what was committed here: then it goes
+    /// before that, though its round may be lower.
+    pub fn leads_back(&self, state: &[u8]) -> bool {
+        let ensemble = self.keyring.ensemble();
+        let order = Order::decode(state, ensemble, self.limits, self.seed);
+        self.astray && order.is_ok_and(|order| order.epoch().0 > self.order.epoch().0)
+    }
+
+    /// §7: what was executed here after an opening's base is given up for a state that `t + 1`
+    /// attest; nobody can have accepted it.
+    pub(in crate::ordering) fn go_astray(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.astray = !planted("s7-never-rolled-back");
+        mark("§7 what was executed was not in the history of an opening");
+        self.fall_behind(now, out);
     }
 
     fn replay_vector(

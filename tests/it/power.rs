@@ -1,0 +1,80 @@
+//! Power cuts of all replicas at once, with disks so slow that much is under way to them: what a
+//! client has accepted is there afterwards (§7, D2, D17).
+
+use quorate::simulator::{Cell, Options, RandomFaults, Report, Workload, run};
+use quorate::types::Durability;
+use std::time::Duration;
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// Clients under a steady load, two power cuts, and crashes of single replicas beside them.
+pub fn power(t: u8, crashes: u32) -> Options {
+    let mut options = Options {
+        t,
+        durability: Durability::Reply,
+        by_cell: true,
+        heal_at: Some(ms(1500)),
+        heal_bound: Some(ms(2500)),
+        time_limit: ms(20_000),
+        workload: Workload { calls: 40, think: ms(40), ..Workload::default() },
+        ..Options::named("power")
+    };
+    options.world.disk.min_delay = ms(1);
+    options.world.disk.max_delay = ms(30);
+    options.random_faults = RandomFaults {
+        power_cuts: 2,
+        crashes,
+        within: ms(1200),
+        lasts: ms(200),
+        ..RandomFaults::NONE
+    };
+    options
+}
+
+fn all(options: &Options, seeds: std::ops::Range<u64>) -> Vec<Report> {
+    let report = |seed| {
+        let report = run(seed, options).unwrap_or_else(|failure| panic!("{failure}"));
+        assert!(!report.forked && report.finished && report.cell == Cell::Honest, "{report:?}");
+        assert!(report.failed.is_empty(), "{report:?}");
+        report
+    };
+    seeds.map(report).collect()
+}
+
+fn marked(reports: &[Report], mark: &str) -> u64 {
+    reports.iter().filter_map(|r| r.marks.get(mark)).sum()
+}
+
+#[test]
+fn nothing_accepted_is_lost_when_the_power_is_gone_everywhere() {
+    for (t, seeds) in [(1, 0..60), (2, 0..20), (3, 0..6)] {
+        let reports = all(&power(t, 1), seeds);
+        let n = 2 * u64::from(t) + 1;
+        let recovered: u64 = reports.iter().filter_map(|r| r.events.get("recovered")).sum();
+        assert!(recovered >= 2 * n * reports.len() as u64, "{recovered}");
+        let lost: u64 = reports.iter().filter_map(|r| r.fired.get("unsynced record lost")).sum();
+        assert!(lost > 0, "a power cut that costs nothing shows nothing");
+    }
+}
+
+/// With snapshots every few rounds: a state is taken up, and the log from there on.
+#[test]
+fn a_state_is_taken_up_from_the_disk_and_the_log_behind_it_is_executed() {
+    let mut options = power(1, 0);
+    options.limits.checkpoint_every = 4;
+    options.quotas.log_bytes = 4000;
+    let reports = all(&options, 0..40);
+    assert!(marked(&reports, "§7 a snapshot was taken up from the disk") > 40);
+}
+
+/// What the next ones need is there after each, and no start forgets what the one before had.
+#[test]
+fn power_cuts_one_after_the_other_are_survived() {
+    let mut options = power(1, 2);
+    options.random_faults.power_cuts = 5;
+    options.limits.checkpoint_every = 8;
+    options.quotas.log_bytes = 6000;
+    all(&options, 100..130);
+}
