@@ -79,8 +79,7 @@ impl Builder {
     /// # Errors
     /// [`DaemonError`] says what is in the way and what to do.
     pub async fn start(mut self) -> Result<Daemon, DaemonError> {
-        let n = self.cluster.ensemble.n();
-        let (id, number) = (self.id, self.id.number());
+        let (id, number, n) = (self.id, self.id.number(), self.cluster.ensemble.n());
         let entry = self.cluster.replica(id).cloned();
         let entry = entry.ok_or(DaemonError::NoSuchReplica { id: number, n })?;
         if self.key.public() != entry.public_key {

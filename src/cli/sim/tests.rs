@@ -218,7 +218,10 @@ fn seeds_that_once_failed_pass_and_fail_with_the_old_mistake_only() {
     ];
     let mut wrong = Vec::new();
     for (name, others, mode, t, seed, expected) in cases {
+        // They failed before there was a log.
         let options = mode.options(seed, t, None);
+        let durability = crate::types::Durability::None;
+        let options = Options { durability, ..options };
         let run = || play(seed, &options, &mut |_, _, _| {}).err().map(|broken| broken.what);
         let both: &str = format!("{name}+{others}").leak();
         plant((!others.is_empty()).then_some(others));

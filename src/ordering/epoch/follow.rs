@@ -10,7 +10,7 @@ use crate::ordering::{Action, Core, Event, Statement};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Call, Digest, Epoch, Instant, Members, Now, ReplicaId, Root, Round};
-use crate::wire::{Author, Change, Proposal, SignedChange, Want};
+use crate::wire::{Proposal, SignedChange, Want};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(in crate::ordering) struct Following {
     history: Option<(Instant, Round)>,
     /// When each peer was last seen to be further than could be followed from here, and the
     /// furthest place that it has shown.
-    ahead: BTreeMap<ReplicaId, (Instant, (Epoch, Round))>,
+    pub(in crate::ordering) ahead: BTreeMap<ReplicaId, (Instant, (Epoch, Round))>,
     /// When a snapshot was last asked for.
     behind: Option<Instant>,
     /// Reports of epochs between the committed one and the promise, at most of two numbers.
@@ -44,7 +44,7 @@ pub(in crate::ordering) struct Following {
     /// Proposals of epochs whose opening is not known yet: for each signer a few of one epoch.
     early: BTreeMap<ReplicaId, Vec<Arc<Verified<Proposal>>>>,
     /// The own Join that is under way, and when it was said last.
-    join: Option<(SignedChange, Instant)>,
+    pub(in crate::ordering) join: Option<(SignedChange, Instant)>,
 }
 
 /// Early proposals kept of one signer: two for each round that is looked ahead.
@@ -244,7 +244,7 @@ impl<S: Scheme> Core<S> {
     }
 
     // Whoever proposes in the next round is no further than this replica.
-    fn is_beyond(&self, (epoch, round): (Epoch, Round)) -> bool {
+    pub(in crate::ordering) fn is_beyond(&self, (epoch, round): (Epoch, Round)) -> bool {
         let next = self.rounds.complete().next();
         epoch > self.epoch || epoch == self.epoch && round > next
     }
@@ -335,7 +335,7 @@ impl<S: Scheme> Core<S> {
     /// but of those that go on one is good, and has seen it.
     fn is_passed_over(&self, call: &Call) -> bool {
         !self.rounds.is_open()
-            && call.number() > self.change.promise.number()
+            && call.number() >= self.change.promise.number()
             && !call.members().contains(self.id)
             && !planted("r7-not-passed-over")
     }
@@ -425,94 +425,6 @@ impl<S: Scheme> Core<S> {
         self.change.prepared = None;
         self.sent = if same { self.sent.max(base) } else { base };
         (self.epoch, self.members) = (epoch, members);
-    }
-
-    // --- M1 -----------------------------------------------------------------------------------
-
-    /// M1: asks to be a member again once that is allowed and nothing is missing here.
-    pub(in crate::ordering) fn join_if_due(&mut self, now: Now, out: &mut Vec<Action>) {
-        let Some(due) = self.join_due() else { return };
-        if now.monotonic < due {
-            return;
-        }
-        let position = self.attestation.position;
-        let context = self.keyring.context();
-        let known = self.change.following.join.take().map(|(change, _)| change).filter(|c| {
-            let Change::Join { position: before, .. } = c.change else { return false };
-            // One that was accepted, and led in and out again, has had its effect.
-            before.round.0 + self.limits.membership.join_lag / 2 > position.round.0
-                && !self.order.is_executed(&c.digest(&context))
-        });
-        let change = known.unwrap_or_else(|| {
-            let change = Change::Join { replica: self.id, incarnation: self.incarnation, position };
-            let (author, serial) = (Author::Replica(self.id), now.wall.0);
-            mark("M1 one asked to join");
-            out.push(Action::Event(Event::Joining { round: position.round }));
-            SignedChange::sign::<S>(change, author, serial, &context, &self.signer)
-        });
-        self.change.following.join = Some((change, now.monotonic));
-        out.push(Action::TellAll(Statement::Change(change)));
-    }
-
-    pub(in crate::ordering) fn join_due(&self) -> Option<Instant> {
-        let (epoch, members) = self.order.epoch();
-        let standing = &self.order.roster.standings[self.id.index()];
-        let may = standing.out != Some(crate::ordering::Reason::Lied)
-            && self.order.agreed() >= standing.may_join.0;
-        let asks = !self.leaving
-            && !self.is_kept_out()
-            && self.may_sign(epoch.generation)
-            && !self.awaits_disk()
-            && may
-            && !self.blank
-            && !members.contains(self.id)
-            && matches!(self.change.stage, Stage::Running)
-            && epoch == self.epoch
-            && epoch == self.change.entered.epoch;
-        // What is executed here is what was committed, and that is all there is: at most t peers,
-        // who may lie, are further than that. Of more, one is good, and where it is can be reached;
-        // but not for ever, since all may have gone on from elsewhere.
-        let executed = self.attestation.position.round.0 + 1 >= self.committed.0;
-        let last = self.change.following.join.map(|(_, at)| at + 2 * self.timing.patience);
-        let ahead = self.change.following.ahead.values().filter(|(_, at)| self.is_beyond(*at));
-        let mut ahead: Vec<Instant> = ahead.map(|(seen, _)| *seen).collect();
-        ahead.sort_unstable();
-        let (t, most) = (self.keyring.ensemble().t(), 8 * self.timing.patience);
-        let caught_up = ahead.len().checked_sub(t + 1).map(|i| ahead[i] + most);
-        (asks && executed).then(|| last.max(caught_up).unwrap_or_default())
-    }
-
-    /// M1 to M3: a status change came from its author's own connection.
-    pub(in crate::ordering) fn on_change(&mut self, now: Now, change: SignedChange) {
-        let context = self.keyring.context();
-        let generation = self.order.epoch().0.generation;
-        if self.is_blank() || change.verify(&self.keyring, generation).is_err() {
-            return;
-        }
-        let round = self.committed;
-        if self.refuses_key(&change.change)
-            || self.order.roster.effect(&change.change, round, self.order.agreed_time()).is_err()
-        {
-            self.stats.changes_refused += 1;
-            return;
-        }
-        // Who joins must have come where we have been.
-        if let Change::Join { position, .. } = change.change
-            && let Some(held) = self.history.vector_at(position.round)
-        {
-            let hashes: Vec<Digest> = held.iter().map(|p| p.digest()).collect();
-            let epoch = held[0].epoch;
-            let ours = crate::wire::vector_hash(&context, epoch, position.round, &hashes);
-            if ours != position.vector {
-                self.stats.changes_refused += 1;
-                return;
-            }
-        }
-        let digest = change.digest(&context);
-        if !self.mine.contains(&digest) && !self.order.is_executed(&digest) {
-            self.changes.insert(digest, change);
-            self.seen(now, digest);
-        }
     }
 }
 
