@@ -223,10 +223,18 @@ pub struct Opened {
     pub before: Members,
     /// Requests whose bodies are lost (O7): they keep their places and have no effect.
     pub void: Vec<Digest>,
+    /// The first round in whose step one of them stands, if one does: whoever has executed that
+    /// has another state than the others now.
+    pub first_void: Option<Round>,
 }
 
 impl Opened {
-    pub(super) fn of(opening: &Opening, before: Members, order: &Order, void: Vec<Digest>) -> Self {
+    pub(super) fn of(
+        opening: &Opening,
+        before: Members,
+        order: &Order,
+        (void, first_void): (Vec<Digest>, Option<Round>),
+    ) -> Self {
         Self {
             epoch: opening.call.number(),
             members: opening.call.members(),
@@ -235,6 +243,7 @@ impl Opened {
             standings: order.roster.standings.clone(),
             before,
             void,
+            first_void,
         }
     }
 }

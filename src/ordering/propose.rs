@@ -185,7 +185,6 @@ impl<S: Scheme> Core<S> {
     pub(super) fn awaits_disk(&self) -> bool {
         let next = self.rounds.complete().next();
         self.durable.is_some_and(|durable| next.0 > durable.0 + 1 + FLIGHT)
-            && !planted("s7-ahead-of-disk")
     }
 
     /// R2: signs the one proposal of the next round and sends it to everybody.

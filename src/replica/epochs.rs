@@ -285,8 +285,8 @@ impl<S: Scheme> Replica<S> {
         self.paused = false;
         self.needed = Needed::default();
         let void: BTreeSet<Digest> = opened.void.iter().copied().collect();
-        let ran = |d: &&Digest| self.bodies.get(d).is_some_and(|held| held.executed);
-        if void.iter().any(|d| ran(&d)) {
+        let executed = self.executor.position().round;
+        if opened.first_void.is_some_and(|first| first <= executed) {
             self.counters.rebuilt += 1;
             mark("O7 what had run was made void, and the state fetched anew");
             self.executor.lose();

@@ -61,7 +61,6 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("s7-state-unheard", "§7: what was heard before a state was taken over is not considered"),
     ("s7-last-not-kept", "§7: a snapshot that waits for attestations keeps newer ones out"),
     ("s7-reply-before-sync", "§7: replies leave before what they rest on is on disk"),
-    ("s7-ahead-of-disk", "§7: proposals are signed however far behind the log is"),
     (
         "o7-committed-only",
         "O7: a Report tells of bodies of what is committed, not of what it names",

@@ -16,7 +16,12 @@ const SEEDS: u64 = 12;
 /// Bugs that no run here hunts. The first are shown by step tables beside the code that has them
 /// (`src/ordering`, `src/replica/transfer`), the others by stories (`tests/it/explore.rs`) and by
 /// the modes of `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 32] = [
+const ELSEWHERE: [&str; 37] = [
+    "s7-reply-before-sync",
+    "s7-never-rolled-back",
+    "o7-committed-only",
+    "o7-void-stays-executed",
+    "r7-not-passed-over",
     "o1-late-candidate-counts",
     "f1-lowest-entered",
     "f2-smallest-hash",
@@ -156,12 +161,6 @@ fn hunt_in_epochs(name: &str, options: Options, fair: Options) -> Options {
             let workload = Workload { calls: 250, think: ms(20), ..Workload::default() };
             Options { commands, faults, bad, workload, ..options }
         }
-        "s7-reply-before-sync"
-        | "s7-ahead-of-disk"
-        | "s7-never-rolled-back"
-        | "o7-committed-only"
-        | "o7-void-stays-executed"
-        | "r7-not-passed-over" => crate::power::power(1, 1),
         other => panic!("no run hunts {other}"),
     }
 }
@@ -207,11 +206,7 @@ fn noticed(name: &str, seed: u64, options: &Options) -> Option<String> {
 
 /// Some bugs show only in rare orders of arrival.
 fn seeds_for(name: &str) -> u64 {
-    match name {
-        "o3-no-stability" => 20 * SEEDS,
-        "r7-not-passed-over" | "s7-ahead-of-disk" | "s7-reply-before-sync" => 20 * SEEDS,
-        _ => SEEDS,
-    }
+    if name == "o3-no-stability" { 20 * SEEDS } else { SEEDS }
 }
 
 fn hunted() -> impl Iterator<Item = (&'static str, &'static str)> {

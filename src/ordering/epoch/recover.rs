@@ -90,7 +90,6 @@ impl<S: Scheme> Core<S> {
     /// attest; nobody can have accepted it.
     pub(in crate::ordering) fn go_astray(&mut self, now: Now, out: &mut Vec<Action>) {
         self.astray = !planted("s7-never-rolled-back");
-        mark("§7 what was executed was not in the history of an opening");
         self.fall_behind(now, out);
     }
 

@@ -9,9 +9,15 @@ use std::collections::BTreeSet;
 
 impl Order {
     /// Processes an opening after its base and before its first vector. Gives the requests whose
-    /// bodies are lost: they have no effect (O7).
-    pub(in crate::ordering) fn open(&mut self, opening: &Opening) -> Vec<Digest> {
+    /// bodies are lost: they have no effect (O7); and the first round in whose step one of them
+    /// stands, if one does.
+    pub(in crate::ordering) fn open(&mut self, opening: &Opening) -> (Vec<Digest>, Option<Round>) {
         let void = if opening.may_void() { self.lost(opening) } else { Vec::new() };
+        let ran = void.iter().filter_map(|d| match self.known.get(d)?.state {
+            State::Executed(round) => Some(round),
+            _ => None,
+        });
+        let first = ran.min();
         for digest in &void {
             mark("O7 an opening made a request void");
             match self.known.get_mut(digest) {
@@ -34,7 +40,7 @@ impl Order {
         self.opening = (opening.digest, self.round().next());
         self.last.1 = opening.reports.clone();
         self.index_all_partial(self.roster.members());
-        void
+        (void, first)
     }
 
     /// Requests accepted up to the base whose body no member of the new epoch has, in the order of
