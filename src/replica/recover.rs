@@ -216,8 +216,8 @@ impl<S: Scheme> Replica<S> {
             let request = <Request as crate::wire::Message>::from_body(&body.request);
             let request = request.map_err(|e| e.what)?;
             let digest = request.digest(&context, &body.client);
-            if self.bodies.get(&digest).is_none() && !self.executor.is_spent(&body.client, &request)
-            {
+            // What runs under the snapshot needs none.
+            if self.bodies.get(&digest).is_none() && self.executor.lacks(&digest) {
                 let held = Held { client: body.client, request, origin: None, executed: false };
                 self.bodies.insert(digest, held);
             }

@@ -47,7 +47,8 @@ fn nothing_accepted_is_lost_when_the_power_is_gone_everywhere() {
         let reports = all(&power(t), seeds);
         let n = 2 * u64::from(t) + 1;
         let recovered: u64 = reports.iter().filter_map(|r| r.events.get("recovered")).sum();
-        assert!(recovered >= 2 * n * reports.len() as u64, "{recovered}");
+        // A second cut may find some down still.
+        assert!(recovered > n * reports.len() as u64, "{recovered}");
         let lost: u64 = reports.iter().filter_map(|r| r.fired.get("unsynced record lost")).sum();
         assert!(lost > 0, "a power cut that costs nothing shows nothing");
     }
