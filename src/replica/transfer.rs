@@ -185,7 +185,10 @@ impl<S: Scheme> Replica<S> {
         mark("§7 a snapshot was taken up");
         out.push(super::Action::Event(Event::SnapshotInstalled { round, bytes: length, from }));
         self.shelf.adopt(round, bytes, proof);
-        self.journal.mark(round);
+        // Where the order is further already, what follows that round stands in the log.
+        if back || self.core.committed() < round {
+            self.journal.mark(round);
+        }
         self.save_newest(out);
         if back {
             self.counters.rebuilt += 1;
