@@ -88,6 +88,8 @@ pub struct Core<S: Scheme> {
     pub(super) logged: (Epoch, Round),
     /// The opening whose base was given to it last.
     pub(super) based: Option<Digest>,
+    /// Proposals from that log of epochs whose openings are still to be taken up.
+    pub(super) unplaced: Vec<super::rounds::Held>,
     /// Up to where that log is durable; `None` if nobody says.
     pub(super) durable: Option<Round>,
     /// The operator wants this replica out: it does not ask to join.
@@ -145,6 +147,7 @@ impl<S: Scheme> Core<S> {
             astray: false,
             logged: (Epoch::GENESIS, Round(0)),
             based: None,
+            unplaced: Vec::new(),
             durable: None,
             leaving: false,
             key_news: 0,

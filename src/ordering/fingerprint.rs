@@ -112,6 +112,7 @@ impl<S: Scheme> Core<S> {
             astray,
             logged: _,
             based: _,
+            unplaced: _,
             durable,
             leaving,
             key_news,

@@ -46,6 +46,8 @@ pub(super) struct Order {
     pub(super) tips: Vec<Tip>,
     /// The hash of the opening of the present epoch, and its first round.
     pub(super) opening: (Digest, Round),
+    /// The same of the epochs before, the last few of them, the earliest first.
+    past: VecDeque<(Epoch, Digest, Round)>,
     /// The last committed vector: its place, and the hashes that its successors must choose. Right
     /// after an opening: the hashes of its Reports.
     pub(super) last: (StepPosition, Vec<Digest>),
@@ -103,6 +105,7 @@ impl Order {
             roster: Roster::new(ensemble, limits.membership),
             tips: vec![Tip::default(); ensemble.n()],
             opening: (genesis, Round(1)),
+            past: VecDeque::new(),
             last: (StepPosition::default(), vec![genesis]),
         }
     }

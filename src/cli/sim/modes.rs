@@ -32,6 +32,8 @@ pub(super) enum Mode {
     Crash,
     /// All replicas without power at once
     Power,
+    /// Power cuts and crashes so close together that they hit a group that is not whole again
+    Outages,
     /// Replicas and clients that lie
     Liars,
     /// Replicas that lie about the order; it must be fair
@@ -105,6 +107,7 @@ impl Mode {
             Mode::Pause => options.random_faults.pauses = few(&mut dice, 1, 8),
             Mode::Crash => crashes(&mut options, &mut dice),
             Mode::Power => options.random_faults.power_cuts = few(&mut dice, 1, 2),
+            Mode::Outages => outages(&mut options, &mut dice),
             Mode::Liars => {
                 if dice.chance(500) {
                     options.lying_clients.push(*dice.pick(&ClientLie::ALL));
@@ -248,6 +251,17 @@ fn crashes(options: &mut Options, dice: &mut Dice) {
     faults.crashes = few(dice, 0, 3);
     faults.crash_points = few(dice, 0, 3);
     faults.slow_disks = few(dice, 0, 3);
+}
+
+// What a log is for: whoever is hit again has had no time to come back from the last time.
+fn outages(options: &mut Options, dice: &mut Dice) {
+    options.durability = Durability::Reply;
+    // The same network with a disk that is sometimes slower than Δ.
+    options.world.disk.max_delay = Duration::from_millis(dice.between(1, 30));
+    let faults = &mut options.random_faults;
+    faults.power_cuts = few(dice, 2, 4);
+    faults.crashes = few(dice, 0, 3);
+    faults.crash_points = few(dice, 0, 3);
 }
 
 // What fairness is promised for: clocks that hardly differ, and nobody with a backlog.

@@ -46,8 +46,9 @@ pub struct Opening {
 struct Holding {
     replica: ReplicaId,
     restarted: bool,
-    /// The round up to which it knows what was accepted in e*; 0 if it never entered e*.
-    knows: Round,
+    /// The epoch that it entered, by its opening, and the vector of it that its Report names.
+    entered: (Epoch, Digest),
+    named: Round,
     lacks: Option<BTreeSet<Digest>>,
 }
 
@@ -74,7 +75,7 @@ impl Opening {
         let known = |x: &ReplicaId| convicted.contains(*x) && !planted("f3-liar-is-silent");
         let liars = call.accused.iter().filter(known).collect();
         let returned = reports.iter().filter(|r| r.header.restarted).map(|r| r.header.replica);
-        let holdings = reports.iter().map(|r| holding(r, from, origin)).collect();
+        let holdings = reports.iter().map(|r| holding(r)).collect();
         let digest = opening_hash(context, &call, &hashes);
         Self {
             call,
@@ -114,17 +115,24 @@ impl Opening {
 
     /// O7: whether no member of the new epoch has the body of a request that was accepted in
     /// `since` on candidates of `holders`; one that is executed is known to all but those who
-    /// restarted, whose logs may not reach so far.
+    /// restarted, whose logs may not reach so far. `knows` says up to which round of the history
+    /// here one knows what was accepted, by the epoch that it entered and the vector it names.
     pub(in crate::ordering) fn is_lost(
         &self,
         request: &Digest,
         (since, executed): (Round, bool),
         holders: Members,
+        knows: impl Fn((Epoch, Digest), Round) -> Round,
     ) -> bool {
         self.holdings.iter().all(|h| {
             let Some(lacks) = &h.lacks else { return true };
             let held = !h.restarted && (executed || holders.contains(h.replica));
-            lacks.contains(request) || !(held || since <= h.knows)
+            let knows = match planted("o7-only-its-epoch") {
+                true if h.entered == (self.from.0, self.origin) => h.named,
+                true => Round(0),
+                false => knows(h.entered, h.named),
+            };
+            lacks.contains(request) || !(held || since <= knows)
         })
     }
 
@@ -144,14 +152,15 @@ impl Opening {
     }
 }
 
-fn holding(report: &Checked, from: (Epoch, Members), origin: Digest) -> Holding {
-    let speaks = report.entered() == from && report.header.opening == origin;
-    let knows = if speaks { report.header.round } else { Round(0) };
+fn holding(report: &Checked) -> Holding {
+    let entered = (report.header.entered, report.header.opening);
     let lacks = match &report.message().lacks {
         Lacks::All => None,
         Lacks::Some(list) => Some(list.iter().copied().collect()),
     };
-    Holding { replica: report.header.replica, restarted: report.header.restarted, knows, lacks }
+    let (replica, restarted, named) =
+        (report.header.replica, report.header.restarted, report.header.round);
+    Holding { replica, restarted, entered, named, lacks }
 }
 
 /// F1: the highest entered epoch and its opening. If several are named, the one that most members

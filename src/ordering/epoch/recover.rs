@@ -119,11 +119,17 @@ impl<S: Scheme> Core<S> {
         Ok(())
     }
 
-    /// Vectors that the next opening names may be others than those that were complete here.
+    /// Vectors that the next opening names may be others than those that were complete here. One
+    /// that is built over several epochs comes with the vectors of all of them: those of an epoch
+    /// whose own opening is still to come wait for that.
     fn name_base(&mut self, held: Vec<Held>) {
         let here = self.rounds.epoch();
-        for proposal in held.into_iter().filter(|p| (p.epoch, p.members) == here) {
-            self.rounds.store_named(proposal);
+        for proposal in held {
+            match (proposal.epoch, proposal.members) {
+                of if of == here => drop(self.rounds.store_named(proposal)),
+                of if of.0 > here.0 && !planted("s7-one-leg-only") => self.unplaced.push(proposal),
+                _ => {}
+            }
         }
     }
 
@@ -150,6 +156,8 @@ impl<S: Scheme> Core<S> {
         self.change.progress = now.monotonic;
         self.switch_chain(rounds, opening);
         self.change.prepared = Some(Box::new(prepared));
+        let unplaced = std::mem::take(&mut self.unplaced);
+        self.name_base(unplaced);
         Ok(())
     }
 
@@ -187,6 +195,7 @@ impl<S: Scheme> Core<S> {
                 }
             }
         }
+        self.unplaced.clear();
         if planted("s7-signs-on") {
             return;
         }
@@ -194,7 +203,10 @@ impl<S: Scheme> Core<S> {
         self.clock.at_least(own.now.max(own.candidate));
         let entered = self.change.entered.epoch;
         self.change.restarted = Some(entered);
-        if self.change.promise.number() <= entered {
+        // A state that was taken over may be of an epoch that this replica has not entered, and
+        // is of it or past it when its promise is: nothing is left to report then, as in `install`.
+        let here = if self.blank { entered } else { entered.max(self.order.epoch().0) };
+        if self.change.promise.number() <= here {
             return;
         }
         // The promise binds; its Report is sent again, or written now, marked restarted.

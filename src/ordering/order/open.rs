@@ -4,10 +4,28 @@ use super::{Order, State};
 use crate::ordering::epoch::Opening;
 use crate::types::marks::mark;
 use crate::types::plant::planted;
-use crate::types::{AgreedTime, Digest, Members, Round};
+use crate::types::{AgreedTime, Digest, Epoch, Members, Round};
 use std::collections::BTreeSet;
 
+/// Openings before the present one that are remembered. Whoever entered none of them is taken
+/// for one that knows nothing (O7).
+pub(super) const MAX_PAST: usize = 32;
+
 impl Order {
+    /// Up to which round of this history somebody knows what was accepted, who entered the epoch
+    /// of this opening and has completed the vectors of it up to `named`: with an opening comes
+    /// all up to its base, and vectors count as far as the next opening has left them.
+    fn known_to(&self, (epoch, opening): (Epoch, Digest), named: Round) -> Round {
+        let present = (self.epoch().0, self.opening.0, self.opening.1);
+        let path = || self.past.iter().chain([&present]);
+        let Some(at) = path().position(|(e, o, _)| (*e, *o) == (epoch, opening)) else {
+            return Round(0);
+        };
+        let mut ends = path().skip(at).map(|(.., first)| first.previous());
+        let base = ends.next().unwrap_or_default();
+        base.max(named.min(ends.next().unwrap_or(self.round())))
+    }
+
     /// Processes an opening after its base and before its first vector. Gives the requests whose
     /// bodies are lost: they have no effect (O7); and the first round in whose step one of them
     /// stands, if one does.
@@ -33,6 +51,10 @@ impl Order {
         if !planted("o1-keep-dropped") {
             self.drop_candidates(opening.keeps());
         }
+        self.past.push_back((self.epoch().0, self.opening.0, self.opening.1));
+        if self.past.len() > MAX_PAST {
+            self.past.pop_front();
+        }
         self.roster.open(&opening.verdict(), AgreedTime(self.agreed));
         self.opening = (opening.digest, self.round().next());
         self.last.1 = opening.reports.clone();
@@ -55,7 +77,8 @@ impl Order {
                 Some((State::HalfSeen, _)) => continue,
                 None => ((Round(0), true), Members::NONE),
             };
-            if opening.is_lost(&digest, since, holders) && !planted("o7-nothing-is-void") {
+            let knows = |entered, named| self.known_to(entered, named);
+            if opening.is_lost(&digest, since, holders, knows) && !planted("o7-nothing-is-void") {
                 lost.insert(digest);
             }
         }

@@ -2,14 +2,17 @@
 //!
 //! There is one encoding of each state; reading refuses everything else.
 
+use super::open::MAX_PAST;
 use super::{Known, Order, State};
 use crate::crypto::{KeyChange, PublicKey};
 use crate::ordering::roster::{Pending, Reason, Standing};
 use crate::ordering::rounds::Tip;
-use crate::types::{AgreedTime, Call, Cuid, Digest, Ensemble, Members, OrderLimits, Round};
+use crate::types::{
+    AgreedTime, Call, Cuid, Digest, Ensemble, Members, OrderLimits, Round,
+};
 use crate::wire::{Change, DecodeError, Layout, MAX_KEY_CHANGES, Reader, StepPosition, Writer};
 
-const MAGIC: &[u8; 8] = b"quoor/2\n";
+const MAGIC: &[u8; 8] = b"quoor/3\n";
 
 impl Order {
     /// The whole state as bytes; equal states give equal bytes. Limits are not in it.
@@ -21,7 +24,10 @@ impl Order {
         choice.iter().for_each(|d| {
             out.digest(d);
         });
-        out.digest(&self.opening.0).round(self.opening.1);
+        out.digest(&self.opening.0).round(self.opening.1).count(self.past.len());
+        for (epoch, opening, first) in &self.past {
+            out.epoch(*epoch).digest(opening).round(*first);
+        }
         self.tips.iter().for_each(|t| {
             out.u64(t.candidate).u64(t.now);
         });
@@ -96,6 +102,10 @@ impl Order {
         let choice = (0..n).map(|_| r.digest("chosen hash")).collect::<Result<_, _>>()?;
         order.last = (position, choice);
         order.opening = (r.digest("opening")?, r.round("first round")?);
+        for _ in 0..r.count(MAX_PAST, 44, "past openings")? {
+            let epoch = r.epoch("past epoch")?;
+            order.past.push_back((epoch, r.digest("past opening")?, r.round("its first round")?));
+        }
         for tip in &mut order.tips {
             *tip = Tip { candidate: r.u64("highest candidate")?, now: r.u64("last clock")? };
         }
