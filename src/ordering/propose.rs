@@ -207,7 +207,7 @@ impl<S: Scheme> Core<S> {
             changes: self.changes_among(&candidates),
             candidates,
             now: self.clock.now(now.wall, self.order.agreed()),
-            attestation: self.attestation,
+            attestation: self.own_attestation(),
         };
         let proposal = Arc::new(Verified::sign(proposal, &self.keyring, &self.signer));
         (self.sent, self.sent_at) = (round, now.monotonic);

@@ -290,6 +290,7 @@ impl<S: Scheme> Replica<S> {
             self.counters.rebuilt += 1;
             mark("O7 what had run was made void, and the state fetched anew");
             self.executor.lose();
+            self.attest();
             self.behind(out);
         }
         self.executor.void(&void);

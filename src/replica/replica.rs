@@ -417,6 +417,11 @@ impl<S: Scheme> Replica<S> {
 
     /// Tells the core what has been executed, for its next proposal.
     pub(super) fn attest(&mut self) {
+        if self.executor.is_lost() {
+            // It is of no history any more.
+            let delta_held = self.delta_held;
+            return self.core.attest(Attestation { delta_held, ..Default::default() });
+        }
         let (checkpoint, state) = self.executor.checkpoint();
         let attestation = Attestation {
             position: self.executor.position(),

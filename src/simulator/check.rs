@@ -82,6 +82,8 @@ pub struct Checks {
     accepted: usize,
     /// Steps that nobody has any more: what replicas that crashed had executed.
     lost: Vec<StepTrace>,
+    /// Those of them that the history has gone on without.
+    dead: Vec<StepTrace>,
     /// Those of them that a client has accepted something of nevertheless: they must come back.
     owed: BTreeMap<StepPosition, StepTrace>,
 }
@@ -102,6 +104,7 @@ impl Checks {
             roots: BTreeMap::new(),
             accepted: 0,
             lost: Vec::new(),
+            dead: Vec::new(),
             owed: BTreeMap::new(),
         }
     }
@@ -249,7 +252,15 @@ impl Checks {
         // It goes on from what it took up: so that is in everybody's history.
         let own = std::mem::take(&mut reached.own);
         own.iter().try_for_each(|before| self.place(replica, before))?;
+        let passed = |s: &mut StepTrace| s.position.round <= step.position.round;
+        self.dead.extend(self.lost.extract_if(.., passed));
         self.place(replica, step)
+    }
+
+    /// A step that was executed and that no good replica has now.
+    fn find_lost(&self, position: StepPosition) -> Option<&StepTrace> {
+        let mut all = self.lost.iter().rev().chain(self.dead.iter().rev());
+        all.find(|s| s.position == position)
     }
 
     fn place(&mut self, replica: ReplicaId, step: &StepTrace) -> Checked {
@@ -338,8 +349,8 @@ impl Checks {
         let step = if let Some(&at) = self.places.get(&position) {
             self.accepted = self.accepted.max(at + 1);
             &self.order[at]
-        } else if let Some(lost) = self.lost.iter().rev().find(|s| s.position == position) {
-            self.owed.entry(position).or_insert_with(|| lost.clone())
+        } else if let Some(lost) = self.find_lost(position).cloned() {
+            self.owed.entry(position).or_insert(lost)
         } else {
             let round = position.round;
             return broken("acceptance", format!("{name} at {round:?}, where nothing good is"));

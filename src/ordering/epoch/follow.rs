@@ -289,8 +289,13 @@ impl<S: Scheme> Core<S> {
         }
         // An epoch that waits for this replica, which has promised more, never goes on.
         let (here, promise, me) = (self.epoch, self.change.promise.number(), self.id);
+        // The epoch that is promised is entered by the front door; others may have left it alone.
+        let frozen = self.change.is_frozen();
+        let promised = |call: &Call| *call == self.change.promise && frozen;
         let leads_on = |call: &Call| {
-            call.number() > here && !(call.members().contains(me) && call.number() < promise)
+            call.number() > here
+                && !(call.members().contains(me) && call.number() < promise)
+                && (!promised(call) || planted("r7-promise-first"))
         };
         // Those of the present root may have come before it was the present one.
         let present: Vec<_> = self.change.store.reports(promise.root()).cloned().collect();
@@ -300,8 +305,7 @@ impl<S: Scheme> Core<S> {
         if busy && !self.is_passed_over(&call) {
             return;
         }
-        // The epoch that is promised is entered by the front door.
-        if call == self.change.promise && self.change.is_frozen() {
+        if promised(&call) {
             return;
         }
         let opening = self.opening_from(&call, &reports);

@@ -1,5 +1,6 @@
 //! Starting from what a disk holds (§7).
 
+use super::build::Effect;
 use super::{Checked, Entered, Stage};
 use crate::crypto::{Scheme, Unverified};
 use crate::ordering::order::Order;
@@ -58,6 +59,22 @@ impl<S: Scheme> Core<S> {
     /// What this replica has executed by now, for its next proposal.
     pub fn attest(&mut self, attestation: Attestation) {
         self.attestation = attestation;
+    }
+
+    /// What a proposal says of what was executed. Nothing, if some of that is not in the history
+    /// that its epoch goes on with: the opening makes void what ran here.
+    pub(in crate::ordering) fn own_attestation(&self) -> Attestation {
+        let ran = self.attestation.position.round;
+        let effects = self.change.prepared.iter().flat_map(|prepared| &prepared.effects);
+        let mut voids = effects.filter_map(|effect| match effect {
+            Effect::Opened(opened, _) => opened.first_void,
+            Effect::Step(_) => None,
+        });
+        let undone = self.astray || voids.any(|first| first <= ran);
+        match undone && !planted("s7-attests-undone") {
+            true => Attestation { delta_held: self.attestation.delta_held, ..Default::default() },
+            false => self.attestation,
+        }
     }
 
     /// There is no state to go on from: before [`Core::recovered`], if the log of rounds is of no
