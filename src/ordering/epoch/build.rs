@@ -7,6 +7,7 @@ use crate::ordering::commit::commit_vector;
 use crate::ordering::order::Order;
 use crate::ordering::rounds::{self, Held, Rounds, Start};
 use crate::ordering::{Core, Opened, Step};
+use crate::types::plant::planted;
 use crate::types::{Call, Digest, Epoch, Members, ReplicaId, Round};
 use crate::wire::{StepPosition, Want};
 use std::sync::Arc;
@@ -76,6 +77,9 @@ impl<S: Scheme> Core<S> {
             }
             let before = order.epoch().1;
             let void = order.open(&leg.then);
+            if let Some(first) = void.1 {
+                no_checkpoint_from(first, &mut effects);
+            }
             let opened = Opened::of(&leg.then, before, &order, void);
             effects.push(Effect::Opened(Box::new(opened), leg.then.clone()));
         }
@@ -255,6 +259,20 @@ impl<S: Scheme> Core<S> {
             && (old.len() > 2 && old[first].rounds.epoch().0 < committed || old.len() > MAX_OLD)
         {
             old.remove(first);
+        }
+    }
+}
+
+/// O7: what has run at a step depends on an opening that comes after it, if that makes one of its
+/// requests void: so no state between the two is a checkpoint. Whoever went on from it would take
+/// that request for one that has run.
+fn no_checkpoint_from(first: Round, effects: &mut [Effect]) {
+    for effect in effects {
+        if let Effect::Step(step) = effect
+            && step.position.round >= first
+            && !planted("o7-checkpoint-before-void")
+        {
+            step.checkpoint = None;
         }
     }
 }
