@@ -43,7 +43,8 @@ impl<S: Scheme> Core<S> {
     fn report_wanted(&self, want: &Want) -> Option<Arc<Checked>> {
         let old = self.change.old.iter().filter_map(|c| c.opening.as_ref());
         let openings = old.chain(&self.change.opening).flat_map(|o| &o.sources);
-        let mut all = self.change.store.all_reports().chain(openings);
+        let kept = self.change.following.kept_reports();
+        let mut all = self.change.store.all_reports().chain(openings).chain(kept);
         let fits = |r: &&Arc<Checked>| {
             r.header.replica == want.replica
                 && r.header.call.number() == want.epoch

@@ -11,7 +11,7 @@ use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Call, Digest, Epoch, Instant, Members, Now, ReplicaId, Root, Round};
 use crate::wire::{Proposal, SignedChange, Want};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub(in crate::ordering) struct Following {
     past: BTreeMap<Epoch, Vec<Arc<Checked>>>,
     /// Reports of epochs that others' Reports name, as asked for; at most of [`MAX_NAMED`] numbers.
     asked_for: BTreeMap<Epoch, Vec<Arc<Checked>>>,
+    /// Those of openings on this disk that could not be built from what else is on it.
+    stored: VecDeque<Vec<Arc<Checked>>>,
     /// Reports of the promised call that were asked for because first proposals choose them.
     named: BTreeSet<Digest>,
     /// Proposals of epochs whose opening is not known yet: for each signer a few of one epoch.
@@ -97,6 +99,7 @@ impl Following {
         if number <= committed || number.root() > here {
             return;
         }
+        self.stored.retain(|of| of.iter().any(|r| r.header.call.number() > committed));
         let digest = report.digest();
         let asked = self.asked.keys().any(|w| (w.round, w.digest) == (Round(0), digest));
         if asked {
@@ -115,6 +118,15 @@ impl Following {
         add(self.past.entry(number).or_default(), report);
     }
 
+    /// Keeps the Reports of an opening that this replica has entered, and cannot build after a
+    /// start: somebody else may have what is missing, and may lack these (§7).
+    pub(in crate::ordering) fn store(&mut self, reports: Vec<Arc<Checked>>) {
+        if self.stored.len() >= MAX_NAMED {
+            self.stored.pop_front();
+        }
+        self.stored.push_back(reports);
+    }
+
     /// The Reports with these hashes, if all are kept.
     pub(in crate::ordering) fn named(&self, hashes: &[Digest]) -> Option<Vec<Arc<Checked>>> {
         let with = |hash: &Digest| self.kept_reports().find(|r| r.digest() == *hash).cloned();
@@ -123,7 +135,7 @@ impl Following {
 
     /// All Reports that are kept here.
     pub(in crate::ordering) fn kept_reports(&self) -> impl Iterator<Item = &Arc<Checked>> {
-        self.asked_for.values().chain(self.past.values()).flatten()
+        self.asked_for.values().chain(self.past.values()).chain(&self.stored).flatten()
     }
 
     /// Whether a Report that a first proposal chooses is to be asked for: once in each call.

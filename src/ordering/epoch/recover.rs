@@ -266,6 +266,8 @@ impl<S: Scheme> Core<S> {
         let now = Now { monotonic: self.change.progress, wall: self.last_wall };
         if self.replay_opening(now, &checked).is_ok() {
             mark("§7 an opening from the disk waited for its first vector");
+        } else if !planted("s7-opening-forgotten") {
+            self.change.following.store(checked);
         }
     }
 
