@@ -64,6 +64,8 @@ struct Reached {
     /// Steps that it took up from its disk and that nobody else may have: it can still find that
     /// the others have gone on without them, and take up their state (§7).
     own: Vec<StepTrace>,
+    /// Whether nothing has been executed since it took up its disk: its root may be of such steps.
+    from_disk: bool,
 }
 
 /// All that is known of a run, and the checks that run along.
@@ -200,7 +202,7 @@ impl Checks {
     /// A replica has installed another's state as it is after this round.
     pub fn on_installed(&mut self, replica: ReplicaId, round: Round) {
         let steps = self.order.iter().take_while(|s| s.position.round <= round).count();
-        self.reached.insert(replica, Reached { steps, last_round: round, own: Vec::new() });
+        self.reached.insert(replica, Reached { steps, last_round: round, ..Reached::default() });
     }
 
     /// A replica has taken up a state from its disk. What is in that is attested, and comes back
@@ -224,6 +226,7 @@ impl Checks {
     pub fn on_recovered(&mut self, replica: ReplicaId, steps: &[StepTrace], round: Round) {
         let reached = self.reached.entry(replica).or_default();
         reached.last_round = reached.last_round.max(round);
+        reached.from_disk = true;
         for step in steps.iter().filter(|s| !s.entries.is_empty()) {
             // Those that all have need not wait, and those that clients know must be there.
             let known = self.order.get(reached.steps).is_some_and(|known| known == step);
@@ -251,6 +254,7 @@ impl Checks {
         reached.last_round = step.position.round;
         // It goes on from what it took up: so that is in everybody's history.
         let own = std::mem::take(&mut reached.own);
+        reached.from_disk = false;
         own.iter().try_for_each(|before| self.place(replica, before))?;
         let passed = |s: &mut StepTrace| s.position.round <= step.position.round;
         self.dead.extend(self.lost.extract_if(.., passed));
@@ -376,8 +380,8 @@ impl Checks {
     /// # Errors
     /// If another good replica has another root at that round.
     pub fn on_root(&mut self, replica: ReplicaId, executed: Round, root: Digest) -> Checked {
-        let has_own = self.reached.get(&replica).is_some_and(|r| !r.own.is_empty());
-        if !self.good.contains(replica) || has_own {
+        let from_disk = self.reached.get(&replica).is_some_and(|r| r.from_disk);
+        if !self.good.contains(replica) || from_disk {
             return Ok(());
         }
         let (other, theirs) = *self.roots.entry(executed).or_insert((replica, root));
