@@ -73,6 +73,14 @@ impl<S: Scheme> Core<S> {
             && self.order.epoch().0 >= self.change.promise.number()
     }
 
+    /// Whether this replica has said in a Report which bodies it lacks, and has not entered the
+    /// epoch of that: what it executed now could be made void by just what it said (E4, O7).
+    pub fn has_reported(&self) -> bool {
+        self.change.is_frozen()
+            && self.change.promise.members().contains(self.id)
+            && !planted("o7-runs-after-report")
+    }
+
     /// Things of §5 that are kept, of all signers.
     pub fn kept(&self) -> usize {
         self.change.store.len()
