@@ -179,7 +179,8 @@ impl Checks {
         let good = self.good;
         let alive = || self.reached.iter().filter(|(r, _)| good.contains(**r)).map(|(_, r)| r);
         let kept = alive().map(|r| r.steps).max().unwrap_or(0).max(self.accepted);
-        let round = alive().map(|r| r.last_round).max().unwrap_or_default();
+        let sure = alive().filter(|r| !r.from_disk);
+        let round = sure.map(|r| r.last_round).max().unwrap_or_default();
         self.roots.retain(|r, _| *r <= round);
         if kept >= self.order.len() {
             return;
