@@ -4,8 +4,8 @@
 //! `snapshot.rs` has the bytes, `proof.rs` why they can be believed, `shelf.rs` what is kept for
 //! others, `download.rs` the fetching. Here all that is put to work in a replica.
 //!
-//! Snapshots are taken at checkpoints, and only while some replica is no member: nobody else
-//! could need one.
+//! Snapshots are taken at checkpoints, and only while some replica is no member, or is one
+//! without a state: nobody else could need one.
 
 mod download;
 mod proof;
@@ -23,9 +23,15 @@ use super::{Actions, Event, Lane, TransferStatus};
 use crate::crypto::Scheme;
 use crate::ordering::{self, Step};
 use crate::types::marks::mark;
+use crate::types::plant::planted;
 use crate::types::{Now, ReplicaId, Round};
 use crate::wire::{Message, SnapshotPart, WantSnapshot};
 use download::{Verdict, Whole};
+
+/// In the first rounds of a group nobody can have attested a step.
+const FIRST: u64 = 4;
+/// A member whose attestations are so many rounds old does not get on.
+const LAG: u64 = 64;
 
 impl<S: Scheme> Replica<S> {
     /// The order cannot go on from what is here: a snapshot is wanted.
@@ -45,9 +51,17 @@ impl<S: Scheme> Replica<S> {
         }
     }
 
-    /// Whether some replica may need a snapshot.
+    /// Whether some replica may need a snapshot: one that is no member, or a member that has none
+    /// of its state (it attests nothing then) or does not get on.
     pub(super) fn snapshots_are_needed(&self) -> bool {
-        self.shelf.always || self.core.members() != self.keyring.ensemble().all()
+        let members = self.core.members();
+        let here = self.executor.position().round.0;
+        let lacks = |m: ReplicaId| {
+            let there = self.executed_by[m.index()].0;
+            there == 0 && here > FIRST || there + self.limits.checkpoint_every.max(LAG) < here
+        };
+        let some_lack = members.iter().any(lacks) && !planted("s7-members-have-a-state");
+        self.shelf.always || members != self.keyring.ensemble().all() || some_lack
     }
 
     /// Whether snapshots are taken: for others, or so that the log need not grow for ever.
