@@ -8,6 +8,7 @@ use super::{Action, Actions, CloseReason};
 use crate::crypto::{PublicKey, Scheme};
 use crate::ordering;
 use crate::types::marks::mark;
+use crate::types::plant::planted;
 use crate::types::{Digest, LinkId, Now, Role};
 use crate::wire::{Author, Frame, Kind, Message, Note, NoteKind, OperatorChange, Ping, Pong};
 use crate::wire::{Reply, Request};
@@ -72,8 +73,10 @@ impl<S: Scheme> Replica<S> {
         let away = if self.executor.halted().is_some() {
             Some(NoteKind::Halted)
         } else {
-            let away = self.core.is_restarted() || self.executor.is_lost();
-            away.then_some(NoteKind::Restarted)
+            // A member without its state still gives candidates: the others may be too few.
+            let lost = self.executor.is_lost()
+                && (!self.core.members().contains(self.id) || planted("o3-lost-gives-none"));
+            (self.core.is_restarted() || lost).then_some(NoteKind::Restarted)
         };
         if let Some(kind) = away {
             let note = Note { session, number, kind };

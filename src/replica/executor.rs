@@ -295,7 +295,7 @@ impl Executor {
 
     /// The refusal of this request, if it was refused lately.
     pub(super) fn refused(&self, digest: &Digest) -> Option<&StoredReply> {
-        self.refused.get(digest)
+        self.refused.get(digest).filter(|_| !self.lost)
     }
 
     fn finish(&mut self, step: &Step, leaves: &[Leaf]) {
@@ -396,12 +396,14 @@ impl Executor {
         client: &ClientId,
         request: &Request,
     ) -> Option<(&Digest, &StoredReply)> {
-        self.sessions.lookup(client, request.session, request.number)
+        // Without a state nothing is known of sessions.
+        let sessions = Some(&self.sessions).filter(|_| !self.lost)?;
+        sessions.lookup(client, request.session, request.number)
     }
 
     /// Whether no request with this number can run in this session any more.
     pub(super) fn is_spent(&self, client: &ClientId, request: &Request) -> bool {
-        self.sessions.is_spent(client, request.session, request.number)
+        !self.lost && self.sessions.is_spent(client, request.session, request.number)
     }
 
     /// The requests of all steps that wait.
