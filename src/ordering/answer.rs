@@ -2,6 +2,7 @@
 
 use super::{Action, Checked, Core, Statement};
 use crate::crypto::Scheme;
+use crate::types::plant::planted;
 use crate::types::{Digest, ReplicaId, Round};
 use crate::wire::Want;
 use std::sync::Arc;
@@ -42,7 +43,8 @@ impl<S: Scheme> Core<S> {
 
     fn report_wanted(&self, want: &Want) -> Option<Arc<Checked>> {
         let old = self.change.old.iter().filter_map(|c| c.opening.as_ref());
-        let openings = old.chain(&self.change.opening).flat_map(|o| &o.sources);
+        let past = self.history.openings().filter(|_| !planted("r5-past-openings-gone"));
+        let openings = old.chain(&self.change.opening).chain(past).flat_map(|o| &o.sources);
         let kept = self.change.following.kept_reports();
         let mut all = self.change.store.all_reports().chain(openings).chain(kept);
         let fits = |r: &&Arc<Checked>| {

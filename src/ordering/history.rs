@@ -86,6 +86,14 @@ impl History {
         held.iter().find(|p| p.replica == who && (*digest == Digest::ZERO || p.digest() == *digest))
     }
 
+    /// The openings among them, the earliest first.
+    pub(super) fn openings(&self) -> impl Iterator<Item = &Arc<Opening>> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Opening { opening, .. } => Some(opening),
+            Entry::Vector { .. } => None,
+        })
+    }
+
     /// The proposals of a committed round.
     pub(super) fn vector_at(&self, wanted: Round) -> Option<&[Held]> {
         self.entries.iter().rev().find_map(|e| match e {

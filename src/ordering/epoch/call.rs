@@ -1,5 +1,6 @@
 //! Calls: which one this replica is in, and what it does when it takes one (E3, E4, E5, E8).
 
+use super::build::Effect;
 use super::{Chain, Checked, Stage};
 use crate::crypto::{Scheme, Unverified, Verified};
 use crate::ordering::commit::commit_vector;
@@ -123,6 +124,17 @@ impl<S: Scheme> Core<S> {
             let vectors = open.filter_map(|round| rounds.vector(Round(round)));
             let named = vectors.flat_map(|(_, held)| held).flat_map(|p| &p.candidates);
             all.extend(named.map(|c| c.request).filter(|d| !self.order.is_executed(d)));
+        }
+        // An opening from the disk names vectors that were never complete here.
+        if let Some(prepared) = &self.change.prepared
+            && !planted("o7-base-not-counted")
+        {
+            let waiting = prepared.order.unexecuted_bodies().into_iter();
+            all.extend(waiting.map(|(digest, _)| digest));
+            for effect in &prepared.effects {
+                let Effect::Step(step) = effect else { continue };
+                all.extend(step.requests.iter().filter(|o| !o.void).map(|o| o.digest));
+            }
         }
         all.into_iter().collect()
     }
