@@ -7,9 +7,10 @@ use super::replica::{Replica, to_client};
 use super::{Action, Actions, CloseReason};
 use crate::crypto::{PublicKey, Scheme};
 use crate::ordering;
+use crate::service::sessions::StoredReply;
 use crate::types::marks::mark;
 use crate::types::plant::planted;
-use crate::types::{Digest, LinkId, Now, Role};
+use crate::types::{Digest, LinkId, Now, Role, SessionId};
 use crate::wire::{Author, Frame, Kind, Message, Note, NoteKind, OperatorChange, Ping, Pong};
 use crate::wire::{Reply, Request};
 
@@ -79,6 +80,9 @@ impl<S: Scheme> Replica<S> {
             (self.core.is_restarted() || lost).then_some(NoteKind::Restarted)
         };
         if let Some(kind) = away {
+            if kind == NoteKind::Restarted && self.repeat(link, &client, &request, out) {
+                return;
+            }
             let note = Note { session, number, kind };
             out.push(to_client(link, note.to_frame(self.group)));
             return;
@@ -91,15 +95,7 @@ impl<S: Scheme> Replica<S> {
             Decision::Admit(request) => {
                 self.core(now, ordering::Input::Seen { request }, out);
             }
-            Decision::Again(stored) => {
-                self.counters.repeats += 1;
-                let (index, outcome) = (stored.index, stored.outcome);
-                if !self.answers.may(Asker::Client(link), outcome.len()) {
-                    return;
-                }
-                let reply = Reply { session, number, index, outcome };
-                self.reply(link, stored.position, vec![reply], out);
-            }
+            Decision::Again(stored) => self.again(link, (session, number), stored, out),
             Decision::UnderWay => self.counters.repeats += 1,
             Decision::WasMissing(digest) => {
                 mark("O7 a body came from its client after its request was ordered");
@@ -115,5 +111,43 @@ impl<S: Scheme> Replica<S> {
                 out.push(to_client(link, note.to_frame(self.group)));
             }
         }
+    }
+
+    /// C2: the stored reply, again.
+    fn again(
+        &mut self,
+        link: LinkId,
+        (session, number): (SessionId, u64),
+        stored: StoredReply,
+        out: &mut Actions,
+    ) {
+        self.counters.repeats += 1;
+        let (index, outcome) = (stored.index, stored.outcome);
+        if self.answers.may(Asker::Client(link), outcome.len()) {
+            let reply = Reply { session, number, index, outcome };
+            self.reply(link, stored.position, vec![reply], out);
+        }
+    }
+
+    /// A replica that gives no candidates, as it has restarted, still says what it has executed
+    /// since as a follower: the members that have a state may be too few. Gives whether it had.
+    fn repeat(
+        &mut self,
+        link: LinkId,
+        client: &Client,
+        request: &Request,
+        out: &mut Actions,
+    ) -> bool {
+        if !self.core.may_answer() || planted("c2-restarted-is-dumb") {
+            return false;
+        }
+        let digest = request.digest(&self.keyring.context(), &client.id);
+        let stored = self.executor.stored(&client.id, request);
+        let Some((_, stored)) = stored.filter(|(executed, _)| **executed == digest) else {
+            return false;
+        };
+        let stored = stored.clone();
+        self.again(link, (request.session, request.number), stored, out);
+        true
     }
 }
