@@ -73,12 +73,13 @@ impl<S: Scheme> Core<S> {
             && self.order.epoch().0 >= self.change.promise.number()
     }
 
-    /// Whether this replica has said in a Report which bodies it lacks, and has not entered the
-    /// epoch of that: what it executed now could be made void by just what it said (E4, O7).
-    pub fn has_reported(&self) -> bool {
-        self.change.is_frozen()
-            && self.change.promise.members().contains(self.id)
-            && !planted("o7-runs-after-report")
+    /// Whether what is committed may be executed. Not between a Report and its epoch: the Report
+    /// says which bodies are lacking, and what ran now could be made void by just that. Nor before
+    /// an opening that waits here is committed, which may make it void (E4, O7).
+    pub fn may_execute(&self) -> bool {
+        let reported =
+            self.change.is_frozen() && self.change.promise.members().contains(self.id);
+        !reported && self.change.prepared.is_none() || planted("o7-runs-too-early")
     }
 
     /// Things of §5 that are kept, of all signers.

@@ -385,7 +385,7 @@ impl<S: Scheme> Replica<S> {
 
     pub(super) fn execute(&mut self, now: Now, out: &mut Actions) {
         let mut ran = false;
-        if self.paused || self.core.has_reported() {
+        if self.paused || !self.core.may_execute() {
             return;
         }
         while let Some(executed) = self.executor.run_next(&mut self.bodies) {
