@@ -75,10 +75,13 @@ impl<S: Scheme> Core<S> {
 
     /// Whether what is committed may be executed. Not between a Report and its epoch: the Report
     /// says which bodies are lacking, and what ran now could be made void by just that. Nor before
-    /// an opening that waits here is committed, which may make it void (E4, O7).
+    /// an opening that waits here is committed, which may make it void (E4, O7). A call that does
+    /// not get on is no reason: others may have gone on without it, and this replica follows them.
     pub fn may_execute(&self) -> bool {
-        let reported =
-            self.change.is_frozen() && self.change.promise.members().contains(self.id);
+        let call = self.change.promise;
+        let reported = self.change.is_frozen()
+            && call.members().contains(self.id)
+            && self.change.stalled != Some(call.root);
         !reported && self.change.prepared.is_none() || planted("o7-runs-too-early")
     }
 
