@@ -420,13 +420,20 @@ impl Executor {
         self.missing.remove(digest);
     }
 
-    /// O7: these requests have no effect, wherever they stand among what waits.
+    /// O7: these requests have no effect, wherever they stand among what waits. From the first of
+    /// them on nothing that waits is a checkpoint, as in `ordering`'s building of an opening.
     pub(super) fn void(&mut self, void: &BTreeSet<Digest>) {
         if void.is_empty() {
             return;
         }
+        let mut begun = false;
         for step in &mut self.queue {
-            step.requests.iter_mut().for_each(|o| o.void |= void.contains(&o.digest));
+            for ordered in step.requests.iter_mut().filter(|o| void.contains(&o.digest)) {
+                (ordered.void, begun) = (true, true);
+            }
+            if begun && !planted("o7-checkpoint-before-void") {
+                step.checkpoint = None;
+            }
         }
         self.missing.retain(|digest| !void.contains(digest));
     }

@@ -7,9 +7,7 @@ use super::{Known, Order, State};
 use crate::crypto::{KeyChange, PublicKey};
 use crate::ordering::roster::{Pending, Reason, Standing};
 use crate::ordering::rounds::Tip;
-use crate::types::{
-    AgreedTime, Call, Cuid, Digest, Ensemble, Members, OrderLimits, Round,
-};
+use crate::types::{AgreedTime, Call, Cuid, Digest, Ensemble, Members, OrderLimits, Round};
 use crate::wire::{Change, DecodeError, Layout, MAX_KEY_CHANGES, Reader, StepPosition, Writer};
 
 const MAGIC: &[u8; 8] = b"quoor/3\n";
