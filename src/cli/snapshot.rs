@@ -121,8 +121,10 @@ impl Save {
             None => "attestations not checked: give --config",
         };
         let out = self.out.display();
-        let made = format!("made {out}: the state of round {round}, {bytes} bytes, {checked}\n");
-        output::print(&made)?;
+        output::print(&format!(
+            "made {out}: the state of round {round}, {bytes} bytes, {checked}\n\
+             what was executed after round {round} is not in it\n"
+        ))?;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -28,6 +28,3 @@ pub use player::{Attested, Player, Seen, SeenCommand, SeenStep};
 pub use survey::{Kind, Listed, LogSurvey, SnapshotSurvey, Tally, survey, survey_snapshots};
 pub use watched::Watch;
 pub use words::{in_words, short, text};
-
-#[cfg(test)]
-mod tests;

@@ -50,7 +50,7 @@ fn wait_for_checkpoint(cluster: &Cluster) {
     });
 }
 
-/// What `init` leaves for clusters of tests: the keys of the old are of no use in the new.
+/// Save, inspect, restore: the new cluster has other keys, and begins with the state of the old.
 #[test]
 fn a_state_goes_into_a_new_cluster_with_other_keys() {
     let mut old = start();

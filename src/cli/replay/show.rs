@@ -24,10 +24,10 @@ pub(super) fn played(p: &Played) -> String {
     let (epoch, complete) = player.complete();
     line(out, "last vector", format!("round {complete}, epoch {epoch}"));
     line(out, "requests", format!("{} since the beginning of the cluster", player.executed()));
-    line(out, "running root", player.running());
-    line(out, "service digest", player.service_digest());
+    line(out, "running root", player.running().to_hex());
+    line(out, "service digest", player.service_digest().to_hex());
     let (checkpoint, state) = player.checkpoint();
-    line(out, "last checkpoint", format!("round {checkpoint}, state {state}"));
+    line(out, "last checkpoint", format!("round {checkpoint}, state {}", state.to_hex()));
     let attested = player.attested();
     match attested.roots {
         Some(round) => {
