@@ -96,7 +96,7 @@ pub struct Player<S: Scheme> {
 }
 
 impl<S: Scheme> Player<S> {
-    /// Takes up the snapshot in `setup.stored`; its entries are executed by [`Player::next`].
+    /// Takes up the snapshot in `setup.stored`; its entries are executed as it is iterated.
     /// The key that signs is never used, and what is said of a restart does not matter.
     ///
     /// # Errors
@@ -129,16 +129,6 @@ impl<S: Scheme> Player<S> {
             commands: 0,
             failed: None,
         })
-    }
-
-    /// Executes up to the next step, and gives it; `None` at the end of the log, or where
-    /// [`Player::failed`] says why it does not go on.
-    pub fn next(&mut self) -> Option<SeenStep> {
-        while self.ready.is_empty() && self.failed.is_none() {
-            let entry = self.entries.pop_front()?;
-            self.take(&entry);
-        }
-        self.ready.pop_front()
     }
 
     fn take(&mut self, entry: &Bytes) {
@@ -295,6 +285,20 @@ impl<S: Scheme> Player<S> {
     /// Requests that are ordered and whose bodies are not in the log.
     pub fn lacking(&self) -> usize {
         self.replay.lacking()
+    }
+}
+
+impl<S: Scheme> Iterator for Player<S> {
+    type Item = SeenStep;
+
+    /// Executes up to the next step, and gives it; `None` at the end of the log, or where
+    /// [`Player::failed`] says why it does not go on.
+    fn next(&mut self) -> Option<SeenStep> {
+        while self.ready.is_empty() && self.failed.is_none() {
+            let entry = self.entries.pop_front()?;
+            self.take(&entry);
+        }
+        self.ready.pop_front()
     }
 }
 

@@ -20,7 +20,7 @@ pub fn in_words(service: &str, command: &[u8]) -> String {
         }
         Command::Cas { key, old: None, new } => format!("cas {} --absent {}", text(key), text(new)),
         Command::Incr { key, by } => format!("incr {} {by}", text(key)),
-        Command::Scan { prefix, after, limit } if after.is_empty() => {
+        Command::Scan { prefix, after: b"", limit } => {
             format!("scan {} --limit {limit}", text(prefix))
         }
         Command::Scan { prefix, after, limit } => {
