@@ -82,7 +82,7 @@ fn play<S: Scheme>(
     // So that what is allocated from here on does not lie where it does in the other thread.
     let ballast = vec![0u8; 4099 * usize::try_from(number).unwrap_or(1)];
     let mut player = make(number)?;
-    while let Some(step) = player.next() {
+    for step in player.by_ref() {
         if to.send(step).is_err() {
             return Ok(None);
         }
