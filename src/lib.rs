@@ -32,12 +32,13 @@
 //! | 4 | `storage` | log, snapshots, recovery over a `Disk` trait | types crypto wire | yes |
 //! | 5 | `replica` | one replica as a state machine: events in, actions out | 0–4 | yes |
 //! | 5 | `caller` | one client as a state machine: sessions, repeats, coalescing, votes | 0–4 | yes |
+//! | 6 | `offline` | a disk looked at without a replica: surveys, executing again, backups | 0–5 | yes |
 //! | 6 | `adversary` | liars: honest replicas whose doings are changed, one file each | 0–5 | yes |
 //! | 6 | `files` | key files and the cluster file, read and written with care for their modes | types crypto config service | no |
 //! | 6 | `transport` | quinn and rustls: mutual TLS with raw public keys pinned to the roster | types crypto wire config | no |
 //! | 6 | `metrics` | names and export of the cores' counters | 0–5 | no |
 //! | 7 | `client` | the async client: a caller driven over transport | 0–5 transport metrics | no |
-//! | 7 | `daemon` | the process of a replica: driver, clocks, signals, admin address | 0–5 adversary files transport metrics | no |
+//! | 7 | `daemon` | the process of a replica: driver, clocks, signals, admin address, its directory | 0–5 offline adversary files transport metrics | no |
 //! | 7 | `simulator` | a fake world for whole clusters: virtual time, bad networks, checkers | 0–5 adversary | yes |
 //! | 9 | `cli` | the subcommands | all | no |
 //!
@@ -53,6 +54,7 @@ pub mod crypto;
 pub mod daemon;
 pub mod files;
 pub mod metrics;
+pub mod offline;
 pub mod ordering;
 pub mod proof;
 pub mod replica;

@@ -137,6 +137,9 @@ fn as_text(c: &Cluster) -> String {
     put("majority", format!("{} equal replies are accepted (t + 1)", e.majority()));
     put("strong", format!("{} equal replies that no timing contradicts", e.strong()));
     put("service", c.service.name.clone());
+    if let Some(initial) = &c.service.initial {
+        put("initial state", initial.to_hex());
+    }
     put("clock", clock(c).to_owned());
     put("durability", durability(c).to_owned());
     if c.testing.allow_liars {
@@ -241,6 +244,7 @@ fn as_json(c: &Cluster) -> Value {
         "majority": e.majority(),
         "strong": e.strong(),
         "service": c.service.name,
+        "initial_state": c.service.initial.map(|d| d.to_hex()),
         "clock": clock(c),
         "durability": c.durability.name(),
         "allow_liars": c.testing.allow_liars,

@@ -37,6 +37,9 @@ pub(super) struct Init {
     /// Which service the replicas run: kv, counter, or your own by the name that it gives
     #[arg(long, default_value = Kv::NAME)]
     service: String,
+    /// A file of `quorate snapshot save`, with whose state the new cluster shall begin
+    #[arg(long, value_name = "FILE")]
+    initial_state: Option<PathBuf>,
     /// Name or IP address of the host in all addresses; edit the file for several hosts
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
@@ -44,6 +47,10 @@ pub(super) struct Init {
 
 impl Subcommand for Init {
     fn run(self) -> anyhow::Result<ExitCode> {
+        let initial = match &self.initial_state {
+            Some(file) => Some(super::snapshot::initial_state(file)?.digest()),
+            None => None,
+        };
         let new = write_cluster(&InitOptions {
             directory: self.dir,
             t: self.t,
@@ -54,6 +61,7 @@ impl Subcommand for Init {
             host: self.host,
             allow_liars: false,
             service: self.service,
+            initial,
         })?;
         output::print(&report(&new))?;
         busy_ports(&new).iter().for_each(|address| {

@@ -52,6 +52,9 @@ subcommands! {
     bench::Bench,
     demo::Demo,
     evidence::Evidence,
+    log::Log,
+    snapshot::Snapshot,
+    replay::Replay,
     sim::Sim,
 }
 

@@ -81,6 +81,9 @@ impl ClientEntry {
 pub struct ServiceChoice {
     /// The service's name: `kv`, or that of a service which the daemon's builder was given.
     pub name: String,
+    /// The digest of the state that the service begins with; `None`: with an empty one. Each
+    /// replica is given that state before its first start (docs/protocol.md §7).
+    pub initial: Option<Digest>,
 }
 
 /// What only test clusters allow.
@@ -121,7 +124,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// The cluster id: the hash of what never changes (nonce, fault model, t, the replicas' first
-    /// keys, service).
+    /// keys, service and the state that it begins with).
     pub fn id(&self) -> Digest {
         let mut h = Hasher::new(Domain::Cluster);
         h.put(&self.nonce).put(&[self.fault_model as u8, self.ensemble.t() as u8]);
@@ -129,6 +132,9 @@ impl Cluster {
             h.put(&[r.id.number()]).put(&r.first_key().0);
         });
         h.put_var(self.service.name.as_bytes());
+        if let Some(initial) = &self.service.initial {
+            h.put(&initial.0);
+        }
         h.finish()
     }
 
@@ -190,6 +196,7 @@ impl Cluster {
             ("t", self.ensemble.t().to_string()),
             ("roster", self.replicas.iter().map(replica).collect()),
             ("service", self.service.name.clone()),
+            ("initial_state", self.service.initial.map_or(String::new(), |d| d.to_hex())),
             ("nonce", format!("{:?}", self.nonce)),
         ]
     }

@@ -8,7 +8,7 @@ use super::raw::{Placed, RawCluster, RawDisk, RawFile, RawOrder, RawService, Raw
 use super::roster::Roster;
 use super::{bounds, timers};
 use crate::crypto::pem::from_hex;
-use crate::types::{ClockKind, Durability, Ensemble, MAX_T, Quotas};
+use crate::types::{ClockKind, Digest, Durability, Ensemble, MAX_T, Quotas};
 
 /// How a key file is read: the path as the cluster file names it, relative to that file; gives the
 /// file's text or says why not.
@@ -137,7 +137,7 @@ fn parse_service(
     source: Source<'_>,
     raw: &Placed<RawService>,
 ) -> Result<ServiceChoice, ConfigError> {
-    let Some(raw) = raw else { return Ok(ServiceChoice { name: "kv".to_owned() }) };
+    let Some(raw) = raw else { return Ok(ServiceChoice { name: "kv".to_owned(), initial: None }) };
     let section = Section::new(source, "[service]", raw.span());
     let key = section.key("name", &raw.get_ref().name, "\"kv\"");
     let name = key.text()?;
@@ -147,7 +147,17 @@ fn parse_service(
             "a service's name is 1 to {MAX_NAME} of the characters a-z, 0-9, - and _"
         )));
     }
-    Ok(ServiceChoice { name: name.to_owned() })
+    let key = section.key("initial_state", &raw.get_ref().initial_state, "\"<64 digits>\"");
+    let initial = match key.is_given() {
+        false => None,
+        true => Some(from_hex(key.text()?).map(Digest).ok_or_else(|| {
+            key.error(
+                "this must be the digest of a state, 64 hexadecimal digits",
+                "write what `quorate snapshot inspect` prints",
+            )
+        })?),
+    };
+    Ok(ServiceChoice { name: name.to_owned(), initial })
 }
 
 fn parse_testing(source: Source<'_>, raw: &Placed<RawTesting>) -> Result<Testing, ConfigError> {

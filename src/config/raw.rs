@@ -91,7 +91,7 @@ section!(
 );
 section!(
     /// Which service runs.
-    RawService, "a section [service]", { name }
+    RawService, "a section [service]", { name, initial_state }
 );
 section!(
     /// What only test clusters allow.

@@ -66,6 +66,8 @@ pub enum Domain {
     Snapshot,
     /// Whose a log and snapshots on disk are: a replica of a cluster.
     Owner,
+    /// The state of a service that a cluster begins with.
+    Initial,
     /// A key's fingerprint.
     Fingerprint,
     /// A secret derived from a node's key (resets, connection ids).
@@ -106,6 +108,7 @@ impl Domain {
             Domain::Log => b"quorate/1 log\0",
             Domain::Snapshot => b"quorate/1 snapshot\0",
             Domain::Owner => b"quorate/1 owner\0",
+            Domain::Initial => b"quorate/1 initial\0",
             Domain::Fingerprint => b"quorate/1 fingerprint\0",
             Domain::Derive => b"quorate/1 derive\0",
         }
@@ -163,7 +166,7 @@ pub fn sha256(bytes: &[u8]) -> Digest {
 mod tests {
     use super::*;
 
-    const ALL: [Domain; 31] = [
+    const ALL: [Domain; 32] = [
         Domain::Request,
         Domain::Proposal,
         Domain::Candidates,
@@ -193,6 +196,7 @@ mod tests {
         Domain::Log,
         Domain::Snapshot,
         Domain::Owner,
+        Domain::Initial,
         Domain::Fingerprint,
         Domain::Derive,
     ];

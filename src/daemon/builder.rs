@@ -3,7 +3,7 @@
 use super::disk::{Claim, Opening};
 use super::node::{Node, Parts};
 use super::pins::{Pins, outdated};
-use super::{DaemonError, admin, mark, node};
+use super::{DaemonError, admin, initial, mark, node};
 use crate::adversary::Lie;
 use crate::config::Cluster;
 use crate::crypto::SecretKey;
@@ -11,6 +11,7 @@ use crate::replica::{Status, Stored, recorded_keys};
 use crate::service::{self, Service};
 use crate::transport::{Endpoint, Settings};
 use crate::types::{Durability, ReplicaId};
+use crate::wire::Mark;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot};
@@ -87,7 +88,7 @@ impl Builder {
             let listed = entry.public_key.fingerprint();
             return Err(DaemonError::WrongKey { id: number, found, listed });
         }
-        let service = self.take_service()?;
+        let mut service = self.take_service()?;
         if self.lie.is_some() && !self.cluster.testing.allow_liars {
             return Err(DaemonError::LiarsNotAllowed);
         }
@@ -109,10 +110,8 @@ impl Builder {
             .local_addr()
             .map_err(|source| DaemonError::Admin { address: entry.admin, source })?;
         let cluster = self.cluster.id();
-        // Whose it is says more than that somebody uses it.
-        mark::look(&self.data, cluster, id)?;
-        let claim = claim(&self.data).await?;
-        let before = mark::look(claim.directory(), cluster, id)?;
+        let (claim, before) = self.claim().await?;
+        initial::load(claim.directory(), &self.cluster, &mut *service)?;
         let restarted = before.is_some();
         let opened = claim.open(self.opening(restarted))?;
         let (disk, recovered) = ((opened.disk, opened.done), opened.records);
@@ -147,6 +146,16 @@ impl Builder {
         };
         let node = Some(tokio::spawn(Node::new(parts).run()));
         Ok(Daemon { address, admin: admin_address, stop: requests, node, admin_server })
+    }
+
+    /// Its data directory, and the mark in it.
+    async fn claim(&self) -> Result<(Claim, Option<Mark>), DaemonError> {
+        let cluster = self.cluster.id();
+        // Whose it is says more than that somebody uses it.
+        mark::look(&self.data, cluster, self.id)?;
+        let claim = claim(&self.data).await?;
+        let before = mark::look(claim.directory(), cluster, self.id)?;
+        Ok((claim, before))
     }
 
     /// How its disk is opened.

@@ -7,16 +7,21 @@
 //! later.
 
 mod directory;
+mod frozen;
 mod log;
 mod rounds;
 mod secret;
 mod worker;
 
+pub use frozen::Frozen as RoundsDisk;
 pub(super) use rounds::FoundRounds;
 
 use super::DaemonError;
+use super::data::RoundsFiles;
 use crate::files;
-use crate::types::{Digest, ReplicaId};
+use crate::replica::Stored;
+use crate::storage::Limits;
+use crate::types::{Digest, MAX_T, ReplicaId};
 use bytes::Bytes;
 use log::Log;
 use rounds::Rounds;
@@ -231,6 +236,60 @@ impl Drop for Disk {
             error!("the thread that writes to the disk has panicked");
         }
     }
+}
+
+/// The records of epochs in a data directory, which is only read.
+///
+/// # Errors
+/// As a start of the replica would fail.
+pub(super) fn read_records(directory: &Path) -> Result<Vec<Bytes>, DaemonError> {
+    Log::read(directory)
+}
+
+/// The files of the log of rounds as they are now, whose they are, and the secret.
+///
+/// # Errors
+/// If there is no log, or it cannot be read.
+pub(super) fn look_at_rounds(
+    data: &Path,
+    cluster: Digest,
+    replica: ReplicaId,
+) -> Result<(RoundsDisk, Digest, Digest), DaemonError> {
+    let path = rounds_path(data);
+    let failed = |reason| DaemonError::Data { path: path.clone(), reason };
+    if !path.is_dir() {
+        let what = "is not there: the cluster file asks for no durability, or the log is lost";
+        return Err(failed(what.to_owned()));
+    }
+    let disk = RoundsDisk::open(&path);
+    let disk = disk.map_err(|e| failed(format!("cannot be read: {e}; run it as who can")))?;
+    let owner = secret::owner(cluster, replica);
+    let secret = secret::secret(&path.join(secret::SECRET), owner, true)?;
+    Ok((disk, owner, secret))
+}
+
+/// Where the log of rounds is.
+pub(super) fn rounds_path(data: &Path) -> PathBuf {
+    data.join(rounds::DIRECTORY)
+}
+
+/// The limits of the log in a group of so many, or in the largest.
+pub(super) fn rounds_limits(members: Option<usize>) -> Limits {
+    let largest = 2 * usize::from(MAX_T) + 1;
+    rounds::limits(members.unwrap_or(largest))
+}
+
+/// What a start would find of the log and the snapshots.
+///
+/// # Errors
+/// As the start would fail.
+pub(super) fn stored(files: RoundsFiles) -> Result<Stored, DaemonError> {
+    let RoundsFiles { disk, owner, secret, limits, path } = files;
+    let (mut rounds, mut found) = Rounds::open_on(disk, path, (owner, secret), limits)?;
+    if rounds.is_new() {
+        rounds.lose(&mut found)?;
+    }
+    Ok(found.into())
 }
 
 // A name that stays in its directory whatever it comes from.

@@ -11,21 +11,26 @@ const FILE: &str = "cluster.mark";
 const WRITABLE: &str = "free some space, let this user write there, or give another directory \
                         with --data";
 
+/// Reads the mark, if there is one, whosever it is.
+pub(super) fn read(directory: &Path) -> Result<Option<Mark>, DaemonError> {
+    let path = directory.join(FILE);
+    match std::fs::read(&path) {
+        Ok(bytes) => Mark::parse(&bytes).map(Some).map_err(|e| {
+            let what = "is damaged, so what this replica has signed before is not known";
+            failed(&path, format!("{what} ({e}); make a new cluster with `quorate init`"))
+        }),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(failed(&path, format!("cannot be read: {e}; {WRITABLE}"))),
+    }
+}
+
 /// Reads the mark, if there is one: then the replica took part before.
 pub(super) fn look(
     directory: &Path,
     cluster: Digest,
     replica: ReplicaId,
 ) -> Result<Option<Mark>, DaemonError> {
-    let path = directory.join(FILE);
-    let before = match std::fs::read(&path) {
-        Ok(bytes) => Some(Mark::parse(&bytes).map_err(|e| {
-            let what = "is damaged, so what this replica has signed before is not known";
-            failed(&path, format!("{what} ({e}); make a new cluster with `quorate init`"))
-        })?),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-        Err(e) => return Err(failed(&path, format!("cannot be read: {e}; {WRITABLE}"))),
-    };
+    let before = read(directory)?;
     if let Some(found) = before.filter(|m| m.cluster != cluster || m.replica != replica) {
         let name = |cluster: Digest, replica| format!("{replica} of cluster {cluster}");
         return Err(DaemonError::ForeignData {

@@ -28,8 +28,11 @@
 mod admin;
 mod builder;
 mod clock;
+mod data;
+mod determinism;
 mod disk;
 mod error;
+mod initial;
 mod journal;
 mod mark;
 mod node;
@@ -41,4 +44,8 @@ mod places;
 mod tests;
 
 pub use builder::{Builder, Daemon};
+pub use data::{DataDirectory, RoundsFiles};
+pub use determinism::{Runs, check_determinism};
+pub use disk::RoundsDisk;
 pub use error::DaemonError;
+pub use initial::prepare;

@@ -40,6 +40,8 @@ pub struct InitOptions {
     pub allow_liars: bool,
     /// The name of the service: a built-in one, or one's own.
     pub service: String,
+    /// The digest of the state that the service begins with; `None`: with an empty one.
+    pub initial: Option<Digest>,
 }
 
 impl InitOptions {
@@ -55,6 +57,7 @@ impl InitOptions {
             host: "127.0.0.1".to_owned(),
             allow_liars: false,
             service: Kv::NAME.to_owned(),
+            initial: None,
         }
     }
 }
@@ -221,6 +224,7 @@ fn render(
         .replace("@T@", &t.to_string())
         .replace("@NONCE@", &Digest(*nonce).to_hex())
         .replace("@SERVICE@", &o.service)
+        .replace("@INITIAL@", &initial(o))
         .replace("@DELTA@", &show_duration(o.delta))
         .replace("@PATIENCE@", &show_duration(timing.patience))
         .replace("@JOIN_DELAY@", &show_duration(timing.join_delay))
@@ -245,6 +249,18 @@ fn render(
         ));
     }
     out
+}
+
+/// The line for the state that the service begins with.
+fn initial(o: &InitOptions) -> String {
+    match &o.initial {
+        Some(digest) => format!(
+            "# The state that it begins with; `quorate snapshot restore` gives it to a replica.\n\
+             initial_state = \"{}\"\n",
+            digest.to_hex()
+        ),
+        None => String::new(),
+    }
 }
 
 fn render_replica(o: &InitOptions, number: u8, identity: &NewIdentity) -> String {

@@ -30,6 +30,7 @@ mod journal;
 mod keys;
 mod links;
 mod recover;
+mod replay;
 #[allow(clippy::module_inception)]
 mod replica;
 mod report;
@@ -40,8 +41,10 @@ mod transfer;
 pub use actions::{Action, Actions, CloseReason, Event, Lane, Recovered, StepTrace, TraceEntry};
 pub use input::Input;
 pub use keys::recorded_keys;
+pub use replay::Replay;
 pub use replica::Replica;
 pub use setup::{Setup, Stored};
 pub use status::{
     FormerKey, Glance, LinkStatus, Place, Promised, Standing, Status, TransferStatus, Waiting, Why,
 };
+pub use transfer::OpenedSnapshot;

@@ -151,7 +151,12 @@ impl<S: Scheme> Replica<S> {
         self.attest();
     }
 
-    fn take_up(&mut self, now: Now, head: &Bytes, bytes: Bytes) -> Result<Round, &'static str> {
+    pub(super) fn take_up(
+        &mut self,
+        now: Now,
+        head: &Bytes,
+        bytes: Bytes,
+    ) -> Result<Round, &'static str> {
         let proof = parse_head(head).map_err(|_| "its attestations cannot be read")?;
         let (round, state) = proven(&proof, &self.keyring)?;
         let snapshot = Snapshot::parse(&bytes).map_err(|_| "its bytes are no snapshot")?;
@@ -167,7 +172,7 @@ impl<S: Scheme> Replica<S> {
         Ok(round)
     }
 
-    fn replay(
+    pub(super) fn replay(
         &mut self,
         now: Now,
         entry: &Bytes,

@@ -8,11 +8,13 @@
 //! without a state: nobody else could need one.
 
 mod download;
+mod opened;
 mod proof;
 mod shelf;
 mod snapshot;
 
 pub(super) use download::Download;
+pub use opened::OpenedSnapshot;
 pub(super) use proof::{check as proven, head_of, parse_head};
 pub(super) use shelf::Shelf;
 pub(super) use snapshot::{Head, Snapshot};
@@ -98,7 +100,8 @@ impl<S: Scheme> Replica<S> {
     pub(super) fn take_snapshot(&mut self) {
         let (round, state) = self.executor.checkpoint();
         let is_checkpoint = round == self.executor.position().round;
-        if !is_checkpoint || !self.takes_snapshots() || self.journal.is_replaying() {
+        let silent = self.journal.is_replaying() && !self.shelf.always;
+        if !is_checkpoint || !self.takes_snapshots() || silent {
             return;
         }
         let Some(snapshot) = self.executor.snapshot() else { return };

@@ -72,6 +72,7 @@ mod disk;
 mod error;
 mod log;
 mod memory;
+mod overlay;
 mod place;
 mod record;
 mod recover;
@@ -87,6 +88,7 @@ pub use disk::{Disk, DiskError, Point};
 pub use error::LogError;
 pub use log::{Entry, Limits, Log, Options, Space};
 pub use memory::{Crash, Dice, Faults, MemoryDisk, Moment, When};
+pub use overlay::Overlay;
 pub use record::chain_after;
 pub use snapshots::{Newest, Saved, SnapshotError, SnapshotReader, Snapshots};
 

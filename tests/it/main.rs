@@ -8,6 +8,7 @@ mod explore;
 mod faults;
 mod ledger;
 mod liars;
+mod offline;
 mod partitions;
 #[cfg(feature = "plant")]
 mod planted;

@@ -13,6 +13,7 @@ mod history;
 mod keys;
 mod ledger;
 mod load;
+mod offline;
 mod power;
 mod readme;
 mod refusals;

@@ -70,7 +70,8 @@ fn what_the_cluster_file_does_not_allow_is_refused_with_its_limit() {
     let writes = bench("").unwrap().check(&cluster, Some(Role::Read));
     assert!(writes.unwrap_err().contains("role read"));
     assert_eq!(bench("--mix get=1").unwrap().check(&cluster, Some(Role::Read)), Ok(()));
-    let other = crate::config::ServiceChoice { name: "counter".to_owned() };
+    let name = "counter".to_owned();
+    let other = crate::config::ServiceChoice { name, initial: None };
     let other = Cluster { service: other, ..cluster };
     assert!(bench("").unwrap().check(&other, None).unwrap_err().contains("kv only"));
 }

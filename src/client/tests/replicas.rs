@@ -103,7 +103,7 @@ fn cluster(ensemble: Ensemble, endpoints: &[Arc<Endpoint>]) -> Cluster {
         quotas: Quotas::default(),
         replicas: ensemble.replicas().zip(endpoints).map(replica).collect(),
         clients: [(WRITER, Role::Write), (READER, Role::Read)].map(client).into(),
-        service: ServiceChoice { name: "kv".into() },
+        service: ServiceChoice { name: "kv".into(), initial: None },
         testing: Testing::default(),
     }
 }

@@ -71,6 +71,24 @@ impl Log {
         Ok((Self { path, file, length: good as u64 }, records))
     }
 
+    /// Reads all records in order, and changes nothing. A broken last frame is left out.
+    ///
+    /// # Errors
+    /// If it is damaged, missing or cannot be read.
+    pub(super) fn read(directory: &Path) -> Result<Vec<Bytes>, DaemonError> {
+        let path = directory.join(FILE);
+        let fail = |reason| DaemonError::Data { path: path.clone(), reason };
+        let bytes = std::fs::read(&path);
+        let bytes = bytes.map_err(|e| fail(format!("cannot be read: {e}; run it as who can")))?;
+        let length = bytes.len();
+        let parsed = parse(Bytes::from(bytes));
+        let (records, _) = parsed.map_err(|at| {
+            let what = "is damaged, so what this replica has promised is not known";
+            fail(format!("{what} (at byte {at} of {length}); {REMEDY}"))
+        })?;
+        Ok(records)
+    }
+
     /// If the log is longer than `above`, keeps of these records, which are all that are in it,
     /// what `needed` says. Gives what is in it then.
     ///

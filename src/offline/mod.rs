@@ -1,0 +1,30 @@
+//! What can be known of a replica's disk without starting it: for tools that inspect, save and
+//! execute again.
+//!
+//! - [`survey`] reads the log of rounds and the snapshots, tells what is damaged, and judges
+//!   signatures and certificates of what is logged.
+//! - [`Player`] executes a log again, by the code that a start of the replica runs, and compares
+//!   the running roots with those that were attested.
+//! - [`Lockstep`] goes over two such executions and names the first difference: between two
+//!   disks, or between two runs over one, which shows a service that is not deterministic.
+//! - [`Backup`] is a snapshot with its attestations as one file, from which a new cluster can
+//!   begin.
+//!
+//! Nothing here changes a disk: [`crate::storage::Overlay`] keeps in memory what opening a log
+//! writes.
+
+mod backup;
+mod judge;
+mod lockstep;
+mod player;
+mod survey;
+mod watched;
+mod words;
+
+pub use backup::{Backup, BackupError, Contents};
+pub use judge::{Judge, Problem};
+pub use lockstep::{Difference, Lockstep};
+pub use player::{Attested, Player, Seen, SeenCommand, SeenStep};
+pub use survey::{Kind, Listed, LogSurvey, SnapshotSurvey, Tally, survey, survey_snapshots};
+pub use watched::Watch;
+pub use words::{in_words, short, text};
