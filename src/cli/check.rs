@@ -139,6 +139,7 @@ fn as_text(c: &Cluster) -> String {
     put("service", c.service.name.clone());
     put("clock", clock(c).to_owned());
     put("durability", durability(c).to_owned());
+    put("snapshots", format!("{} stay on the disk", c.snapshots));
     if c.testing.allow_liars {
         put("testing", "LIARS ARE ALLOWED: replicas may be started as liars".to_owned());
     }
@@ -243,6 +244,7 @@ fn as_json(c: &Cluster) -> Value {
         "service": c.service.name,
         "clock": clock(c),
         "durability": c.durability.name(),
+        "snapshots": c.snapshots,
         "allow_liars": c.testing.allow_liars,
         "delta_microseconds": micros(c.timing.delta),
         "timers": timers,

@@ -99,6 +99,7 @@ fn cluster(ensemble: Ensemble, endpoints: &[Arc<Endpoint>]) -> Cluster {
         timing: Timing::from_delta(Duration::from_millis(100)),
         clock: ClockKind::Hybrid,
         durability: crate::types::Durability::None,
+        snapshots: Cluster::SNAPSHOTS,
         limits: OrderLimits::default(),
         quotas: Quotas::default(),
         replicas: ensemble.replicas().zip(endpoints).map(replica).collect(),
