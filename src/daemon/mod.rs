@@ -29,6 +29,7 @@ mod admin;
 mod builder;
 mod clock;
 mod disk;
+mod encoder;
 mod error;
 mod journal;
 mod mark;

@@ -1,7 +1,7 @@
 //! Executes committed steps in order, deterministically.
 
 use super::bodies::Bodies;
-use super::transfer::{Head, Snapshot};
+use super::transfer::{FrozenState, Head, Snapshot};
 use super::{Event, StepTrace, TraceEntry};
 use crate::crypto::{Domain, Leaf, MerkleTree, hash, running_root};
 use crate::ordering::{Checkpoint, Ordered, Step};
@@ -320,14 +320,20 @@ impl Executor {
     }
 
     /// The whole state, right after the step of a checkpoint; `None` at any other time.
-    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+    pub(super) fn freeze(&self) -> Option<FrozenState> {
         let fits = self.position.round == self.checkpoint.0 && self.checkpoint.0 > Round(0);
-        (fits && !self.lost && self.halted.is_none()).then(|| Snapshot {
-            head: self.head(),
-            ordering: self.ordering.clone(),
-            sessions: self.sessions.snapshot().into(),
-            service: self.service.snapshot().into(),
+        (fits && !self.lost && self.halted.is_none()).then(|| {
+            let (sessions, service) = (self.sessions.freeze(), self.service.freeze());
+            FrozenState::new(self.head(), self.ordering.clone(), sessions, service)
         })
+    }
+
+    /// What bytes are made of for this state: of nothing that changed since.
+    pub(super) fn as_frozen(&self, state: &FrozenState) -> FrozenState {
+        match planted("s7-frozen-follows") {
+            true => state.with_service(self.service.freeze()),
+            false => state.clone(),
+        }
     }
 
     /// Takes in a snapshot in place of the present state, if its digest is the attested one, and

@@ -41,7 +41,8 @@ pub use actions::{Action, Actions, CloseReason, Event, Lane, Recovered, StepTrac
 pub use input::Input;
 pub use keys::recorded_keys;
 pub use replica::Replica;
-pub use setup::{Setup, Stored};
+pub use setup::{ENCODE_AT_ONCE, Setup, Stored};
 pub use status::{
     FormerKey, Glance, LinkStatus, Place, Promised, Standing, Status, TransferStatus, Waiting, Why,
 };
+pub use transfer::FrozenState;

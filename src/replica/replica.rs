@@ -11,7 +11,7 @@ use super::journal::{Journal, Waiting};
 use super::keys::{first_pins, recorded_keys};
 use super::links::{Client, Links};
 use super::report::{Counters, report};
-use super::transfer::{Download, Shelf};
+use super::transfer::{Download, Maker, Shelf};
 use super::{Action, Actions, CloseReason, Event, Input, Lane, Recovered, Setup};
 use crate::crypto::{Keyring, PublicKey, Scheme, Unverified};
 use crate::ordering::{self, Core};
@@ -19,10 +19,9 @@ use crate::service::Service;
 use crate::types::marks::mark;
 use crate::types::{Digest, Durability, GroupId, Instant, LinkId, Members, Now, OrderLimits};
 use crate::types::{Quotas, ReplicaId, Round, Timing};
-use crate::wire::WantSnapshot;
 use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message};
 use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Replies, Reply, Request, StepPosition};
-use crate::wire::{Record, SnapshotPart, Want, WantBody, WantHistory};
+use crate::wire::{Record, SnapshotPart, Want, WantBody, WantHistory, WantSnapshot};
 use bytes::Bytes;
 
 /// One replica of one group.
@@ -55,8 +54,9 @@ pub struct Replica<S: Scheme> {
     pub(super) allowance: Allowance,
     /// What peers said last.
     pub(super) heard: Heard,
-    /// Snapshots kept for others.
+    /// Snapshots kept for others, and what makes them into bytes.
     pub(super) shelf: Shelf,
+    pub(super) maker: Maker,
     /// The snapshot that this replica is fetching.
     pub(super) download: Download,
     /// The bodies that an opening needs.
@@ -119,6 +119,7 @@ impl<S: Scheme> Replica<S> {
             allowance: Allowance::new(setup.quotas.peer_signatures),
             heard: Heard::default(),
             shelf: Shelf::default(),
+            maker: Maker::new(setup.encode_at_once),
             download: Download::new(setup.quotas.snapshot_bytes),
             needed: Needed::default(),
             paused: false,
@@ -161,6 +162,7 @@ impl<S: Scheme> Replica<S> {
                 }
             }
             Input::Synced { sequence } => self.synced(now, sequence, out),
+            Input::Encoded { number, bytes } => self.encoded(now, number, bytes, out),
             Input::Leave => self.core(now, ordering::Input::Leave, out),
             Input::Tick => {
                 self.core(now, ordering::Input::Tick, out);

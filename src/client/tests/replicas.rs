@@ -202,6 +202,7 @@ fn act(action: Action, links: &BTreeMap<Key, Link>, twist: &Twist) {
         Action::Event(_)
         | Action::Persist { .. }
         | Action::Append { .. }
+        | Action::Encode { .. }
         | Action::Save { .. }
         | Action::Evidence { .. }
         | Action::Pin { .. } => return,
@@ -229,6 +230,7 @@ fn setup(id: ReplicaId, cluster: &Cluster) -> replica::Setup<Ed25519> {
         durability: crate::types::Durability::None,
         stored: replica::Stored::default(),
         fields: cluster.fields(),
+        encode_at_once: replica::ENCODE_AT_ONCE,
         trace: false,
     }
 }
