@@ -2,7 +2,7 @@
 //!
 //! | file | what lives there |
 //! | --- | --- |
-//! | `load.rs` | the commands that are sent |
+//! | `load.rs`, `preload.rs` | the commands that are sent, and those before |
 //! | `workers.rs` | the sessions under load, and what is counted |
 //! | `schedule.rs` | the times of the open loop |
 //! | `replicas.rs`, `cpu.rs` | what replicas say of themselves, and what processes use |
@@ -10,6 +10,7 @@
 
 mod cpu;
 mod load;
+mod preload;
 mod replicas;
 mod report;
 mod schedule;
@@ -91,6 +92,9 @@ pub(super) struct Bench {
     #[arg(long, default_value_t = 10_000,
         value_parser = clap::value_parser!(u64).range(1..=MAX_KEYS))]
     keys: u64,
+    /// Put every key once before the warm-up: then the state has its full size
+    #[arg(long)]
+    preload: bool,
     /// Commands in one request
     #[arg(long, default_value_t = 1, value_name = "COMMANDS",
         value_parser = clap::value_parser!(u32).range(1..=65_536))]
@@ -125,6 +129,11 @@ impl Subcommand for Bench {
             }
             for client in &clients {
                 self.reach(client).await.map_err(|message| Failure { code: UNREACHED, message })?;
+            }
+            if self.preload {
+                let (load, l) = (self.load(), &cluster.limits);
+                let done = self.preload(&clients, &load, l.max_request, l.max_commands).await;
+                done.map_err(|message| Failure { code: UNREACHED, message })?;
             }
             let watch = Watch::new(&cluster).await;
             let report = self.measure(&clients, &watch).await;
@@ -210,14 +219,13 @@ impl Bench {
         client.call(vec![ping]).await.map(drop).map_err(|e| workers::describe(&e))
     }
 
+    fn load(&self) -> Load {
+        let (size, commands) = (self.size as usize, self.commands_per_request as usize);
+        Load::new(self.mix.clone(), self.keys, size, commands, self.seed)
+    }
+
     async fn measure(&self, clients: &[Client], watch: &Watch) -> Report {
-        let load = Load::new(
-            self.mix.clone(),
-            self.keys,
-            self.size as usize,
-            self.commands_per_request as usize,
-            self.seed,
-        );
+        let load = self.load();
         let zero = Instant::now();
         let from = zero + Duration::from_secs(self.warmup);
         let until = from + Duration::from_secs(self.seconds);

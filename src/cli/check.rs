@@ -142,6 +142,7 @@ fn as_text(c: &Cluster) -> String {
     }
     put("clock", clock(c).to_owned());
     put("durability", durability(c).to_owned());
+    put("snapshots", format!("{} stay on the disk", c.snapshots));
     if c.testing.allow_liars {
         put("testing", "LIARS ARE ALLOWED: replicas may be started as liars".to_owned());
     }
@@ -247,6 +248,7 @@ fn as_json(c: &Cluster) -> Value {
         "initial_state": c.service.initial.map(|d| d.to_hex()),
         "clock": clock(c),
         "durability": c.durability.name(),
+        "snapshots": c.snapshots,
         "allow_liars": c.testing.allow_liars,
         "delta_microseconds": micros(c.timing.delta),
         "timers": timers,

@@ -108,6 +108,9 @@ pub struct Cluster {
     pub clock: ClockKind,
     /// What replicas have on disk before they say something.
     pub durability: Durability,
+    /// How many snapshots of the state stay on the disk; the log goes back to the oldest. Replicas
+    /// may differ in it.
+    pub snapshots: u32,
     /// Limits that all replicas share.
     pub limits: OrderLimits,
     /// Limits of each process.
@@ -123,6 +126,10 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Snapshots that stay on the disk if nothing else is said: the second is for when the newest
+    /// is damaged.
+    pub const SNAPSHOTS: u32 = 2;
+
     /// The cluster id: the hash of what never changes (nonce, fault model, t, the replicas' first
     /// keys, service and the state that it begins with).
     pub fn id(&self) -> Digest {

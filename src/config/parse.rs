@@ -14,6 +14,9 @@ use crate::types::{ClockKind, Digest, Durability, Ensemble, MAX_T, Quotas};
 /// file's text or says why not.
 pub type ReadKey<'a> = dyn FnMut(&str) -> Result<String, String> + 'a;
 
+/// Snapshots on a disk at most.
+const MAX_SNAPSHOTS: u32 = 64;
+
 /// Characters of a service's or client's name at most.
 pub(super) const MAX_NAME: usize = 64;
 
@@ -32,7 +35,7 @@ impl Cluster {
         let raw: RawFile = toml::from_str(text).map_err(|e| source.toml_error(&e))?;
         let head = parse_head(source, &raw.cluster)?;
         let clock = parse_clock(source, &raw.order)?;
-        let durability = parse_durability(source, &raw.disk)?;
+        let (durability, snapshots) = parse_disk(source, &raw.disk)?;
         let timing = timers::parse(source, &raw.timers, head.delta, &head.delta_span)?;
         let limits = bounds::parse_limits(source, &raw.limits, clock)?;
         let quotas = bounds::parse_quotas(source, &raw.quotas, &limits, Quotas::default())?;
@@ -48,6 +51,7 @@ impl Cluster {
             timing,
             clock,
             durability,
+            snapshots,
             limits,
             quotas,
             replicas,
@@ -126,11 +130,16 @@ fn parse_clock(source: Source<'_>, raw: &Placed<RawOrder>) -> Result<ClockKind, 
     section.key("clock", &raw.get_ref().clock, "\"hybrid\"").choice_or(ClockKind::Hybrid)
 }
 
-fn parse_durability(source: Source<'_>, raw: &Placed<RawDisk>) -> Result<Durability, ConfigError> {
-    let Some(raw) = raw else { return Ok(Durability::default()) };
+fn parse_disk(source: Source<'_>, raw: &Placed<RawDisk>) -> Result<(Durability, u32), ConfigError> {
+    let Some(raw) = raw else { return Ok((Durability::default(), Cluster::SNAPSHOTS)) };
     let section = Section::new(source, "[disk]", raw.span());
-    let key = section.key("durability", &raw.get_ref().durability, "\"reply\"");
-    key.choice_or(Durability::default())
+    let raw = raw.get_ref();
+    let durability = section.key("durability", &raw.durability, "\"reply\"");
+    let snapshots = section.key("snapshots", &raw.snapshots, "2");
+    Ok((
+        durability.choice_or(Durability::default())?,
+        snapshots.whole_or(Cluster::SNAPSHOTS, 1..=MAX_SNAPSHOTS)?,
+    ))
 }
 
 fn parse_service(

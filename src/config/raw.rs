@@ -87,7 +87,7 @@ section!(
 );
 section!(
     /// What is on disk before something is said.
-    RawDisk, "a section [disk]", { durability }
+    RawDisk, "a section [disk]", { durability, snapshots }
 );
 section!(
     /// Which service runs.

@@ -74,6 +74,7 @@ name = "bob"
 public_key = "KEY5"
 [disk]
 durability = "none"
+snapshots = 5
 "#;
 
 fn key(n: u8) -> crate::crypto::PublicKey {
@@ -167,6 +168,7 @@ fn every_value_arrives() {
         log_bytes: 4_000_000,
         peer_signatures: 5000,
     };
+    assert_eq!((c.snapshots, Cluster::SNAPSHOTS), (5, 2));
     assert_eq!((c.quotas, c.testing.allow_liars, &*c.service.name), (quotas, true, "ledger"));
     let ids: Vec<u8> = c.replicas.iter().map(|r| r.id.number()).collect();
     assert_eq!(ids, [1, 2, 3]);
@@ -398,6 +400,7 @@ fn refusals_of_order_and_limits() {
         Row("name = \"ledger\"", "name = \"My Bank\"", 41, "a-z, 0-9"),
         Row("name = \"ledger\"", "name = \"\"", 41, "a-z, 0-9"),
         Row("allow_liars = true", "allow_liars = \"no\"", 43, "true or false without quotes"),
+        Row("snapshots = 5", "snapshots = 0", 68, "must be from 1 to 64"),
     ]);
     // More commands leave less room for outputs; the larger limit of the two is at fault.
     let text = with("max_output = 65537", "").replace("max_commands = 100", "max_commands = 65536");

@@ -24,6 +24,12 @@ impl Default for MultisetHash {
     }
 }
 
+impl std::fmt::Debug for MultisetHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("MultisetHash").field(&self.digest()).finish()
+    }
+}
+
 impl MultisetHash {
     /// The hash of the empty set.
     pub fn new() -> Self {
@@ -43,8 +49,9 @@ impl MultisetHash {
     fn update(&mut self, entry: &Digest, op: impl Fn(u16, u16) -> u16) {
         let mut expanded = [0; 2 * LANES];
         ChaCha8Rng::from_seed(entry.0).fill_bytes(&mut expanded);
-        for (lane, bytes) in self.0.iter_mut().zip(expanded.chunks_exact(2)) {
-            *lane = op(*lane, u16::from_le_bytes([bytes[0], bytes[1]]));
+        let (pairs, _) = expanded.as_chunks();
+        for (lane, bytes) in self.0.iter_mut().zip(pairs) {
+            *lane = op(*lane, u16::from_le_bytes(*bytes));
         }
     }
 

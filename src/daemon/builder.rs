@@ -162,7 +162,8 @@ impl Builder {
     fn opening(&self, known: bool) -> Opening {
         let (cluster, members) = (self.cluster.id(), self.cluster.ensemble.n());
         let durable = self.cluster.durability != Durability::None;
-        Opening { known, cluster, replica: self.id, members, durable }
+        let snapshots = self.cluster.snapshots;
+        Opening { known, cluster, replica: self.id, members, durable, snapshots }
     }
 
     /// Whether the cluster file lacks a change of a key that is on the disk (M3).

@@ -6,7 +6,7 @@ use super::{DaemonError, initial, mark};
 use crate::config::Cluster;
 use crate::crypto::{Ed25519, Scheme, SecretKey};
 use crate::offline::{Player, Watch};
-use crate::replica::{Setup, Stored};
+use crate::replica::{ENCODE_AT_ONCE, Setup, Stored};
 use crate::service::Service;
 use crate::storage::{Limits, Overlay};
 use crate::types::{Digest, GroupId};
@@ -154,6 +154,7 @@ impl DataDirectory {
             durability: cluster.durability,
             stored: self.stored(Some(cluster.ensemble.n()))?,
             fields: cluster.fields(),
+            encode_at_once: ENCODE_AT_ONCE,
             trace: true,
         };
         let failed = |reason| DaemonError::Data { path: self.path.clone(), reason };

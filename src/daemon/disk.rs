@@ -10,6 +10,7 @@ mod directory;
 mod frozen;
 mod log;
 mod rounds;
+mod saving;
 mod secret;
 mod worker;
 
@@ -79,6 +80,8 @@ pub(super) struct Opening {
     pub(super) members: usize,
     /// Whether it logs rounds and saves states.
     pub(super) durable: bool,
+    /// How many snapshots it keeps.
+    pub(super) snapshots: u32,
 }
 
 /// A disk that is open.
@@ -172,6 +175,7 @@ impl Claim {
             };
         }
         let mut opened = Rounds::open(&self.directory, o.cluster, o.replica, o.members)?;
+        opened.0.keep(o.snapshots as usize);
         if o.known && opened.0.is_new() {
             warn!(
                 path = %path.display(),

@@ -31,6 +31,7 @@ mod clock;
 mod data;
 mod determinism;
 mod disk;
+mod encoder;
 mod error;
 mod initial;
 mod journal;

@@ -2,6 +2,7 @@
 
 use super::clock::Clock;
 use super::disk::{Disk, Done};
+use super::encoder::Encoder;
 use super::peers::{self, Introduced, Open, Party};
 use super::pending::Pending;
 use super::pins::Pins;
@@ -68,6 +69,7 @@ pub(super) struct Node {
     started: Instant,
     disk: Disk,
     synced: mpsc::UnboundedReceiver<Done>,
+    encoder: Encoder,
     endpoint: Arc<Endpoint>,
     inbox: mpsc::Receiver<Request>,
     peers: BTreeMap<ReplicaId, Open>,
@@ -111,6 +113,7 @@ impl Node {
             durability: cluster.durability,
             stored: parts.stored,
             fields: cluster.fields(),
+            encode_at_once: replica::ENCODE_AT_ONCE,
             trace: false,
         };
         let now = clock.now();
@@ -131,6 +134,7 @@ impl Node {
             started: Instant::now(),
             disk,
             synced,
+            encoder: Encoder::new(),
             endpoint: Arc::new(endpoint),
             inbox,
             peers: BTreeMap::new(),
@@ -160,7 +164,8 @@ impl Node {
         loop {
             tokio::select! {
                 biased;
-                Some(done) = self.synced.recv() => self.synced(done?),
+                Some(done) = self.synced.recv() => self.event(Input::Synced { sequence: done? }),
+                Some(encoded) = self.encoder.next() => self.event(encoded),
                 Some((key, event)) = from_peers.recv() => self.peer_event(key, event),
                 Some(request) = self.inbox.recv() => match request {
                     Request::Status(answer) => drop(answer.send(self.status())),
@@ -173,8 +178,7 @@ impl Node {
                 else => break,
             }
             self.take_what_waits(&mut from_peers, &mut from_clients);
-            let now = self.clock.now();
-            self.input(now, Input::Drained);
+            self.event(Input::Drained);
             self.act();
             let wake = self.wake();
             if timer.deadline() != wake {
@@ -228,9 +232,9 @@ impl Node {
         }
     }
 
-    fn synced(&mut self, sequence: u64) {
+    fn event(&mut self, input: Input) {
         let now = self.clock.now();
-        self.input(now, Input::Synced { sequence });
+        self.input(now, input);
     }
 
     fn status(&self) -> Status {
@@ -338,7 +342,6 @@ impl Node {
         };
         self.serial += 1;
         let serial = self.serial;
-        let now = self.clock.now();
         match party {
             Party::Replica(peer, hello) => {
                 if new.dialled() {
@@ -349,17 +352,17 @@ impl Node {
                 let open = Open::new(serial, new.link, new.place);
                 if let Some(old) = self.peers.insert(peer, open) {
                     old.link.close("replaced by a newer link");
-                    self.input(now, Input::PeerDown { peer });
+                    self.event(Input::PeerDown { peer });
                 }
                 info!(%peer, incarnation = hello.incarnation, "link up");
-                self.input(now, Input::PeerUp { peer, hello: *hello });
+                self.event(Input::PeerUp { peer, hello: *hello });
             }
             Party::Client(client, role) => {
                 let link = LinkId(serial);
                 new.link.start(clients.clone(), link);
                 debug!(%client, remote = %new.link.remote(), "client link up");
                 self.clients.insert(link, Open::new(serial, new.link, new.place));
-                self.input(now, Input::ClientUp { link, client, role });
+                self.event(Input::ClientUp { link, client, role });
             }
         }
     }
@@ -372,7 +375,6 @@ impl Node {
     }
 
     fn peer_event(&mut self, (peer, serial): PeerKey, event: LinkEvent) {
-        let now = self.clock.now();
         let is_open = |open: &Open| open.serial == serial && !open.closing;
         match event {
             LinkEvent::Frames { frames, .. } => {
@@ -380,14 +382,14 @@ impl Node {
                     if !self.peers.get(&peer).is_some_and(is_open) {
                         return;
                     }
-                    self.input(now, Input::PeerFrame { peer, frame });
+                    self.event(Input::PeerFrame { peer, frame });
                 }
             }
             LinkEvent::Closed { reason, .. } => {
                 if self.peers.get(&peer).is_some_and(|open| open.serial == serial) {
                     self.peers.remove(&peer);
                     info!(%peer, reason, "link down");
-                    self.input(now, Input::PeerDown { peer });
+                    self.event(Input::PeerDown { peer });
                     if let Some(gone) = self.gone.get(&peer) {
                         let _ = gone.try_send(());
                     }
@@ -397,7 +399,6 @@ impl Node {
     }
 
     fn client_event(&mut self, link: LinkId, event: LinkEvent) {
-        let now = self.clock.now();
         match event {
             LinkEvent::Frames { frames, .. } => {
                 // One by one, so that answers reach the link, and its limit, in between.
@@ -405,13 +406,13 @@ impl Node {
                     if self.clients.get(&link).is_none_or(|open| open.closing) {
                         return;
                     }
-                    self.input(now, Input::ClientFrames { link, frames: vec![frame] });
+                    self.event(Input::ClientFrames { link, frames: vec![frame] });
                 }
             }
             LinkEvent::Closed { reason, .. } => {
                 debug!(link = link.0, reason, "client link down");
                 self.clients.remove(&link);
-                self.input(now, Input::ClientDown { link });
+                self.event(Input::ClientDown { link });
             }
         }
     }
@@ -448,6 +449,7 @@ impl Node {
                         warn!(link = link.0, %remote, %reason, "closing the link");
                     }
                 }
+                Action::Encode { number, state } => self.encoder.make(number, state),
                 Action::Persist { sequence, records } => self.disk.persist(sequence, records),
                 Action::Append { sequence, entries } => self.disk.append(sequence, entries),
                 Action::Save { sequence, round, first, head, state } => {

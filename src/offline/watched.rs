@@ -1,6 +1,6 @@
 //! A service that is watched: what it ran and answered, and its digest after each command.
 
-use crate::service::{RestoreError, Service};
+use crate::service::{Frozen, RestoreError, Service};
 use crate::types::{AgreedTime, ClientId, Digest};
 use crate::wire::CommandKind;
 use bytes::Bytes;
@@ -108,6 +108,10 @@ impl Service for Watched {
 
     fn snapshot(&self) -> Vec<u8> {
         self.tape.snapshot()
+    }
+
+    fn freeze(&self) -> Box<dyn Frozen> {
+        self.tape.lock().service.freeze()
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {

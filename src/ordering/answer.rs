@@ -3,7 +3,7 @@
 use super::{Action, Checked, Core, Statement};
 use crate::crypto::Scheme;
 use crate::types::plant::planted;
-use crate::types::{Digest, ReplicaId, Round};
+use crate::types::{Digest, Epoch, Members, Now, ReplicaId, Round};
 use crate::wire::Want;
 use std::sync::Arc;
 
@@ -41,6 +41,24 @@ impl<S: Scheme> Core<S> {
         }
     }
 
+    /// R7: a peer does not keep history that reaches back so far. Each keeps it as long as somebody
+    /// may go on from a snapshot of its own, so another may have it still; when nobody that is
+    /// further does, the state itself is needed.
+    pub(super) fn history_gone(&mut self, now: Now, from: ReplicaId, out: &mut Vec<Action>) {
+        let after = self.committed;
+        let following = &mut self.change.following;
+        if following.gone.0 != after {
+            following.gone = (after, Members::NONE);
+        }
+        following.gone.1.insert(from);
+        let gone = following.gone.1;
+        let next = following.ahead.keys().find(|peer| !gone.contains(**peer)).copied();
+        match next.filter(|_| !self.blank && !planted("r7-one-history-only")) {
+            Some(from) => out.push(Action::AskHistory { from, after }),
+            None => self.fall_behind(now, out),
+        }
+    }
+
     fn report_wanted(&self, want: &Want) -> Option<Arc<Checked>> {
         let old = self.change.old.iter().filter_map(|c| c.opening.as_ref());
         let past = self.history.openings().filter(|_| !planted("r5-past-openings-gone"));
@@ -53,5 +71,44 @@ impl<S: Scheme> Core<S> {
                 && (want.digest == Digest::ZERO || r.digest() == want.digest)
         };
         all.find(fits).cloned()
+    }
+
+    /// What was lost with the last connection: the two last own proposals go again (§11), and all
+    /// that this replica says of §5. And the peer's own, in case it has lost them.
+    pub(super) fn peer_up(
+        &mut self,
+        now: Now,
+        peer: ReplicaId,
+        complete: Round,
+        out: &mut Vec<Action>,
+    ) {
+        self.heard.insert(peer);
+        let fresh = self.epoch == Epoch::GENESIS && self.sent == Round(0) && !self.blank;
+        if fresh && complete.0 >= 1 && self.change.promise.number() == Epoch::GENESIS {
+            // Nobody completes a round without a proposal of every member: we signed before, or
+            // this peer lies. One of t+1 does not, and one that does not can show what we signed.
+            if !self.doubters.contains(peer) {
+                // Once for each peer: a liar that reconnects must not keep us waiting.
+                self.doubt = now.monotonic + 2 * self.timing.delta;
+            }
+            self.doubters.insert(peer);
+            if self.doubters.len() >= self.keyring.ensemble().majority() {
+                self.lose_state(out);
+            }
+        }
+        self.say_again(peer, out);
+        for round in [self.rounds.complete(), self.rounds.complete().next()] {
+            if let Some(theirs) = self.rounds.find(round, peer, &Digest::ZERO) {
+                out.push(Action::Send { to: peer, proposal: theirs.clone() });
+            }
+        }
+        for round in [self.sent.previous(), self.sent] {
+            if let Some(own) = self.rounds.find(round, self.id, &Digest::ZERO) {
+                out.push(Action::Send { to: peer, proposal: own.clone() });
+            }
+        }
+        if planted("r2-sign-twice") && self.sent > self.rounds.complete() {
+            self.sent = self.sent.previous();
+        }
     }
 }

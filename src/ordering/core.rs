@@ -183,7 +183,7 @@ impl<S: Scheme> Core<S> {
             Input::Change(change) => self.on_change(now, change),
             Input::Ahead { peer, epoch, round } => self.ahead(now, peer, (epoch, round), out),
             Input::WantHistory { from, after } => self.want_history(from, after, out),
-            Input::Gone => self.fall_behind(now, out),
+            Input::Gone { from } => self.history_gone(now, from, out),
             Input::Synced { sequence } => self.on_synced(now, sequence, out),
             Input::Lacks(lacks) => self.counted(lacks, out),
             Input::Bodies { opening } => self.bodies_are_here(opening),
@@ -367,7 +367,7 @@ impl<S: Scheme> Core<S> {
     }
 
     /// This replica took part before and knows nothing of it (§7).
-    fn lose_state(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn lose_state(&mut self, out: &mut Vec<Action>) {
         if self.blank || self.change.restarted.is_some() {
             return;
         }
@@ -380,39 +380,6 @@ impl<S: Scheme> Core<S> {
             out.push(Action::TellAll(Statement::Restarted(own)));
         }
         out.push(Action::Behind);
-    }
-
-    /// What was lost with the last connection: the two last own proposals go again (§11), and all
-    /// that this replica says of §5. And the peer's own, in case it has lost them.
-    fn peer_up(&mut self, now: Now, peer: ReplicaId, complete: Round, out: &mut Vec<Action>) {
-        self.heard.insert(peer);
-        let fresh = self.epoch == Epoch::GENESIS && self.sent == Round(0) && !self.blank;
-        if fresh && complete.0 >= 1 && self.change.promise.number() == Epoch::GENESIS {
-            // Nobody completes a round without a proposal of every member: we signed before, or
-            // this peer lies. One of t+1 does not, and one that does not can show what we signed.
-            if !self.doubters.contains(peer) {
-                // Once for each peer: a liar that reconnects must not keep us waiting.
-                self.doubt = now.monotonic + 2 * self.timing.delta;
-            }
-            self.doubters.insert(peer);
-            if self.doubters.len() >= self.keyring.ensemble().majority() {
-                self.lose_state(out);
-            }
-        }
-        self.say_again(peer, out);
-        for round in [self.rounds.complete(), self.rounds.complete().next()] {
-            if let Some(theirs) = self.rounds.find(round, peer, &Digest::ZERO) {
-                out.push(Action::Send { to: peer, proposal: theirs.clone() });
-            }
-        }
-        for round in [self.sent.previous(), self.sent] {
-            if let Some(own) = self.rounds.find(round, self.id, &Digest::ZERO) {
-                out.push(Action::Send { to: peer, proposal: own.clone() });
-            }
-        }
-        if planted("r2-sign-twice") && self.sent > self.rounds.complete() {
-            self.sent = self.sent.previous();
-        }
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Action>) {

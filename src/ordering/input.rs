@@ -63,7 +63,10 @@ pub enum Input {
         after: Round,
     },
     /// A peer has no history that reaches back so far.
-    Gone,
+    Gone {
+        /// Who.
+        from: ReplicaId,
+    },
     /// What [`super::Action::Persist`] of this sequence asked for is on disk, and all before it.
     Synced {
         /// Which.

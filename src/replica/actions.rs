@@ -1,5 +1,6 @@
 //! Everything that a replica asks of its driver, as data.
 
+use super::FrozenState;
 use crate::crypto::PublicKey;
 use crate::types::{AgreedTime, Digest, Epoch, LinkId, ReplicaId, RequestId, Round};
 use crate::wire::StepPosition;
@@ -64,8 +65,18 @@ pub enum Action {
         /// The entries, in order.
         entries: Vec<Bytes>,
     },
-    /// Save this snapshot, make it durable, and then give [`super::Input::Synced`]. Those before
-    /// the one before it, and what of the log none of the two needs, may go then.
+    /// Make the bytes of this state ([`FrozenState::to_bytes`]), beside the loop since that takes
+    /// long, and then give [`super::Input::Encoded`].
+    Encode {
+        /// What names it: 1, 2, 3, ... since this start of the replica.
+        number: u64,
+        /// The state.
+        state: FrozenState,
+    },
+    /// Save this snapshot, make it durable, and then give [`super::Input::Synced`]. Older ones, but
+    /// for as many as are to be kept, and what of the log none of these needs, may go then.
+    /// [`super::Input::Synced`] of later writes may come first if the log reaches `first`; if it
+    /// does not, nothing can be appended before.
     Save {
         /// One count with that of [`Action::Persist`].
         sequence: u64,

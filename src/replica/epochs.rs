@@ -63,7 +63,7 @@ impl<S: Scheme> Replica<S> {
             Kind::Gone => {
                 Gone::from_body(body)?;
                 mark("R7 history was gone");
-                self.core(now, ordering::Input::Gone, out);
+                self.core(now, ordering::Input::Gone { from: peer }, out);
             }
             _ => self.saying(now, peer, frame, out)?,
         }

@@ -1,7 +1,9 @@
 //! Executes committed steps in order, deterministically.
 
+mod waiting;
+
 use super::bodies::Bodies;
-use super::transfer::{Head, Snapshot};
+use super::transfer::{FrozenState, Head, Snapshot};
 use super::{Event, StepTrace, TraceEntry};
 use crate::crypto::{Domain, Leaf, MerkleTree, hash, running_root};
 use crate::ordering::{Checkpoint, Ordered, Step};
@@ -11,7 +13,6 @@ use crate::types::plant::planted;
 use crate::types::{
     AgreedTime, ClientId, Digest, DigestMap, LinkId, OrderLimits, RequestId, Round,
 };
-use crate::wire::WantBody;
 use crate::wire::{CommandKind, Outcome, Refusal, Reply, Request, RequestBody, StepPosition};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -320,14 +321,20 @@ impl Executor {
     }
 
     /// The whole state, right after the step of a checkpoint; `None` at any other time.
-    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+    pub(super) fn freeze(&self) -> Option<FrozenState> {
         let fits = self.position.round == self.checkpoint.0 && self.checkpoint.0 > Round(0);
-        (fits && !self.lost && self.halted.is_none()).then(|| Snapshot {
-            head: self.head(),
-            ordering: self.ordering.clone(),
-            sessions: self.sessions.snapshot().into(),
-            service: self.service.snapshot().into(),
+        (fits && !self.lost && self.halted.is_none()).then(|| {
+            let (sessions, service) = (self.sessions.freeze(), self.service.freeze());
+            FrozenState::new(self.head(), self.ordering.clone(), sessions, service)
         })
+    }
+
+    /// What bytes are made of for this state: of nothing that changed since.
+    pub(super) fn as_frozen(&self, state: &FrozenState) -> FrozenState {
+        match planted("s7-frozen-follows") {
+            true => state.with_service(self.service.freeze()),
+            false => state.clone(),
+        }
     }
 
     /// Takes in a snapshot in place of the present state, if its digest is the attested one, and
@@ -404,58 +411,6 @@ impl Executor {
     /// Whether no request with this number can run in this session any more.
     pub(super) fn is_spent(&self, client: &ClientId, request: &Request) -> bool {
         !self.lost && self.sessions.is_spent(client, request.session, request.number)
-    }
-
-    /// The requests of all steps that wait.
-    pub(super) fn waiting(&self) -> BTreeSet<Digest> {
-        self.queue.iter().flat_map(|step| step.requests.iter().map(|o| o.digest)).collect()
-    }
-
-    /// A body came that the next step may lack: whether it does.
-    pub(super) fn lacks(&self, digest: &Digest) -> bool {
-        self.missing.contains(digest)
-    }
-
-    pub(super) fn found(&mut self, digest: &Digest) {
-        self.missing.remove(digest);
-    }
-
-    /// O7: these requests have no effect, wherever they stand among what waits. From the first of
-    /// them on nothing that waits is a checkpoint, as in `ordering`'s building of an opening.
-    pub(super) fn void(&mut self, void: &BTreeSet<Digest>) {
-        if void.is_empty() {
-            return;
-        }
-        let mut begun = false;
-        for step in &mut self.queue {
-            for ordered in step.requests.iter_mut().filter(|o| void.contains(&o.digest)) {
-                (ordered.void, begun) = (true, true);
-            }
-            if begun && !planted("o7-checkpoint-before-void") {
-                step.checkpoint = None;
-            }
-        }
-        self.missing.retain(|digest| !void.contains(digest));
-    }
-
-    /// What is here belongs to another history: it is of no use any more.
-    pub(super) fn lose(&mut self) {
-        self.lost = true;
-        self.missing.clear();
-    }
-
-    /// What the next steps lack, with the replicas that gave candidates and so hold it (O7).
-    pub(super) fn missing(&self, bodies: &Bodies) -> Vec<Ordered> {
-        if self.missing.is_empty() {
-            return Vec::new();
-        }
-        let requests = self.queue.iter().flat_map(|step| &step.requests);
-        let lacks = requests.filter(|o| !o.void && bodies.get(&o.digest).is_none());
-        lacks.take(WantBody::MAX).copied().collect()
-    }
-
-    pub(super) fn is_waiting_for_bodies(&self) -> bool {
-        !self.missing.is_empty()
     }
 
     /// Steps and requests ordered and not executed.

@@ -69,7 +69,7 @@ mod tests {
     fn a_repeat_comes_to_the_same_for_this_peer_and_kind_only() {
         let (one, two) = peers();
         let mut heard = Heard::default();
-        heard.keep(one, Kind::Blame, b"a", vec![Input::Gone]);
+        heard.keep(one, Kind::Blame, b"a", vec![Input::Gone { from: one }]);
         let again = |heard: &Heard, peer, kind, body: &[u8]| {
             heard.again(peer, kind, body).map(|inputs| inputs.len())
         };

@@ -2,6 +2,7 @@
 
 use crate::types::{ClientId, LinkId, ReplicaId, Role};
 use crate::wire::{Frame, Hello};
+use bytes::Bytes;
 
 /// One event. The driver hands over all that has come, then [`Input::Drained`].
 #[derive(Clone, Debug)]
@@ -47,10 +48,18 @@ pub enum Input {
         /// What, in order.
         frames: Vec<Frame>,
     },
-    /// What [`super::Action::Persist`] of this sequence asked for is durable, and all before it.
+    /// What [`super::Action::Persist`] of this sequence asked for is durable, and all before it but
+    /// for snapshots that are still being saved.
     Synced {
         /// Which.
         sequence: u64,
+    },
+    /// What [`super::Action::Encode`] of this number asked for.
+    Encoded {
+        /// Which.
+        number: u64,
+        /// The bytes.
+        bytes: Bytes,
     },
     /// The operator wants this replica to leave the group for a while (M2).
     Leave,

@@ -59,6 +59,27 @@ enum Gap {
     Closing(u64),
 }
 
+/// A snapshot on its way to the disk.
+#[derive(Debug)]
+enum Saving {
+    /// Its bytes are being made.
+    Made(Making),
+    /// It is being written, by the write of this sequence.
+    Written(u64),
+}
+
+/// A snapshot whose bytes will come.
+#[derive(Debug)]
+struct Making {
+    number: u64,
+    round: Round,
+    /// The place in the log that follows it.
+    first: u64,
+    head: Bytes,
+    /// By how much the log had grown when it was asked for.
+    grown: u64,
+}
+
 /// What is written, and what waits for it.
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -76,6 +97,8 @@ pub(super) struct Journal {
     /// Where the log goes on after checkpoints.
     marks: BTreeMap<Round, u64>,
     gap: Gap,
+    /// One at a time: a second is not begun before the first is on the disk.
+    saving: Option<Saving>,
     /// Bytes since the last snapshot that was saved, and after how many there is another: as many
     /// as that has, but at least `least`.
     grown: u64,
@@ -103,6 +126,7 @@ impl Journal {
             waiting: VecDeque::new(),
             marks: BTreeMap::new(),
             gap: Gap::No,
+            saving: None,
             grown: 0,
             limit: least,
             least,
@@ -161,7 +185,11 @@ impl Journal {
             self.marks.pop_first();
         }
         if self.gap == Gap::Open {
-            let needed = self.marks.values().min().copied();
+            let making = match &self.saving {
+                Some(Saving::Made(making)) => Some(making.first),
+                _ => None,
+            };
+            let needed = self.marks.values().copied().chain(making).min();
             self.drop_before(needed.unwrap_or(self.position));
         }
     }
@@ -175,7 +203,7 @@ impl Journal {
 
     /// Whether the log is so long that a snapshot should be saved.
     pub(super) fn wants_snapshot(&self) -> bool {
-        self.keeps() && self.grown >= self.limit
+        self.keeps() && self.grown >= self.limit && self.saving.is_none()
     }
 
     /// Writes what was collected. `executed` is the last step that was executed.
@@ -201,26 +229,59 @@ impl Journal {
         Action::Persist { sequence, records }
     }
 
+    /// The bytes of the snapshot of this round will come under this number, to be saved.
+    pub(super) fn await_bytes(&mut self, number: u64, round: Round, head: Bytes) {
+        let Some(first) = self.marks.get(&round).copied() else { return };
+        let grown = self.grown;
+        self.saving = Some(Saving::Made(Making { number, round, first, head, grown }));
+    }
+
+    /// Whether bytes of this number are to be saved.
+    pub(super) fn awaits(&self, number: u64) -> bool {
+        matches!(&self.saving, Some(Saving::Made(making)) if making.number == number)
+    }
+
+    /// Saves what was awaited, if it fits; if it does not, the log grows on until the next one.
+    pub(super) fn save_awaited(&mut self, state: Bytes, fits: bool) -> Option<Action> {
+        let Some(Saving::Made(making)) = self.saving.take() else { return None };
+        let Making { round, first, head, grown, .. } = making;
+        if !fits {
+            self.grown -= grown;
+            return None;
+        }
+        Some(self.save_from((round, first), (head, state), grown))
+    }
+
     /// Saves a snapshot of this round, whose log goes on where it was marked.
-    pub(super) fn save(
-        &mut self,
-        round: Round,
-        (head, state): (Bytes, Bytes),
-        executed: Round,
-    ) -> Option<Action> {
+    pub(super) fn save(&mut self, round: Round, whole: (Bytes, Bytes)) -> Option<Action> {
         let first = self.marks.get(&round).copied()?;
+        Some(self.save_from((round, first), whole, self.grown))
+    }
+
+    /// `grown` is what of the growth the snapshot makes up for.
+    fn save_from(
+        &mut self,
+        (round, first): (Round, u64),
+        (head, state): (Bytes, Bytes),
+        grown: u64,
+    ) -> Action {
         self.saved += 1;
-        (self.grown, self.limit) = (0, self.least.max(state.len() as u64));
+        self.grown -= grown;
+        self.limit = self.least.max(state.len() as u64);
         let closes = self.gap == Gap::Open;
-        if closes {
+        let sequence = if closes {
             self.drop_before(first);
-        }
-        // What was executed since is in the entries that follow.
-        let sequence = self.write(None, if closes { round } else { executed });
-        if closes {
+            // What was executed since is in the entries that follow.
+            let sequence = self.write(None, round);
             self.gap = Gap::Closing(sequence);
-        }
-        Some(Action::Save { sequence, round, first, head, state })
+            sequence
+        } else {
+            // Nothing waits for it, and what is written later may be durable earlier.
+            self.sequence += 1;
+            self.sequence
+        };
+        self.saving = Some(Saving::Written(sequence));
+        Action::Save { sequence, round, first, head, state }
     }
 
     /// Keeps replies back, or gives them again if nothing keeps them.
@@ -243,9 +304,13 @@ impl Journal {
         self.durable
     }
 
-    /// The writes up to this one are durable.
+    /// The writes up to this one are durable; a snapshot that is saved may come later than its
+    /// place among them, unless it closes a gap.
     pub(super) fn synced(&mut self, sequence: u64) -> Durable {
         let mut durable = Durable::default();
+        if matches!(self.saving, Some(Saving::Written(saved)) if saved == sequence) {
+            self.saving = None;
+        }
         while let Some(write) = self.writes.pop_front_if(|w| w.sequence <= sequence) {
             durable.core.extend(write.core);
             if self.gap == Gap::Closing(write.sequence) {

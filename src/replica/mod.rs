@@ -33,6 +33,7 @@ mod recover;
 mod replay;
 #[allow(clippy::module_inception)]
 mod replica;
+mod replies;
 mod report;
 mod setup;
 mod status;
@@ -43,8 +44,8 @@ pub use input::Input;
 pub use keys::recorded_keys;
 pub use replay::Replay;
 pub use replica::Replica;
-pub use setup::{Setup, Stored};
+pub use setup::{ENCODE_AT_ONCE, Setup, Stored};
 pub use status::{
     FormerKey, Glance, LinkStatus, Place, Promised, Standing, Status, TransferStatus, Waiting, Why,
 };
-pub use transfer::OpenedSnapshot;
+pub use transfer::{FrozenState, OpenedSnapshot};

@@ -3,7 +3,7 @@
 
 use super::bodies::Held;
 use super::replica::Replica;
-use super::transfer::{Snapshot, head_of, parse_head, proven};
+use super::transfer::{Snapshot, parse_head, proven};
 use super::{Action, Actions, Event, Recovered, StepTrace, Stored};
 use crate::crypto::{Scheme, Unverified, Verified};
 use crate::ordering::{self, Checked, Logged};
@@ -93,18 +93,6 @@ impl<S: Scheme> Replica<S> {
         }
     }
 
-    /// The newest attested snapshot goes to the disk, so that the log before it can go.
-    pub(super) fn save_newest(&mut self, out: &mut Actions) {
-        let Some((round, state, proof)) = self.shelf.attested() else { return };
-        if !self.journal.keeps() {
-            return;
-        }
-        let executed = self.executor.position().round;
-        out.extend(self.journal.flush(executed));
-        out.extend(self.journal.save(round, (head_of(&proof), state), executed));
-        out.extend(self.journal.flush(executed));
-    }
-
     // --- reading ------------------------------------------------------------------------------
 
     /// Takes up what was found on the disk: the snapshot, then everything that was committed after
@@ -166,7 +154,9 @@ impl<S: Scheme> Replica<S> {
         self.executor.restore(&snapshot, &state)?;
         self.core.replay_state(now, &snapshot.ordering, &mut Vec::new())?;
         self.stable = round;
-        self.shelf.adopt(round, bytes, proof);
+        if let Some(state) = self.executor.freeze() {
+            self.shelf.adopt(state, proof);
+        }
         self.journal.mark(round);
         mark("§7 a snapshot was taken up from the disk");
         Ok(round)

@@ -61,8 +61,8 @@ impl<S: Scheme> Replay<S> {
     /// The newest state that `t + 1` replicas attest: what attests it and its bytes, as they lie
     /// on a disk.
     pub fn attested_snapshot(&self) -> Option<(Bytes, Bytes)> {
-        let (_, state, proof) = self.replica.shelf.attested()?;
-        Some((head_of(&proof), state))
+        let (state, proof, _) = self.replica.shelf.attested()?;
+        Some((head_of(proof), state.to_bytes()))
     }
 
     /// The last executed step.

@@ -7,11 +7,11 @@ use super::epochs::Needed;
 use super::executor::{Executed, Executor};
 use super::fetch::Fetch;
 use super::heard::Heard;
-use super::journal::{Journal, Waiting};
+use super::journal::Journal;
 use super::keys::{first_pins, recorded_keys};
 use super::links::{Client, Links};
 use super::report::{Counters, report};
-use super::transfer::{Download, Shelf};
+use super::transfer::{Download, Maker, Shelf};
 use super::{Action, Actions, CloseReason, Event, Input, Lane, Recovered, Setup};
 use crate::crypto::{Keyring, PublicKey, Scheme, Unverified};
 use crate::ordering::{self, Core};
@@ -19,10 +19,9 @@ use crate::service::Service;
 use crate::types::marks::mark;
 use crate::types::{Digest, Durability, GroupId, Instant, LinkId, Members, Now, OrderLimits};
 use crate::types::{Quotas, ReplicaId, Round, Timing};
-use crate::wire::WantSnapshot;
 use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message};
-use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Replies, Reply, Request, StepPosition};
-use crate::wire::{Record, SnapshotPart, Want, WantBody, WantHistory};
+use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Request};
+use crate::wire::{Record, SnapshotPart, Want, WantBody, WantHistory, WantSnapshot};
 use bytes::Bytes;
 
 /// One replica of one group.
@@ -55,8 +54,9 @@ pub struct Replica<S: Scheme> {
     pub(super) allowance: Allowance,
     /// What peers said last.
     pub(super) heard: Heard,
-    /// Snapshots kept for others.
+    /// Snapshots kept for others, and what makes them into bytes.
     pub(super) shelf: Shelf,
+    pub(super) maker: Maker,
     /// The snapshot that this replica is fetching.
     pub(super) download: Download,
     /// The bodies that an opening needs.
@@ -119,6 +119,7 @@ impl<S: Scheme> Replica<S> {
             allowance: Allowance::new(setup.quotas.peer_signatures),
             heard: Heard::default(),
             shelf: Shelf::default(),
+            maker: Maker::new(setup.encode_at_once),
             download: Download::new(setup.quotas.snapshot_bytes),
             needed: Needed::default(),
             paused: false,
@@ -161,6 +162,7 @@ impl<S: Scheme> Replica<S> {
                 }
             }
             Input::Synced { sequence } => self.synced(now, sequence, out),
+            Input::Encoded { number, bytes } => self.encoded(now, number, bytes, out),
             Input::Leave => self.core(now, ordering::Input::Leave, out),
             Input::Tick => {
                 self.core(now, ordering::Input::Tick, out);
@@ -432,43 +434,6 @@ impl<S: Scheme> Replica<S> {
             delta_held: self.delta_held,
         };
         self.core.attest(attestation);
-    }
-
-    /// Replies of one step to one client, once that step can be done again from the disk (§7).
-    pub(super) fn reply(
-        &mut self,
-        link: LinkId,
-        position: StepPosition,
-        replies: Vec<Reply>,
-        out: &mut Actions,
-    ) {
-        if self.links.client(link).is_some()
-            && let Some(now) = self.journal.hold(Waiting { link, position, replies })
-        {
-            self.send_replies(now, out);
-        }
-    }
-
-    /// Replies to one client, in as many messages as their sizes need.
-    pub(super) fn send_replies(&self, waiting: Waiting, out: &mut Actions) {
-        let Waiting { link, position, replies } = waiting;
-        // E4: nothing of an epoch below the promise is answered.
-        if self.links.client(link).is_none() || !self.core.may_answer() {
-            return;
-        }
-        let mut message = Replies { position, rolled: false, replies: Vec::new() };
-        let mut bytes = 0;
-        for reply in replies {
-            let size = reply.outcome.len() + Reply::OVERHEAD;
-            if bytes + size > Replies::MAX_BYTES && !message.replies.is_empty() {
-                out.push(to_client(link, message.to_frame(self.group)));
-                message.replies.clear();
-                bytes = 0;
-            }
-            bytes += size;
-            message.replies.push(reply);
-        }
-        out.push(to_client(link, message.to_frame(self.group)));
     }
 
     fn ping_and_fetch(&mut self, now: Now, out: &mut Actions) {

@@ -42,6 +42,7 @@ impl Trio {
                 durability: Durability::None,
                 stored: Stored::default(),
                 fields: vec![],
+                encode_at_once: crate::replica::ENCODE_AT_ONCE,
                 trace: false,
             };
             Replica::new(setup, Box::new(Counter::new()), Now::default())

@@ -37,9 +37,15 @@ pub struct Setup<S: Scheme> {
     pub stored: Stored,
     /// The configuration digest field by field, for the hello.
     pub fields: Vec<(String, Digest)>,
+    /// Snapshots of up to about so many bytes are made into bytes at once, larger ones by the
+    /// driver: see [`super::Action::Encode`].
+    pub encode_at_once: usize,
     /// Whether to report every executed step in full, for checkers.
     pub trace: bool,
 }
+
+/// A usual value of [`Setup::encode_at_once`]: takes a tenth of a millisecond.
+pub const ENCODE_AT_ONCE: usize = 128 << 10;
 
 /// What was found of the log of rounds and the snapshots (§7).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,22 +1,26 @@
 //! State transfer: a replica that cannot follow from what others still have of the history
 //! fetches a whole snapshot from one of them and goes on from there (§7).
 //!
-//! `snapshot.rs` has the bytes, `proof.rs` why they can be believed, `shelf.rs` what is kept for
-//! others, `download.rs` the fetching. Here all that is put to work in a replica.
+//! `snapshot.rs` has the states and their bytes, `making.rs` when these are made, `proof.rs` why
+//! they can be believed, `shelf.rs` what is kept for others, `download.rs` the fetching. Here all
+//! that is put to work in a replica.
 //!
 //! Snapshots are taken at checkpoints, and only while some replica is no member, or is one
 //! without a state: nobody else could need one.
 
 mod download;
+mod making;
 mod opened;
 mod proof;
 mod shelf;
 mod snapshot;
 
 pub(super) use download::Download;
+pub(super) use making::Maker;
 pub use opened::OpenedSnapshot;
-pub(super) use proof::{check as proven, head_of, parse_head};
+pub(super) use proof::{Proof, check as proven, head_of, parse_head};
 pub(super) use shelf::Shelf;
+pub use snapshot::FrozenState;
 pub(super) use snapshot::{Head, Snapshot};
 
 use super::answers::Asker;
@@ -97,21 +101,21 @@ impl<S: Scheme> Replica<S> {
     }
 
     /// After a step: takes a snapshot if it was that of a checkpoint and somebody may need it.
+    /// That costs little, however large the state is: nothing is copied and no bytes are made.
     pub(super) fn take_snapshot(&mut self) {
-        let (round, state) = self.executor.checkpoint();
+        let (round, digest) = self.executor.checkpoint();
         let is_checkpoint = round == self.executor.position().round;
         let silent = self.journal.is_replaying() && !self.shelf.always;
         if !is_checkpoint || !self.takes_snapshots() || silent {
             return;
         }
-        let Some(snapshot) = self.executor.snapshot() else { return };
-        let bytes = snapshot.to_bytes();
-        if bytes.len() as u64 > self.quotas.snapshot_bytes {
+        let Some(state) = self.executor.freeze() else { return };
+        if state.size_hint() as u64 > self.quotas.snapshot_bytes {
             self.counters.snapshots_too_large += 1;
             return;
         }
         self.counters.snapshots_taken += 1;
-        self.shelf.take(round, state, bytes);
+        self.shelf.take(state, digest);
     }
 
     /// When [`Replica::transfer`] has something to do because of the time.
@@ -146,8 +150,10 @@ impl<S: Scheme> Replica<S> {
     ) {
         // A member has a state; only for others what was replaced is worth its memory.
         let hold = !self.core.members().contains(peer) || self.shelf.always;
-        let patience = hold.then_some(2 * self.timing.patience);
-        let part = self.shelf.part(peer, want, (now.monotonic, patience));
+        let patience = 2 * self.timing.patience;
+        self.shelf.choose(peer, want, (now.monotonic, patience));
+        self.make_served(now.monotonic + patience, out);
+        let part = self.shelf.part(peer, want, (now.monotonic, hold.then_some(patience)));
         // Before it is copied into a frame: thousands of questions may come in one batch.
         if self.answers.may(Asker::Peer(peer), part.bytes.len() + 1024) {
             self.counters.snapshot_parts_sent += u64::from(!part.bytes.is_empty());
@@ -201,12 +207,14 @@ impl<S: Scheme> Replica<S> {
         let length = bytes.len() as u64;
         mark("§7 a snapshot was taken up");
         out.push(super::Action::Event(Event::SnapshotInstalled { round, bytes: length, from }));
-        self.shelf.adopt(round, bytes, proof);
         // Where the order is further already, what follows that round stands in the log.
         if back || self.core.committed() < round {
             self.journal.mark(round);
         }
-        self.save_newest(out);
+        self.save_whole((round, &proof), bytes, out);
+        if let Some(state) = self.executor.freeze() {
+            self.shelf.adopt(state, proof);
+        }
         if back {
             self.counters.rebuilt += 1;
             self.executor.drop_waiting();

@@ -3,18 +3,23 @@
 //! [`Command`] and [`Output`] say what can be asked and what comes back, byte for byte. The state
 //! is an ordered map, so scans and snapshots have one order everywhere. Every command works out
 //! its answer first and then makes at most one change, so one that failed has changed nothing.
+//! The map's copies share what was not written since (`pages.rs`), so a snapshot is taken in
+//! microseconds and its bytes are made later, beside the service.
 
 mod command;
 mod output;
+mod pages;
 
 pub use command::{Command, MAX_KEY, MAX_SCAN, MAX_VALUE};
 pub use output::{MAX_SCAN_BYTES, Output};
 
-use super::{RestoreError, Service};
+use super::{Frozen, RestoreError, Service};
 use crate::crypto::{Domain, Hasher, MultisetHash};
 use crate::types::{AgreedTime, ClientId, Digest};
 use crate::wire::{DecodeError, Reader, Writer};
 use bytes::Bytes;
+use pages::Pages;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -31,7 +36,8 @@ const MAGIC: &[u8; 8] = b"quokv/1\n";
 /// for the sake of a few bytes.
 #[derive(Clone, Default)]
 pub struct Kv {
-    entries: BTreeMap<Bytes, Entry>,
+    /// With their digests as in `set`; those of dirty keys are without meaning.
+    entries: Pages,
     /// Keys whose entries in `set` are old, with the digest under which it has them; `None` if it
     /// has none. At most [`MAX_DIRTY`] between commands.
     dirty: BTreeMap<Bytes, Option<Digest>>,
@@ -41,16 +47,9 @@ pub struct Kv {
     settled: Bytes,
 }
 
-#[derive(Clone)]
-struct Entry {
-    value: Bytes,
-    /// As in `set`; without meaning while the key is in `dirty`.
-    digest: Digest,
-}
-
 /// What a command will do to the state.
 enum Change<'a> {
-    Set(&'a [u8], Bytes),
+    Set(&'a [u8], Cow<'a, [u8]>),
     Remove(&'a [u8]),
 }
 
@@ -70,37 +69,40 @@ impl Kv {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.len() == 0
     }
 
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.entries.get(key).map(|e| &e.value[..])
+        self.entries.get(key).map(|e| e.value())
     }
 
     /// The answer to a command, and the change that it makes. Touches nothing.
     fn plan<'a>(&self, time: AgreedTime, command: Command<'a>) -> (Output, Option<Change<'a>>) {
         match command {
             Command::Put { key, value } => {
-                (Output::Done, Some(Change::Set(key, Bytes::copy_from_slice(value))))
+                (Output::Done, Some(Change::Set(key, Cow::Borrowed(value))))
             }
             Command::Get { key } => {
                 (self.current(key).map_or(Output::Missing, Output::Value), None)
             }
-            Command::Delete { key } if self.entries.contains_key(key) => {
+            Command::Delete { key } if self.entries.get(key).is_some() => {
                 (Output::Done, Some(Change::Remove(key)))
             }
             Command::Delete { .. } => (Output::Missing, None),
             Command::Cas { key, old, new } => {
                 let current = self.current(key);
                 if current.as_deref() == old {
-                    (Output::Done, Some(Change::Set(key, Bytes::copy_from_slice(new))))
+                    (Output::Done, Some(Change::Set(key, Cow::Borrowed(new))))
                 } else {
                     (Output::Mismatch { current }, None)
                 }
             }
             Command::Incr { key, by } => match self.sum(key, by) {
-                Ok(n) => (Output::Number(n), Some(Change::Set(key, Bytes::from(n.to_string())))),
+                Ok(n) => {
+                    let text = Cow::Owned(n.to_string().into_bytes());
+                    (Output::Number(n), Some(Change::Set(key, text)))
+                }
                 Err(why) => (Output::Error(why.into()), None),
             },
             Command::Scan { prefix, after, limit } => (self.scan(prefix, after, limit), None),
@@ -109,13 +111,13 @@ impl Kv {
     }
 
     fn current(&self, key: &[u8]) -> Option<Bytes> {
-        self.entries.get(key).map(|e| e.value.clone())
+        self.entries.get(key).map(|e| Bytes::copy_from_slice(e.value()))
     }
 
     /// The number at `key`, 0 if there is none, plus `by`.
     fn sum(&self, key: &[u8], by: i64) -> Result<i64, &'static str> {
         let Some(entry) = self.entries.get(key) else { return Ok(by) };
-        let number = std::str::from_utf8(&entry.value).ok().and_then(|text| text.parse().ok());
+        let number = std::str::from_utf8(entry.value()).ok().and_then(|text| text.parse().ok());
         let number: i64 = number.ok_or("the value is not a whole number of 64 bits in decimal")?;
         number.checked_add(by).ok_or("the sum does not fit into a whole number of 64 bits")
     }
@@ -125,15 +127,16 @@ impl Kv {
         let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
         let mut entries = Vec::new();
         let mut bytes = 0;
-        for (key, entry) in self.entries.range::<[u8], _>((from, Bound::Unbounded)) {
+        for entry in self.entries.range(from) {
+            let (key, value) = (entry.key(), entry.value());
             if !key.starts_with(prefix) {
                 break;
             }
-            bytes += Output::ENTRY_OVERHEAD + key.len() + entry.value.len();
+            bytes += Output::ENTRY_OVERHEAD + key.len() + value.len();
             if entries.len() == limit as usize || bytes > MAX_SCAN_BYTES {
                 return Output::Entries { entries, more: true };
             }
-            entries.push((key.clone(), entry.value.clone()));
+            entries.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
         }
         Output::Entries { entries, more: false }
     }
@@ -152,7 +155,7 @@ impl Kv {
     /// Replaces a key's entry in `set` by the present one.
     fn settle(&mut self, key: &[u8], old: Option<Digest>) {
         let new = self.entries.get_mut(key).map(|e| {
-            e.digest = digest_of(key, &e.value);
+            e.digest = digest_of(key, e.value());
             e.digest
         });
         if old == new {
@@ -171,48 +174,52 @@ impl Kv {
         if self.dirty.len() >= MAX_DIRTY {
             self.settle_next();
         }
+        let old = match change {
+            Change::Set(key, ref value) => self.entries.set(key, value),
+            Change::Remove(key) => self.entries.remove(key),
+        };
         if !self.dirty.contains_key(key) {
-            let old = self.entries.get(key).map(|e| e.digest);
             self.dirty.insert(Bytes::copy_from_slice(key), old);
-        }
-        match change {
-            Change::Set(key, value) => match self.entries.get_mut(key) {
-                Some(entry) => entry.value = value,
-                None => {
-                    let entry = Entry { value, digest: Digest::ZERO };
-                    self.entries.insert(Bytes::copy_from_slice(key), entry);
-                }
-            },
-            Change::Remove(key) => {
-                self.entries.remove(key);
-            }
         }
     }
 
-    fn parse(snapshot: &[u8]) -> Result<Self, DecodeError> {
-        let mut r = Reader::new(snapshot);
-        if r.raw(MAGIC.len(), "magic")? != MAGIC {
-            return Err(DecodeError { what: "not a kv snapshot of this version", at: 0 });
+    /// Looks whether bytes are a snapshot.
+    fn check(snapshot: &[u8]) -> Result<(), DecodeError> {
+        for_each(snapshot, |_, _| {})
+    }
+}
+
+/// Goes through the entries of a snapshot in their order.
+fn for_each(snapshot: &[u8], mut take: impl FnMut(&[u8], &[u8])) -> Result<(), DecodeError> {
+    let mut r = Reader::new(snapshot);
+    if r.raw(MAGIC.len(), "magic")? != MAGIC {
+        return Err(DecodeError { what: "not a kv snapshot of this version", at: 0 });
+    }
+    // The shortest entry is a key of one byte, an empty value and the two lengths.
+    let n = r.count(u32::MAX as usize, Output::ENTRY_OVERHEAD + 1, "entries")?;
+    let mut last: &[u8] = b"";
+    for _ in 0..n {
+        let key = r.var(MAX_KEY, "key")?;
+        // Also refuses the empty key, since `last` starts there.
+        if key <= last {
+            return Err(r.error("keys out of order"));
         }
-        // The shortest entry is a key of one byte, an empty value and the two lengths.
-        let n = r.count(u32::MAX as usize, Output::ENTRY_OVERHEAD + 1, "entries")?;
-        let mut kv = Self::new();
-        let mut last: &[u8] = b"";
-        for _ in 0..n {
-            let key = r.var(MAX_KEY, "key")?;
-            // Also refuses the empty key, since `last` starts there.
-            if key <= last {
-                return Err(r.error("keys out of order"));
-            }
-            let value = r.var(MAX_VALUE, "value")?;
-            let digest = digest_of(key, value);
-            kv.set.add(&digest);
-            let entry = Entry { value: Bytes::copy_from_slice(value), digest };
-            kv.entries.insert(Bytes::copy_from_slice(key), entry);
-            last = key;
+        take(key, r.var(MAX_VALUE, "value")?);
+        last = key;
+    }
+    r.finish()
+}
+
+impl Frozen for Pages {
+    fn size_hint(&self) -> usize {
+        MAGIC.len() + 4 + self.len() * Output::ENTRY_OVERHEAD + self.bytes()
+    }
+
+    fn write(&self, out: &mut Writer) {
+        out.raw(MAGIC).count(self.len());
+        for entry in self.range(Bound::Unbounded) {
+            out.var(entry.key()).var(entry.value());
         }
-        r.finish()?;
-        Ok(kv)
     }
 }
 
@@ -243,17 +250,25 @@ impl Service for Kv {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let mut out = Writer::new();
-        out.raw(MAGIC).count(self.entries.len());
-        for (key, entry) in &self.entries {
-            out.var(key).var(&entry.value);
-        }
+        let mut out = Writer::with_capacity(self.entries.size_hint());
+        self.entries.write(&mut out);
         out.into_bytes()
     }
 
+    fn freeze(&self) -> Box<dyn Frozen> {
+        Box::new(self.entries.clone())
+    }
+
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
-        *self = Self::parse(snapshot).map_err(|e| RestoreError(e.to_string()))?;
-        Ok(())
+        Self::check(snapshot).map_err(|e| RestoreError(e.to_string()))?;
+        // The old state goes before the new one is made: two large ones need not fit.
+        *self = Self::new();
+        let read = for_each(snapshot, |key, value| {
+            let digest = digest_of(key, value);
+            self.set.add(&digest);
+            self.entries.add_last(key, value, digest);
+        });
+        read.map_err(|e| RestoreError(e.to_string()))
     }
 
     fn digest(&mut self) -> Digest {

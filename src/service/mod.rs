@@ -13,6 +13,7 @@ pub mod kv;
 pub mod sessions;
 
 use crate::types::{AgreedTime, ClientId, Digest};
+use crate::wire::Writer;
 
 /// A deterministic state machine.
 ///
@@ -37,6 +38,14 @@ pub trait Service: Send {
     /// The whole state as bytes: equal states give equal bytes.
     fn snapshot(&self) -> Vec<u8>;
 
+    /// The state as it is now, to be made into the bytes of [`Service::snapshot`] later, on another
+    /// thread, while further commands run. Called at checkpoints by the thread that executes, so
+    /// with a large state it should cost little: share what is not written later, as [`kv::Kv`]
+    /// does. Without this the bytes are made at once, and everything waits for that.
+    fn freeze(&self) -> Box<dyn Frozen> {
+        Box::new(self.snapshot())
+    }
+
     /// Replaces the state by one that [`Service::snapshot`] gave.
     ///
     /// # Errors
@@ -52,6 +61,27 @@ pub trait Service: Send {
     /// deterministic refusal; if not (the default) the replica halts before it answers.
     fn unchanged_after_panic(&self) -> bool {
         false
+    }
+}
+
+/// The state of a service as it was when [`Service::freeze`] was called, whatever became of the
+/// service since.
+pub trait Frozen: Send + Sync {
+    /// About how many bytes [`Frozen::write`] gives; costs little.
+    fn size_hint(&self) -> usize;
+
+    /// Appends the bytes that [`Service::snapshot`] would have given at that time. Nothing of them
+    /// may depend on when or how often this is called.
+    fn write(&self, out: &mut Writer);
+}
+
+impl Frozen for Vec<u8> {
+    fn size_hint(&self) -> usize {
+        self.len()
+    }
+
+    fn write(&self, out: &mut Writer) {
+        out.raw(self);
     }
 }
 

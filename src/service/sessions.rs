@@ -42,12 +42,15 @@
 mod session;
 mod snapshot;
 
-use crate::crypto::{Domain, Hasher};
+use crate::crypto::{Domain, Hasher, MultisetHash};
 use crate::types::{ClientId, Digest, OrderLimits, SessionId};
 use crate::wire::{Refusal, StepPosition};
 use bytes::Bytes;
 use session::{Session, Slot, Stored};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
+
+pub use snapshot::FrozenSessions;
 
 /// Bounds of a table. They decide what is refused and evicted, so they must be the same at all
 /// replicas.
@@ -112,7 +115,12 @@ type Key = (ClientId, SessionId);
 #[derive(Clone, Debug)]
 pub struct SessionTable {
     limits: SessionLimits,
-    sessions: BTreeMap<Key, Session>,
+    /// Shared with frozen tables: whoever writes to one copies it first.
+    sessions: BTreeMap<Key, Arc<Session>>,
+    /// The digests of the sessions, those of `dirty` ones as they were when they became dirty.
+    set: MultisetHash,
+    /// Those that changed since the last digest of the table.
+    dirty: BTreeSet<Key>,
     /// Each client's sessions by their last use, longest ago first. Uses are counted, so no two
     /// are equal.
     by_use: BTreeMap<(ClientId, u64), SessionId>,
@@ -136,6 +144,8 @@ impl SessionTable {
         Self {
             limits,
             sessions: BTreeMap::new(),
+            set: MultisetHash::new(),
+            dirty: BTreeSet::new(),
             by_use: BTreeMap::new(),
             counts: BTreeMap::new(),
             by_count: BTreeSet::new(),
@@ -184,16 +194,17 @@ impl SessionTable {
         let key = (*client, session);
         if number == 0 && !self.sessions.contains_key(&key) {
             self.make_room();
-            self.sessions.insert(key, Session::new());
+            self.sessions.insert(key, Arc::new(Session::new()));
             self.count(client, 1);
         }
         let Some(entry) = self.sessions.get_mut(&key) else {
             return Admission::Refused(Refusal::UnknownSession);
         };
+        let entry = to_be_changed(entry, key, &mut self.dirty);
         // Whatever comes of it, a request of an open session is a use of it.
         self.by_use.remove(&(*client, entry.last_used));
         self.uses += 1;
-        entry.touch(self.uses);
+        entry.last_used = self.uses;
         self.by_use.insert((*client, self.uses), session);
         if number == 0 {
             return match &entry.opened {
@@ -215,8 +226,10 @@ impl SessionTable {
         digest: &Digest,
         reply: StoredReply,
     ) {
-        let Some(entry) = self.sessions.get_mut(&(*client, session)) else { return };
-        let stored = Box::new(Stored::new(*digest, reply));
+        let key = (*client, session);
+        let Some(entry) = self.sessions.get_mut(&key) else { return };
+        let entry = to_be_changed(entry, key, &mut self.dirty);
+        let stored = Arc::new(Stored::new(*digest, reply));
         if number == 0 {
             entry.record_opening(stored);
         } else {
@@ -256,14 +269,22 @@ impl SessionTable {
         self.sessions.get(&(*client, session)).map(|s| s.low)
     }
 
-    /// A digest of the whole table: tables are equal exactly if their digests are. Hashes the
-    /// sessions used and the replies stored since the last call, and 32 bytes for every other.
+    /// A digest of the whole table: tables are equal exactly if their digests are. Costs what the
+    /// sessions take that were used since the last call, however many others there are.
     pub fn digest(&mut self) -> Digest {
-        let mut h = Hasher::new(Domain::Session);
-        h.put_u64(self.uses).put_u64(self.sessions.len() as u64);
-        for ((client, id), session) in &mut self.sessions {
-            h.put(&session.digest(client, *id).0);
+        for key in std::mem::take(&mut self.dirty) {
+            let session = self.sessions.get_mut(&key).expect("an evicted one is not dirty");
+            let new = session.digest(&key.0, key.1);
+            let session = Arc::make_mut(session);
+            session.is_dirty = false;
+            let old = session.in_set.replace(new);
+            if old != Some(new) {
+                old.iter().for_each(|old| self.set.remove(old));
+                self.set.add(&new);
+            }
         }
+        let mut h = Hasher::new(Domain::Session);
+        h.put_u64(self.uses).put_u64(self.sessions.len() as u64).put(&self.set.digest().0);
         h.finish()
     }
 
@@ -278,6 +299,8 @@ impl SessionTable {
             self.count(&client, -1);
             if let Some(evicted) = self.sessions.remove(&(client, session)) {
                 self.held -= evicted.held;
+                evicted.in_set.iter().for_each(|digest| self.set.remove(digest));
+                self.dirty.remove(&(client, session));
             }
         }
     }
@@ -304,6 +327,7 @@ impl SessionTable {
         while self.held > target {
             let Some((_, key)) = by_held.pop() else { return };
             let session = self.sessions.get_mut(&key).expect("the heap was made from the sessions");
+            let session = to_be_changed(session, key, &mut self.dirty);
             let next = by_held.peek();
             while session.held > 0
                 && self.held > target
@@ -316,6 +340,19 @@ impl SessionTable {
             }
         }
     }
+}
+
+/// A session that is about to change.
+fn to_be_changed<'a>(
+    session: &'a mut Arc<Session>,
+    key: Key,
+    dirty: &mut BTreeSet<Key>,
+) -> &'a mut Session {
+    let session = Arc::make_mut(session);
+    if !std::mem::replace(&mut session.is_dirty, true) {
+        dirty.insert(key);
+    }
+    session
 }
 
 #[cfg(test)]

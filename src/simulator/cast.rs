@@ -85,6 +85,7 @@ pub(super) fn replica<S: Scheme>(
         durability: options.durability,
         stored,
         fields: Vec::new(),
+        encode_at_once: options.encode_at_once,
         trace: true,
     };
     let wrong = options.wrong_services.iter().find(|(place, _)| *place == id.index());

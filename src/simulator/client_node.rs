@@ -167,7 +167,7 @@ impl Node for ClientNode {
                 self.input(now, Input::Frames { replica, frames }, out);
             }
             Arrival::Up { .. } | Arrival::Down { .. } => {}
-            Arrival::Frames { .. } | Arrival::Synced { .. } => {}
+            Arrival::Frames { .. } | Arrival::Synced { .. } | Arrival::Encoded { .. } => {}
             Arrival::Tick => self.input(now, Input::Tick, out),
             Arrival::Drained => {
                 self.call_if_due(now, out);

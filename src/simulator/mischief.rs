@@ -5,7 +5,7 @@ use crate::adversary::{Attack, Fate, Pen};
 use crate::crypto::Scheme;
 use crate::replica::{Action, Actions, Input};
 use crate::service::kv::{Command, Kv, Output};
-use crate::service::{RestoreError, Service};
+use crate::service::{Frozen, RestoreError, Service};
 use crate::types::{AgreedTime, ClientId, ClockKind, Digest, Instant, LinkId, Now, ReplicaId};
 use crate::wire::{Frame, Kind, Proposal, Replies};
 
@@ -122,6 +122,10 @@ impl Service for Faulty {
 
     fn snapshot(&self) -> Vec<u8> {
         self.kv.snapshot()
+    }
+
+    fn freeze(&self) -> Box<dyn Frozen> {
+        self.kv.freeze()
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {

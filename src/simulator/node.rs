@@ -1,6 +1,6 @@
 //! What the world needs to know of a node: a replica, a liar or a client.
 
-use crate::replica::Lane;
+use crate::replica::{FrozenState, Lane};
 use crate::types::{Instant, Now, ReplicaId};
 use crate::wire::{Frame, FrameDecoder, Hello};
 use bytes::Bytes;
@@ -70,6 +70,13 @@ pub enum Arrival {
         /// Which.
         sequence: u64,
     },
+    /// What [`Effect::Encode`] of this number asked for.
+    Encoded {
+        /// Which.
+        number: u64,
+        /// The bytes.
+        bytes: Bytes,
+    },
     /// The instant of `next_wake` has come.
     Tick,
     /// Nothing more is waiting.
@@ -113,6 +120,13 @@ pub enum Effect<T> {
         head: Bytes,
         /// The state.
         state: Bytes,
+    },
+    /// Make the bytes of a state and give them, after a while.
+    Encode {
+        /// What names it.
+        number: u64,
+        /// The state.
+        state: FrozenState,
     },
     /// Close a link.
     Close {

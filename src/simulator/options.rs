@@ -2,6 +2,7 @@
 
 use super::{ClientLie, Fault, Given, RandomFaults, Workload, WorldOptions};
 use crate::adversary::{Lie, Sides};
+use crate::replica::ENCODE_AT_ONCE;
 use crate::types::{ClockKind, Durability, Members, OrderLimits, Quotas, ReplicaId, Timing};
 use crate::wire::{Change, Frame};
 use bytes::Bytes;
@@ -25,6 +26,9 @@ pub struct Options {
     pub limits: OrderLimits,
     /// Limits of each replica.
     pub quotas: Quotas,
+    /// As [`crate::replica::Setup::encode_at_once`]: with 0 all snapshots are made into bytes
+    /// beside the replicas, which takes its time.
+    pub encode_at_once: usize,
     /// What replicas have on their disks before they say something.
     pub durability: Durability,
     /// Correct clients.
@@ -138,6 +142,7 @@ impl Default for Options {
             world: WorldOptions::default(),
             limits: OrderLimits::default(),
             quotas: Quotas::default(),
+            encode_at_once: ENCODE_AT_ONCE,
             durability: Durability::None,
             clients: 3,
             workload: Workload::default(),

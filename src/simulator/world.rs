@@ -9,7 +9,7 @@ use super::meter::Meter;
 use super::network::{Network, Pair, nanos, pair};
 use super::node::frames_of;
 use super::{Arrival, Clock, Dice, DiskOptions, Effect, NetworkOptions, Node, NodeId};
-use crate::replica::Stored;
+use crate::replica::{FrozenState, Stored};
 use crate::types::Digest;
 use crate::wire::Frame;
 use bytes::Bytes;
@@ -24,6 +24,10 @@ const MAX_SPINS: u32 = 1000;
 const MAX_WAITING: usize = 200_000;
 /// The stream of the seed that disks draw from.
 const DISKS: u64 = 3;
+/// The stream that the time for making a snapshot's bytes is drawn from, and how long it is at
+/// most: several checkpoints.
+const ENCODERS: u64 = 4;
+const ENCODING: Duration = Duration::from_millis(300);
 
 /// How a world behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +119,13 @@ enum Event {
         life: u64,
         sequence: u64,
     },
+    /// The bytes that a node of this life asked for are made.
+    Encoded {
+        at: NodeId,
+        life: u64,
+        number: u64,
+        state: FrozenState,
+    },
     Boot(NodeId),
     Wake(NodeId),
     Resume(NodeId),
@@ -155,6 +166,7 @@ pub struct World<N: Node> {
     network: Network,
     disk_options: DiskOptions,
     disk_dice: Dice,
+    encode_dice: Dice,
     /// What whoever runs the world has to be told.
     news: VecDeque<Stopped>,
     timer_grain: u64,
@@ -174,6 +186,7 @@ impl<N: Node> World<N> {
             seats: BTreeMap::new(),
             disk_options: options.disk,
             disk_dice: dice.stream(DISKS),
+            encode_dice: dice.stream(ENCODERS),
             news: VecDeque::new(),
             network: Network::new(options.network, dice),
             timer_grain: nanos(options.timer_grain).max(1),
@@ -347,6 +360,13 @@ impl<N: Node> World<N> {
             }
             Event::GiveUp { ends, until } => self.sever(ends, until.saturating_sub(self.now)),
             Event::Synced { at, life, sequence } => self.synced(at, life, sequence, inbox),
+            Event::Encoded { at, life, number, state } => {
+                if self.seats.get(&at).is_some_and(|s| s.node.is_some() && s.life == life) {
+                    let bytes = state.to_bytes();
+                    let encoded = Arrival::Encoded { number, bytes };
+                    inbox.entry(at).or_default().push(encoded);
+                }
+            }
             Event::Boot(id) => {
                 if self.seats.get(&id).is_some_and(|s| s.node.is_none()) {
                     self.news.push_back(Stopped::Boot(id));
@@ -417,6 +437,11 @@ impl<N: Node> World<N> {
             Effect::Save { sequence, first, head, state } => {
                 self.persist(id, sequence, vec![Item::Snapshot(first, head, state)]);
             }
+            Effect::Encode { number, state } => {
+                let delay = self.encode_dice.between(1, nanos(ENCODING));
+                let life = self.seats.get(&id).map_or(0, |seat| seat.life);
+                self.push(self.now + delay, Event::Encoded { at: id, life, number, state });
+            }
             Effect::Close { peer, .. } => {
                 self.network.fire("link closed by a node");
                 self.sever(pair(id, peer), nanos(self.network.options().reconnect));
@@ -453,7 +478,9 @@ fn post(inbox: &mut Inbox, to: NodeId, from: NodeId, on: u64, new: Vec<Frame>) {
     let latest = arrivals.iter_mut().rev().find(|a| match a {
         Arrival::Up { peer, .. } | Arrival::Down { peer, .. } => *peer == from,
         Arrival::Frames { peer, .. } => *peer == from,
-        Arrival::Synced { .. } | Arrival::Tick | Arrival::Drained => false,
+        Arrival::Synced { .. } | Arrival::Encoded { .. } | Arrival::Tick | Arrival::Drained => {
+            false
+        }
     });
     match latest {
         Some(Arrival::Frames { connection, frames, .. }) if *connection == on => frames.extend(new),

@@ -90,7 +90,7 @@ pub use log::{Entry, Limits, Log, Options, Space};
 pub use memory::{Crash, Dice, Faults, MemoryDisk, Moment, When};
 pub use overlay::Overlay;
 pub use record::chain_after;
-pub use snapshots::{Newest, Saved, SnapshotError, SnapshotReader, Snapshots};
+pub use snapshots::{Newest, Saved, SnapshotError, SnapshotReader, Snapshots, Unfinished};
 
 /// The place of a record in a log: the first has that at which the log was begun, and each the one
 /// after that of the record before it. Never given twice.

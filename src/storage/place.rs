@@ -76,6 +76,14 @@ impl Placing {
         disk.append(self.points.write, &self.temporary, bytes)
     }
 
+    /// Makes what was written so far durable.
+    ///
+    /// # Errors
+    /// If the disk does not do it.
+    pub(super) fn sync(&self, disk: &mut impl Disk) -> Result<(), DiskError> {
+        disk.sync(self.points.sync, &self.temporary).map_err(failed)
+    }
+
     /// Gives it its name, in the place of any file that has it, when its content is durable, and
     /// makes the name durable.
     ///

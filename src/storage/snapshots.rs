@@ -17,6 +17,8 @@ const HEADER: usize = 56;
 const HEAD: usize = 8;
 /// Bytes behind the last chunk.
 const FOOTER: usize = 56;
+/// So many bytes are made durable at a time.
+const SYNC_EVERY: usize = 4 << 20;
 
 /// What was saved, or read to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,25 @@ pub struct Newest {
     pub whole: Option<(u64, Saved)>,
     /// What is wrong with the newer ones, newest first.
     pub damaged: Vec<SnapshotError>,
+}
+
+/// One that is being written, in steps.
+pub struct Unfinished {
+    placing: Placing,
+    at: u64,
+    /// Chunks so far, and their bytes.
+    number: u64,
+    length: u64,
+    /// Bytes of the file since its last sync.
+    unsynced: usize,
+    hasher: Hasher,
+}
+
+impl std::fmt::Debug for Unfinished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut f = f.debug_struct("Unfinished");
+        f.field("at", &self.at).field("length", &self.length).finish_non_exhaustive()
+    }
 }
 
 /// Why there is no snapshot.
@@ -125,57 +146,102 @@ impl Snapshots {
     /// Writes one, in the place of any that there is of `at`. When this has returned it is durable.
     ///
     /// # Errors
-    /// If a chunk is empty or too long, if the disk is full or fails. There is no new one then, or
-    /// a whole one. A disk on which a sync failed should not be trusted further.
+    /// As [`Snapshots::add`] and [`Snapshots::finish`]. There is no new one then, or a whole one.
     pub fn save<C: AsRef<[u8]>>(
         &mut self,
         disk: &mut impl Disk,
         at: u64,
         chunks: impl IntoIterator<Item = C>,
     ) -> Result<Saved, SnapshotError> {
-        let file = name(at);
-        let full_or_failed = |e| match e {
-            DiskError::NoSpace => SnapshotError::NoSpace,
-            e => failed(&file, e),
-        };
-        let placing = Placing::begin(disk, &SNAPSHOT, file.clone()).map_err(full_or_failed)?;
-        let error = match self.write(disk, &placing, at, chunks) {
-            Ok(Ok(saved)) => {
-                placing.finish(disk).map_err(|e| failed(&file, e))?;
-                self.all.insert(at, false);
-                return Ok(saved);
-            }
-            Ok(Err(refused)) => refused,
-            Err(e) => full_or_failed(e),
-        };
-        let removed = placing.give_up(disk, Point::SnapshotGiveUp);
-        Err(removed.map_or_else(|e| failed(&file, e), |()| error))
+        let mut unfinished = self.begin(disk, at)?;
+        for chunk in chunks {
+            unfinished = self.add(disk, unfinished, chunk.as_ref())?;
+        }
+        self.finish(disk, unfinished)
     }
 
-    fn write<C: AsRef<[u8]>>(
+    /// Begins to write one. What was begun and is not finished is removed at the next start.
+    ///
+    /// # Errors
+    /// If the disk is full or fails.
+    pub fn begin(&mut self, disk: &mut impl Disk, at: u64) -> Result<Unfinished, SnapshotError> {
+        let file = name(at);
+        let placing = match Placing::begin(disk, &SNAPSHOT, file.clone()) {
+            Ok(placing) => placing,
+            Err(DiskError::NoSpace) => return Err(SnapshotError::NoSpace),
+            Err(e) => return Err(failed(&file, e)),
+        };
+        let hasher = Hasher::new(Domain::Snapshot);
+        let new = Unfinished { placing, at, number: 0, length: 0, unsynced: 0, hasher };
+        self.write(disk, new, &header(&self.owner, at))
+    }
+
+    /// Writes its next chunk, and now and then makes what there is durable: so that no sync takes
+    /// long, not even the last one.
+    ///
+    /// # Errors
+    /// If the chunk is empty or too long, if the disk is full or fails; then what was written is
+    /// removed. A disk on which a sync failed should not be trusted further.
+    pub fn add(
+        &mut self,
+        disk: &mut impl Disk,
+        mut to: Unfinished,
+        chunk: &[u8],
+    ) -> Result<Unfinished, SnapshotError> {
+        if chunk.is_empty() || chunk.len() > self.chunk_bytes {
+            return Err(self.give_up(disk, to, SnapshotError::Chunk(chunk.len())));
+        }
+        to.hasher.put(chunk);
+        let mut w = Writer::with_capacity(HEAD + chunk.len());
+        w.count(chunk.len()).u32(checksum((to.at, to.number), chunk)).raw(chunk);
+        to.length += chunk.len() as u64;
+        to.number += 1;
+        to = self.write(disk, to, &w.into_bytes())?;
+        if to.unsynced >= SYNC_EVERY {
+            let file = name(to.at);
+            to.placing.sync(disk).map_err(|e| failed(&file, e))?;
+            to.unsynced = 0;
+        }
+        Ok(to)
+    }
+
+    /// Ends it and gives it its name. When this has returned it is durable, in the place of any
+    /// that there was of the same position.
+    ///
+    /// # Errors
+    /// If the disk is full or fails. There is no new one then, or a whole one.
+    pub fn finish(&mut self, disk: &mut impl Disk, to: Unfinished) -> Result<Saved, SnapshotError> {
+        let saved = Saved { length: to.length, digest: to.hasher.clone().finish() };
+        let (at, end) = (to.at, footer(to.at, to.number, &saved));
+        let to = self.write(disk, to, &end)?;
+        to.placing.finish(disk).map_err(|e| failed(&name(at), e))?;
+        self.all.insert(at, false);
+        Ok(saved)
+    }
+
+    fn write(
         &self,
         disk: &mut impl Disk,
-        placing: &Placing,
-        at: u64,
-        chunks: impl IntoIterator<Item = C>,
-    ) -> Result<Result<Saved, SnapshotError>, DiskError> {
-        placing.write(disk, &header(&self.owner, at))?;
-        let (mut length, mut number, mut hasher) = (0, 0, Hasher::new(Domain::Snapshot));
-        for chunk in chunks {
-            let chunk = chunk.as_ref();
-            if chunk.is_empty() || chunk.len() > self.chunk_bytes {
-                return Ok(Err(SnapshotError::Chunk(chunk.len())));
+        mut to: Unfinished,
+        bytes: &[u8],
+    ) -> Result<Unfinished, SnapshotError> {
+        match to.placing.write(disk, bytes) {
+            Ok(()) => {
+                to.unsynced += bytes.len();
+                Ok(to)
             }
-            hasher.put(chunk);
-            length += chunk.len() as u64;
-            let mut w = Writer::new();
-            w.count(chunk.len()).u32(checksum((at, number), chunk)).raw(chunk);
-            placing.write(disk, &w.into_bytes())?;
-            number += 1;
+            Err(DiskError::NoSpace) => Err(self.give_up(disk, to, SnapshotError::NoSpace)),
+            Err(e) => {
+                let error = failed(&name(to.at), e);
+                Err(self.give_up(disk, to, error))
+            }
         }
-        let saved = Saved { length, digest: hasher.finish() };
-        placing.write(disk, &footer(at, number, &saved))?;
-        Ok(Ok(saved))
+    }
+
+    // Removes what was written; that this fails is the worse error.
+    fn give_up(&self, disk: &mut impl Disk, to: Unfinished, error: SnapshotError) -> SnapshotError {
+        let removed = to.placing.give_up(disk, Point::SnapshotGiveUp);
+        removed.map_or_else(|e| failed(&name(to.at), e), |()| error)
     }
 
     /// Begins to read one.
@@ -337,6 +403,11 @@ impl SnapshotReader {
         self.offset += (HEAD + length) as u64;
         (self.number, self.length) = (self.number + 1, self.length + length as u64);
         Ok(Some(chunk))
+    }
+
+    /// Bytes of the whole file: a little more than its chunks have.
+    pub fn file_bytes(&self) -> u64 {
+        self.window.length()
     }
 
     /// How much there was and its digest; `None` before the end was reached.

@@ -60,6 +60,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("s7-report-anew", "§7: a Report is made anew after a restart, not taken from the disk"),
     ("s7-state-unheard", "§7: what was heard before a state was taken over is not considered"),
     ("s7-last-not-kept", "§7: a snapshot that waits for attestations keeps newer ones out"),
+    ("s7-frozen-follows", "§7: a snapshot's bytes are made of the present state of the service"),
     ("s7-reply-before-sync", "§7: replies leave before what they rest on is on disk"),
     (
         "o7-committed-only",

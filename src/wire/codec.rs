@@ -26,6 +26,11 @@ impl Writer {
         Self(Vec::with_capacity(USUAL))
     }
 
+    /// An empty buffer with room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
     /// What was written.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
@@ -64,6 +69,14 @@ impl Writer {
     /// Eight bytes.
     pub fn u64(&mut self, n: u64) -> &mut Self {
         self.raw(&n.to_le_bytes())
+    }
+
+    /// Writes eight bytes over those that were written at `at`: a length that is known later.
+    ///
+    /// # Panics
+    /// If there are no eight bytes from there on.
+    pub fn set_u64(&mut self, at: usize, n: u64) {
+        self.0[at..at + 8].copy_from_slice(&n.to_le_bytes());
     }
 
     /// A flag: one byte, 0 or 1.

@@ -243,6 +243,7 @@ fn replica(quotas: Quotas) -> Replica<Keyed> {
         durability: quorate::types::Durability::None,
         stored: Stored::default(),
         fields: Vec::new(),
+        encode_at_once: quorate::replica::ENCODE_AT_ONCE,
         trace: false,
     };
     Replica::new(setup, Box::new(Kv::new()), now())

@@ -1,7 +1,7 @@
 //! Power cuts of all replicas at once, with disks so slow that much is under way to them: what a
 //! client has accepted is there afterwards (§7, D2, D17).
 
-use quorate::simulator::{Cell, Options, RandomFaults, Report, Workload, run};
+use quorate::simulator::{Cell, Fault, NodeId, Options, RandomFaults, Report, Workload, run};
 use quorate::types::Durability;
 use std::time::Duration;
 
@@ -62,4 +62,40 @@ fn a_state_is_taken_up_from_the_disk_and_the_log_behind_it_is_executed() {
     options.quotas.log_bytes = 4000;
     let reports = all(&options, 0..40);
     assert!(marked(&reports, "§7 a snapshot was taken up from the disk") > 40);
+}
+
+/// Bytes of states are made beside the replicas and come several checkpoints later: what is saved
+/// is the state of its checkpoint, and the log goes on where it should.
+#[test]
+fn a_state_whose_bytes_come_late_is_the_one_that_was_attested() {
+    let mut options = power(1);
+    options.limits.checkpoint_every = 4;
+    options.quotas.log_bytes = 4000;
+    options.encode_at_once = 0;
+    let reports = all(&options, 0..40);
+    assert!(marked(&reports, "§7 a snapshot's bytes were made beside the loop") > 100);
+    assert!(marked(&reports, "§7 a snapshot was taken up from the disk") > 20);
+}
+
+/// The same for those who fetch one from another, with an empty disk.
+#[test]
+fn a_state_whose_bytes_come_late_is_fetched() {
+    let mut options = Options {
+        durability: Durability::None,
+        faults: vec![(ms(700), crash(ms(900)))],
+        time_limit: ms(20_000),
+        workload: Workload { calls: 60, think: ms(80), ..Workload::default() },
+        encode_at_once: 0,
+        ..Options::named("late bytes")
+    };
+    options.limits.checkpoint_every = 8;
+    let reports: Vec<Report> = (0..10)
+        .map(|seed| run(seed, &options).unwrap_or_else(|failure| panic!("{failure}")))
+        .collect();
+    assert!(marked(&reports, "§7 a snapshot's bytes were made beside the loop") >= 10);
+    assert!(marked(&reports, "§7 a snapshot was taken up") >= 10);
+}
+
+fn crash(down_for: Duration) -> Fault {
+    Fault::Crash(NodeId::replica(2), down_for)
 }

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use quorate::service::Service;
 use quorate::service::kv::{Command, Kv, Output};
 use quorate::service::sessions::{Admission, SessionLimits, SessionTable, StoredReply};
+use quorate::service::{Frozen, Service};
 use quorate::types::{AgreedTime, ClientId, Digest, Round, SessionId};
-use quorate::wire::{Refusal, StepPosition};
+use quorate::wire::{Refusal, StepPosition, Writer};
 use std::collections::BTreeMap;
 
 const NOBODY: ClientId = ClientId([0; 32]);
@@ -110,6 +110,13 @@ fn run(kv: &mut Kv, time: u64, op: &Op) -> Output {
     Output::parse(&bytes.into()).expect("the service answers in its own encoding")
 }
 
+/// The bytes of a frozen state.
+fn written(frozen: &dyn Frozen) -> Vec<u8> {
+    let mut out = Writer::new();
+    frozen.write(&mut out);
+    out.into_bytes()
+}
+
 /// A service that came to this state by nothing but puts.
 fn put_together(map: &Map) -> Kv {
     let mut kv = Kv::new();
@@ -154,6 +161,27 @@ proptest! {
         run(&mut restored, 0, &more);
         run(&mut other, 0, &more);
         prop_assert_eq!(restored.digest(), other.digest());
+    }
+
+    #[test]
+    fn a_frozen_kv_gives_the_bytes_of_its_time_whatever_comes_later(
+        ops in prop::collection::vec((op(), 0u8..4), 0..80),
+    ) {
+        let (mut kv, mut frozen) = (Kv::new(), Vec::new());
+        for (op, moment) in &ops {
+            run(&mut kv, 0, op);
+            if *moment == 0 {
+                frozen.push((kv.freeze(), kv.snapshot(), kv.digest()));
+            }
+        }
+        // In the other order than they were taken in.
+        while let Some((frozen, bytes, digest)) = frozen.pop() {
+            prop_assert_eq!(frozen.size_hint(), bytes.len());
+            prop_assert_eq!(&written(&*frozen), &bytes);
+            let mut restored = Kv::new();
+            restored.restore(&bytes).unwrap();
+            prop_assert_eq!(restored.digest(), digest);
+        }
     }
 
     #[test]
@@ -387,6 +415,7 @@ proptest! {
         requests in prop::collection::vec((ordered(), any::<bool>()), 0..150),
     ) {
         let (mut table, mut model) = (SessionTable::new(LIMITS), Sessions::default());
+        let mut frozen = Vec::new();
         let mut lazy = SessionTable::new(LIMITS);
         for (step, (o, checkpoint)) in requests.iter().enumerate() {
             let reply = reply(step, o.outcome);
@@ -406,12 +435,17 @@ proptest! {
             if *checkpoint {
                 // A replica that was given the state goes on as the others do.
                 let digest = table.digest();
+                frozen.push((table.freeze(), table.snapshot()));
                 let mut restored = SessionTable::new(LIMITS);
                 restored.restore(&table.snapshot()).unwrap();
                 prop_assert_eq!(restored.snapshot(), table.snapshot());
                 prop_assert_eq!(restored.digest(), digest);
                 table = restored;
             }
+        }
+        // Those that were frozen on the way have stayed as they were.
+        for (frozen, bytes) in &frozen {
+            prop_assert_eq!(&written(frozen), bytes);
         }
         // One that never took a digest or a snapshot on the way has the same.
         prop_assert_eq!(table.digest(), lazy.digest());

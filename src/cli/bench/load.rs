@@ -137,6 +137,13 @@ impl Load {
         }
     }
 
+    /// A put of the key of this number, as the load's own are.
+    pub(super) fn first_put(&self, number: u64) -> Command {
+        let mut bytes = self.put.clone();
+        write_digits(&mut bytes[DIGITS_AT..][..DIGITS], number);
+        Command { kind: CommandKind::Execute, bytes: Bytes::from(bytes) }
+    }
+
     /// The commands of the next request.
     pub(super) fn next_request(&mut self) -> Vec<Command> {
         (0..self.commands).map(|_| self.next_command()).collect()
@@ -240,6 +247,16 @@ mod tests {
         let all = ["k00000000", "k00000001", "k00000002", "n00000000", "n00000001", "n00000002"];
         assert!(names.iter().eq(all), "{names:?}");
         assert!(values.len() > 1 && values.windows(2).all(|w| w[0] != w[1]));
+    }
+
+    #[test]
+    fn a_first_put_is_of_the_key_that_the_load_uses() {
+        let load = Load::new("put=1".parse().unwrap(), 10, 20, 1, 7);
+        let command = load.first_put(7);
+        let kv::Command::Put { key, value } = kv::Command::parse(&command.bytes).unwrap() else {
+            panic!("{command:?}");
+        };
+        assert_eq!((key, value.len()), (&b"k00000007"[..], 20));
     }
 
     #[test]

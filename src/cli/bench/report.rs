@@ -37,6 +37,8 @@ pub(super) struct Report {
     ops_per_second: f64,
     commands_per_second: f64,
     latency_us: Ranks,
+    /// The same for each second.
+    latency_us_by_second: Vec<Ranks>,
     /// How long after it was due a request was sent; open loop only.
     sent_late_us: Option<Ranks>,
     /// Requests that were due and not sent; open loop only.
@@ -112,6 +114,7 @@ impl Report {
             ops_per_second,
             commands_per_second: ops_per_second * f64::from(settings.commands_per_request),
             latency_us: Ranks::of(&tally.latency),
+            latency_us_by_second: tally.seconds.iter().map(Ranks::of).collect(),
             sent_late_us: settings.rate.map(|_| Ranks::of(&tally.late)),
             not_sent,
             errors: Errors {

@@ -29,6 +29,8 @@ pub(super) struct Tally {
     pub(super) answers: u64,
     /// Time to a good answer of requests of the window, whenever it came.
     pub(super) latency: Histogram<u64>,
+    /// The same for each second of the window, by when the request was sent or due.
+    pub(super) seconds: Vec<Histogram<u64>>,
     /// How long after it was due a request of the window was sent; open loop only.
     pub(super) late: Histogram<u64>,
     /// Requests that failed, those of the warm-up included, by kind.
@@ -61,17 +63,14 @@ pub(super) struct Open {
 impl Shared {
     /// Measures requests from `from` until `until`.
     pub(super) fn new(load: Load, from: Instant, until: Instant) -> Self {
-        let histogram = || {
-            let longest = LONGEST.as_nanos() / UNIT.as_nanos();
-            Histogram::new_with_max(longest as u64, 3).expect("the bounds are sound")
-        };
         let tally = Tally {
             from,
             until,
             answered: 0,
             answers: 0,
-            latency: histogram(),
-            late: histogram(),
+            latency: histogram(3),
+            seconds: Vec::new(),
+            late: histogram(3),
             errors: BTreeMap::new(),
             first_error: None,
             next: 0,
@@ -170,8 +169,20 @@ impl Tally {
             self.answered += 1;
         }
         if self.from <= begun && begun < self.until {
-            self.latency.saturating_record(units(now.saturating_duration_since(begun)));
+            let took = units(now.saturating_duration_since(begun));
+            self.latency.saturating_record(took);
+            self.second_of(begun).saturating_record(took);
         }
+    }
+
+    // Coarser than the whole: there may be thousands.
+    fn second_of(&mut self, begun: Instant) -> &mut Histogram<u64> {
+        let second = begun.saturating_duration_since(self.from).as_secs();
+        let second = usize::try_from(second).unwrap_or(usize::MAX);
+        while self.seconds.len() <= second {
+            self.seconds.push(histogram(2));
+        }
+        &mut self.seconds[second]
     }
 
     fn sent_late(&mut self, due: Instant) {
@@ -184,6 +195,12 @@ impl Tally {
         *self.errors.entry(kind).or_default() += 1;
         self.first_error.get_or_insert_with(why);
     }
+}
+
+/// Of times up to the longest, with so many digits.
+fn histogram(digits: u8) -> Histogram<u64> {
+    let longest = LONGEST.as_nanos() / UNIT.as_nanos();
+    Histogram::new_with_max(longest as u64, digits).expect("the bounds are sound")
 }
 
 fn units(time: Duration) -> u64 {
@@ -247,6 +264,8 @@ mod tests {
         tally.good(from + 99 * MS, from + 600 * MS);
         assert_eq!((tally.answered, tally.latency.len()), (2, 2));
         assert!(tally.latency.max() >= 5_010_000 && tally.latency.min() <= 50_000);
+        assert_eq!(tally.seconds.iter().map(|s| s.len()).collect::<Vec<_>>(), [2]);
+        assert!(tally.seconds[0].max() >= 5_010_000);
     }
 
     #[test]

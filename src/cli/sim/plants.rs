@@ -25,7 +25,7 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 37] = [
+const ELSEWHERE: [(&str, &str); 38] = [
     ("o1-late-candidate-counts", ORDER),
     ("f1-lowest-entered", OPENINGS),
     ("f2-smallest-hash", OPENINGS),
@@ -39,6 +39,7 @@ const ELSEWHERE: [(&str, &str); 37] = [
     ("o1-keep-dropped", OPENINGS),
     ("o7-nothing-is-void", OPENINGS),
     ("s7-snapshot-of-t", "src/replica/transfer/download_tests.rs a_planted_quorum_of_t_is_noticed"),
+    ("s7-frozen-follows", FROZEN),
     ("o2-largest-candidate", HUNTS),
     ("o3-no-stability", HUNTS),
     ("o5-clock-of-first-member", HUNTS),
@@ -65,6 +66,7 @@ const ELSEWHERE: [(&str, &str); 37] = [
     ("e6-other-reports-unasked", STORIES),
 ];
 const CORE: &str = "src/ordering/core_tests.rs r5_what_is_planted_is_not_asked_for";
+const FROZEN: &str = "src/replica/transfer/tests.rs a_planted_state_that_follows_is_noticed";
 const LOAD: &str =
     "tests/it/epochs.rs one_that_restarts_under_load_joins_when_it_has_caught_up";
 const MODES: &str =

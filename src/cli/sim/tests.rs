@@ -42,7 +42,7 @@ fn every_mode_runs_and_says_what_it_covered() {
             Mode::Clocks => "wall clock stepped",
             Mode::Pause => "node paused",
             Mode::Crash => "node crashed",
-            Mode::Power => "power cut",
+            Mode::Power | Mode::Outages => "power cut",
             Mode::Random | Mode::Calm | Mode::Liars | Mode::Fair => continue,
         };
         assert!(fired.contains_key(expected), "{mode}: {fired:?}");

@@ -99,6 +99,7 @@ fn cluster(ensemble: Ensemble, endpoints: &[Arc<Endpoint>]) -> Cluster {
         timing: Timing::from_delta(Duration::from_millis(100)),
         clock: ClockKind::Hybrid,
         durability: crate::types::Durability::None,
+        snapshots: Cluster::SNAPSHOTS,
         limits: OrderLimits::default(),
         quotas: Quotas::default(),
         replicas: ensemble.replicas().zip(endpoints).map(replica).collect(),
@@ -201,6 +202,7 @@ fn act(action: Action, links: &BTreeMap<Key, Link>, twist: &Twist) {
         Action::Event(_)
         | Action::Persist { .. }
         | Action::Append { .. }
+        | Action::Encode { .. }
         | Action::Save { .. }
         | Action::Evidence { .. }
         | Action::Pin { .. } => return,
@@ -228,6 +230,7 @@ fn setup(id: ReplicaId, cluster: &Cluster) -> replica::Setup<Ed25519> {
         durability: crate::types::Durability::None,
         stored: replica::Stored::default(),
         fields: cluster.fields(),
+        encode_at_once: replica::ENCODE_AT_ONCE,
         trace: false,
     }
 }

@@ -15,7 +15,6 @@ use crate::storage::{
 use crate::types::{Digest, ReplicaId};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::iter::once;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -24,29 +23,31 @@ use tracing::{info, warn};
 pub(super) const DIRECTORY: &str = "rounds";
 const MIB: usize = 1 << 20;
 /// Bytes of the state in one chunk of a snapshot.
-const SLICE: usize = MIB;
+pub(super) const SLICE: usize = MIB / 4;
 /// Bytes before the head in the first chunk.
 const POSITION: usize = 8;
 /// At least as many bytes as stand before the payload of a record.
 const RECORD_HEAD: u64 = 64;
 /// At least as many bytes as a file of the log has beside records, a mark included.
 const FILE_REST: u64 = 256;
-/// Snapshots that are kept: the second is for when the newest is damaged.
+/// Snapshots that are kept if nothing else is said: the second is for when the newest is damaged.
 const KEPT: usize = 2;
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// The open log with its snapshots.
 #[derive(Debug)]
 pub(super) struct Rounds<D = Directory> {
-    place: Place,
-    disk: D,
-    log: Log,
-    snapshots: Snapshots,
+    pub(super) place: Place,
+    pub(super) disk: D,
+    pub(super) log: Log,
+    pub(super) snapshots: Snapshots,
     /// For each snapshot, the position in the log from which it goes on.
-    firsts: BTreeMap<u64, u64>,
+    pub(super) firsts: BTreeMap<u64, u64>,
     /// The position from which the newest one goes on. The log must reach it.
-    needed: u64,
+    pub(super) needed: u64,
     limits: Limits,
+    /// How many snapshots are kept.
+    pub(super) kept: usize,
     is_new: bool,
 }
 
@@ -73,28 +74,17 @@ impl From<FoundRounds> for Stored {
     }
 }
 
-/// Why a snapshot was not saved.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum SaveError {
-    /// The disk is full. All is as it was before.
-    #[error("no space left for a snapshot")]
-    NoSpace,
-    /// Anything else: nothing may be written there any more.
-    #[error(transparent)]
-    Failed(#[from] DaemonError),
-}
-
 /// Where the files are, for errors.
 #[derive(Clone, Debug)]
-struct Place(PathBuf);
+pub(super) struct Place(PathBuf);
 
 impl Place {
-    fn failed(&self, reason: impl std::fmt::Display) -> DaemonError {
+    pub(super) fn failed(&self, reason: impl std::fmt::Display) -> DaemonError {
         DaemonError::Data { path: self.0.clone(), reason: reason.to_string() }
     }
 
     // An error of the log. Most name their file and remedy.
-    fn log(&self, error: LogError) -> DaemonError {
+    pub(super) fn log(&self, error: LogError) -> DaemonError {
         match error {
             LogError::NoSpace => self.failed(format!("no space left; {WRITABLE}")),
             LogError::Dead(_) | LogError::Disk { .. } => {
@@ -107,7 +97,7 @@ impl Place {
         }
     }
 
-    fn snapshot(&self, error: SnapshotError) -> DaemonError {
+    pub(super) fn snapshot(&self, error: SnapshotError) -> DaemonError {
         match error {
             SnapshotError::Disk { .. } => self.failed(format!("{error}; {WRITABLE}")),
             error => self.failed(error),
@@ -175,7 +165,8 @@ impl<D: Disk> Rounds<D> {
             pace.say(|| info!(files, of, bytes, "checking the log of rounds"));
         });
         let (log, found) = opened.map_err(|e| place.log(e))?;
-        let mut rounds = Self { place, disk, log, snapshots, firsts, needed, limits, is_new };
+        let mut rounds =
+            Self { place, disk, log, snapshots, firsts, needed, limits, kept: KEPT, is_new };
         let (entries, damage) = rounds.read(&found, newest.is_some(), &mut pace)?;
         rounds.tell(newest.as_ref().map(|n| n.round), entries.len(), &found, damage.as_deref());
         let (first, next) = (needed, found.next.0.max(needed));
@@ -263,55 +254,14 @@ impl<D: Disk> Rounds<D> {
         self.log.mark(&mut self.disk)
     }
 
+    /// Keeps so many snapshots from now on, at least one.
+    pub(super) fn keep(&mut self, snapshots: usize) {
+        self.kept = snapshots.max(1);
+    }
+
     /// Whether nothing can be appended behind `first` before the log is begun anew there.
     pub(super) fn must_start_over(&self, first: u64) -> bool {
         self.log.chain().is_none() || self.log.next().0 < first
-    }
-
-    /// Saves the state after `round`, from which the log goes on with the entry at `first`. What
-    /// only older states need is dropped then. If the log does not reach `first` or its end is
-    /// damaged it is begun anew there; what it holds from `first` on is dropped, too.
-    ///
-    /// # Errors
-    /// If the disk is full or fails; if there is a snapshot of a later round.
-    pub(super) fn save(
-        &mut self,
-        round: u64,
-        first: u64,
-        head: &Bytes,
-        state: &Bytes,
-    ) -> Result<(), SaveError> {
-        if let Some(later) = self.snapshots.list().first().filter(|later| **later > round) {
-            let what = format!("cannot take a snapshot of round {round}");
-            let why = format!("it has one of round {later}; this is a defect: report it");
-            return Err(self.place.failed(format!("{what}, since {why}")).into());
-        }
-        let mut lead = first.to_le_bytes().to_vec();
-        lead.extend_from_slice(head);
-        let chunks = once(&lead[..]).chain(state.chunks(SLICE));
-        match self.snapshots.save(&mut self.disk, round, chunks) {
-            Ok(_) => {}
-            Err(SnapshotError::NoSpace) => return Err(SaveError::NoSpace),
-            Err(e) => return Err(self.place.snapshot(e).into()),
-        }
-        self.firsts.insert(round, first);
-        self.needed = first;
-        let retained = self.snapshots.retain(&mut self.disk, KEPT);
-        retained.map_err(|e| self.place.snapshot(e))?;
-        let kept = self.snapshots.list();
-        self.firsts.retain(|round, _| kept.contains(round));
-        if self.must_start_over(first) {
-            warn!(
-                path = %self.place.0.display(), first,
-                "the log of rounds begins anew: what was behind its end came with the state"
-            );
-            let begun = self.log.start_over(&mut self.disk, Position(first));
-            begun.map_err(|e| self.place.log(e))?;
-        }
-        let oldest = self.firsts.values().copied().min().unwrap_or(first);
-        let dropped = self.log.drop_before(&mut self.disk, Position(oldest));
-        dropped.map_err(|e| self.place.log(e))?;
-        Ok(())
     }
 
     // The entries from the needed position up to the first damage, and what is damaged.
@@ -417,7 +367,9 @@ fn read<D: Disk>(
     round: u64,
 ) -> Result<Option<Read>, SnapshotError> {
     let mut reader = snapshots.read(disk, round)?;
-    let (mut lead, mut state) = (None, Vec::new());
+    // The file is there: it is as long as it says.
+    let length = usize::try_from(reader.file_bytes()).unwrap_or(0);
+    let (mut lead, mut state) = (None, Vec::with_capacity(length));
     while let Some(chunk) = reader.next(disk)? {
         match lead {
             None => lead = Some(Bytes::from(chunk)),

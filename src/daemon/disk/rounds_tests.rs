@@ -21,7 +21,7 @@ fn me() -> ReplicaId {
 }
 
 pub(super) fn opening(known: bool, durable: bool) -> Opening {
-    Opening { known, cluster: CLUSTER, replica: me(), members: 3, durable }
+    Opening { known, cluster: CLUSTER, replica: me(), members: 3, durable, snapshots: 2 }
 }
 
 fn open(directory: &Path) -> Result<(Rounds, FoundRounds), DaemonError> {
@@ -351,6 +351,26 @@ fn two_snapshots_and_what_they_need_are_kept() {
     assert!(firsts[0] > 250 && firsts[0] <= 360, "{firsts:?}");
     let later = rounds.save(8, 400, &text("head"), &text("state")).unwrap_err();
     assert!(later.to_string().contains("one of round 9"), "{later}");
+}
+
+#[test]
+fn as_many_snapshots_are_kept_as_are_asked_for() {
+    for kept in [1, 3] {
+        let disk = Shared::default();
+        let (mut rounds, _) = disk.open(SMALL).unwrap();
+        rounds.keep(kept);
+        for n in 0..5 {
+            put(&mut rounds, n * 100..n * 100 + 100);
+            rounds.save(n, n * 100 + 50, &text("head"), &text("state")).unwrap();
+        }
+        let names = disk.with(|disk| disk.list().unwrap());
+        let count = names.iter().filter(|name| name.ends_with(".snap")).count();
+        let oldest = names.iter().filter(|name| name.ends_with(".seg")).min().unwrap();
+        let (oldest, needed) =
+            (oldest[4..24].parse::<u64>().unwrap(), 450 - (kept as u64 - 1) * 100);
+        assert_eq!(count, kept);
+        assert!(oldest <= needed && oldest + 100 > needed, "from {oldest}, needed from {needed}");
+    }
 }
 
 #[test]

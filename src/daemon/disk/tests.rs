@@ -5,7 +5,7 @@ use super::*;
 /// How the first replica of a cluster opens its disk, without a log of rounds.
 fn opening(known: bool) -> Opening {
     let (cluster, replica) = (Digest([1; 32]), ReplicaId::from_index(0));
-    Opening { known, cluster, replica, members: 3, durable: false }
+    Opening { known, cluster, replica, members: 3, durable: false, snapshots: 2 }
 }
 
 fn record(n: u8, length: usize) -> Bytes {

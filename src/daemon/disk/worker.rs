@@ -1,14 +1,16 @@
 //! The thread that writes.
 //!
 //! It takes all jobs that wait, appends their entries to the log of rounds, syncs that once, then
-//! writes their records, and only then says that they are done. A snapshot is saved where it
-//! stands among the jobs: all before it is durable first.
+//! writes their records, and only then says that they are done. A snapshot is begun where it
+//! stands among the jobs, when all before it is durable. If the log goes on behind it, it is
+//! written in slices, and what comes meanwhile is written and synced between them.
 //!
 //! While the disk is full it tries again and again, and says nothing.
 
 use super::directory::Directory;
 use super::log::Log;
-use super::rounds::{Rounds, SaveError};
+use super::rounds::Rounds;
+use super::saving::{SaveError, Saving};
 use super::{DaemonError, Done, Job, is_plain};
 use crate::files;
 use crate::storage::{Disk, LogError};
@@ -35,6 +37,8 @@ pub(super) struct Worker<D = Directory> {
     rounds: Option<Rounds<D>>,
     evidence: PathBuf,
     done: mpsc::UnboundedSender<Done>,
+    /// The snapshot that is being saved, by its sequence.
+    saving: Option<(u64, Saving)>,
     /// Whether entries were appended since the log was last told how far it is durable.
     is_unmarked: bool,
 }
@@ -151,7 +155,7 @@ impl<D: Disk> Worker<D> {
         evidence: PathBuf,
         done: mpsc::UnboundedSender<Done>,
     ) -> Self {
-        Self { log, rounds, evidence, done, is_unmarked: false }
+        Self { log, rounds, evidence, done, saving: None, is_unmarked: false }
     }
 
     /// Does all jobs until nobody can ask for more, or something fails.
@@ -175,12 +179,20 @@ impl<D: Disk> Worker<D> {
 
     fn step(&mut self, inbox: &mut Inbox) -> Result<(), End> {
         let first = match self.is_unmarked {
-            false => inbox.next()?,
+            _ if self.saving.is_some() => inbox.try_next(),
+            false => Some(inbox.next()?),
             true => match inbox.next_within(IDLE)? {
-                Some(job) => job,
+                Some(job) => Some(job),
                 None => return Ok(self.mark()?),
             },
         };
+        if let Some(first) = first {
+            self.write(first, inbox)?;
+        }
+        self.save_slice()
+    }
+
+    fn write(&mut self, first: Job, inbox: &mut Inbox) -> Result<(), End> {
         let group = self.gather(first, inbox);
         if !group.entries.is_empty() {
             self.append(&group.entries, inbox)?;
@@ -189,11 +201,10 @@ impl<D: Disk> Worker<D> {
             self.log.append(&group.records)?;
         }
         self.say(group.sequences);
-        if let Some(save) = group.save {
-            self.save(&save, inbox)?;
-            self.say([save.sequence]);
+        match group.save {
+            Some(save) => self.begin_save(&save, inbox),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn say(&self, sequences: impl IntoIterator<Item = u64>) {
@@ -250,28 +261,60 @@ impl<D: Disk> Worker<D> {
         Ok(())
     }
 
-    // Returns when it is durable, or without it where the disk is full and an older one does.
-    fn save(&mut self, save: &Save, inbox: &mut Inbox) -> Result<(), End> {
+    // Returns when it is begun; when it is durable, if nothing can be appended before that.
+    fn begin_save(&mut self, save: &Save, inbox: &mut Inbox) -> Result<(), End> {
+        while self.saving.is_some() {
+            self.save_slice()?;
+        }
+        let Some(rounds) = &mut self.rounds else { return Err(End::Failed(self.not_durable())) };
+        if rounds.must_start_over(save.first) {
+            self.save_whole(save, inbox)?;
+            self.say([save.sequence]);
+            return Ok(());
+        }
+        match rounds.begin_save(save.round, save.first, &save.head, &save.state) {
+            Ok(saving) => self.saving = Some((save.sequence, saving)),
+            Err(why) => self.not_saved(save.sequence, why)?,
+        }
+        Ok(())
+    }
+
+    // Without it nothing could be appended at the right place.
+    fn save_whole(&mut self, save: &Save, inbox: &mut Inbox) -> Result<(), End> {
         let Some(rounds) = &mut self.rounds else { return Err(End::Failed(self.not_durable())) };
         let mut patience = Patience::new();
         loop {
             match rounds.save(save.round, save.first, &save.head, &save.state) {
                 Ok(()) => break patience.end(rounds),
                 Err(SaveError::Failed(why)) => return Err(End::Failed(why)),
-                // Without it nothing could be appended at the right place.
-                Err(SaveError::NoSpace) if rounds.must_start_over(save.first) => {
-                    patience.wait(rounds, inbox)?;
-                }
-                Err(SaveError::NoSpace) => {
-                    warn!(
-                        path = %rounds.path().display(), round = save.round,
-                        "no space left for a snapshot, so it is left out and the log grows; free \
-                         some space"
-                    );
-                    break;
-                }
+                Err(SaveError::NoSpace) => patience.wait(rounds, inbox)?,
             }
         }
+        Ok(())
+    }
+
+    fn save_slice(&mut self) -> Result<(), End> {
+        let Some((sequence, saving)) = self.saving.take() else { return Ok(()) };
+        let Some(rounds) = &mut self.rounds else { return Err(End::Failed(self.not_durable())) };
+        match rounds.save_slice(saving) {
+            Ok(Some(saving)) => self.saving = Some((sequence, saving)),
+            Ok(None) => self.say([sequence]),
+            Err(why) => self.not_saved(sequence, why)?,
+        }
+        Ok(())
+    }
+
+    // Where the disk is full an older one does as well.
+    fn not_saved(&self, sequence: u64, why: SaveError) -> Result<(), End> {
+        match why {
+            SaveError::Failed(why) => return Err(End::Failed(why)),
+            SaveError::NoSpace => warn!(
+                path = %self.rounds.as_ref().map(|r| r.path().display().to_string())
+                    .unwrap_or_default(),
+                "no space left for a snapshot, so it is left out and the log grows; free some space"
+            ),
+        }
+        self.say([sequence]);
         Ok(())
     }
 

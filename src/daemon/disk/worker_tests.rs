@@ -121,6 +121,23 @@ fn a_snapshot_waits_for_what_is_before_it() {
     assert_eq!(disk.open(SMALL).unwrap().1.entries, entries(0..2));
 }
 
+/// A large snapshot keeps nobody waiting; when nothing more comes it is finished all the same.
+#[test]
+fn what_comes_while_a_snapshot_is_saved_is_durable_before_it() {
+    let disk = Shared::default();
+    let state = Bytes::from(vec![7; 9 << 18]);
+    let job =
+        Job::Save { sequence: 2, round: 7, first: 1, head: text("head"), state: state.clone() };
+    let jobs = vec![append(1, 0..1), job, append(3, 1..2), persist(4)];
+    let mut running = Running::start(opened(&disk), jobs);
+    assert_eq!([running.next(), running.next(), running.next()], [1, 3, 4]);
+    running.end();
+    assert_eq!(running.next(), 2);
+    let found = disk.open(SMALL).unwrap().1;
+    assert_eq!((found.first, found.entries), (1, entries(1..2)));
+    assert!(found.snapshot.is_some_and(|(_, saved)| saved == state));
+}
+
 #[test]
 fn the_log_is_marked_when_nothing_comes_and_at_the_end() {
     let disk = Shared::default();

@@ -30,6 +30,8 @@ pub(in crate::ordering) struct Following {
     pub(in crate::ordering) bodies: Option<Digest>,
     /// When history was last asked for, and up to which round an answer leads.
     history: Option<(Instant, Round)>,
+    /// Who has no history after this round.
+    pub(in crate::ordering) gone: (Round, Members),
     /// When each peer was last seen to be further than could be followed from here, and the
     /// furthest place that it has shown.
     pub(in crate::ordering) ahead: BTreeMap<ReplicaId, (Instant, (Epoch, Round))>,

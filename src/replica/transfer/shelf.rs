@@ -1,13 +1,16 @@
 //! The snapshots that a replica keeps for others.
+//!
+//! They are kept as frozen states, which share with the present one what has not changed since.
+//! Bytes exist of one of them at most: the one that is being fetched, by however many.
 
 use super::proof::{Proof, Statements, attested};
+use super::snapshot::FrozenState;
 use crate::crypto::Verified;
 use crate::types::plant::planted;
 use crate::types::{Digest, Instant, ReplicaId, Round};
 use crate::wire::{Proposal, SnapshotPart, WantSnapshot};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The older one of two that are not attested yet gives way after so many rounds: what a replica
@@ -15,28 +18,42 @@ use std::time::Duration;
 const WAIT: u64 = 8;
 
 /// An attested snapshot.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Stable {
-    round: Round,
-    bytes: Bytes,
+    state: FrozenState,
     proof: Proof,
 }
 
 /// One that is not attested yet.
 #[derive(Debug)]
 struct Pending {
-    round: Round,
-    state: Digest,
-    bytes: Bytes,
+    state: FrozenState,
+    digest: Digest,
     statements: Statements,
 }
 
-/// A snapshot that somebody is fetching.
+/// The snapshot that is being given to others.
+#[derive(Debug)]
+struct Served {
+    snapshot: Stable,
+    bytes: Made,
+}
+
+/// What there is of a snapshot's bytes.
+#[derive(Debug)]
+enum Made {
+    Not,
+    /// Somebody makes them and will give them under this number.
+    Soon(u64),
+    Here(Bytes),
+}
+
+/// Somebody is fetching what is served.
 #[derive(Debug)]
 struct Hold {
-    snapshot: Arc<Stable>,
-    /// The last offset asked for: whoever does not get on loses its hold.
-    offset: u64,
+    /// The last offset that was given: whoever does not get on loses its hold. `None` as long as
+    /// there were no bytes.
+    offset: Option<u64>,
     until: Instant,
 }
 
@@ -44,120 +61,220 @@ struct Hold {
 /// do not yet. Of these the newer is always the last that was taken: members that leave one
 /// checkpoint behind quickly attest the next, which in an idle group is the last for long. The
 /// older has its time, since where checkpoints are close together the last one never would.
-/// Besides those, one that was replaced stays for each replica that is fetching it: for a large
-/// state that takes longer than from one checkpoint to the next.
+/// Besides those, one that was replaced stays while somebody is fetching it: for a large state
+/// that takes longer than from one checkpoint to the next. Who comes meanwhile gets that one, too.
 #[derive(Debug, Default)]
 pub(in crate::replica) struct Shelf {
-    stable: Option<Arc<Stable>>,
+    stable: Option<Stable>,
     /// The round of the attested one before it.
     before: Option<Round>,
     /// Ascending by round, two at most.
     pending: Vec<Pending>,
+    served: Option<Served>,
+    /// Of what is served.
     holds: BTreeMap<ReplicaId, Hold>,
     /// Whether snapshots are taken although all are members.
     pub(in crate::replica) always: bool,
 }
 
+impl Stable {
+    fn round(&self) -> Round {
+        self.state.round()
+    }
+}
+
 impl Shelf {
-    /// Takes a snapshot of this replica's own state.
-    pub(in crate::replica) fn take(&mut self, round: Round, state: Digest, bytes: Bytes) {
-        let statements = Statements::default();
-        let waits = |p: &Pending| round.0 <= p.round.0.saturating_add(WAIT);
+    /// Takes a snapshot of this replica's own state, which has this digest.
+    pub(in crate::replica) fn take(&mut self, state: FrozenState, digest: Digest) {
+        let (round, statements) = (state.round(), Statements::default());
+        let waits = |p: &Pending| round.0 <= p.state.round().0.saturating_add(WAIT);
         if planted("s7-last-not-kept") && self.pending.first().is_some_and(waits) {
             return;
         }
         if let [older, _] = &self.pending[..] {
             self.pending.remove(usize::from(waits(older)));
         }
-        self.pending.push(Pending { round, state, bytes, statements });
+        self.pending.push(Pending { state, digest, statements });
     }
 
     /// A proposal was committed; it may attest what is kept.
     pub(in crate::replica) fn attest(&mut self, proposal: &Verified<Proposal>, majority: usize) {
         let what = attested(&proposal.attestation);
-        let Some(pending) = self.pending.iter_mut().find(|p| (p.round, p.state) == what) else {
-            return;
-        };
+        let is_it = |p: &&mut Pending| (p.state.round(), p.digest) == what;
+        let Some(pending) = self.pending.iter_mut().find(is_it) else { return };
         pending.statements.add(proposal);
         let Some(proof) = pending.statements.proof(majority) else { return };
-        let (round, bytes) = (pending.round, pending.bytes.clone());
-        self.adopt(round, bytes, proof);
+        let state = pending.state.clone();
+        self.adopt(state, proof);
     }
 
     /// Keeps a snapshot whose attestation is known: it is the newest.
-    pub(in crate::replica) fn adopt(&mut self, round: Round, bytes: Bytes, proof: Proof) {
+    pub(in crate::replica) fn adopt(&mut self, state: FrozenState, proof: Proof) {
+        let round = state.round();
         self.before = self.newest().filter(|newest| *newest < round);
-        self.stable = Some(Arc::new(Stable { round, bytes, proof }));
-        self.pending.retain(|p| p.round > round);
+        self.stable = Some(Stable { state, proof });
+        self.pending.retain(|p| p.state.round() > round);
+        self.drop_unfetched();
     }
 
     /// Nobody will need a snapshot: those that nobody is fetching go.
     pub(in crate::replica) fn clear(&mut self) {
         (self.stable, self.before) = (None, None);
         self.pending.clear();
+        self.drop_unfetched();
     }
 
     /// The link to a replica is gone, and with it what it was fetching.
     pub(in crate::replica) fn release(&mut self, peer: ReplicaId) {
         self.holds.remove(&peer);
+        self.drop_unfetched();
     }
 
     /// Ends the holds of those that do not get on.
     pub(in crate::replica) fn expire(&mut self, now: Instant) {
         self.holds.retain(|_, hold| now < hold.until);
+        self.drop_unfetched();
+    }
+
+    /// What was replaced stays only for whoever is fetching it.
+    fn drop_unfetched(&mut self) {
+        let newest = self.stable.as_ref().map(|s| &s.state);
+        let is_newest = |served: &Served| newest == Some(&served.snapshot.state);
+        if self.holds.is_empty() && !self.served.as_ref().is_some_and(is_newest) {
+            self.served = None;
+        }
     }
 
     /// The round of the oldest snapshot that somebody may still go on from. Whoever went on from
     /// the one before the newest has as long as from one to the next to get past the newest: what
     /// came after it must not go just when the newest is attested.
     pub(in crate::replica) fn oldest(&self) -> Option<Round> {
-        let held = self.holds.values().map(|h| h.snapshot.round).min();
+        let served = self.served.as_ref().filter(|_| !self.holds.is_empty());
+        let held = served.map(|served| served.snapshot.round());
         let before = self.before.filter(|_| !planted("r7-newest-only"));
         held.into_iter().chain(before).chain(self.newest()).min()
     }
 
     /// The round of the newest attested snapshot.
     pub(in crate::replica) fn newest(&self) -> Option<Round> {
-        self.stable.as_ref().map(|s| s.round)
+        self.stable.as_ref().map(Stable::round)
     }
 
-    /// The newest attested snapshot: its round, its bytes and what attests it.
-    pub(in crate::replica) fn attested(&self) -> Option<(Round, Bytes, Proof)> {
-        self.stable.as_ref().map(|s| (s.round, s.bytes.clone(), s.proof.clone()))
+    /// The newest attested snapshot, what attests it, and its bytes if they are here.
+    pub(in crate::replica) fn attested(&self) -> Option<(&FrozenState, &Proof, Option<Bytes>)> {
+        let stable = self.stable.as_ref()?;
+        let same = self.served.as_ref().filter(|s| s.snapshot.state == stable.state);
+        let bytes = same.and_then(|served| match &served.bytes {
+            Made::Here(bytes) => Some(bytes.clone()),
+            Made::Not | Made::Soon(_) => None,
+        });
+        Some((&stable.state, &stable.proof, bytes))
     }
 
-    /// What to answer. With `patience` the snapshot stays for so long at least, or until the next
-    /// part is asked for.
+    /// Somebody wants a part: decides which snapshot is served from now on. Whoever waits for
+    /// bytes gets those that were made for it, also when there is a newer snapshot by then: with a
+    /// large state there always is.
+    pub(in crate::replica) fn choose(
+        &mut self,
+        peer: ReplicaId,
+        want: &WantSnapshot,
+        (now, patience): (Instant, Duration),
+    ) {
+        if want.round != Round(0) && Some(want.round) != self.newest() {
+            return;
+        }
+        let waits = self.holds.get(&peer).is_some_and(|hold| hold.offset.is_none());
+        let alone = self.holds.keys().all(|other| *other == peer);
+        let newest = self.stable.as_ref().filter(|_| alone && !waits);
+        let served = self.served.as_ref().map(|s| &s.snapshot.state);
+        if let Some(newest) = newest.filter(|newest| served != Some(&newest.state)) {
+            self.holds.remove(&peer);
+            self.served = Some(Served { snapshot: newest.clone(), bytes: Made::Not });
+        }
+        if let Some(Served { bytes: Made::Not | Made::Soon(_), .. }) = self.served {
+            let until = now + patience;
+            let hold = self.holds.entry(peer).or_insert(Hold { offset: None, until });
+            hold.until = hold.until.max(until);
+        }
+    }
+
+    /// The served snapshot, if nobody has made its bytes or is making them.
+    pub(in crate::replica) fn unmade(&self) -> Option<&FrozenState> {
+        let served = self.served.as_ref().filter(|s| matches!(s.bytes, Made::Not));
+        served.map(|s| &s.snapshot.state)
+    }
+
+    /// The bytes of what is served will come under this number.
+    pub(in crate::replica) fn await_bytes(&mut self, number: u64) {
+        if let Some(served) = &mut self.served {
+            served.bytes = Made::Soon(number);
+        }
+    }
+
+    /// These are the bytes of what is served. Whoever waits for them has from now on the time for
+    /// asking again.
+    pub(in crate::replica) fn set_bytes(&mut self, bytes: Bytes, until: Instant) {
+        let Some(served) = &mut self.served else { return };
+        served.bytes = Made::Here(bytes);
+        for hold in self.holds.values_mut().filter(|h| h.offset.is_none()) {
+            hold.until = hold.until.max(until);
+        }
+    }
+
+    /// Whether bytes that were made under this number are of what is served.
+    pub(in crate::replica) fn awaits(&self, number: u64) -> bool {
+        self.served.as_ref().is_some_and(|s| matches!(s.bytes, Made::Soon(n) if n == number))
+    }
+
+    /// What is served cannot be given: its bytes are too many.
+    pub(in crate::replica) fn give_up(&mut self) {
+        (self.served, self.stable) = (None, None);
+        self.holds.clear();
+    }
+
+    /// The bytes of the snapshot of this round, 0 for whichever is served, with what attests it;
+    /// `None` if there are none, or not yet.
+    fn bytes_of(&self, round: Round) -> Option<(Round, &Bytes, &Proof)> {
+        let Served { snapshot, bytes } = self.served.as_ref()?;
+        let fits = round == Round(0) || snapshot.round() == round;
+        match bytes {
+            Made::Here(bytes) if fits => Some((snapshot.round(), bytes, &snapshot.proof)),
+            _ => None,
+        }
+    }
+
+    /// What to answer, after [`Shelf::choose`]. With `patience` the snapshot stays for so long at
+    /// least, or until the next part is asked for.
     pub(in crate::replica) fn part(
         &mut self,
         peer: ReplicaId,
         want: &WantSnapshot,
         (now, patience): (Instant, Option<Duration>),
     ) -> SnapshotPart {
-        let Some(snapshot) = self.find(peer, want.round) else { return SnapshotPart::none() };
-        let length = snapshot.bytes.len();
+        let Some((round, bytes, proof)) = self.bytes_of(want.round) else {
+            return SnapshotPart::none();
+        };
+        let length = bytes.len();
         let Some(start) = usize::try_from(want.offset).ok().filter(|start| *start < length) else {
             return SnapshotPart::none();
         };
-        let before = self.holds.get(&peer).filter(|h| h.snapshot.round == snapshot.round);
-        let gets_on = before.is_none_or(|h| want.offset > h.offset);
-        if let Some(patience) = patience.filter(|_| gets_on) {
-            let (snapshot, offset) = (snapshot.clone(), want.offset);
-            self.holds.insert(peer, Hold { snapshot, offset, until: now + patience });
-        }
-        SnapshotPart {
-            round: snapshot.round,
+        let part = SnapshotPart {
+            round,
             total: length as u64,
             offset: want.offset,
-            manifest: (start == 0).then(|| snapshot.proof.clone()),
-            bytes: snapshot.bytes.slice(start..length.min(start + SnapshotPart::MAX)),
+            manifest: (start == 0).then(|| proof.clone()),
+            bytes: bytes.slice(start..length.min(start + SnapshotPart::MAX)),
+        };
+        let gets_on = |hold: &Hold| hold.offset.is_none_or(|offset| want.offset > offset);
+        match patience {
+            None => drop(self.holds.remove(&peer)),
+            Some(patience) if self.holds.get(&peer).is_none_or(gets_on) => {
+                let hold = Hold { offset: Some(want.offset), until: now + patience };
+                self.holds.insert(peer, hold);
+            }
+            Some(_) => {}
         }
-    }
-
-    fn find(&self, peer: ReplicaId, round: Round) -> Option<Arc<Stable>> {
-        let held = self.holds.get(&peer).map(|h| &h.snapshot).filter(|s| s.round == round);
-        let newest = self.stable.as_ref().filter(|s| round == Round(0) || s.round == round);
-        held.or(newest).cloned()
+        part
     }
 }
 

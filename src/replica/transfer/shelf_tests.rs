@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::crypto::{Context, Keyed, Keyring, PublicKey, Scheme, SecretKey};
-use crate::types::{Ensemble, Epoch, GroupId};
-use crate::wire::Attestation;
+use crate::replica::transfer::Head;
+use crate::service::sessions::{SessionLimits, SessionTable};
+use crate::types::{AgreedTime, Ensemble, Epoch, GroupId, OrderLimits};
+use crate::wire::{Attestation, StepPosition};
 
 const MAJORITY: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -38,9 +40,17 @@ fn proposal(number: u8, round: u64, state: Digest) -> Verified<Proposal> {
     Verified::sign(proposal, &keyring, &signer(number))
 }
 
+/// A state of this round whose service has so many bytes.
+fn frozen(round: u64, bytes: usize) -> FrozenState {
+    let position = StepPosition { round: Round(round), ..StepPosition::default() };
+    let head = Head { position, running: Digest::ZERO, time: AgreedTime(0), executed: 0 };
+    let sessions = SessionTable::new(SessionLimits::of(&OrderLimits::default())).freeze();
+    FrozenState::new(head, Bytes::new(), sessions, Box::new(vec![round as u8; bytes]))
+}
+
 /// Takes a snapshot of this round; the members 1 and 2 attest it.
 fn stable(shelf: &mut Shelf, round: u64, bytes: usize) {
-    shelf.take(Round(round), state(round), vec![round as u8; bytes].into());
+    shelf.take(frozen(round, bytes), state(round));
     for member in [1, 2] {
         shelf.attest(&proposal(member, round, state(round)), MAJORITY);
     }
@@ -48,14 +58,29 @@ fn stable(shelf: &mut Shelf, round: u64, bytes: usize) {
 }
 
 fn ask(shelf: &mut Shelf, (round, offset): (u64, u64), at: u64) -> SnapshotPart {
-    let want = WantSnapshot { round: Round(round), offset };
-    shelf.part(id(PEER), &want, (Instant(at), Some(PATIENCE)))
+    asked_by(PEER, shelf, (round, offset), (at, Some(PATIENCE)))
+}
+
+/// As a replica does where bytes are made at once.
+fn asked_by(
+    peer: u8,
+    shelf: &mut Shelf,
+    (round, offset): (u64, u64),
+    (at, patience): (u64, Option<Duration>),
+) -> SnapshotPart {
+    let (want, now) = (WantSnapshot { round: Round(round), offset }, Instant(at));
+    shelf.choose(id(peer), &want, (now, PATIENCE));
+    if let Some(state) = shelf.unmade() {
+        let bytes = state.to_bytes();
+        shelf.set_bytes(bytes, now + PATIENCE);
+    }
+    shelf.part(id(peer), &want, (now, patience))
 }
 
 #[test]
 fn a_snapshot_is_given_once_t_plus_one_replicas_attest_its_state() {
     let mut shelf = Shelf::default();
-    shelf.take(Round(8), state(8), vec![1; 5].into());
+    shelf.take(frozen(8, 5), state(8));
     assert_eq!(ask(&mut shelf, (0, 0), 0), SnapshotPart::none(), "nobody attests it");
     shelf.attest(&proposal(1, 8, state(8)), MAJORITY);
     shelf.attest(&proposal(1, 8, state(8)), MAJORITY);
@@ -67,15 +92,16 @@ fn a_snapshot_is_given_once_t_plus_one_replicas_attest_its_state() {
     let part = ask(&mut shelf, (0, 0), 0);
     let signers: Vec<u8> =
         part.manifest.iter().flatten().map(|h| h.peek().replica.number()).collect();
-    assert_eq!((part.round, part.total, signers), (Round(8), 5, vec![1, 2]));
-    assert_eq!(part.bytes, vec![1; 5]);
+    let bytes = frozen(8, 5).to_bytes();
+    assert_eq!((part.round, part.total, signers), (Round(8), bytes.len() as u64, vec![1, 2]));
+    assert_eq!(part.bytes, bytes);
 }
 
 #[test]
 fn the_newest_attested_snapshot_and_one_that_is_newer_are_kept() {
     let mut shelf = Shelf::default();
     stable(&mut shelf, 8, 5);
-    shelf.take(Round(9), state(9), Bytes::new());
+    shelf.take(frozen(9, 0), state(9));
     assert_eq!(ask(&mut shelf, (0, 0), 0).round, Round(8));
     stable(&mut shelf, 18, 5);
     assert_eq!((ask(&mut shelf, (0, 0), 0).round, shelf.oldest()), (Round(18), Some(Round(8))));
@@ -88,7 +114,7 @@ fn the_newest_attested_snapshot_and_one_that_is_newer_are_kept() {
 }
 
 fn rounds(shelf: &Shelf) -> Vec<u64> {
-    shelf.pending.iter().map(|p| p.round.0).collect()
+    shelf.pending.iter().map(|p| p.state.round().0).collect()
 }
 
 /// In an idle group the last one taken is the last for long: the members' next proposals attest
@@ -97,7 +123,7 @@ fn rounds(shelf: &Shelf) -> Vec<u64> {
 fn the_last_snapshot_is_kept_whatever_was_taken_before() {
     let mut shelf = Shelf::default();
     for round in [8, 9, 10] {
-        shelf.take(Round(round), state(round), Bytes::from_static(&[1]));
+        shelf.take(frozen(round, 1), state(round));
     }
     for member in [1, 2] {
         shelf.attest(&proposal(member, 10, state(10)), MAJORITY);
@@ -110,10 +136,10 @@ fn the_last_snapshot_is_kept_whatever_was_taken_before() {
 fn the_older_one_of_two_waits_for_its_statements_some_rounds_before_it_gives_way() {
     let mut shelf = Shelf::default();
     for round in 9..=9 + WAIT {
-        shelf.take(Round(round), state(round), Bytes::from_static(&[1]));
+        shelf.take(frozen(round, 1), state(round));
     }
     assert_eq!(rounds(&shelf), vec![9, 9 + WAIT]);
-    shelf.take(Round(10 + WAIT), state(10 + WAIT), Bytes::from_static(&[1]));
+    shelf.take(frozen(10 + WAIT, 1), state(10 + WAIT));
     assert_eq!(rounds(&shelf), vec![9 + WAIT, 10 + WAIT]);
 }
 
@@ -121,7 +147,8 @@ fn the_older_one_of_two_waits_for_its_statements_some_rounds_before_it_gives_way
 fn parts_follow_each_other_and_end_where_the_snapshot_does() {
     let mut shelf = Shelf::default();
     let (first, rest) = (SnapshotPart::MAX as u64, 7);
-    stable(&mut shelf, 8, SnapshotPart::MAX + 7);
+    let more = frozen(8, 0).to_bytes().len();
+    stable(&mut shelf, 8, SnapshotPart::MAX + 7 - more);
     let part = ask(&mut shelf, (8, 0), 0);
     assert_eq!((part.bytes.len() as u64, part.manifest.is_some()), (first, true));
     let part = ask(&mut shelf, (8, first), 0);
@@ -155,7 +182,46 @@ fn a_snapshot_that_is_being_fetched_stays_while_its_fetcher_gets_on() {
     stable(&mut shelf, 24, 5);
     shelf.release(id(PEER));
     assert_eq!(ask(&mut shelf, (16, 0), 0), SnapshotPart::none());
-    shelf.part(id(PEER), &WantSnapshot { round: Round(0), offset: 0 }, (Instant(0), None));
+    assert_eq!(asked_by(PEER, &mut shelf, (0, 0), (0, None)).round, Round(24));
     stable(&mut shelf, 32, 5);
     assert_eq!(ask(&mut shelf, (24, 0), 0), SnapshotPart::none());
+}
+
+/// Whoever waits for bytes gets them, however many checkpoints there were meanwhile; and all that
+/// ask get the same ones.
+#[test]
+fn bytes_that_were_made_for_somebody_are_given_to_it_though_there_is_a_newer_snapshot() {
+    let patience = PATIENCE.as_nanos() as u64;
+    let mut shelf = Shelf::default();
+    stable(&mut shelf, 8, 5);
+    let want = WantSnapshot { round: Round(0), offset: 0 };
+    let ask = |shelf: &mut Shelf, peer, at| {
+        shelf.choose(id(peer), &want, (Instant(at), PATIENCE));
+        shelf.part(id(peer), &want, (Instant(at), Some(PATIENCE)))
+    };
+    assert_eq!(ask(&mut shelf, PEER, 0), SnapshotPart::none(), "nothing yet");
+    assert_eq!(shelf.unmade().map(FrozenState::round), Some(Round(8)));
+    shelf.await_bytes(1);
+    assert!(shelf.awaits(1) && !shelf.awaits(2) && shelf.unmade().is_none());
+    for round in [16, 24] {
+        stable(&mut shelf, round, 5);
+        assert_eq!(ask(&mut shelf, PEER, round), SnapshotPart::none(), "nothing yet");
+    }
+    assert_eq!(shelf.oldest(), Some(Round(8)), "what comes after it is needed");
+    assert!(shelf.attested().is_some_and(|(_, _, bytes)| bytes.is_none()));
+    shelf.set_bytes(frozen(8, 5).to_bytes(), Instant(100));
+    for peer in [PEER, 2] {
+        let part = ask(&mut shelf, peer, 30);
+        assert_eq!((part.round, part.bytes), (Round(8), frozen(8, 5).to_bytes()));
+    }
+    // The first one begins again while the other fetches: there are bytes of one state only.
+    assert_eq!(ask(&mut shelf, PEER, 40).round, Round(8));
+    shelf.release(id(2));
+    assert_eq!(ask(&mut shelf, PEER, 50), SnapshotPart::none(), "of a newer one");
+    assert_eq!(shelf.unmade().map(FrozenState::round), Some(Round(24)));
+    // Nobody waits for it any longer.
+    shelf.await_bytes(2);
+    stable(&mut shelf, 32, 5);
+    shelf.expire(Instant(60 + patience));
+    assert!(!shelf.awaits(2));
 }

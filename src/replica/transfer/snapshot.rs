@@ -4,9 +4,13 @@
 //! is attested is a digest of the state, which whoever takes it in computes anew (§7).
 
 use crate::crypto::{Domain, Hasher};
-use crate::types::{AgreedTime, Digest};
+use crate::service::Frozen;
+use crate::service::sessions::FrozenSessions;
+use crate::types::{AgreedTime, Digest, Round};
 use crate::wire::{DecodeError, Reader, StepPosition, Writer};
 use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"quosn/1\n";
 
@@ -40,7 +44,83 @@ impl Head {
     }
 }
 
-/// The whole state after the step of a checkpoint.
+/// The whole state after the step of a checkpoint, as it was then, whatever was executed since.
+/// Its bytes are made when somebody wants them, on any thread. A clone is the same one.
+#[derive(Clone)]
+pub struct FrozenState(Arc<Parts>);
+
+struct Parts {
+    head: Head,
+    ordering: Bytes,
+    sessions: FrozenSessions,
+    service: Box<dyn Frozen>,
+}
+
+/// Bytes of a snapshot besides its three parts.
+const OVERHEAD: usize = 8 + 8 + 32 + 32 + 8 + 8 + 3 * 8;
+
+impl FrozenState {
+    pub(in crate::replica) fn new(
+        head: Head,
+        ordering: Bytes,
+        sessions: FrozenSessions,
+        service: Box<dyn Frozen>,
+    ) -> Self {
+        Self(Arc::new(Parts { head, ordering, sessions, service }))
+    }
+
+    /// The same with another state of the service: no state that there ever was.
+    pub(in crate::replica) fn with_service(&self, service: Box<dyn Frozen>) -> Self {
+        let Parts { head, ordering, sessions, .. } = &*self.0;
+        Self::new(*head, ordering.clone(), sessions.clone(), service)
+    }
+
+    /// The round of its checkpoint.
+    pub fn round(&self) -> Round {
+        self.0.head.position.round
+    }
+
+    /// About how many bytes [`FrozenState::to_bytes`] gives, rather more than fewer.
+    pub fn size_hint(&self) -> usize {
+        let Parts { ordering, sessions, service, .. } = &*self.0;
+        let parts = sessions.size_hint().saturating_add(service.size_hint());
+        parts.saturating_add(ordering.len()).saturating_add(OVERHEAD)
+    }
+
+    /// The one encoding, in one allocation. Takes as long as the state is large.
+    pub fn to_bytes(&self) -> Bytes {
+        let Parts { head, ordering, sessions, service } = &*self.0;
+        let mut out = Writer::with_capacity(self.size_hint());
+        let Head { position, running, time, executed } = head;
+        out.raw(MAGIC).round(position.round).digest(&position.vector).digest(running);
+        out.u64(time.0).u64(*executed);
+        // A state may be larger than the four bytes of a usual length can say.
+        out.u64(ordering.len() as u64).raw(ordering);
+        for part in [sessions as &dyn Frozen, &**service] {
+            let at = out.len();
+            part.write(out.u64(0));
+            out.set_u64(at, (out.len() - at - 8) as u64);
+        }
+        out.into_bytes().into()
+    }
+}
+
+/// Whether they are the same one.
+impl PartialEq for FrozenState {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for FrozenState {}
+
+impl fmt::Debug for FrozenState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrozenState").field("head", &self.0.head).finish_non_exhaustive()
+    }
+}
+
+/// A snapshot that was read: the whole state after the step of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::replica) struct Snapshot {
     pub(in crate::replica) head: Head,
@@ -53,21 +133,7 @@ pub(in crate::replica) struct Snapshot {
 }
 
 impl Snapshot {
-    /// The one encoding.
-    pub(in crate::replica) fn to_bytes(&self) -> Bytes {
-        let parts = [&self.ordering, &self.sessions, &self.service];
-        let mut out = Writer::new();
-        let Head { position, running, time, executed } = &self.head;
-        out.raw(MAGIC).round(position.round).digest(&position.vector).digest(running);
-        out.u64(time.0).u64(*executed);
-        for part in parts {
-            // A state may be larger than the four bytes of a usual length can say.
-            out.u64(part.len() as u64).raw(part);
-        }
-        out.into_bytes().into()
-    }
-
-    /// Reads what [`Snapshot::to_bytes`] gave; its parts are not looked at.
+    /// Reads what [`FrozenState::to_bytes`] gave; its parts are not looked at.
     ///
     /// # Errors
     /// If it is anything else.

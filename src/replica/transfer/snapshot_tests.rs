@@ -48,8 +48,12 @@ impl Side {
         digest
     }
 
+    fn bytes(&self) -> Bytes {
+        self.executor.freeze().unwrap().to_bytes()
+    }
+
     fn snapshot(&self) -> Snapshot {
-        self.executor.snapshot().unwrap()
+        Snapshot::parse(&self.bytes()).unwrap()
     }
 
     fn state(&self) -> Digest {
@@ -103,11 +107,11 @@ fn outcomes(executed: &Executed) -> Vec<Outcome> {
 #[test]
 fn what_was_restored_is_the_same_state_and_goes_on_alike() {
     let (mut a, mut b) = (worked(), Side::kv());
-    let bytes = a.snapshot().to_bytes();
+    let bytes = a.bytes();
     let snapshot = Snapshot::parse(&bytes).unwrap();
     assert_eq!(snapshot, a.snapshot());
     b.executor.restore(&snapshot, &a.state()).unwrap();
-    assert_eq!(b.snapshot().to_bytes(), bytes);
+    assert_eq!(b.bytes(), bytes);
     assert_eq!(b.executor.running_at(Round(3)), Some(a.executor.running()));
     // A new number, one left out before, a repeat, one that is taken, one below the low-water mark.
     let next = [
@@ -123,13 +127,31 @@ fn what_was_restored_is_the_same_state_and_goes_on_alike() {
     assert_eq!((of_a.replies, of_a.repeats), (of_b.replies, of_b.repeats));
     assert_eq!(a.executor.checkpoint(), b.executor.checkpoint());
     assert_eq!(a.executor.running(), b.executor.running());
-    assert_eq!(a.snapshot().to_bytes(), b.snapshot().to_bytes());
+    assert_eq!(a.bytes(), b.bytes());
+}
+
+/// Bytes may be made at any later time.
+#[test]
+fn a_frozen_state_gives_the_bytes_of_its_checkpoint_whatever_runs_later() {
+    let mut a = worked();
+    let (frozen, bytes, state) = (a.executor.freeze().unwrap(), a.bytes(), a.state());
+    assert!(frozen.size_hint() >= bytes.len());
+    let later = [
+        request(5, 5, &[Command::put("a", "later"), Command::incr("n", 1)]),
+        request(6, 5, &[Command::delete("a"), Command::put("z", "new")]),
+    ];
+    a.step(4, &later).unwrap();
+    assert_ne!(a.bytes(), bytes);
+    assert_eq!((frozen.round(), frozen.to_bytes()), (Round(3), bytes.clone()));
+    let mut b = Side::kv();
+    b.executor.restore(&Snapshot::parse(&bytes).unwrap(), &state).unwrap();
+    assert_eq!(b.bytes(), bytes);
 }
 
 #[test]
 fn an_empty_state_can_be_taken_in() {
     let (mut a, mut b) = (Side::kv(), worked());
-    assert_eq!(a.executor.snapshot(), None, "before the first checkpoint there is none");
+    assert_eq!(a.executor.freeze(), None, "before the first checkpoint there is none");
     for round in 1..=9 {
         a.step(round, &[]).unwrap();
     }
@@ -142,7 +164,7 @@ fn an_empty_state_can_be_taken_in() {
 #[test]
 fn a_snapshot_with_any_bit_changed_is_refused() {
     let (a, mut b) = (worked(), Side::kv());
-    let (bytes, state) = (a.snapshot().to_bytes(), a.state());
+    let (bytes, state) = (a.bytes(), a.state());
     for bit in 0..8 * bytes.len() {
         let mut flipped = bytes.to_vec();
         flipped[bit / 8] ^= 1 << (bit % 8);
@@ -157,7 +179,7 @@ fn a_snapshot_with_any_bit_changed_is_refused() {
     }
     let longer = Bytes::from([&bytes[..], &[0]].concat());
     assert!(Snapshot::parse(&longer).is_err());
-    assert!(b.executor.is_lost() && b.executor.snapshot().is_none());
+    assert!(b.executor.is_lost() && b.executor.freeze().is_none());
     b.executor.restore(&Snapshot::parse(&bytes).unwrap(), &state).unwrap();
     assert_eq!(b.snapshot(), a.snapshot(), "and a good one heals it");
 }

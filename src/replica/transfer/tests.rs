@@ -42,6 +42,7 @@ fn replica(index: usize, quotas: Quotas, restarted: bool) -> Replica<Keyed> {
         durability: Durability::None,
         stored: Stored::default(),
         fields: vec![],
+        encode_at_once: usize::MAX,
         trace: false,
     };
     Replica::new(setup, Box::new(Kv::new()), Now::default())
@@ -64,6 +65,8 @@ struct Group {
     events: Vec<Event>,
     /// Bytes of replies and notes to clients.
     answers: usize,
+    /// Whose bytes are being made, under which number.
+    encoding: Vec<(usize, u64, FrozenState)>,
 }
 
 fn is_of_transfer(event: &Event) -> bool {
@@ -78,7 +81,8 @@ impl Group {
         let mut replicas: Vec<_> = (0..3).map(|i| replica(i, quotas, false)).collect();
         replicas.iter_mut().for_each(|r| r.shelf.always = always);
         let fate = Box::new(|_, part| Fate::Arrives(part));
-        let mut group = Self { replicas, ms: 1, number: 0, fate, events: vec![], answers: 0 };
+        let mut group =
+            Self { replicas, ms: 1, number: 0, fate, events: vec![], answers: 0, encoding: vec![] };
         for i in 0..3 {
             (0..3).filter(|j| *j != i).for_each(|j| group.link(i, j));
             group.input(i, Input::ClientUp { link: LINK, client: CLIENT, role: Role::Write });
@@ -141,9 +145,17 @@ impl Group {
                     Action::Persist { sequence, .. } => {
                         waiting.push_back((i, Input::Synced { sequence }));
                     }
+                    Action::Encode { number, state } => self.encoding.push((i, number, state)),
                     other => panic!("{other:?}"),
                 }
             }
+        }
+    }
+
+    /// What is being made is ready.
+    fn encode(&mut self) {
+        for (at, number, state) in std::mem::take(&mut self.encoding) {
+            self.input(at, Input::Encoded { number, bytes: state.to_bytes() });
         }
     }
 
@@ -196,7 +208,13 @@ impl Group {
         let (mut bytes, mut round) = (Vec::new(), Round(0));
         loop {
             let want = WantSnapshot { round, offset: bytes.len() as u64 };
-            let part = self.replicas[at].shelf.part(id(1), &want, (Instant(0), None));
+            let (shelf, now) = (&mut self.replicas[at].shelf, Instant(0));
+            shelf.choose(id(1), &want, (now, Duration::ZERO));
+            if let Some(state) = shelf.unmade() {
+                let bytes = state.to_bytes();
+                shelf.set_bytes(bytes, now);
+            }
+            let part = shelf.part(id(1), &want, (now, None));
             bytes.extend_from_slice(&part.bytes);
             round = part.round;
             if bytes.len() as u64 >= part.total {
@@ -215,7 +233,7 @@ impl Group {
         assert!(bytes.len() > SnapshotPart::MAX, "it takes several parts");
         let loser = &self.replicas[LOSER];
         assert_eq!(loser.executor.position().round, round);
-        assert_eq!(loser.executor.snapshot().unwrap().to_bytes(), bytes);
+        assert_eq!(loser.executor.freeze().unwrap().to_bytes(), bytes);
         assert_eq!((loser.stable, loser.executor.executed()), (round, self.number));
         assert_eq!(loser.status(self.now()).transfer, None);
         let Some((Event::SnapshotInstalled { round: of, bytes: length, from }, before)) =
@@ -418,6 +436,69 @@ fn snapshots_are_kept_while_somebody_may_need_one_and_bodies_since_then_with_the
     group.replicas[0].shelf.always = false;
     group.run(3_000);
     assert_eq!(group.replicas[0].shelf.newest(), None, "all are members again");
+}
+
+/// Asks for a state while others run, and takes in what is given once its bytes are made.
+fn a_state_is_given_as_it_was_attested() {
+    let mut group = Group::new(Quotas::default(), true);
+    group.replicas.iter_mut().for_each(|r| r.maker = Maker::new(0));
+    group.request(Bytes::new());
+    let put = |n: u8| body(&Command::put(&[n], &[n; 1000]));
+    for n in 0..30 {
+        group.request(put(n));
+    }
+    let (asker, want) = (id(1), WantSnapshot { round: Round(0), offset: 0 });
+    let frame = Frame::parse(want.to_frame(GroupId::MAIN).into()).unwrap();
+    let newest = group.replicas[0].shelf.newest();
+    let patience = 2 * group.replicas[0].timing.patience;
+    group.input(0, Input::PeerFrame { peer: asker, frame: frame.clone() });
+    assert_eq!(group.encoding.len(), 1, "it is not done at once");
+    group.input(0, Input::PeerFrame { peer: asker, frame });
+    assert_eq!(group.encoding.len(), 1, "it is being done");
+    for n in 0..10 {
+        group.request(put(n + 5));
+    }
+    assert!(group.replicas[0].shelf.newest() > newest, "there is a newer one");
+    group.encode();
+    let now = (group.now().monotonic, Some(patience));
+    let shelf = &mut group.replicas[0].shelf;
+    shelf.choose(asker, &want, (now.0, patience));
+    let part = shelf.part(asker, &want, now);
+    assert_eq!(Some(part.round), newest, "what was made is given");
+    let keyring = &group.replicas[0].keyring;
+    let (round, state) = proof::check(&part.manifest.unwrap(), keyring).unwrap();
+    assert_eq!((round, part.total), (part.round, part.bytes.len() as u64));
+    let snapshot = Snapshot::parse(&part.bytes).unwrap();
+    let mut taker = replica(LOSER, Quotas::default(), true);
+    taker.executor.restore(&snapshot, &state).expect("it is the state that was attested");
+}
+
+#[test]
+fn a_state_whose_bytes_take_long_is_given_as_it_was_attested() {
+    a_state_is_given_as_it_was_attested();
+}
+
+#[cfg(feature = "plant")]
+#[test]
+fn a_planted_state_that_follows_is_noticed() {
+    use crate::types::plant::plant;
+    plant(Some("s7-frozen-follows"));
+    let caught = std::panic::catch_unwind(a_state_is_given_as_it_was_attested);
+    plant(None);
+    let why = caught.unwrap_err();
+    let why = why.downcast_ref::<String>().expect("a message");
+    assert!(why.contains(NOT_ATTESTED), "{why}");
+}
+
+/// Whoever has nobody to serve and no log to cut makes no bytes.
+#[test]
+fn no_bytes_are_made_that_nobody_wants() {
+    let mut group = Group::new(Quotas::default(), true);
+    group.replicas.iter_mut().for_each(|r| r.maker = Maker::new(0));
+    group.request(Bytes::new());
+    group.run(10_000);
+    assert!(group.counter(0, "snapshots_taken") > 1 && group.replicas[0].shelf.newest().is_some());
+    assert!(group.encoding.is_empty());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::crypto::{Domain, Hasher};
 use crate::types::{ClientId, Digest, SessionId};
 use crate::wire::Refusal;
 use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
 
 #[derive(Clone, Debug)]
 pub(super) struct Session {
@@ -13,15 +14,17 @@ pub(super) struct Session {
     /// The low-water mark; from 1.
     pub low: u64,
     /// The reply to the opening; never given up.
-    pub opened: Option<Box<Stored>>,
+    pub opened: Option<Arc<Stored>>,
     /// What became of `low`, `low + 1`, ...; no longer than the window, the last never `Free`.
     pub slots: VecDeque<Slot>,
     /// What the replies in `slots` count for.
     pub held: u64,
     /// No slot before this one holds a reply; saves looking at them again.
     hint: usize,
-    /// The digest, if nothing changed since it was taken.
-    digest: Option<Digest>,
+    /// Whether it changed since the last digest of the table.
+    pub is_dirty: bool,
+    /// Its digest at that time; `None` if there was no such session.
+    pub in_set: Option<Digest>,
 }
 
 /// What became of a number.
@@ -32,7 +35,7 @@ pub(super) enum Slot {
     /// A request was executed; its reply is not here (yet, or any more).
     Spent,
     /// A request was executed, with this reply.
-    Stored(Box<Stored>),
+    Stored(Arc<Stored>),
 }
 
 #[derive(Clone, Debug)]
@@ -42,7 +45,7 @@ pub(super) struct Stored {
     /// The reply to it.
     pub reply: StoredReply,
     /// Digest of both, once it was needed: replies may be large and stay for many checkpoints.
-    digest: Option<Digest>,
+    digest: OnceLock<Digest>,
 }
 
 impl Session {
@@ -54,13 +57,9 @@ impl Session {
             slots: VecDeque::new(),
             held: 0,
             hint: 0,
-            digest: None,
+            is_dirty: false,
+            in_set: None,
         }
-    }
-
-    pub fn touch(&mut self, uses: u64) {
-        self.last_used = uses;
-        self.digest = None;
     }
 
     /// As [`super::SessionTable::admit`], for numbers from 1. `held` is the table's.
@@ -99,7 +98,7 @@ impl Session {
     }
 
     /// Stores a reply in the place that was admitted for it; gives what it counts for.
-    pub fn record(&mut self, number: u64, stored: Box<Stored>) -> u64 {
+    pub fn record(&mut self, number: u64, stored: Arc<Stored>) -> u64 {
         let Some(at) = self.place(number) else { return 0 };
         if !matches!(self.slots[at], Slot::Spent) {
             return 0;
@@ -108,14 +107,12 @@ impl Session {
         self.slots[at] = Slot::Stored(stored);
         self.hint = self.hint.min(at);
         self.held = self.held.saturating_add(weight);
-        self.digest = None;
         weight
     }
 
     /// Stores the reply to the opening, unless there is one.
-    pub fn record_opening(&mut self, stored: Box<Stored>) {
+    pub fn record_opening(&mut self, stored: Arc<Stored>) {
         self.opened.get_or_insert(stored);
-        self.digest = None;
     }
 
     pub fn stored(&self, number: u64) -> Option<&Stored> {
@@ -142,29 +139,26 @@ impl Session {
         *slot = Slot::Spent;
         self.hint = at + 1;
         self.held -= weight;
-        self.digest = None;
         weight
     }
 
-    pub fn digest(&mut self, client: &ClientId, id: SessionId) -> Digest {
-        if let Some(digest) = self.digest {
-            return digest;
-        }
+    /// A digest of all that it is.
+    pub fn digest(&self, client: &ClientId, id: SessionId) -> Digest {
         let mut h = Hasher::new(Domain::Session);
         h.put(&client.0).put_u64(id.0).put_u64(self.last_used).put_u64(self.low);
-        match &mut self.opened {
+        match &self.opened {
             Some(opened) => h.put(&[1]).put(&opened.digest().0),
             None => h.put(&[0]),
         };
         h.put_u64(self.slots.len() as u64);
-        for slot in &mut self.slots {
+        for slot in &self.slots {
             match slot {
                 Slot::Free => h.put(&[0]),
                 Slot::Spent => h.put(&[1]),
                 Slot::Stored(stored) => h.put(&[2]).put(&stored.digest().0),
             };
         }
-        *self.digest.insert(h.finish())
+        h.finish()
     }
 
     /// Where in `slots` a number is.
@@ -195,15 +189,15 @@ impl Slot {
 
 impl Stored {
     pub fn new(request: Digest, reply: StoredReply) -> Self {
-        Self { request, reply, digest: None }
+        Self { request, reply, digest: OnceLock::new() }
     }
 
     pub fn weight(&self) -> u64 {
         SessionLimits::REPLY_OVERHEAD + self.reply.outcome.len() as u64
     }
 
-    fn digest(&mut self) -> Digest {
-        *self.digest.get_or_insert_with(|| {
+    fn digest(&self) -> Digest {
+        *self.digest.get_or_init(|| {
             let StoredReply { position, index, outcome } = &self.reply;
             let mut h = Hasher::new(Domain::Session);
             h.put(&self.request.0).put_u64(position.round.0).put(&position.vector.0);

@@ -3,34 +3,50 @@
 //! Sessions stand in the order of their last use, longest ago first; there is one encoding of each
 //! table, and reading refuses everything else.
 
-use super::{SessionTable, Slot, Stored, StoredReply};
-use crate::service::RestoreError;
+use super::{Key, SessionTable, Slot, Stored, StoredReply};
 use crate::service::sessions::session::Session;
+use crate::service::{Frozen, RestoreError};
 use crate::types::SessionId;
 use crate::wire::{DecodeError, MAX_FRAME, Reader, StepPosition, Writer};
 use bytes::Bytes;
+use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"quose/1\n";
 /// The shortest session: client, nonce, last use, mark, flag of the opening, count of slots.
 const MIN_SESSION: usize = 32 + 8 + 8 + 8 + 1 + 4;
 
+/// The reply to an opening, about.
+const OPENING: usize = 128;
+
 const FREE: u8 = 0;
 const SPENT: u8 = 1;
 const STORED: u8 = 2;
 
-impl SessionTable {
-    /// The whole table as bytes: equal tables give equal bytes. Limits are not in it.
-    pub fn snapshot(&self) -> Vec<u8> {
-        let mut out = Writer::new();
-        out.raw(MAGIC).u64(self.uses).count(self.by_use.len());
-        let mut by_use: Vec<_> = self.by_use.iter().map(|((c, at), s)| (*at, *c, *s)).collect();
-        by_use.sort_unstable();
-        for (last_used, client, id) in by_use {
-            let session = &self.sessions[&(client, id)];
-            out.raw(&client.0).u64(id.0).u64(last_used).u64(session.low);
+/// A table as it was at one moment, to be made into bytes later.
+#[derive(Clone, Debug)]
+pub struct FrozenSessions {
+    uses: u64,
+    /// What the stored replies count for.
+    held: u64,
+    sessions: Vec<(Key, Arc<Session>)>,
+}
+
+impl Frozen for FrozenSessions {
+    fn size_hint(&self) -> usize {
+        let held = usize::try_from(self.held).unwrap_or(usize::MAX);
+        let sessions = self.sessions.len() * (MIN_SESSION + OPENING);
+        (MAGIC.len() + 12).saturating_add(sessions).saturating_add(held)
+    }
+
+    fn write(&self, out: &mut Writer) {
+        out.raw(MAGIC).u64(self.uses).count(self.sessions.len());
+        let mut by_use: Vec<&(Key, Arc<Session>)> = self.sessions.iter().collect();
+        by_use.sort_unstable_by_key(|(_, session)| session.last_used);
+        for ((client, id), session) in by_use {
+            out.raw(&client.0).u64(id.0).u64(session.last_used).u64(session.low);
             out.bool(session.opened.is_some());
             if let Some(opened) = &session.opened {
-                write_stored(&mut out, opened);
+                write_stored(out, opened);
             }
             out.count(session.slots.len());
             for slot in &session.slots {
@@ -43,11 +59,26 @@ impl SessionTable {
                     }
                     Slot::Stored(stored) => {
                         out.u8(STORED);
-                        write_stored(&mut out, stored);
+                        write_stored(out, stored);
                     }
                 }
             }
         }
+    }
+}
+
+impl SessionTable {
+    /// The table as it is now. Costs a pointer for each session; what they hold is shared.
+    pub fn freeze(&self) -> FrozenSessions {
+        let sessions = self.sessions.iter().map(|(key, session)| (*key, session.clone())).collect();
+        FrozenSessions { uses: self.uses, held: self.held, sessions }
+    }
+
+    /// The whole table as bytes: equal tables give equal bytes. Limits are not in it.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let frozen = self.freeze();
+        let mut out = Writer::with_capacity(frozen.size_hint());
+        frozen.write(&mut out);
         out.into_bytes()
     }
 
@@ -76,7 +107,7 @@ impl SessionTable {
         let mut used_before = 0;
         for _ in 0..n {
             let key = (r.client("client")?, SessionId(r.u64("session")?));
-            let session = self.read_session(&mut r)?;
+            let mut session = self.read_session(&mut r)?;
             if session.last_used <= used_before || session.last_used > self.uses {
                 return Err(r.error("sessions not in the order of their use"));
             }
@@ -87,7 +118,9 @@ impl SessionTable {
             used_before = session.last_used;
             self.by_use.insert((key.0, session.last_used), key.1);
             self.count(&key.0, 1);
-            if self.sessions.insert(key, session).is_some() {
+            session.is_dirty = true;
+            self.dirty.insert(key);
+            if self.sessions.insert(key, Arc::new(session)).is_some() {
                 return Err(r.error("a session twice"));
             }
         }
@@ -134,11 +167,11 @@ fn write_stored(out: &mut Writer, stored: &Stored) {
     out.u32(*index).var(outcome);
 }
 
-fn read_stored(r: &mut Reader<'_>) -> Result<Box<Stored>, DecodeError> {
+fn read_stored(r: &mut Reader<'_>) -> Result<Arc<Stored>, DecodeError> {
     let request = r.digest("digest of a request")?;
     let round = r.round("round of a reply")?;
     let position = StepPosition { round, vector: r.digest("vector of a reply")? };
     let index = r.u32("index of a reply")?;
     let outcome = Bytes::copy_from_slice(r.var(MAX_FRAME, "outcome")?);
-    Ok(Box::new(Stored::new(request, StoredReply { position, index, outcome })))
+    Ok(Arc::new(Stored::new(request, StoredReply { position, index, outcome })))
 }

@@ -190,7 +190,7 @@ impl World {
             Msg::Want(want) => self.feed(to, Input::Want { from, want: *want }),
             Msg::WantHistory(after) => self.feed(to, Input::WantHistory { from, after: *after }),
             Msg::Change(change) => self.feed(to, Input::Change(*change)),
-            Msg::Gone => self.feed(to, Input::Gone),
+            Msg::Gone => self.feed(to, Input::Gone { from }),
             Msg::Up(complete) => self.feed(to, Input::PeerUp { peer: from, complete: *complete }),
         }
     }

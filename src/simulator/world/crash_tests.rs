@@ -63,7 +63,7 @@ impl Node for Writer {
                     out.push(Effect::Send { to, lane: Lane::Protocol, frame });
                 }
             }
-            Arrival::Tick | Arrival::Drained => {}
+            Arrival::Tick | Arrival::Drained | Arrival::Encoded { .. } => {}
         }
     }
 

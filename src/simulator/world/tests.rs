@@ -64,7 +64,7 @@ impl Node for Mock {
                 self.next = now.monotonic + Duration::from_millis(1);
                 self.due = self.next;
             }
-            Arrival::Synced { .. } | Arrival::Drained => {}
+            Arrival::Synced { .. } | Arrival::Encoded { .. } | Arrival::Drained => {}
         }
     }
 

@@ -25,6 +25,7 @@ impl Trace {
             Arrival::Tick => (4, 0, 0),
             Arrival::Drained => (5, 0, 0),
             Arrival::Synced { sequence } => (6, 0, *sequence),
+            Arrival::Encoded { number, .. } => (7, 0, *number),
         };
         [time, number(id), tag, peer, detail].into_iter().for_each(|n| self.put(n));
         if let Arrival::Frames { frames, .. } = arrival {

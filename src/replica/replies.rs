@@ -1,0 +1,47 @@
+//! Replies on their way to clients.
+
+use super::Actions;
+use super::journal::Waiting;
+use super::replica::{Replica, to_client};
+use crate::crypto::Scheme;
+use crate::types::LinkId;
+use crate::wire::{Message, Replies, Reply, StepPosition};
+
+impl<S: Scheme> Replica<S> {
+    /// Replies of one step to one client, once that step can be done again from the disk (§7).
+    pub(super) fn reply(
+        &mut self,
+        link: LinkId,
+        position: StepPosition,
+        replies: Vec<Reply>,
+        out: &mut Actions,
+    ) {
+        if self.links.client(link).is_some()
+            && let Some(now) = self.journal.hold(Waiting { link, position, replies })
+        {
+            self.send_replies(now, out);
+        }
+    }
+
+    /// Replies to one client, in as many messages as their sizes need.
+    pub(super) fn send_replies(&self, waiting: Waiting, out: &mut Actions) {
+        let Waiting { link, position, replies } = waiting;
+        // E4: nothing of an epoch below the promise is answered.
+        if self.links.client(link).is_none() || !self.core.may_answer() {
+            return;
+        }
+        let mut message = Replies { position, rolled: false, replies: Vec::new() };
+        let mut bytes = 0;
+        for reply in replies {
+            let size = reply.outcome.len() + Reply::OVERHEAD;
+            if bytes + size > Replies::MAX_BYTES && !message.replies.is_empty() {
+                out.push(to_client(link, message.to_frame(self.group)));
+                message.replies.clear();
+                bytes = 0;
+            }
+            bytes += size;
+            message.replies.push(reply);
+        }
+        out.push(to_client(link, message.to_frame(self.group)));
+    }
+}
