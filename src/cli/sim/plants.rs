@@ -25,7 +25,7 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 38] = [
+const ELSEWHERE: [(&str, &str); 52] = [
     ("o1-late-candidate-counts", ORDER),
     ("f1-lowest-entered", OPENINGS),
     ("f2-smallest-hash", OPENINGS),
@@ -52,6 +52,20 @@ const ELSEWHERE: [(&str, &str); 38] = [
     ("o7-committed-only", SEEDS),
     ("o7-void-stays-executed", SEEDS),
     ("r7-not-passed-over", SEEDS),
+    ("s7-attests-undone", SEEDS),
+    ("s7-one-leg-only", SEEDS),
+    ("s7-opening-forgotten", SEEDS),
+    ("s7-reports-what-is-past", SEEDS),
+    ("s7-members-have-a-state", SEEDS),
+    ("r5-past-openings-gone", SEEDS),
+    ("r7-promise-first", SEEDS),
+    ("r7-one-history-only", SEEDS),
+    ("o3-lost-gives-none", SEEDS),
+    ("o7-only-its-epoch", SEEDS),
+    ("o7-base-not-counted", SEEDS),
+    ("o7-checkpoint-before-void", SEEDS),
+    ("o7-runs-too-early", SEEDS),
+    ("c2-restarted-is-dumb", SEEDS),
     ("r5-never-ask", CORE),
     ("e7-old-ids", MODES),
     ("e8-own-root-only", SEEDS),
