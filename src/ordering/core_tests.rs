@@ -594,3 +594,40 @@ fn a_key_change_that_turns_out_void_is_forgotten() {
     assert_eq!((core.keyring().keyless(1), core.key_news()), (Members::NONE, 2));
     assert_eq!(core.keyring().key(r3), keyring(1).key(r3));
 }
+
+/// R7. Each keeps history for the snapshots that it has taken itself, so one that has none so far
+/// back says nothing of the others.
+fn asked_when_history_is_gone() -> Vec<String> {
+    let mut core = ready(0);
+    let far = Round(500);
+    let [one, two] = [1, 2].map(ReplicaId::from_index);
+    let told = |actions: Vec<Action>| {
+        let what = actions.into_iter().filter_map(|action| match action {
+            Action::AskHistory { from, .. } => Some(format!("asks {from}")),
+            Action::Behind => Some("wants a state".to_owned()),
+            _ => None,
+        });
+        what.collect::<Vec<_>>().join(", ")
+    };
+    let inputs = [
+        (1, Input::Ahead { peer: one, epoch: Epoch::GENESIS, round: far }),
+        (2, Input::Ahead { peer: two, epoch: Epoch::GENESIS, round: far }),
+        (3, Input::Gone { from: one }),
+        (4, Input::Gone { from: two }),
+    ];
+    inputs.map(|(ms, input)| told(act(&mut core, ms, input))).to_vec()
+}
+
+#[test]
+fn r7_a_state_is_wanted_when_nobody_further_has_the_history() {
+    assert_eq!(asked_when_history_is_gone(), ["asks R2", "", "asks R3", "wants a state"]);
+}
+
+#[cfg(feature = "plant")]
+#[test]
+fn r7_one_that_asks_nobody_else_for_history_is_noticed() {
+    crate::types::plant::plant(Some("r7-one-history-only"));
+    let asked = asked_when_history_is_gone();
+    crate::types::plant::plant(None);
+    assert_eq!(asked, ["asks R2", "", "wants a state", ""]);
+}

@@ -59,7 +59,7 @@ const ELSEWHERE: [(&str, &str); 52] = [
     ("s7-members-have-a-state", SEEDS),
     ("r5-past-openings-gone", SEEDS),
     ("r7-promise-first", SEEDS),
-    ("r7-one-history-only", SEEDS),
+    ("r7-one-history-only", HISTORY),
     ("o3-lost-gives-none", SEEDS),
     ("o7-only-its-epoch", SEEDS),
     ("o7-base-not-counted", SEEDS),
@@ -72,7 +72,7 @@ const ELSEWHERE: [(&str, &str); 52] = [
     ("r5-ask-at-once", SEEDS),
     ("r7-near-gap", SEEDS),
     ("r7-one-epoch-only", SEEDS),
-    ("s7-last-not-kept", SEEDS),
+    ("s7-last-not-kept", SHELF),
     ("s7-opening-stays", SEEDS),
     ("s7-signs-again", SEEDS),
     ("s7-state-unheard", SEEDS),
@@ -80,6 +80,10 @@ const ELSEWHERE: [(&str, &str); 52] = [
     ("e6-other-reports-unasked", STORIES),
 ];
 const CORE: &str = "src/ordering/core_tests.rs r5_what_is_planted_is_not_asked_for";
+const SHELF: &str =
+    "src/replica/transfer/shelf_tests.rs a_planted_shelf_that_keeps_the_first_is_noticed";
+const HISTORY: &str =
+    "src/ordering/core_tests.rs r7_one_that_asks_nobody_else_for_history_is_noticed";
 const FROZEN: &str = "src/replica/transfer/tests.rs a_planted_state_that_follows_is_noticed";
 const LOAD: &str =
     "tests/it/epochs.rs one_that_restarts_under_load_joins_when_it_has_caught_up";

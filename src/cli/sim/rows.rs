@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 /// A label, and the names of faults, lies, events and cells that are it. Labels without any have
 /// tests of their own, or cannot arise; the page says which.
-const ROWS: [(&str, &[&str]); 83] = [
+const ROWS: [(&str, &[&str]); 84] = [
     ("B1", &["equivocate"]),
     ("B2", &[]),
     ("B3", &["half-send", "selective"]),
@@ -80,6 +80,7 @@ const ROWS: [(&str, &[&str]); 83] = [
     ("D17", &["power cut"]),
     ("D18", &[]),
     ("D20", &["link broken"]),
+    ("D21", &[]),
     ("D22", &["node isolated"]),
     ("D23", &["direction cut", "direction cut until the link breaks"]),
     ("D24", &["frame dropped", "frame doubled", "frame reordered", "frame sent again"]),

@@ -206,7 +206,6 @@ fn seeds_that_once_failed_pass_and_fail_with_the_old_mistake_only() {
     const SLOW: &str = "s7-last-not-kept+m1-join-behind+r7-short-sight+r7-newest-only";
     let cases = [
         ("s7-state-unheard", SLOW, Mode::Crash, 1, 291, "R3 has executed 4 steps of 14"),
-        ("s7-last-not-kept", "", Mode::Crash, 2, 1_005_569, "R1 has executed 2 steps of 10"),
         ("r5-ask-at-once", "", Mode::Crash, 1, 347, "livelock"),
         ("r5-ask-at-once", "", Mode::Fair, 3, 5, "livelock"),
         ("r7-near-gap", "", Mode::Network, 1, 719, "R2 has executed 3 steps of 6"),
@@ -219,13 +218,27 @@ fn seeds_that_once_failed_pass_and_fail_with_the_old_mistake_only() {
         ("o7-committed-only", "", Mode::Power, 1, 40, "9 calls wait"),
         ("o7-void-stays-executed", "", Mode::Power, 1, 29, "2 calls wait"),
         ("r7-not-passed-over", "", Mode::Power, 1, 307, "R1 has executed 7 steps of 12"),
+        ("s7-attests-undone", "", Mode::Outages, 1, 1338, "Diverged"),
+        ("s7-one-leg-only", "", Mode::Outages, 1, 120, "calls wait"),
+        ("s7-opening-forgotten", "", Mode::Outages, 1, 1251, "calls wait"),
+        ("s7-reports-what-is-past", "", Mode::Crash, 1, 684, "R2 has executed"),
+        ("s7-members-have-a-state", "", Mode::Outages, 1, 10_594, "R3 has executed 2 steps"),
+        ("r5-past-openings-gone", "", Mode::Outages, 1, 15_300, "calls wait"),
+        ("r7-promise-first", "", Mode::Outages, 1, 257, "R2 has executed 9 steps"),
+        ("o3-lost-gives-none", "", Mode::Outages, 1, 10_327, "calls wait"),
+        ("o7-only-its-epoch", "", Mode::Outages, 1, 96, ""),
+        ("o7-base-not-counted", "", Mode::Outages, 1, 15_571, "calls wait"),
+        ("o7-checkpoint-before-void", "", Mode::Outages, 1, 1162, "calls wait"),
+        ("o7-runs-too-early", "", Mode::Outages, 1, 2259, "agreement: step"),
+        ("c2-restarted-is-dumb", "", Mode::Outages, 1, 11_969, "calls wait"),
     ];
     let mut wrong = Vec::new();
     for (name, others, mode, t, seed, expected) in cases {
-        // Those without power cuts failed before there was a log.
+        // Those without power cuts failed before there was a log, but for one.
         let options = mode.options(seed, t, None);
         let options = match mode {
-            Mode::Power => options,
+            Mode::Power | Mode::Outages => options,
+            Mode::Crash if name == "s7-reports-what-is-past" => options,
             _ => Options { durability: crate::types::Durability::None, ..options },
         };
         let run = || play(seed, &options, &mut |_, _, _| {}).err().map(|broken| broken.what);

@@ -349,8 +349,9 @@ impl<S: Scheme> Core<S> {
     }
 
     /// Whether all others have left an epoch that this replica has entered, and whose first vector
-    /// is not complete here, or must not be committed any more (E4). Where all have restarted there is no Report by which it could see why (E2);
-    /// but of those that go on one is good, and has seen it.
+    /// is not complete here, or must not be committed any more (E4). Where all have restarted there
+    /// is no Report by which it could see why (E2); but of those that go on one is good, and has
+    /// seen it.
     fn is_passed_over(&self, call: &Call) -> bool {
         (!self.rounds.is_open() || self.change.is_frozen())
             && call.number() >= self.change.promise.number()

@@ -119,8 +119,7 @@ fn rounds(shelf: &Shelf) -> Vec<u64> {
 
 /// In an idle group the last one taken is the last for long: the members' next proposals attest
 /// it, also when they had left the one before behind.
-#[test]
-fn the_last_snapshot_is_kept_whatever_was_taken_before() {
+fn of_three_taken_the_last_is_attested() -> Option<Round> {
     let mut shelf = Shelf::default();
     for round in [8, 9, 10] {
         shelf.take(frozen(round, 1), state(round));
@@ -128,7 +127,22 @@ fn the_last_snapshot_is_kept_whatever_was_taken_before() {
     for member in [1, 2] {
         shelf.attest(&proposal(member, 10, state(10)), MAJORITY);
     }
-    assert_eq!((shelf.newest(), rounds(&shelf)), (Some(Round(10)), vec![]));
+    assert!(shelf.newest().is_none() || rounds(&shelf).is_empty());
+    shelf.newest()
+}
+
+#[test]
+fn the_last_snapshot_is_kept_whatever_was_taken_before() {
+    assert_eq!(of_three_taken_the_last_is_attested(), Some(Round(10)));
+}
+
+#[cfg(feature = "plant")]
+#[test]
+fn a_planted_shelf_that_keeps_the_first_is_noticed() {
+    crate::types::plant::plant(Some("s7-last-not-kept"));
+    let newest = of_three_taken_the_last_is_attested();
+    crate::types::plant::plant(None);
+    assert_eq!(newest, None);
 }
 
 /// With a checkpoint each round the last one taken is never attested before the next.
