@@ -43,17 +43,19 @@ impl<S: Scheme> Core<S> {
 
     /// R7: a peer does not keep history that reaches back so far. Each keeps it as long as somebody
     /// may go on from a snapshot of its own, so another may have it still; when nobody that is
-    /// further does, the state itself is needed.
+    /// further does, the state itself is needed. Who says it twice makes nobody send it again.
     pub(super) fn history_gone(&mut self, now: Now, from: ReplicaId, out: &mut Vec<Action>) {
         let after = self.committed;
         let following = &mut self.change.following;
         if following.gone.0 != after {
             following.gone = (after, Members::NONE);
         }
+        let said = following.gone.1.contains(from);
         following.gone.1.insert(from);
         let gone = following.gone.1;
         let next = following.ahead.keys().find(|peer| !gone.contains(**peer)).copied();
         match next.filter(|_| !self.blank && !planted("r7-one-history-only")) {
+            Some(_) if said => {}
             Some(from) => out.push(Action::AskHistory { from, after }),
             None => self.fall_behind(now, out),
         }
