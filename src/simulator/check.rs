@@ -175,7 +175,8 @@ impl Checks {
     /// A replica has lost its state and will execute from the beginning. What no good replica has
     /// any more by that, and no client has accepted, may come out otherwise than it did (§7).
     pub fn on_restarted(&mut self, replica: ReplicaId) {
-        self.reached.remove(&replica);
+        // It is not heard before it has told what it took up.
+        self.reached.insert(replica, Reached { from_disk: true, ..Reached::default() });
         let good = self.good;
         let alive = || self.reached.iter().filter(|(r, _)| good.contains(**r)).map(|(_, r)| r);
         let kept = alive().map(|r| r.steps).max().unwrap_or(0).max(self.accepted);
