@@ -27,4 +27,4 @@ pub use lockstep::{Difference, Lockstep};
 pub use player::{Attested, Player, Seen, SeenCommand, SeenStep};
 pub use survey::{Kind, Listed, LogSurvey, SnapshotSurvey, Tally, survey, survey_snapshots};
 pub use watched::Watch;
-pub use words::{in_words, short, text};
+pub use words::{in_words, text};

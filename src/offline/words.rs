@@ -1,7 +1,6 @@
 //! Commands of services in words.
 
 use crate::service::kv::{Command, Kv};
-use crate::types::Digest;
 
 /// Bytes of a key or value that are shown at most.
 const MOST: usize = 64;
@@ -28,11 +27,6 @@ pub fn in_words(service: &str, command: &[u8]) -> String {
         }
         Command::Ping { payload } => format!("ping of {} bytes", payload.len()),
     }
-}
-
-/// The beginning of a digest, enough to tell it from others.
-pub fn short(digest: &Digest) -> String {
-    digest.to_hex().chars().take(16).collect()
 }
 
 /// Bytes as one word if they are plain, else in quotes with escapes.

@@ -2,7 +2,7 @@
 
 use super::Found;
 use crate::crypto::Unverified;
-use crate::offline::{Kind, Listed, Tally, in_words, short};
+use crate::offline::{Kind, Listed, Tally, in_words};
 use crate::types::{Digest, Epoch, Members};
 use crate::wire::{Body, CommandKind, LogEntry, Proposal, Request, RequestBody};
 use serde_json::{Value, json};
@@ -241,12 +241,12 @@ pub(super) fn entry(listed: &Listed, service: &str) -> String {
     };
     line(format!("{place:>8} {kind:<8} round {round:<8} epoch {epoch:<9}{members} {what}"));
     for (digest, body, request) in &listed.requests {
-        let short = short(digest);
         match request {
             Some(request) => {
                 let Request { session, number, .. } = request;
                 let client = body.client;
-                line(format!("         {short} client {client} session {session} number {number}"));
+                let of = format!("client {client} session {session} number {number}");
+                line(format!("         {digest} {of}"));
                 for command in commands(request, service) {
                     line(format!("           {command}"));
                 }

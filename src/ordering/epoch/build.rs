@@ -20,6 +20,20 @@ pub(in crate::ordering) struct Prepared {
     pub(in crate::ordering) effects: Vec<Effect>,
 }
 
+impl Prepared {
+    /// The requests that run with it or wait behind it, with those who gave them candidates; what
+    /// its openings make void is still among them.
+    pub(in crate::ordering) fn bodies(&self) -> Vec<(Digest, Members)> {
+        let mut bodies = self.order.unexecuted_bodies();
+        for effect in &self.effects {
+            let Effect::Step(step) = effect else { continue };
+            let runs = step.requests.iter().filter(|o| !o.void);
+            bodies.extend(runs.map(|o| (o.digest, o.holders)));
+        }
+        bodies
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(in crate::ordering) enum Effect {
     Step(Box<Step>),

@@ -1,6 +1,5 @@
 //! Calls: which one this replica is in, and what it does when it takes one (E3, E4, E5, E8).
 
-use super::build::Effect;
 use super::{Chain, Checked, Stage};
 use crate::crypto::{Scheme, Unverified, Verified};
 use crate::ordering::commit::commit_vector;
@@ -129,12 +128,7 @@ impl<S: Scheme> Core<S> {
         if let Some(prepared) = &self.change.prepared
             && !planted("o7-base-not-counted")
         {
-            let waiting = prepared.order.unexecuted_bodies().into_iter();
-            all.extend(waiting.map(|(digest, _)| digest));
-            for effect in &prepared.effects {
-                let Effect::Step(step) = effect else { continue };
-                all.extend(step.requests.iter().filter(|o| !o.void).map(|o| o.digest));
-            }
+            all.extend(prepared.bodies().into_iter().map(|(digest, _)| digest));
         }
         all.into_iter().collect()
     }

@@ -141,17 +141,12 @@ impl<S: Scheme> Core<S> {
         self.change.stage = Stage::Fetching { sent_at, opening: digest };
         self.change.following.lacking = Members::NONE;
         mark("E6 entering asked for bodies");
-        let mut void: Vec<Digest> = Vec::new();
-        let mut bodies = prepared.order.unexecuted_bodies();
-        for effect in &prepared.effects {
-            match effect {
-                Effect::Step(step) => {
-                    let runs = step.requests.iter().filter(|o| !o.void);
-                    bodies.extend(runs.map(|o| (o.digest, o.holders)));
-                }
-                Effect::Opened(opened, _) => void.extend(&opened.void),
-            }
-        }
+        let openings = prepared.effects.iter().filter_map(|effect| match effect {
+            Effect::Opened(opened, _) => Some(&opened.void),
+            Effect::Step(_) => None,
+        });
+        let void: Vec<Digest> = openings.flatten().copied().collect();
+        let mut bodies = prepared.bodies();
         bodies.retain(|(digest, _)| !void.contains(digest));
         for (digest, holders) in &mut bodies {
             *holders = holders.union(opening.may_hold(digest));
