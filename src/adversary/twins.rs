@@ -107,6 +107,7 @@ impl<S: Scheme> Twins<S> {
                 | Action::CloseClient { .. }
                 | Action::Evidence { .. }
                 | Action::Pin { .. }
+                | Action::StartAgain
                 | Action::Event(_) => {
                     if which == 0 {
                         out.push(action);

@@ -2,7 +2,7 @@
 
 use super::{Failure, Subcommand, USAGE};
 use crate::adversary::Lie;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, DaemonError};
 use crate::files::{load_cluster, load_settings, read_secret_key};
 use crate::types::ReplicaId;
 use clap::{Args, ValueEnum};
@@ -82,27 +82,35 @@ impl Subcommand for Replica {
             self.key.unwrap_or_else(|| beside(format!("keys/replica-{}.pem", self.id)));
         let key = read_secret_key(&key_path)?;
         let data = self.data.unwrap_or_else(|| beside(format!("data/replica-{}", self.id)));
-        let mut builder = Daemon::builder(cluster, id, key).data_dir(data);
-        if let Some(address) = self.listen {
-            builder = builder.listen(address);
-        }
-        if let Some(lie) = self.lie {
-            builder = builder.lie(lie);
-        }
+        let builder = || {
+            let mut builder = Daemon::builder(cluster.clone(), id, key.clone()).data_dir(&data);
+            if let Some(address) = self.listen {
+                builder = builder.listen(address);
+            }
+            if let Some(lie) = self.lie {
+                builder = builder.lie(lie);
+            }
+            builder
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             // Before it starts: a signal that comes meanwhile stops it in good order too.
             let mut signals = Signals::new()?;
-            let mut daemon = builder.start().await?;
-            tokio::select! {
-                ended = daemon.wait() => {
+            let mut stdin = std::pin::pin!(stdin_ends());
+            loop {
+                let mut daemon = builder().start().await?;
+                let ended = tokio::select! {
+                    ended = daemon.wait() => ended,
+                    () = signals.asked_to_stop() => break daemon.stop().await?,
+                    () = &mut stdin, if self.stop_with_stdin => break daemon.stop().await?,
+                };
+                if !matches!(ended, DaemonError::StartAgain) {
                     let message = ended.to_string();
                     return Err(Failure { code: ENDED, message }.into());
                 }
-                () = signals.asked_to_stop() => {}
-                () = stdin_ends(), if self.stop_with_stdin => {}
+                // Its addresses are free after that.
+                let _ = daemon.stop().await;
             }
-            daemon.stop().await?;
             Ok(ExitCode::SUCCESS)
         })
     }

@@ -244,7 +244,9 @@ impl Daemon {
     /// Waits until it ends by itself, which a defect or a disk that fails brings about. May be
     /// dropped and called again: select it beside whatever else tells a program to stop.
     ///
-    /// Gives [`DaemonError::Data`] for a disk, else [`DaemonError::Ended`] with what is known.
+    /// Gives [`DaemonError::StartAgain`] if it is to be stopped, built and started again at once,
+    /// which may happen after a power cut; [`DaemonError::Data`] for a disk, else
+    /// [`DaemonError::Ended`] with what is known.
     pub async fn wait(&mut self) -> DaemonError {
         match self.end_of_loop().await {
             Ok(()) => DaemonError::Ended("nobody asked it to".to_owned()),

@@ -46,6 +46,10 @@ pub enum DaemonError {
         /// Whose keys.
         id: u8,
     },
+    /// It has given up what it had executed and the others had not gone on with (§7), and has to be
+    /// built and started again: it goes on from what is on its disk.
+    #[error("the replica has to start again from its disk: build it anew and start it")]
+    StartAgain,
     /// The service is not the one that the cluster file names.
     #[error(
         "the cluster file names the service `{configured}`, but this program runs {offered}; \

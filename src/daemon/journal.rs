@@ -27,6 +27,12 @@ pub(super) fn log(event: &Event) {
                 );
             }
         }
+        Event::Undone { after, epoch } => warn!(
+            after = after.0, epoch = %epoch,
+            "the others have gone on from an earlier round, as their disks had not kept what came \
+             then: gives up what it executed after that and starts again from its disk; nothing \
+             that was accepted is lost"
+        ),
         Event::Waiting { round, missing } => warn!(
             round = round.0,
             missing = %missing,

@@ -83,6 +83,7 @@ pub(super) struct Node {
     gone: BTreeMap<ReplicaId, mpsc::Sender<()>>,
     pins: Pins,
     file_behind: bool,
+    starts_again: bool,
 }
 
 /// An honest replica, or one that lies because a test asked for it.
@@ -146,13 +147,15 @@ impl Node {
             gone: BTreeMap::new(),
             pins: parts.pins,
             file_behind: parts.file_behind,
+            starts_again: false,
         }
     }
 
     /// Runs until it is asked to stop.
     ///
     /// # Errors
-    /// What is wrong with the disk, if anything becomes wrong with it.
+    /// What is wrong with the disk, if anything becomes wrong with it; or that it has to start
+    /// again.
     pub(super) async fn run(mut self) -> Result<(), DaemonError> {
         let (introduced_to, mut introduced) = mpsc::channel(64);
         let (peer_to, mut from_peers) = mpsc::channel::<(PeerKey, LinkEvent)>(WAITING);
@@ -180,6 +183,9 @@ impl Node {
             self.take_what_waits(&mut from_peers, &mut from_clients);
             self.event(Input::Drained);
             self.act();
+            if self.starts_again {
+                break;
+            }
             let wake = self.wake();
             if timer.deadline() != wake {
                 timer.as_mut().reset(wake);
@@ -189,7 +195,7 @@ impl Node {
         // Ends the tasks that dial.
         drop(introduced);
         self.endpoint.close("the replica was stopped").await;
-        Ok(())
+        if self.starts_again { Err(DaemonError::StartAgain) } else { Ok(()) }
     }
 
     fn take_what_waits(
@@ -455,6 +461,7 @@ impl Node {
                 Action::Save { sequence, round, first, head, state } => {
                     self.disk.save(sequence, round.0, first, head, state);
                 }
+                Action::StartAgain => self.starts_again = true,
                 Action::Evidence { name, bytes } => self.disk.keep(name, bytes),
                 Action::Pin { replica, key } => self.pin(replica, key),
                 Action::Event(event) => journal::log(&event),

@@ -94,6 +94,10 @@ impl<'a, S: Scheme> Judge<'a, S> {
                 reports.iter().filter_map(|report| self.report(report)).collect()
             }
             LogEntry::Bodies { .. } => Vec::new(),
+            LogEntry::Undone { .. } => {
+                self.last = None;
+                Vec::new()
+            }
         }
     }
 

@@ -101,13 +101,9 @@ impl<S: Scheme> Player<S> {
     ///
     /// # Errors
     /// Why the snapshot cannot be used.
-    pub fn new(
-        mut setup: Setup<S>,
-        service: Box<dyn Service>,
-        watch: Watch,
-    ) -> Result<Self, String> {
-        let entries: VecDeque<Bytes> = std::mem::take(&mut setup.stored.log).into();
+    pub fn new(setup: Setup<S>, service: Box<dyn Service>, watch: Watch) -> Result<Self, String> {
         let (first, majority) = (setup.stored.first, setup.keyring.ensemble().majority());
+        let entries = setup.stored.log.clone();
         let (service, tape) = watched(service, watch.digests);
         let replay = Replay::new(setup, service, Now::default())?;
         let began = replay.position().round;
@@ -115,7 +111,7 @@ impl<S: Scheme> Player<S> {
             replay,
             tape,
             watch,
-            entries,
+            entries: entries.into(),
             place: first,
             ready: VecDeque::new(),
             majority,
@@ -163,13 +159,10 @@ impl<S: Scheme> Player<S> {
     }
 
     fn see(&mut self, step: StepTrace, ran: &mut VecDeque<Ran>) -> SeenStep {
-        let StepTrace { position, time, entries } = step;
+        let StepTrace { position, time, entries, running, checkpoint } = step;
         let requests = entries.into_iter().map(|entry| see_request(entry, ran)).collect();
-        // One entry of the log leads to few steps, of which the roots are remembered.
-        let running = self.replay.running_at(position.round).unwrap_or(self.replay.running());
-        let (round, state) = self.replay.checkpoint();
-        let checkpoint = (round == position.round).then(|| {
-            self.checkpoints.insert(round, state);
+        let checkpoint = checkpoint.map(|state| {
+            self.checkpoints.insert(position.round, state);
             let hash_of = |bytes: Vec<u8>| hash(Domain::Snapshot, &bytes);
             (state, self.watch.snapshots.then(|| hash_of(self.tape.snapshot())))
         });

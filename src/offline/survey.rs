@@ -20,6 +20,8 @@ pub enum Kind {
     Opening,
     /// Requests of a step.
     Bodies,
+    /// Entries before it are given up: others had not gone on with them.
+    Undone,
     /// Bytes that are no entry of this version.
     Unknown,
 }
@@ -32,6 +34,7 @@ impl Kind {
             Kind::Base => "base",
             Kind::Opening => "opening",
             Kind::Bodies => "bodies",
+            Kind::Undone => "undone",
             Kind::Unknown => "unknown",
         }
     }
@@ -251,6 +254,10 @@ fn list(
                 listed.requests.push((digest.unwrap_or(Digest::ZERO), body.clone(), request));
             }
             (Kind::Bodies, None)
+        }
+        LogEntry::Undone { epoch, .. } => {
+            listed.epoch = Some(*epoch);
+            (Kind::Undone, None)
         }
     };
     listed.kind = of.0;

@@ -88,6 +88,15 @@ pub enum Action {
     /// What others still have of the history does not reach back to what was committed here: a
     /// snapshot has to be fetched. Its answer is [`super::Input::Install`].
     Behind,
+    /// What was committed here is not what the others have gone on with: what follows in the log
+    /// after this vector may be given up, and what stands before it executed again.
+    Astray {
+        /// The epoch and the round of the last vector that is in both histories; the round before
+        /// the first of the epoch, if only its opening is.
+        keep: (Epoch, Round),
+        /// The epoch that the others go over to.
+        epoch: Epoch,
+    },
     /// Something that people should know.
     Event(Event),
 }

@@ -235,7 +235,7 @@ impl<S: Scheme> Core<S> {
     pub(super) fn drop_executed_unsent(&mut self) {
         if std::mem::take(&mut self.unsent_is_stale) {
             let mine = &self.mine;
-            self.unsent.retain(|c| mine.contains(&c.request));
+            self.unsent.retain(|c| mine.get(&c.request) == Some(&c.clock));
         }
     }
 }

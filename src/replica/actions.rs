@@ -89,6 +89,9 @@ pub enum Action {
         /// The state.
         state: Bytes,
     },
+    /// Start again, as a new process on this disk would: all that was written is durable. Nothing
+    /// more comes from this replica.
+    StartAgain,
     /// Keep this as a file, for people: evidence that somebody lies (§6).
     Evidence {
         /// The file's name, without a directory.
@@ -129,6 +132,14 @@ pub enum Event {
     Restarted,
     /// The state was taken up from the disk.
     Recovered(Box<Recovered>),
+    /// What was executed here after a round is not what the others have gone on with: it is given
+    /// up, which nobody can have accepted, and the replica starts again from its disk (§7).
+    Undone {
+        /// The last round that stays.
+        after: Round,
+        /// The epoch that the others go over to.
+        epoch: Epoch,
+    },
     /// This replica blames another for keeping a step from completing (E1).
     Blamed {
         /// Whom.
@@ -302,6 +313,10 @@ pub struct StepTrace {
     pub time: AgreedTime,
     /// What ran, in order.
     pub entries: Vec<TraceEntry>,
+    /// The running root after it.
+    pub running: Digest,
+    /// If it was a checkpoint: the digest of the whole state.
+    pub checkpoint: Option<Digest>,
 }
 
 /// An executed request in full.

@@ -67,11 +67,7 @@ impl Bodies {
 
     /// Holds a request that is not held yet.
     pub(super) fn insert(&mut self, digest: Digest, held: Held) {
-        let bytes = size(&held);
-        let own = self.outstanding.entry(held.client).or_default();
-        *own = (own.0 + 1, own.1 + bytes);
-        self.outstanding_total += 1;
-        self.outstanding_bytes += bytes;
+        self.charge(held.client, size(&held));
         let before = self.held.insert(digest, held);
         assert!(before.is_none(), "a request is inserted once");
     }
@@ -87,6 +83,16 @@ impl Bodies {
         while self.kept_bytes > self.quotas.kept_bytes {
             self.drop_oldest();
         }
+    }
+
+    /// What ran here did so in a history that is given up (O7): it is as one that has not run.
+    pub(super) fn has_not_run(&mut self, digest: &Digest) {
+        let Some(held) = self.held.get_mut(digest).filter(|held| held.executed) else { return };
+        held.executed = false;
+        let (client, bytes) = (held.client, size(held));
+        self.kept.retain(|(_, kept)| kept != digest);
+        self.kept_bytes -= bytes;
+        self.charge(client, bytes);
     }
 
     /// Forgets a request that was never accepted (O4).
@@ -118,6 +124,13 @@ impl Bodies {
         if let Some(held) = self.held.remove(&digest) {
             self.kept_bytes -= size(&held);
         }
+    }
+
+    fn charge(&mut self, client: ClientId, bytes: u64) {
+        let own = self.outstanding.entry(client).or_default();
+        *own = (own.0 + 1, own.1 + bytes);
+        self.outstanding_total += 1;
+        self.outstanding_bytes += bytes;
     }
 
     fn release(&mut self, client: &ClientId, bytes: u64) {

@@ -95,6 +95,8 @@ impl<S: Scheme> Replica<S> {
             Decision::Admit(request) => {
                 self.core(now, ordering::Input::Seen { request }, out);
             }
+            // What is stored may be of the history that was given up (O7).
+            Decision::Again(_) if self.executor.is_lost() => self.counters.repeats += 1,
             Decision::Again(stored) => self.again(link, (session, number), stored, out),
             Decision::UnderWay => self.counters.repeats += 1,
             Decision::WasMissing(digest) => {

@@ -9,6 +9,7 @@ use crate::crypto::{Scheme, Signable, Unverified, Verified};
 use crate::ordering::{self, Checked, Opened, Statement};
 use crate::proof;
 use crate::types::marks::mark;
+use crate::types::plant::planted;
 use crate::types::{Digest, Instant, Members, Now, ReplicaId};
 use crate::wire::{
     CallMessage, Change, DecodeError, Evidence, Frame, Gone, Kind, Message, Proof, Report,
@@ -277,6 +278,20 @@ impl<S: Scheme> Replica<S> {
         self.needed.missing.contains_key(digest)
     }
 
+    /// O7: void requests that a client sent again before they were void, or before their turn. They
+    /// are new requests from here on. Their bodies must not be forgotten: candidates for them may
+    /// be under way, and without them nobody could execute what these lead to.
+    pub(super) fn see_again(&mut self, now: Now, out: &mut Actions) {
+        for request in std::mem::take(&mut self.void) {
+            if planted("o7-forgets-what-came-since") {
+                self.bodies.forget(&request);
+            } else if self.bodies.get(&request).is_some_and(|held| !held.executed) {
+                mark("O7 a void request was there again");
+                self.core(now, ordering::Input::Seen { request }, out);
+            }
+        }
+    }
+
     // --- openings -------------------------------------------------------------------------------
 
     /// E7: an opening is committed. Its void requests have no effect; if one of them had run here,
@@ -286,17 +301,16 @@ impl<S: Scheme> Replica<S> {
         self.needed = Needed::default();
         let void: BTreeSet<Digest> = opened.void.iter().copied().collect();
         let executed = self.executor.position().round;
-        if opened.first_void.is_some_and(|first| first <= executed) {
+        if let Some(first) = opened.first_void.filter(|first| *first <= executed) {
             self.counters.rebuilt += 1;
-            mark("O7 what had run was made void, and the state fetched anew");
+            mark("O7 what had run was made void");
             self.executor.lose();
             self.attest();
-            self.behind(out);
+            self.run_without(first, opened.epoch, out);
         }
         self.executor.void(&void);
-        for digest in &void {
-            self.bodies.forget(digest);
-        }
+        void.iter().for_each(|digest| self.bodies.has_not_run(digest));
+        self.void.extend(&void);
         self.counters.void += void.len() as u64;
         self.pin(out);
         let Opened { epoch, members, .. } = *opened;

@@ -64,6 +64,8 @@ pub(super) struct Executed {
     pub(super) repeats: Vec<(LinkId, StepPosition, Reply)>,
     /// The requests that it needed, in order.
     pub(super) ran: Vec<Digest>,
+    /// Requests without effect, whose turn it was (O7).
+    pub(super) void: Vec<Digest>,
     pub(super) trace: Option<Event>,
 }
 
@@ -194,10 +196,16 @@ impl Executor {
         }
         self.finish(step, &leaves);
         let (position, time) = (step.position, step.time);
-        let trace =
-            self.trace.then(|| Event::Step(Box::new(StepTrace { position, time, entries })));
-        let ran = step.requests.iter().filter(|o| !o.void).map(|o| o.digest).collect();
-        Some(Executed { position, replies, repeats, ran, trace })
+        let trace = self.trace.then(|| {
+            let running = self.running();
+            let checkpoint = Some(self.checkpoint).filter(|c| c.0 == position.round).map(|c| c.1);
+            let step = StepTrace { position, time, entries, running, checkpoint };
+            Event::Step(Box::new(step))
+        });
+        let (void, ran): (Vec<&Ordered>, Vec<&Ordered>) =
+            step.requests.iter().partition(|o| o.void);
+        let [void, ran] = [void, ran].map(|them| them.iter().map(|o| o.digest).collect());
+        Some(Executed { position, replies, repeats, ran, void, trace })
     }
 
     /// Runs one request unless its number has run (O6).

@@ -106,6 +106,12 @@ pub(super) struct Journal {
     least: u64,
     /// Entries are only read, not written.
     replays: bool,
+    /// From which place on entries are on the disk, as far as is known here, and after the
+    /// snapshot of which round.
+    begins: u64,
+    saved_round: Round,
+    /// After the writes up to this one the replica starts again from the disk.
+    ends: Option<u64>,
     /// Whether the next vector is the first of its epoch.
     pub(super) opened: bool,
     /// Entries and snapshots that were written since the start.
@@ -131,6 +137,9 @@ impl Journal {
             limit: least,
             least,
             replays: false,
+            begins: 0,
+            saved_round: Round(0),
+            ends: None,
             opened: true,
             written: 0,
             saved: 0,
@@ -149,7 +158,45 @@ impl Journal {
 
     /// From now on until [`Journal::replayed`] entries are read, beginning at this place.
     pub(super) fn replay(&mut self, first: u64) {
-        (self.replays, self.position) = (true, first);
+        (self.replays, self.position, self.begins) = (true, first, first);
+    }
+
+    /// The place of the next entry.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The place of the first entry that a start would read.
+    pub(super) fn begins(&self) -> u64 {
+        self.begins
+    }
+
+    /// The round of the snapshot that a start would take up.
+    pub(super) fn saved(&self) -> Round {
+        self.saved_round
+    }
+
+    /// A snapshot of this round was taken up from the disk.
+    pub(super) fn took_up(&mut self, round: Round) {
+        self.saved_round = round;
+        self.mark(round);
+    }
+
+    /// Whether all that was executed can be executed again from the disk, and nothing stands in
+    /// the way of writing.
+    pub(super) fn is_whole(&self) -> bool {
+        self.keeps() && self.gap == Gap::No && self.ends.is_none()
+    }
+
+    /// Nothing is written any more; what was given is awaited.
+    pub(super) fn end(&mut self) {
+        self.ends.get_or_insert(self.sequence);
+    }
+
+    /// Whether it is at its end: `Some(true)` when all is durable.
+    pub(super) fn has_ended(&self) -> Option<bool> {
+        let last = self.ends?;
+        Some(self.writes.front().is_none_or(|w| w.sequence > last))
     }
 
     /// An entry was read.
@@ -266,6 +313,7 @@ impl Journal {
         grown: u64,
     ) -> Action {
         self.saved += 1;
+        (self.begins, self.saved_round) = (first, round);
         self.grown -= grown;
         self.limit = self.least.max(state.len() as u64);
         let closes = self.gap == Gap::Open;

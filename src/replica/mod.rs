@@ -38,6 +38,7 @@ mod report;
 mod setup;
 mod status;
 mod transfer;
+mod undo;
 
 pub use actions::{Action, Actions, CloseReason, Event, Lane, Recovered, StepTrace, TraceEntry};
 pub use input::Input;

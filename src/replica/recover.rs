@@ -4,10 +4,12 @@
 use super::bodies::Held;
 use super::replica::Replica;
 use super::transfer::{Snapshot, parse_head, proven};
+use super::undo::GivenUp;
 use super::{Action, Actions, Event, Recovered, StepTrace, Stored};
 use crate::crypto::{Scheme, Unverified, Verified};
 use crate::ordering::{self, Checked, Logged};
 use crate::types::marks::mark;
+use crate::types::plant::planted;
 use crate::types::{Digest, Now, Round};
 use crate::wire::{Body, LogEntry, Proposal, Report, Request, Writer};
 use bytes::Bytes;
@@ -38,6 +40,7 @@ impl<S: Scheme> Replica<S> {
                 (LogEntry::Opening(reports), None, None)
             }
         };
+        self.note_place(logged, self.journal.position());
         self.journal.add(entry.to_bytes(), complete);
         self.mark_checkpoint(round);
     }
@@ -100,6 +103,7 @@ impl<S: Scheme> Replica<S> {
     pub(super) fn recover(&mut self, now: Now, stored: Stored, restarted: bool) {
         let Stored { snapshot, first, log, next, mut damage } = stored;
         self.journal.replay(first);
+        self.read_ahead(first, &log);
         let mut found = Recovered::default();
         let mut usable = first == 0;
         if let Some((head, state)) = snapshot {
@@ -126,6 +130,8 @@ impl<S: Scheme> Replica<S> {
         }
         let (executed, complete) = (self.executor.position().round, self.core.complete());
         self.journal.replayed(next, executed, complete, damage.is_some());
+        self.void.clear();
+        self.found_bodies = true;
         if restarted {
             if damage.is_some() {
                 self.core.abstain();
@@ -157,7 +163,7 @@ impl<S: Scheme> Replica<S> {
         if let Some(state) = self.executor.freeze() {
             self.shelf.adopt(state, proof);
         }
-        self.journal.mark(round);
+        self.journal.took_up(round);
         mark("§7 a snapshot was taken up from the disk");
         Ok(round)
     }
@@ -168,10 +174,14 @@ impl<S: Scheme> Replica<S> {
         entry: &Bytes,
         steps: &mut Vec<StepTrace>,
     ) -> Result<(), &'static str> {
-        let parsed = LogEntry::parse(entry).map_err(|e| e.what)?;
+        let place = self.journal.position();
         self.journal.read(entry.len());
-        let (logged, round) = match parsed {
-            LogEntry::Bodies { bodies, .. } => return self.replay_bodies(now, &bodies, steps),
+        if self.given_up.includes(place, entry) && !planted("s7-undone-is-read") {
+            return Ok(());
+        }
+        let (logged, round) = match LogEntry::parse(entry).map_err(|e| e.what)? {
+            LogEntry::Undone { .. } => return Ok(()),
+            LogEntry::Bodies { bodies, .. } => return self.replay_bodies(now, bodies, steps),
             LogEntry::Vector(vector) => {
                 let vector = self.verified(&vector)?;
                 let round = vector.first().map(|p| p.round);
@@ -184,6 +194,7 @@ impl<S: Scheme> Replica<S> {
             }
             LogEntry::Opening(reports) => (Logged::Opening(self.checked_reports(&reports)?), None),
         };
+        self.note_place(&logged, place);
         self.mark_checkpoint(round);
         let mut actions = Vec::new();
         let replayed = self.core.replay(now, logged, &mut actions);
@@ -195,15 +206,17 @@ impl<S: Scheme> Replica<S> {
                 _ => {}
             }
         }
-        self.execute(now, &mut unsaid);
-        steps.extend(unsaid.into_iter().filter_map(step_of));
+        self.void.clear();
+        self.run_settled(now, steps);
         replayed
     }
 
+    /// Requests are kept though no step waits for them yet: the vector that it follows from may
+    /// have been given up, or the opening that goes before it may stand further behind.
     fn replay_bodies(
         &mut self,
         now: Now,
-        bodies: &[Body],
+        bodies: Vec<Body>,
         steps: &mut Vec<StepTrace>,
     ) -> Result<(), &'static str> {
         let context = self.keyring.context();
@@ -211,17 +224,52 @@ impl<S: Scheme> Replica<S> {
             let request = <Request as crate::wire::Message>::from_body(&body.request);
             let request = request.map_err(|e| e.what)?;
             let digest = request.digest(&context, &body.client);
-            // What runs under the snapshot needs none.
-            if self.bodies.get(&digest).is_none() && self.executor.lacks(&digest) {
+            let needed = self.executor.lacks(&digest)
+                || !self.is_settled()
+                || self.given_up.epoch.is_some() && !self.core.is_executed(&digest);
+            if self.bodies.get(&digest).is_none() && needed {
                 let held = Held { client: body.client, request, origin: None, executed: false };
                 self.bodies.insert(digest, held);
             }
             self.executor.found(&digest);
         }
-        let mut unsaid = Actions::new();
-        self.execute(now, &mut unsaid);
-        steps.extend(unsaid.into_iter().filter_map(step_of));
+        self.run_settled(now, steps);
         Ok(())
+    }
+
+    fn is_settled(&self) -> bool {
+        self.given_up.is_settled(self.journal.position()) || planted("o7-runs-before-opening")
+    }
+
+    fn run_settled(&mut self, now: Now, steps: &mut Vec<StepTrace>) {
+        if self.is_settled() {
+            let mut unsaid = Actions::new();
+            self.execute(now, &mut unsaid);
+            steps.extend(unsaid.into_iter().filter_map(step_of));
+        }
+    }
+
+    /// What has to be known of a log before its entries are read one by one.
+    pub(super) fn read_ahead(&mut self, first: u64, log: &[Bytes]) {
+        self.given_up = GivenUp::of(first, log);
+        self.given_up_for = self.given_up.epoch;
+        self.places.begin(first == 0);
+    }
+
+    fn note_place(&mut self, logged: &Logged, place: u64) {
+        match logged {
+            Logged::Vector(held) => {
+                if let Some(p) = held.first() {
+                    self.places.add(p.epoch, p.round, place);
+                }
+            }
+            Logged::Opening(reports) => {
+                if let Some(report) = reports.first() {
+                    self.places.add(report.header.call.number(), Round(0), place);
+                }
+            }
+            Logged::Base(_) => {}
+        }
     }
 
     fn verified(

@@ -18,8 +18,8 @@ pub struct Replay<S: Scheme> {
 }
 
 impl<S: Scheme> Replay<S> {
-    /// Takes up the snapshot in `setup.stored`, if there is one; the entries there are for
-    /// [`Replay::next`], and the caller's. The key that signs is never used.
+    /// Takes up the snapshot in `setup.stored`, if there is one, and looks through the entries
+    /// there, which are then to be given to [`Replay::next`]. The key that signs is never used.
     ///
     /// # Errors
     /// Why the snapshot cannot be used: it is not attested, or the service does not come to the
@@ -39,10 +39,12 @@ impl<S: Scheme> Replay<S> {
             None if stored.first == 0 => replica.journal.replay(0),
             None => return Err(format!("the log begins with entry {}", stored.first)),
         }
+        replica.read_ahead(stored.first, &stored.log);
         Ok(Self { replica, now })
     }
 
-    /// Takes up the next entry, and gives the steps that it led to.
+    /// Takes up the next entry, and gives the steps that it led to: none for a while before an
+    /// opening, and then all that waited for it.
     ///
     /// # Errors
     /// If it does not follow, or what it carries is not signed as it should be.

@@ -12,12 +12,15 @@ use super::keys::{first_pins, recorded_keys};
 use super::links::{Client, Links};
 use super::report::{Counters, report};
 use super::transfer::{Download, Maker, Shelf};
+use super::undo::{GivenUp, Places};
 use super::{Action, Actions, CloseReason, Event, Input, Lane, Recovered, Setup};
 use crate::crypto::{Keyring, PublicKey, Scheme, Unverified};
 use crate::ordering::{self, Core};
 use crate::service::Service;
 use crate::types::marks::mark;
-use crate::types::{Digest, Durability, GroupId, Instant, LinkId, Members, Now, OrderLimits};
+use crate::types::{
+    Digest, Durability, Epoch, GroupId, Instant, LinkId, Members, Now, OrderLimits,
+};
 use crate::types::{Quotas, ReplicaId, Round, Timing};
 use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message};
 use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Request};
@@ -63,6 +66,15 @@ pub struct Replica<S: Scheme> {
     pub(super) needed: Needed,
     /// A call is promised and its epoch not entered: nothing is executed (E4).
     pub(super) paused: bool,
+    /// Requests that an opening has just made void, or whose turn as void ones it has been.
+    pub(super) void: Vec<Digest>,
+    pub(super) places: Places,
+    /// What of the log that was found is given up.
+    pub(super) given_up: GivenUp,
+    /// Whether bodies were found on the disk that nobody has looked at.
+    pub(super) found_bodies: bool,
+    /// The last epoch that something in the log was given up for.
+    pub(super) given_up_for: Option<Epoch>,
     pub(super) delta_held: bool,
     pub(super) halt_reported: bool,
     /// What goes to the disk, and what waits for it.
@@ -123,6 +135,11 @@ impl<S: Scheme> Replica<S> {
             download: Download::new(setup.quotas.snapshot_bytes),
             needed: Needed::default(),
             paused: false,
+            void: Vec::new(),
+            places: Places::default(),
+            given_up: GivenUp::default(),
+            found_bodies: false,
+            given_up_for: None,
             delta_held: true,
             halt_reported: false,
             journal: Journal::new(setup.durability, setup.quotas.log_bytes),
@@ -141,6 +158,10 @@ impl<S: Scheme> Replica<S> {
     /// Handles one event. Appends what is to be done, in order.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Actions) {
         out.extend(self.recovered.take().map(|r| Action::Event(Event::Recovered(r))));
+        if self.is_ending(&input, out) {
+            return;
+        }
+        self.look_at_recovered(now, out);
         match input {
             Input::PeerUp { peer, hello } => self.peer_up(now, peer, &hello, out),
             Input::PeerDown { peer } => {
@@ -374,6 +395,7 @@ impl<S: Scheme> Replica<S> {
                     self.need_bodies(now, opening, (bodies, &void), out);
                 }
                 ordering::Action::Opened(opened) => self.opened(&opened, out),
+                ordering::Action::Astray { keep, epoch } => self.astray(keep, epoch, out),
                 ordering::Action::Event(event) => {
                     if let ordering::Event::Proven { proof, .. } = &event {
                         self.proven(proof, out);
@@ -382,6 +404,7 @@ impl<S: Scheme> Replica<S> {
                 }
             }
         }
+        self.see_again(now, out);
         self.execute(now, out);
     }
 
@@ -392,7 +415,8 @@ impl<S: Scheme> Replica<S> {
         }
         while let Some(executed) = self.executor.run_next(&mut self.bodies) {
             ran = true;
-            let Executed { position, replies, repeats, trace, ran: requests } = executed;
+            let Executed { position, replies, repeats, trace, ran: requests, void } = executed;
+            self.void.extend(void);
             self.log_bodies(position.round, &requests);
             for (link, replies) in replies {
                 self.reply(link, position, replies, out);
@@ -415,6 +439,7 @@ impl<S: Scheme> Replica<S> {
         if ran {
             self.attest();
         }
+        self.see_again(now, out);
     }
 
     /// Tells the core what has been executed, for its next proposal.

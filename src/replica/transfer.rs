@@ -238,7 +238,7 @@ impl<S: Scheme> Replica<S> {
 
     /// Bodies that were held all the while: those of requests that have run under the snapshot
     /// hold up nobody's quota any more, for the others the order may need a candidate.
-    fn look_at_bodies(&mut self, now: Now, out: &mut Actions) {
+    pub(super) fn look_at_bodies(&mut self, now: Now, out: &mut Actions) {
         let round = self.executor.position().round;
         let waiting = self.executor.waiting();
         for (digest, ran) in self.bodies.outstanding_requests(|digest, held| {

@@ -124,7 +124,7 @@ pub(super) fn caller(
         limits: options.limits,
         repeat_after: 4 * options.timing.delta,
         repeat_cap: 32 * options.timing.delta,
-        timeout: options.call_timeout,
+        timeout: options.impatience.filter(|_| number == 0).unwrap_or(options.call_timeout),
         pipeline: options.workload.pipeline,
     }
 }

@@ -233,6 +233,8 @@ impl Judge {
             }
             Event::Restarted => ("restarted", Some(at)),
             Event::Recovered(_) => ("recovered", None),
+            // What is committed is final where nobody forgets anything.
+            Event::Undone { .. } => ("undone", self.crashed.is_empty().then_some(at)),
             Event::Waiting { .. } => ("waiting", None),
             Event::Resumed { .. } => ("resumed", None),
             Event::Equivocation { replica, .. } => ("equivocation", Some(*replica)),

@@ -121,6 +121,8 @@ pub enum Effect<T> {
         /// The state.
         state: Bytes,
     },
+    /// Start again, with what is on the node's disk.
+    StartAgain,
     /// Make the bytes of a state and give them, after a while.
     Encode {
         /// What names it.

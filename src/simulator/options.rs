@@ -37,6 +37,8 @@ pub struct Options {
     pub workload: Workload,
     /// How long a call may take before its client gives up.
     pub call_timeout: Duration,
+    /// The same for the first client, whose calls may fail then.
+    pub impatience: Option<Duration>,
     /// Lying replicas, by place in the roster from 0, and their lies.
     pub liars: Vec<(usize, Lie)>,
     /// When they begin to lie; until then they are honest (B34).
@@ -147,6 +149,7 @@ impl Default for Options {
             clients: 3,
             workload: Workload::default(),
             call_timeout: Duration::from_secs(60),
+            impatience: None,
             liars: Vec::new(),
             lies_from: Duration::ZERO,
             old_disks: Vec::new(),
@@ -212,8 +215,11 @@ impl Options {
         if second { client.saturating_sub(1) } else { client }
     }
 
-    /// Whether a correct client's calls may fail: what twins do to one session is their affair.
+    /// Whether a correct client's calls may fail: what twins do to one session is their affair,
+    /// and so is how long one waits.
     pub fn may_fail(&self, client: u32) -> bool {
-        self.twins == Some(Twins::OneSession) && client < self.clients && client + 2 >= self.clients
+        let twin = client < self.clients && client + 2 >= self.clients;
+        let impatient = client == 0 && self.impatience.is_some();
+        impatient || twin && self.twins == Some(Twins::OneSession)
     }
 }

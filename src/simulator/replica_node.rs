@@ -136,6 +136,7 @@ impl<S: Scheme> ReplicaNode<S> {
             Action::Save { sequence, first, head, state, .. } => {
                 out.push(Effect::Save { sequence, first, head, state });
             }
+            Action::StartAgain => out.push(Effect::StartAgain),
             Action::Evidence { name, bytes } => {
                 out.push(Effect::Note(Note::Evidence { name, bytes }));
             }

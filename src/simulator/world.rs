@@ -437,6 +437,7 @@ impl<N: Node> World<N> {
             Effect::Save { sequence, first, head, state } => {
                 self.persist(id, sequence, vec![Item::Snapshot(first, head, state)]);
             }
+            Effect::StartAgain => self.start_again(id),
             Effect::Encode { number, state } => {
                 let delay = self.encode_dice.between(1, nanos(ENCODING));
                 let life = self.seats.get(&id).map_or(0, |seat| seat.life);

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// Every mark: the rule, then what happened.
-pub const MARKS: [&str; 57] = [
+pub const MARKS: [&str; 59] = [
     "E1 a follower blamed for a round",
     "E1 a follower passed on what started a round",
     "E1 a member blamed for a round",
@@ -54,9 +54,10 @@ pub const MARKS: [&str; 57] = [
     "M4 a wait was doubled",
     "O1 an opening dropped a candidate",
     "O7 a body came from its client after its request was ordered",
+    "O7 a void request was there again",
     "O7 an opening made a request void",
     "O7 execution waited for a body",
-    "O7 what had run was made void, and the state fetched anew",
+    "O7 what had run was made void",
     "R7 history was asked for",
     "R7 history was gone",
     "§7 a Report from the disk was sent again",
@@ -66,6 +67,7 @@ pub const MARKS: [&str; 57] = [
     "§7 a snapshot's bytes were made beside the loop",
     "§7 an opening from the disk waited for its first vector",
     "§7 the source of a snapshot was put aside",
+    "§7 what others had not gone on with was given up",
 ];
 
 /// Those of them that the modes of `quorate sim` do not come to in some hundred runs: they take
@@ -79,7 +81,7 @@ pub const RARE: [&str; 10] = [
     "F3 one is out as it left",
     "M1 a change was void",
     "O7 an opening made a request void",
-    "O7 what had run was made void, and the state fetched anew",
+    "O7 what had run was made void",
     "R7 history was gone",
 ];
 

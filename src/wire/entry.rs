@@ -5,8 +5,10 @@
 use super::layout::{get_list, put_list};
 use super::{Body, DecodeError, MAX_FRAME, Message, Proposal, Reader, Report, Writer};
 use crate::crypto::Unverified;
-use crate::types::Round;
+use crate::types::{Epoch, Round};
 
+/// The kind of an entry that gives up others.
+const UNDONE: u8 = 5;
 const MAX_MEMBERS: usize = 31;
 /// Bodies in one entry at most; those of a large step are several entries.
 const MAX_BODIES: usize = 1 << 16;
@@ -27,6 +29,15 @@ pub enum LogEntry {
         round: Round,
         /// Some of its requests, in their order.
         bodies: Vec<Body>,
+    },
+    /// What this replica had committed from a place of the log on is not in the history that the
+    /// others have gone on with: vectors and openings from there up to here are given up. Requests
+    /// there are still needed, if they stand in that history as well.
+    Undone {
+        /// The place of the first entry that is given up.
+        from: u64,
+        /// The epoch that this replica was to go over to.
+        epoch: Epoch,
     },
 }
 
@@ -64,8 +75,33 @@ impl LogEntry {
                     out.var(&bytes);
                 }
             }
+            LogEntry::Undone { from, epoch } => {
+                out.u8(UNDONE).u64(*from).epoch(*epoch);
+            }
         }
         out.into_bytes()
+    }
+
+    /// From which place on entries are given up here, and for which epoch, if this is such an
+    /// entry: to be known before the entries from there on are read.
+    pub fn gives_up(bytes: &[u8]) -> Option<(u64, Epoch)> {
+        match bytes.first() {
+            Some(&UNDONE) => match Self::parse(bytes) {
+                Ok(LogEntry::Undone { from, epoch }) => Some((from, epoch)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether this is an entry of history, by its first byte: one that can be given up.
+    pub fn is_history(bytes: &[u8]) -> bool {
+        matches!(bytes.first(), Some(1..=3))
+    }
+
+    /// Whether this is an opening, by its first byte.
+    pub fn is_opening(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&3)
     }
 
     /// Reads an entry.
@@ -88,6 +124,9 @@ impl LogEntry {
                     bodies.push(body.map_err(|e| DecodeError { at: at + e.at, ..e })?);
                 }
                 LogEntry::Bodies { round, bodies }
+            }
+            UNDONE => {
+                LogEntry::Undone { from: r.u64("place")?, epoch: r.epoch("epoch given up for")? }
             }
             _ => return Err(r.error("unknown kind of entry")),
         };

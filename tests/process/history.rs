@@ -15,7 +15,7 @@ pub const TAG: &str = "tag/";
 
 /// Steps of the search for one key. It needs a few for each operation; a search that needs so
 /// many has met something that it was not made for.
-const MAX_STEPS: u64 = 50_000;
+const MAX_STEPS: u64 = 200_000;
 
 /// What came of an operation.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,7 +135,8 @@ impl History {
     }
 }
 
-fn key(op: &KvOp) -> Vec<u8> {
+/// The key of an operation.
+pub fn key(op: &KvOp) -> Vec<u8> {
     match op {
         KvOp::Put(key, _) | KvOp::Get(key) | KvOp::Cas(key, ..) | KvOp::Incr(key, _) => key.clone(),
         other => panic!("{other:?} is not asked by these clients"),

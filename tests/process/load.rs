@@ -5,7 +5,7 @@
 //! load ends, everything is read once more and the whole history is checked (`history.rs`).
 
 use crate::cluster::Cluster;
-use crate::history::{Checked, Event, History, Outcome, TAG};
+use crate::history::{Checked, Event, History, Outcome, TAG, key};
 use quorate::Client;
 use quorate::client::{CallError, ClientOptions};
 use quorate::files::read_secret_key;
@@ -36,6 +36,8 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 const BACK_OFF_CAP: Duration = Duration::from_secs(3);
 /// Operations of one key; then another key takes its place.
 const PER_KEY: u64 = 150;
+/// One in doubt counts as so many: each doubles what the search for an order has to try.
+const PER_DOUBT: u64 = 20;
 /// Two registers and a number.
 const SLOTS: [&str; 3] = ["a", "b", "n"];
 
@@ -143,6 +145,14 @@ impl Shared {
         format!("{}/{turn}", SLOTS[slot]).into_bytes()
     }
 
+    /// Nobody knows whether this ran: its key is used up sooner.
+    fn doubt(&self, op: &KvOp) {
+        let of = |slot: &&str| key(op).starts_with(format!("{slot}/").as_bytes());
+        if let Some(slot) = SLOTS.iter().position(|slot| of(&slot)) {
+            self.used[slot].fetch_add(PER_DOUBT, Ordering::Relaxed);
+        }
+    }
+
     fn keys_used(&self) -> u64 {
         self.used.iter().map(|used| used.load(Ordering::Relaxed).div_ceil(PER_KEY)).sum()
     }
@@ -195,6 +205,9 @@ impl Worker {
             let outcome = self.ask(&op).await;
             let ended = self.shared.now();
             let answered = matches!(outcome, Outcome::Answered(_));
+            if outcome == Outcome::Unknown {
+                self.shared.doubt(&op);
+            }
             self.learn(&op, &outcome);
             self.events.push(Event { op, invoked, ended, outcome });
             if answered && self.manner == Manner::Patient {

@@ -148,7 +148,14 @@ fn snapshots_json(found: &Found) -> Vec<Value> {
     one.collect()
 }
 
-const KINDS: [Kind; 5] = [Kind::Vector, Kind::Base, Kind::Opening, Kind::Bodies, Kind::Unknown];
+const KINDS: [Kind; 6] = [
+    Kind::Vector,
+    Kind::Base,
+    Kind::Opening,
+    Kind::Bodies,
+    Kind::Undone,
+    Kind::Unknown,
+];
 
 /// How much of what.
 pub(super) fn stats(found: &Found) -> String {
@@ -232,12 +239,13 @@ pub(super) fn entry(listed: &Listed, service: &str) -> String {
         Some(LogEntry::Vector(vector) | LogEntry::Base(vector)) => candidates(vector),
         Some(LogEntry::Opening(reports)) => format!("{} Reports", reports.len()),
         Some(LogEntry::Bodies { .. }) => format!("{} requests", listed.requests.len()),
+        Some(LogEntry::Undone { from, .. }) => format!("gives up history from entry {from} on"),
         None => format!("{} bytes", listed.bytes),
     };
     let (place, kind) = (listed.place.0, listed.kind.name());
     let members = match listed.kind {
         Kind::Vector | Kind::Base | Kind::Opening => format!(" of {}", listed.members),
-        Kind::Bodies | Kind::Unknown => String::new(),
+        Kind::Bodies | Kind::Undone | Kind::Unknown => String::new(),
     };
     line(format!("{place:>8} {kind:<8} round {round:<8} epoch {epoch:<9}{members} {what}"));
     for (digest, body, request) in &listed.requests {
@@ -318,6 +326,7 @@ pub(super) fn entry_json(listed: &Listed, service: &str) -> Value {
             let requests = listed.requests.iter();
             out["requests"] = requests.map(|one| request_json(one, service)).collect();
         }
+        Some(LogEntry::Undone { from, .. }) => out["from"] = (*from).into(),
         None => {}
     }
     if !listed.problems.is_empty() {

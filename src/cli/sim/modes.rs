@@ -15,6 +15,9 @@ const LOAD: u64 = STREAM + 1;
 /// The stream that decides on what is on disk.
 const DISK: u64 = STREAM + 2;
 
+/// The stream that decides on how patient clients are.
+const PATIENCE: u64 = STREAM + 3;
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Mode {
@@ -107,7 +110,10 @@ impl Mode {
             Mode::Pause => options.random_faults.pauses = few(&mut dice, 1, 8),
             Mode::Crash => crashes(&mut options, &mut dice),
             Mode::Power => options.random_faults.power_cuts = few(&mut dice, 1, 2),
-            Mode::Outages => outages(&mut options, &mut dice),
+            Mode::Outages => {
+                outages(&mut options, &mut dice);
+                patience(&mut options, &mut Dice::new(seed, PATIENCE));
+            }
             Mode::Liars => {
                 if dice.chance(500) {
                     options.lying_clients.push(*dice.pick(&ClientLie::ALL));
@@ -262,6 +268,14 @@ fn outages(options: &mut Options, dice: &mut Dice) {
     faults.power_cuts = few(dice, 2, 4);
     faults.crashes = few(dice, 0, 3);
     faults.crash_points = few(dice, 0, 3);
+}
+
+// A client that does not wait for the end of an outage: what it sent nobody sends again.
+fn patience(options: &mut Options, dice: &mut Dice) {
+    if dice.chance(300) {
+        options.clients = options.clients.max(2);
+        options.impatience = Some(Duration::from_millis(dice.between(100, 1500)));
+    }
 }
 
 // What fairness is promised for: clocks that hardly differ, and nobody with a backlog.

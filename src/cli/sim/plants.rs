@@ -25,7 +25,7 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 52] = [
+const ELSEWHERE: [(&str, &str); 56] = [
     ("o1-late-candidate-counts", ORDER),
     ("f1-lowest-entered", OPENINGS),
     ("f2-smallest-hash", OPENINGS),
@@ -49,6 +49,9 @@ const ELSEWHERE: [(&str, &str); 52] = [
     ("c1-count-replica-twice", HUNTS),
     ("s7-reply-before-sync", SEEDS),
     ("s7-never-rolled-back", SEEDS),
+    ("s7-never-undone", SEEDS),
+    ("s7-undone-is-read", SEEDS),
+    ("o7-runs-before-opening", SEEDS),
     ("o7-committed-only", SEEDS),
     ("o7-void-stays-executed", SEEDS),
     ("r7-not-passed-over", SEEDS),
@@ -65,6 +68,7 @@ const ELSEWHERE: [(&str, &str); 52] = [
     ("o7-base-not-counted", SEEDS),
     ("o7-checkpoint-before-void", SEEDS),
     ("o7-runs-too-early", SEEDS),
+    ("o7-forgets-what-came-since", SEEDS),
     ("c2-restarted-is-dumb", SEEDS),
     ("r5-never-ask", CORE),
     ("e7-old-ids", MODES),

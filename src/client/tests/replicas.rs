@@ -204,6 +204,7 @@ fn act(action: Action, links: &BTreeMap<Key, Link>, twist: &Twist) {
         | Action::Append { .. }
         | Action::Encode { .. }
         | Action::Save { .. }
+        | Action::StartAgain
         | Action::Evidence { .. }
         | Action::Pin { .. } => return,
     };

@@ -77,7 +77,7 @@ impl<S: Scheme> Core<S> {
                 return self.ask_at_times(now, wants, out);
             }
             Err(Needs::Behind) => return self.fall_behind(now, out),
-            Err(Needs::Astray) => return self.go_astray(now, out),
+            Err(Needs::Astray) => return self.go_astray(now, &opening, out),
             Err(Needs::Invalid) => return,
         };
         let first = self.first_proposals();

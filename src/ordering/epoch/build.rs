@@ -133,7 +133,7 @@ impl<S: Scheme> Core<S> {
     }
 
     /// The opening of an epoch, from the chain that was built with it or from its Reports.
-    fn opening_of(
+    pub(super) fn opening_of(
         &self,
         of: (Epoch, Members),
         digest: Digest,

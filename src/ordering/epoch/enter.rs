@@ -83,7 +83,7 @@ impl<S: Scheme> Core<S> {
     }
 
     /// What is lacking is asked for; who named it must show it.
-    fn fetch(&mut self, now: Now, needs: Needs, opening: &Opening, out: &mut Vec<Action>) {
+    fn fetch(&mut self, now: Now, needs: Needs, opening: &Arc<Opening>, out: &mut Vec<Action>) {
         match needs {
             Needs::Wants(wants) => {
                 mark("E6 entering waited for a proposal that a Report names");
@@ -105,7 +105,7 @@ impl<S: Scheme> Core<S> {
                 self.change.following.unshown = self.who_named_base(opening);
             }
             Needs::Behind => self.fall_behind(now, out),
-            Needs::Astray => self.go_astray(now, out),
+            Needs::Astray => self.go_astray(now, opening, out),
         }
     }
 

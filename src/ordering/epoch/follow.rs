@@ -331,7 +331,7 @@ impl<S: Scheme> Core<S> {
                 return self.fall_behind(now, out);
             }
             Err(Needs::Behind) => return self.fall_behind(now, out),
-            Err(Needs::Astray) => return self.go_astray(now, out),
+            Err(Needs::Astray) => return self.go_astray(now, &opening, out),
             Err(Needs::Invalid) => return,
         };
         let rounds = self.rounds_after(&opening, &prepared.order);

@@ -23,6 +23,7 @@
 
 mod accuse;
 mod amend;
+mod astray;
 mod build;
 mod call;
 mod enter;

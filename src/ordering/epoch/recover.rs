@@ -3,7 +3,6 @@
 use super::build::Effect;
 use super::{Checked, Entered, Stage};
 use crate::crypto::{Scheme, Unverified};
-use crate::ordering::order::Order;
 use crate::ordering::rounds::Held;
 use crate::ordering::{Action, Core, Event, Logged, Statement};
 use crate::types::marks::mark;
@@ -87,27 +86,6 @@ impl<S: Scheme> Core<S> {
     /// until it has a state that others attest, or has followed them into an epoch.
     pub fn abstain(&mut self) {
         self.abstains = true;
-    }
-
-    /// Whether what was committed here is not in the history that others have gone on with: then
-    /// [`Core::leads_back`] says whether a state does.
-    pub fn is_astray(&self) -> bool {
-        self.astray
-    }
-
-    /// Whether this ordering state is of a later epoch than what was committed here: then it goes
-    /// before that, though its round may be lower.
-    pub fn leads_back(&self, state: &[u8]) -> bool {
-        let ensemble = self.keyring.ensemble();
-        let order = Order::decode(state, ensemble, self.limits, self.seed);
-        self.astray && order.is_ok_and(|order| order.epoch().0 > self.order.epoch().0)
-    }
-
-    /// §7: what was executed here after an opening's base is given up for a state that `t + 1`
-    /// attest; nobody can have accepted it.
-    pub(in crate::ordering) fn go_astray(&mut self, now: Now, out: &mut Vec<Action>) {
-        self.astray = !planted("s7-never-rolled-back");
-        self.fall_behind(now, out);
     }
 
     fn replay_vector(

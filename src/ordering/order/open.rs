@@ -26,6 +26,20 @@ impl Order {
         base.max(named.min(ends.next().unwrap_or(self.round())))
     }
 
+    /// The rounds of an epoch with this opening in this history: the one before the first, and the
+    /// last. `None` if it is not in it, or so long ago that it is forgotten.
+    pub(in crate::ordering) fn passed(
+        &self,
+        epoch: Epoch,
+        opening: Digest,
+    ) -> Option<(Round, Round)> {
+        let present = (self.epoch().0, self.opening.0, self.opening.1);
+        let mut path = self.past.iter().chain([&present]);
+        let (.., first) = path.find(|(e, o, _)| (*e, *o) == (epoch, opening))?;
+        let next = path.next().map(|(.., next)| next.previous());
+        Some((first.previous(), next.unwrap_or(self.round())))
+    }
+
     /// Processes an opening after its base and before its first vector. Gives the requests whose
     /// bodies are lost: they have no effect (O7); and the first round in whose step one of them
     /// stands, if one does.

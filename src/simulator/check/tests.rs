@@ -31,6 +31,8 @@ fn step(round: u64, numbers: &[u64]) -> StepTrace {
         position: StepPosition { round: Round(round), vector: digest(round) },
         time: AgreedTime(round),
         entries: (0..).zip(numbers).map(|(index, n)| TraceEntry { index, ..entry(*n) }).collect(),
+        running: Digest::ZERO,
+        checkpoint: None,
     }
 }
 

@@ -76,6 +76,8 @@ impl World {
             Action::Count { .. } => inputs.push_back(Input::Lacks(Vec::new())),
             Action::NeedBodies { opening, .. } => inputs.push_back(Input::Bodies { opening }),
             Action::Opened(opened) => Arc::make_mut(&mut self.ghost).opened(who, &opened)?,
+            // They have no logs to execute again.
+            Action::Astray { .. } => {}
             Action::Behind => self.nodes[who.index()].behind = true,
             Action::Event(event) => self.on_event(who, &event)?,
         }

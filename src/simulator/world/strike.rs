@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// For how long at most what a crashed node has sent goes on to arrive.
 const FADE: u64 = 1_000_000_000;
+/// What it takes a node to start again.
+const START: Duration = Duration::from_millis(2);
 /// A monotonic clock that is wrong by more parts in a million makes its replica a late one.
 pub(super) const MAX_RATE_PPM: i64 = 10_000;
 
@@ -162,6 +164,11 @@ impl<N: Node> World<N> {
         }
         self.news.push_back(Stopped::Crashed(id));
         self.push(self.now.saturating_add(nanos(down_for)), Event::Boot(id));
+    }
+
+    /// A node starts again by itself: for its links and its disk that is a crash that is over soon.
+    pub(super) fn start_again(&mut self, id: NodeId) {
+        self.crash(id, START);
     }
 
     // --- disks --------------------------------------------------------------------------------
