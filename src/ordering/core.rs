@@ -78,8 +78,6 @@ pub struct Core<S: Scheme> {
     pub(super) resumed: bool,
     /// What the disk holds, until the log of rounds was replayed.
     pub(super) found: Vec<Record>,
-    /// All that is executed here was executed from the log of rounds since the start.
-    pub(super) replayed: bool,
     /// What its disk should hold is damaged or missing: it reports nothing.
     pub(super) abstains: bool,
     /// What was committed here is not in the history that others have gone on with.
@@ -142,7 +140,6 @@ impl<S: Scheme> Core<S> {
             blank: false,
             resumed: !restarted,
             found: setup.recovered,
-            replayed: false,
             abstains: false,
             astray: false,
             logged: (Epoch::GENESIS, Round(0)),

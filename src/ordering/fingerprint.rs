@@ -107,7 +107,6 @@ impl<S: Scheme> Core<S> {
             blank,
             resumed,
             found: _,
-            replayed,
             abstains,
             astray,
             logged: _,
@@ -120,12 +119,12 @@ impl<S: Scheme> Core<S> {
         } = self;
         into.bytes(&order.encode());
         #[rustfmt::skip]
-        let parts: [&dyn Debug; 34] = [
+        let parts: [&dyn Debug; 33] = [
             id, incarnation, epoch, members, rounds, change, clock, wants, mine, changes,
             unsent, unsent_is_stale, sent, sent_at, committed, attestation, started_at,
             passed_on, gather, waiting, blocked, heard, doubters, doubt, vector_is_work,
             blank, resumed, leaving, key_news,
-            noted_keys, replayed, abstains, astray, durable,
+            noted_keys, abstains, astray, durable,
         ];
         parts.into_iter().for_each(|part| into.add(part));
     }

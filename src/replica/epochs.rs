@@ -26,7 +26,13 @@ pub(super) struct Needed {
     /// Missing ones, with those who should have them.
     missing: BTreeMap<Digest, Members>,
     asked_at: Option<Instant>,
+    /// How often.
+    asked: u32,
 }
+
+/// Asking in vain so often means that others have the effect of what is missing and not the bodies
+/// any more.
+const HOPELESS: u32 = 4;
 
 impl<S: Scheme> Replica<S> {
     /// A frame of §5 from another replica.
@@ -236,7 +242,7 @@ impl<S: Scheme> Replica<S> {
         let all = bodies.into_iter().chain(waiting);
         let missing =
             all.filter(|(d, _)| self.bodies.get(d).is_none() && !void.contains(d)).collect();
-        self.needed = Needed { opening: Some(opening), missing, asked_at: None };
+        self.needed = Needed { opening: Some(opening), missing, asked_at: None, asked: 0 };
         self.look_at_needed(now, out);
     }
 
@@ -256,6 +262,10 @@ impl<S: Scheme> Replica<S> {
         if self.needed.asked_at.replace(now.monotonic).is_some() {
             let missing = self.needed.missing.keys().copied().collect();
             self.core(now, ordering::Input::MissingBodies(missing), out);
+        }
+        self.needed.asked += 1;
+        if self.needed.asked == HOPELESS {
+            self.behind(out);
         }
         let mut asks: BTreeMap<ReplicaId, Vec<Digest>> = BTreeMap::new();
         for (digest, holders) in self.needed.missing.iter().take(WantBody::MAX) {

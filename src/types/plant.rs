@@ -86,6 +86,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("o7-checkpoint-before-void", "O7: a state that a later opening changes is a checkpoint"),
     ("o7-runs-too-early", "O7: what an opening may make void is executed before it"),
     ("o7-forgets-what-came-since", "O7: a void request that came again since is forgotten"),
+    ("o7-restarted-has-none", "O7: one that has restarted is taken for one without any body"),
     ("c2-restarted-is-dumb", "C2: one that has restarted does not repeat what it executed since"),
     ("s7-snapshot-of-t", "§7: a snapshot that t replicas attest is taken up"),
     ("m3-no-second-change", "M3: a replaced key goes, and the new one never comes in"),

@@ -375,7 +375,7 @@ impl<S: Scheme> Core<S> {
             return self.prepare_from(order);
         }
         self.adopt_rounds(&order);
-        (self.committed, self.blank, self.replayed) = (base, false, false);
+        (self.committed, self.blank) = (base, false);
         (self.abstains, self.astray) = (false, false);
         self.durable = self.durable.map(|durable| durable.min(base));
         self.history.clear();

@@ -161,7 +161,6 @@ impl<S: Scheme> Core<S> {
     /// signs nothing in it; one that stopped between a promise and entering goes on from its
     /// Report.
     pub fn recovered(&mut self) {
-        self.replayed = !self.blank;
         let records = std::mem::take(&mut self.found);
         let mut report = None;
         for record in &records {
