@@ -1,5 +1,5 @@
 //! What the log of rounds holds (docs/protocol.md §7): vectors, openings and bodies, in the order
-//! in which a replica came by them. How entries follow each other in files, and how damage is
+//! in which a replica came by them, and what of them it has given up. How entries follow each other in files, and how damage is
 //! found, is the business of [`crate::storage`].
 
 use super::layout::{get_list, put_list};

@@ -19,13 +19,16 @@ fn rounds(cluster: &Cluster, number: u8) -> PathBuf {
 /// D17: what was acknowledged is there, and the group goes on by itself.
 #[test]
 fn nothing_accepted_is_lost_when_all_replicas_are_killed_at_once() {
-    let mut cluster = start();
+    let (mut cluster, began) = (start(), std::time::Instant::now());
     let load = Load::on(&cluster);
     for n in 0..kills() {
         // What happens to a group that is not whole again is known to be open.
         cluster.wait_until("all to be members after all were killed", is_whole);
         load.gets_on_by(5, &cluster, "the group to go on after all were killed");
         (1..=3).for_each(|number| cluster.kill(number));
+        if n % 20 == 19 {
+            println!("killed all {} times, after {:?}", n + 1, began.elapsed());
+        }
         // Not always in one order.
         (0..3).for_each(|i| cluster.launch(1 + ((n + i) % 3) as u8, &[]));
     }
