@@ -251,6 +251,7 @@ impl Job<'_> {
                  quorate admin readmit --replica {number}",
                 reason(why)
             ))),
+            (What::Readmit, None) if is.rolled => None,
             (What::Readmit, None) => Some(Err(format!("{id} was not expelled: it is a member"))),
             (What::Readmit, Some(why @ (Why::Left | Why::Restarted | Why::Silent))) => {
                 Some(Err(format!("{id} was not expelled for a lie: {}", reason(why))))
@@ -283,6 +284,7 @@ impl Job<'_> {
             // It may be back already.
             What::Leave => !is.member || is.since != was.since,
             What::Join => is.member,
+            What::Readmit if was.member && was.rolled => !is.rolled,
             // It may have lied again already.
             What::Readmit => is.member || is.why != Some(Why::Lied) || is.since != was.since,
             What::ReplaceKey(key) => is.key == Some(key.to_inline()),

@@ -27,7 +27,7 @@ pub(super) fn log(event: &Event) {
                 );
             }
         }
-        Event::Undone { after, epoch } => warn!(
+        Event::Undone { after, epoch, .. } => warn!(
             after = after.0, epoch = %epoch,
             "the others have gone on from an earlier round, as their disks had not kept what came \
              then: gives up what it executed after that and starts again from its disk; nothing \

@@ -132,6 +132,8 @@ impl Roster {
             Change::Recall { replica } if effect.is_ok() => {
                 self.standings[replica.index()].kept_out = false;
             }
+            // A member is only told that what it gave up is forgiven (§7).
+            Change::Readmit { replica } if self.members().contains(replica) => {}
             _ if effect.is_ok() => self.pending.push(Pending { uid, digest, change }),
             _ => {}
         }
@@ -165,7 +167,9 @@ impl Roster {
                 Err("it is too far behind")
             }
             Change::Leave { .. } if !self.members().contains(x) => Err("it is not a member"),
-            Change::Readmit { .. } if standing.out != Some(Reason::Lied) => {
+            Change::Readmit { .. }
+                if standing.out != Some(Reason::Lied) && !self.members().contains(x) =>
+            {
                 Err("it was not expelled")
             }
             Change::Recall { .. } if !standing.kept_out => Err("no operator keeps it out"),

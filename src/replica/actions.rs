@@ -137,6 +137,8 @@ pub enum Event {
     Undone {
         /// The last round that stays.
         after: Round,
+        /// Whether anything was executed after it, and so may have been answered or attested.
+        ran: bool,
         /// The epoch that the others go over to.
         epoch: Epoch,
     },

@@ -22,9 +22,10 @@ impl<S: Scheme> Replica<S> {
             }
         }
         for proposal in &step.proposals {
+            self.rolled.hear(proposal);
             self.compare(proposal.replica, &proposal.attestation, out);
         }
-        self.changed(&step.changes, out);
+        self.changed(step.position.round, &step.changes, out);
         self.collect_proofs(&step, out);
         self.follows_again();
         // Another may lack a body until it has executed it.

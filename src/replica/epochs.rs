@@ -10,7 +10,7 @@ use crate::ordering::{self, Checked, Opened, Statement};
 use crate::proof;
 use crate::types::marks::mark;
 use crate::types::plant::planted;
-use crate::types::{Digest, Instant, Members, Now, ReplicaId};
+use crate::types::{Digest, Instant, Members, Now, ReplicaId, Round};
 use crate::wire::{
     CallMessage, Change, DecodeError, Evidence, Frame, Gone, Kind, Message, Proof, Report,
     SignedChange, WantBody, WantHistory,
@@ -313,10 +313,17 @@ impl<S: Scheme> Replica<S> {
         let executed = self.executor.position().round;
         if let Some(first) = opened.first_void.filter(|first| *first <= executed) {
             self.counters.rebuilt += 1;
+            self.rolled.back(opened.epoch);
             mark("O7 what had run was made void");
             self.executor.lose();
             self.attest();
             self.run_without(first, opened.epoch, out);
+        }
+        if self.journal.is_replaying()
+            && void.iter().any(|digest| self.bodies.get(digest).is_some())
+        {
+            // Only what was executed has its requests in the log.
+            self.rolled.back(opened.epoch);
         }
         self.executor.void(&void);
         void.iter().for_each(|digest| self.bodies.has_not_run(digest));
@@ -342,9 +349,17 @@ impl<S: Scheme> Replica<S> {
     }
 
     /// What became of status changes of a committed step.
-    pub(super) fn changed(&mut self, changes: &[ordering::ChangeOutcome], out: &mut Actions) {
+    pub(super) fn changed(
+        &mut self,
+        round: Round,
+        changes: &[ordering::ChangeOutcome],
+        out: &mut Actions,
+    ) {
         for outcome in changes {
             let (replica, what) = (outcome.change.subject(), name_of(&outcome.change));
+            if matches!(outcome.change, Change::Readmit { .. }) && outcome.void.is_none() {
+                self.forgive(replica, round);
+            }
             out.push(Action::Event(Event::Change { replica, what, void: outcome.void }));
         }
     }

@@ -276,6 +276,12 @@ impl Journal {
         Action::Persist { sequence, records }
     }
 
+    /// Writes records that nobody waits for.
+    pub(super) fn record(&mut self, records: Vec<Bytes>, executed: Round) -> Action {
+        let sequence = self.write(None, executed);
+        Action::Persist { sequence, records }
+    }
+
     /// The bytes of the snapshot of this round will come under this number, to be saved.
     pub(super) fn await_bytes(&mut self, number: u64, round: Round, head: Bytes) {
         let Some(first) = self.marks.get(&round).copied() else { return };

@@ -35,6 +35,7 @@ mod replay;
 mod replica;
 mod replies;
 mod report;
+mod rolled;
 mod setup;
 mod status;
 mod transfer;

@@ -131,7 +131,7 @@ impl<S: Scheme> Replica<S> {
         let (executed, complete) = (self.executor.position().round, self.core.complete());
         self.journal.replayed(next, executed, complete, damage.is_some());
         self.void.clear();
-        self.found_bodies = true;
+        self.undo.found_bodies = true;
         if restarted {
             if damage.is_some() {
                 self.core.abstain();
@@ -176,7 +176,7 @@ impl<S: Scheme> Replica<S> {
     ) -> Result<(), &'static str> {
         let place = self.journal.position();
         self.journal.read(entry.len());
-        if self.given_up.includes(place, entry) && !planted("s7-undone-is-read") {
+        if self.undo.given_up.includes(place, entry) && !planted("s7-undone-is-read") {
             return Ok(());
         }
         let (logged, round) = match LogEntry::parse(entry).map_err(|e| e.what)? {
@@ -226,7 +226,7 @@ impl<S: Scheme> Replica<S> {
             let digest = request.digest(&context, &body.client);
             let needed = self.executor.lacks(&digest)
                 || !self.is_settled()
-                || self.given_up.epoch.is_some() && !self.core.is_executed(&digest);
+                || self.undo.given_up.epoch.is_some() && !self.core.is_executed(&digest);
             if self.bodies.get(&digest).is_none() && needed {
                 let held = Held { client: body.client, request, origin: None, executed: false };
                 self.bodies.insert(digest, held);
@@ -238,7 +238,7 @@ impl<S: Scheme> Replica<S> {
     }
 
     fn is_settled(&self) -> bool {
-        self.given_up.is_settled(self.journal.position()) || planted("o7-runs-before-opening")
+        self.undo.given_up.is_settled(self.journal.position()) || planted("o7-runs-before-opening")
     }
 
     fn run_settled(&mut self, now: Now, steps: &mut Vec<StepTrace>) {
@@ -251,21 +251,22 @@ impl<S: Scheme> Replica<S> {
 
     /// What has to be known of a log before its entries are read one by one.
     pub(super) fn read_ahead(&mut self, first: u64, log: &[Bytes]) {
-        self.given_up = GivenUp::of(first, log);
-        self.given_up_for = self.given_up.epoch;
-        self.places.begin(first == 0);
+        self.undo.given_up = GivenUp::of(first, log);
+        self.undo.last = self.undo.given_up.epoch;
+        self.undo.given_up.epoch.into_iter().for_each(|epoch| self.rolled.back(epoch));
+        self.undo.places.begin(first == 0);
     }
 
     fn note_place(&mut self, logged: &Logged, place: u64) {
         match logged {
             Logged::Vector(held) => {
                 if let Some(p) = held.first() {
-                    self.places.add(p.epoch, p.round, place);
+                    self.undo.places.add(p.epoch, p.round, place);
                 }
             }
             Logged::Opening(reports) => {
                 if let Some(report) = reports.first() {
-                    self.places.add(report.header.call.number(), Round(0), place);
+                    self.undo.places.add(report.header.call.number(), Round(0), place);
                 }
             }
             Logged::Base(_) => {}

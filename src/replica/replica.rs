@@ -11,16 +11,15 @@ use super::journal::Journal;
 use super::keys::{first_pins, recorded_keys};
 use super::links::{Client, Links};
 use super::report::{Counters, report};
+use super::rolled::Rolled;
 use super::transfer::{Download, Maker, Shelf};
-use super::undo::{GivenUp, Places};
+use super::undo::Undo;
 use super::{Action, Actions, CloseReason, Event, Input, Lane, Recovered, Setup};
 use crate::crypto::{Keyring, PublicKey, Scheme, Unverified};
 use crate::ordering::{self, Core};
 use crate::service::Service;
 use crate::types::marks::mark;
-use crate::types::{
-    Digest, Durability, Epoch, GroupId, Instant, LinkId, Members, Now, OrderLimits,
-};
+use crate::types::{Digest, Durability, GroupId, Instant, LinkId, Members, Now, OrderLimits};
 use crate::types::{Quotas, ReplicaId, Round, Timing};
 use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message};
 use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Request};
@@ -68,13 +67,8 @@ pub struct Replica<S: Scheme> {
     pub(super) paused: bool,
     /// Requests that an opening has just made void, or whose turn as void ones it has been.
     pub(super) void: Vec<Digest>,
-    pub(super) places: Places,
-    /// What of the log that was found is given up.
-    pub(super) given_up: GivenUp,
-    /// Whether bodies were found on the disk that nobody has looked at.
-    pub(super) found_bodies: bool,
-    /// The last epoch that something in the log was given up for.
-    pub(super) given_up_for: Option<Epoch>,
+    pub(super) rolled: Rolled,
+    pub(super) undo: Undo,
     pub(super) delta_held: bool,
     pub(super) halt_reported: bool,
     /// What goes to the disk, and what waits for it.
@@ -136,10 +130,8 @@ impl<S: Scheme> Replica<S> {
             needed: Needed::default(),
             paused: false,
             void: Vec::new(),
-            places: Places::default(),
-            given_up: GivenUp::default(),
-            found_bodies: false,
-            given_up_for: None,
+            rolled: Rolled::recorded(&setup.recovered),
+            undo: Undo::default(),
             delta_held: true,
             halt_reported: false,
             journal: Journal::new(setup.durability, setup.quotas.log_bytes),
@@ -162,6 +154,7 @@ impl<S: Scheme> Replica<S> {
             return;
         }
         self.look_at_recovered(now, out);
+        self.write_rolled(out);
         match input {
             Input::PeerUp { peer, hello } => self.peer_up(now, peer, &hello, out),
             Input::PeerDown { peer } => {
@@ -447,7 +440,8 @@ impl<S: Scheme> Replica<S> {
         if self.executor.is_lost() {
             // It is of no history any more.
             let delta_held = self.delta_held;
-            return self.core.attest(Attestation { delta_held, ..Default::default() });
+            let rolled = self.rolled.is_on();
+            return self.core.attest(Attestation { delta_held, rolled, ..Default::default() });
         }
         let (checkpoint, state) = self.executor.checkpoint();
         let attestation = Attestation {
@@ -455,7 +449,7 @@ impl<S: Scheme> Replica<S> {
             running: self.executor.running(),
             checkpoint,
             state,
-            rolled: false,
+            rolled: self.rolled.is_on(),
             delta_held: self.delta_held,
         };
         self.core.attest(attestation);

@@ -30,7 +30,7 @@ impl<S: Scheme> Replica<S> {
         if self.links.client(link).is_none() || !self.core.may_answer() {
             return;
         }
-        let mut message = Replies { position, rolled: false, replies: Vec::new() };
+        let mut message = Replies { position, rolled: self.rolled.is_on(), replies: Vec::new() };
         let mut bytes = 0;
         for reply in replies {
             let size = reply.outcome.len() + Reply::OVERHEAD;

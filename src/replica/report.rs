@@ -118,6 +118,10 @@ impl<S: Scheme> Replica<S> {
             since: standing.since.0,
             may_join: standing.out.filter(|r| *r != Reason::Lied).map(|_| standing.may_join.0),
             kept_out: standing.kept_out,
+            rolled: match replica == self.id {
+                true => self.rolled.is_on(),
+                false => self.rolled.says(replica),
+            },
             ..self.keys_of(replica)
         };
         all.map(place).collect()

@@ -136,6 +136,9 @@ pub struct Place {
     /// Whether its key is being replaced: it has none (M3).
     #[serde(default)]
     pub replacing: bool,
+    /// Whether it says that it gave up what it had executed, and may have answered (§7).
+    #[serde(default)]
+    pub rolled: bool,
     /// Its key, as in the cluster file; none while it is being replaced.
     #[serde(default)]
     pub key: Option<String>,

@@ -94,21 +94,37 @@ impl GivenUp {
     }
 }
 
+/// What a replica knows of its log, for giving up some of it.
+#[derive(Debug, Default)]
+pub(super) struct Undo {
+    pub(super) places: Places,
+    /// What of the log that was found is given up.
+    pub(super) given_up: GivenUp,
+    /// The last epoch that something was given up for.
+    pub(super) last: Option<Epoch>,
+    /// Whether bodies were found on the disk that nobody has looked at.
+    pub(super) found_bodies: bool,
+}
+
 impl<S: Scheme> Replica<S> {
     /// The core has committed what the others have not gone on with.
     pub(super) fn astray(&mut self, keep: (Epoch, Round), epoch: Epoch, out: &mut Actions) {
+        let ran = self.executor.position().round > keep.1;
+        if ran {
+            self.rolled.back(epoch);
+        }
         // Once for each epoch: if it did not help, only the state of others does.
-        if self.given_up_for >= Some(epoch) || !self.journal.is_whole() {
+        if self.undo.last >= Some(epoch) || !self.journal.is_whole() {
             return;
         }
-        let Some(from) = self.places.after(keep).filter(|from| *from >= self.journal.begins())
+        let Some(from) = self.undo.places.after(keep).filter(|from| *from >= self.journal.begins())
         else {
             return;
         };
         mark("§7 what others had not gone on with was given up");
-        self.given_up_for = Some(epoch);
+        self.undo.last = Some(epoch);
         self.journal.add(LogEntry::Undone { from, epoch }.to_bytes(), None);
-        out.push(Action::Event(Event::Undone { after: keep.1, epoch }));
+        out.push(Action::Event(Event::Undone { after: keep.1, ran, epoch }));
         self.start_again(out);
     }
 
@@ -118,7 +134,7 @@ impl<S: Scheme> Replica<S> {
         if !self.journal.is_whole() || first <= self.journal.saved() {
             return self.behind(out);
         }
-        out.push(Action::Event(Event::Undone { after: first.previous(), epoch }));
+        out.push(Action::Event(Event::Undone { after: first.previous(), ran: true, epoch }));
         self.start_again(out);
     }
 
@@ -139,7 +155,7 @@ impl<S: Scheme> Replica<S> {
     /// Requests from the log that have not run: their step was given up, or is still to come. What
     /// is not known to be ordered already is put forward again, as if its client had sent it.
     pub(super) fn look_at_recovered(&mut self, now: Now, out: &mut Actions) {
-        if std::mem::take(&mut self.found_bodies) {
+        if std::mem::take(&mut self.undo.found_bodies) {
             self.look_at_bodies(now, out);
         }
     }
@@ -148,6 +164,7 @@ impl<S: Scheme> Replica<S> {
     pub(super) fn start_again(&mut self, out: &mut Actions) {
         let executed = self.executor.position().round;
         out.extend(self.journal.flush(executed));
+        self.write_rolled(out);
         self.journal.end();
     }
 }

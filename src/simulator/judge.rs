@@ -7,7 +7,7 @@ use super::liveness::Waits;
 use super::model::{KvModel, KvOut};
 use super::{AfterPanic, Clock, NodeId, Note, Noted, Options, PersistRule, client_id, kv};
 use crate::ordering::Reason;
-use crate::replica::Event;
+use crate::replica::{Event, Status};
 use crate::types::{AgreedTime, Members, ReplicaId, RequestId};
 use crate::wire::{Command, Frame};
 use bytes::Bytes;
@@ -55,6 +55,8 @@ pub struct Judge {
     calls: BTreeMap<(u32, u64), Made>,
     /// What must be durable before something is sent.
     persist_rule: Option<PersistRule>,
+    /// Who has given up what it had executed.
+    rolled: Members,
     /// What each replica has written since the beginning and not lost, if that is checked.
     written: BTreeMap<ReplicaId, Vec<Bytes>>,
     /// Wall clocks of good replicas, where agreed time is to be measured against them.
@@ -77,6 +79,7 @@ impl Judge {
             crashed: Members::NONE,
             calls: BTreeMap::new(),
             persist_rule: options.persist_rule,
+            rolled: Members::NONE,
             written: BTreeMap::new(),
             clocks: Vec::new(),
         }
@@ -161,6 +164,9 @@ impl Judge {
 
     /// A replica starts with these records on its disk.
     pub fn on_started(&mut self, replica: ReplicaId, recovered: Vec<Bytes>) {
+        if recovered.is_empty() {
+            self.rolled.remove(replica);
+        }
         self.written.insert(replica, recovered);
     }
 
@@ -218,6 +224,9 @@ impl Judge {
             return Ok(());
         }
         match event {
+            Event::Undone { ran: true, .. } => {
+                self.rolled.insert(at);
+            }
             Event::SnapshotInstalled { round, .. } => self.checks.on_installed(at, *round),
             Event::Recovered(found) => {
                 self.checks.on_taken_up(at, found.snapshot);
@@ -278,6 +287,18 @@ impl Judge {
             return Err(violation("closed link", format!("{node} closed that to {peer}: {why}")));
         }
         Ok(())
+    }
+
+    /// §7: whoever gave up what it had executed says so.
+    ///
+    /// # Errors
+    /// If this replica should and does not.
+    pub fn says_what_it_gave_up(&self, replica: ReplicaId, status: &Status) -> Checked {
+        let own = status.standings.iter().find(|place| place.replica == replica.number());
+        match self.rolled.contains(replica) && own.is_none_or(|place| !place.rolled) {
+            true => Err(violation("rolled back", format!("{replica} does not say that it has"))),
+            false => Ok(()),
+        }
     }
 
     /// The checks that need the whole run.

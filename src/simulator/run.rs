@@ -274,6 +274,9 @@ impl<'a, S: Scheme> Run<'a, S> {
         if self.cell() == Cell::InModel {
             self.judge.nobody_good_is_out()?;
         }
+        for (replica, status) in self.statuses() {
+            self.judge.says_what_it_gave_up(replica, &status)?;
+        }
         self.judge.finish(&options, now)?;
         match options.heal_bound.filter(|_| live) {
             Some(bound) => self.judge.waits.within_since(now, bound),

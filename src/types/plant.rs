@@ -68,6 +68,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ),
     ("o7-void-stays-executed", "O7: what an opening voids in its base cannot be sent again"),
     ("r7-not-passed-over", "R7: one that entered an epoch alone does not see that others left it"),
+    ("s7-rolled-unsaid", "§7: one that gave up what it had executed does not say so"),
     ("s7-never-undone", "§7: only the state of others helps one that is astray"),
     ("s7-undone-is-read", "§7: what was given up is read from the log nevertheless"),
     ("o7-runs-before-opening", "O7: what is void by the log runs when it is read"),

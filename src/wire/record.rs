@@ -50,6 +50,14 @@ pub enum Record {
     /// M3: all changes of replicas' keys so far, the earliest first. Written with the entry into
     /// the first epoch in which the replaced key does not count.
     Keys(Vec<KeyChange>),
+    /// §7: whether this replica gave up something that it had executed, and no operator has
+    /// readmitted it since.
+    Rolled {
+        /// Whether that is so.
+        on: bool,
+        /// The last epoch for which it gave something up.
+        epoch: Epoch,
+    },
 }
 
 impl Layout for KeyChange {
@@ -90,6 +98,9 @@ impl Record {
                 out.u8(4);
                 put_list(changes, &mut out);
             }
+            Record::Rolled { on, epoch } => {
+                out.u8(5).bool(*on).epoch(*epoch);
+            }
         }
         out.into_bytes()
     }
@@ -121,6 +132,10 @@ impl Record {
                 base: get_list(&mut r, MAX_MEMBERS, "base")?,
             },
             4 => Record::Keys(get_list(&mut r, MAX_KEY_CHANGES, "changes of keys")?),
+            5 => {
+                let on = r.bool("rolled")?;
+                Record::Rolled { on, epoch: r.epoch("epoch given up for")? }
+            }
             _ => return Err(r.error("unknown kind of record")),
         };
         r.finish()?;

@@ -203,7 +203,7 @@ fn reports_are_durable(frame: &Frame, durable: &[Bytes]) -> Result<(), String> {
     let promised = durable.iter().filter_map(|r| Record::parse(r).ok()).any(|r| match r {
         Record::Promise { call, .. } => call.number() >= number,
         Record::Entered { epoch, .. } => epoch >= number,
-        Record::Report { .. } | Record::Keys(_) => false,
+        Record::Report { .. } | Record::Keys(_) | Record::Rolled { .. } => false,
     });
     if promised {
         Ok(())

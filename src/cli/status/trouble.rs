@@ -53,6 +53,15 @@ fn of_one(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
              `quorate admin replace-key` prints into the file before it is started again."
         );
     }
+    if s.standings.iter().any(|place| place.replica == id.number() && place.rolled) {
+        let _ = writeln!(
+            text,
+            "{id} gave up what it had executed and the others had not gone on with, after a power \
+             cut. Nobody who waits for t + 1 replicas was misled; whoever relied on {id} alone may \
+             have been. It says so until: quorate admin readmit --replica {}.",
+            id.number()
+        );
+    }
     if s.standing == Standing::Halted {
         let _ = writeln!(text, "{id} has halted; its log says why.");
     }

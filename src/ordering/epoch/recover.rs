@@ -172,8 +172,8 @@ impl<S: Scheme> Core<S> {
                     }
                 }
                 Record::Report { report: one, .. } => report = Some(one),
-                // The keyring that this replica was given has them.
-                Record::Keys(_) => {}
+                // The keyring that this replica was given has them; the other is not of the order.
+                Record::Keys(_) | Record::Rolled { .. } => {}
                 Record::Entered { epoch, members, opening, reports, base, .. } => {
                     self.come_to(*epoch, reports, base);
                     let headers = reports.iter().map(|r| r.verify_ref(&self.keyring));
