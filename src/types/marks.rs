@@ -72,7 +72,7 @@ pub const MARKS: [&str; 59] = [
 
 /// Those of them that the modes of `quorate sim` do not come to in some hundred runs: they take
 /// more than one rare thing at a time, or a Leave, which no mode has.
-pub const RARE: [&str; 10] = [
+pub const RARE: [&str; 11] = [
     "E3 a cut was seen in what may not be committed",
     "E4 a root was taken only to be called stalled",
     "E5 two Reports of one number were seen",
@@ -83,6 +83,7 @@ pub const RARE: [&str; 10] = [
     "O7 an opening made a request void",
     "O7 what had run was made void",
     "R7 history was gone",
+    "§7 what others had not gone on with was given up",
 ];
 
 #[cfg(feature = "plant")]
