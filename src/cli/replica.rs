@@ -37,6 +37,9 @@ pub(super) struct Replica {
     /// Where it keeps its files [default: data/replica-ID beside the cluster file]
     #[arg(long)]
     data: Option<PathBuf>,
+    /// The data directory, which is empty, stands in for one that is lost (once)
+    #[arg(long)]
+    replace_disk: bool,
     /// Listen here instead of on the replica's address in the cluster file
     #[arg(long)]
     listen: Option<SocketAddr>,
@@ -85,6 +88,9 @@ impl Subcommand for Replica {
         let mut builder = Daemon::builder(cluster, id, key).data_dir(data);
         if let Some(address) = self.listen {
             builder = builder.listen(address);
+        }
+        if self.replace_disk {
+            builder = builder.replace_disk();
         }
         if let Some(lie) = self.lie {
             builder = builder.lie(lie);

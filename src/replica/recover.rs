@@ -8,7 +8,7 @@ use super::{Action, Actions, Event, Recovered, StepTrace, Stored};
 use crate::crypto::{Scheme, Unverified, Verified};
 use crate::ordering::{self, Checked, Logged};
 use crate::types::marks::mark;
-use crate::types::{Digest, Now, Round};
+use crate::types::{Digest, DiskState, Now, Round};
 use crate::wire::{Body, LogEntry, Proposal, Report, Request, Writer};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -93,11 +93,20 @@ impl<S: Scheme> Replica<S> {
         }
     }
 
+    /// What is about to leave, or to be written, was signed on this disk.
+    pub(super) fn mark_known(&mut self, out: &mut Actions) {
+        if self.unmarked && !self.core.is_replaced() {
+            self.unmarked = false;
+            out.push(Action::MarkKnown);
+        }
+    }
+
     // --- reading ------------------------------------------------------------------------------
 
     /// Takes up what was found on the disk: the snapshot, then everything that was committed after
-    /// it, executed again. It says nothing to anybody meanwhile.
-    pub(super) fn recover(&mut self, now: Now, stored: Stored, restarted: bool) {
+    /// it, executed again. It says nothing to anybody meanwhile. A disk that stands in for a lost
+    /// one lacks something, so it is damaged.
+    pub(super) fn recover(&mut self, now: Now, stored: Stored, disk: DiskState) {
         let Stored { snapshot, first, log, next, mut damage } = stored;
         self.journal.replay(first);
         let mut found = Recovered::default();
@@ -126,7 +135,7 @@ impl<S: Scheme> Replica<S> {
         }
         let (executed, complete) = (self.executor.position().round, self.core.complete());
         self.journal.replayed(next, executed, complete, damage.is_some());
-        if restarted {
+        if disk != DiskState::New {
             if damage.is_some() {
                 self.core.abstain();
             }

@@ -17,8 +17,8 @@ use crate::crypto::{Keyring, PublicKey, Scheme, Unverified};
 use crate::ordering::{self, Core};
 use crate::service::Service;
 use crate::types::marks::mark;
-use crate::types::{Digest, Durability, GroupId, Instant, LinkId, Members, Now, OrderLimits};
-use crate::types::{Quotas, ReplicaId, Round, Timing};
+use crate::types::{Digest, DiskState, Durability, GroupId, Instant, LinkId, Members, Now};
+use crate::types::{OrderLimits, Quotas, ReplicaId, Round, Timing};
 use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message};
 use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Request};
 use crate::wire::{Record, SnapshotPart, Want, WantBody, WantHistory, WantSnapshot};
@@ -64,6 +64,8 @@ pub struct Replica<S: Scheme> {
     /// A call is promised and its epoch not entered: nothing is executed (E4).
     pub(super) paused: bool,
     pub(super) delta_held: bool,
+    /// The mark does not say yet that something was signed on this disk.
+    pub(super) unmarked: bool,
     pub(super) halt_reported: bool,
     /// What goes to the disk, and what waits for it.
     pub(super) journal: Journal,
@@ -81,7 +83,7 @@ impl<S: Scheme> Replica<S> {
         }
         let ensemble = setup.keyring.ensemble();
         let keeps = setup.durability != Durability::None;
-        let restarted = setup.restarted;
+        let disk = setup.disk;
         let peers = ensemble.replicas().filter(|r| *r != setup.id);
         let core = ordering::Setup {
             id: setup.id,
@@ -92,7 +94,7 @@ impl<S: Scheme> Replica<S> {
             clock: setup.clock,
             limits: setup.limits,
             seed: setup.seed,
-            restarted: setup.restarted,
+            disk,
             // What cannot be read was not written by this version; the driver checks sums.
             recovered: setup.recovered.iter().filter_map(|r| Record::parse(r).ok()).collect(),
             replays: keeps,
@@ -124,6 +126,7 @@ impl<S: Scheme> Replica<S> {
             needed: Needed::default(),
             paused: false,
             delta_held: true,
+            unmarked: disk != DiskState::Known,
             halt_reported: false,
             journal: Journal::new(setup.durability, setup.quotas.log_bytes),
             recovered: None,
@@ -133,7 +136,7 @@ impl<S: Scheme> Replica<S> {
             keyring: setup.keyring,
         };
         if keeps {
-            replica.recover(now, setup.stored, restarted);
+            replica.recover(now, setup.stored, disk);
         }
         replica
     }
@@ -333,6 +336,7 @@ impl<S: Scheme> Replica<S> {
         for action in actions {
             match action {
                 ordering::Action::Broadcast(proposal) => {
+                    self.mark_known(out);
                     self.delta_held = self.links.delta_held();
                     let frame = Bytes::from(proposal.to_frame(self.group));
                     for peer in self.links.up_peers() {
@@ -364,6 +368,7 @@ impl<S: Scheme> Replica<S> {
                 }
                 ordering::Action::Gone { to } => self.gone(to, out),
                 ordering::Action::Persist { sequence, records } => {
+                    self.mark_known(out);
                     let executed = self.executor.position().round;
                     out.extend(self.journal.flush(executed));
                     out.push(self.journal.persist(sequence, records, executed));

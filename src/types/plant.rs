@@ -83,6 +83,8 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("o7-checkpoint-before-void", "O7: a state that a later opening changes is a checkpoint"),
     ("o7-runs-too-early", "O7: what an opening may make void is executed before it"),
     ("c2-restarted-is-dumb", "C2: one that has restarted does not repeat what it executed since"),
+    ("s7-empty-disk-starts", "§7: an empty disk is taken for a new replica's, whatever others say"),
+    ("s7-replaced-disk-reports", "§7: one with a replaced disk reports before it has joined anew"),
     ("s7-snapshot-of-t", "§7: a snapshot that t replicas attest is taken up"),
     ("m3-no-second-change", "M3: a replaced key goes, and the new one never comes in"),
     ("c1-accept-t-replies", "C1: a client accepts what t replicas say"),
