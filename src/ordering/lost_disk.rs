@@ -86,6 +86,12 @@ impl<S: Scheme> Core<S> {
         self.start_keys.key_at(self.id, 0) == Some(&S::public(&self.signer))
     }
 
+    /// Whether all that was signed, and counts, was signed on this disk: the others know of nothing
+    /// that came before it, or it is a member with it.
+    pub fn knows_its_disk(&self, now: Now) -> bool {
+        !self.lost && !self.replaced && !self.is_unsure(now)
+    }
+
     /// Whether this disk stands in for one that was lost, and nothing was proposed on it yet.
     pub fn is_replaced(&self) -> bool {
         self.replaced

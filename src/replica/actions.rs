@@ -105,8 +105,8 @@ pub enum Action {
         key: Option<PublicKey>,
     },
     /// Write into the mark that the disk is [`crate::types::DiskState::Known`], and make that
-    /// durable, before any action that follows is done: something is signed that must not be
-    /// forgotten (§7). Once in the life of a disk.
+    /// durable, before any action that follows is done: from now on something may be signed that
+    /// must not be forgotten (§7). Once in the life of a disk.
     MarkKnown,
     /// Something that people should know.
     Event(Event),

@@ -93,9 +93,9 @@ impl<S: Scheme> Replica<S> {
         }
     }
 
-    /// What is about to leave, or to be written, was signed on this disk.
-    pub(super) fn mark_known(&mut self, out: &mut Actions) {
-        if self.unmarked && !self.core.is_replaced() {
+    /// Before anything is signed on a disk its mark says so.
+    pub(super) fn mark_known(&mut self, now: Now, out: &mut Actions) {
+        if self.unmarked && self.core.knows_its_disk(now) {
             self.unmarked = false;
             out.push(Action::MarkKnown);
         }

@@ -64,7 +64,7 @@ pub struct Replica<S: Scheme> {
     /// A call is promised and its epoch not entered: nothing is executed (E4).
     pub(super) paused: bool,
     pub(super) delta_held: bool,
-    /// The mark does not say yet that something was signed on this disk.
+    /// The mark does not say yet that this disk holds all that was signed.
     pub(super) unmarked: bool,
     pub(super) halt_reported: bool,
     /// What goes to the disk, and what waits for it.
@@ -332,11 +332,11 @@ impl<S: Scheme> Replica<S> {
     pub(super) fn core(&mut self, now: Now, input: ordering::Input, out: &mut Actions) {
         let mut actions = Vec::new();
         self.core.handle(now, input, &mut actions);
+        self.mark_known(now, out);
         self.follow_keys();
         for action in actions {
             match action {
                 ordering::Action::Broadcast(proposal) => {
-                    self.mark_known(out);
                     self.delta_held = self.links.delta_held();
                     let frame = Bytes::from(proposal.to_frame(self.group));
                     for peer in self.links.up_peers() {
@@ -368,7 +368,6 @@ impl<S: Scheme> Replica<S> {
                 }
                 ordering::Action::Gone { to } => self.gone(to, out),
                 ordering::Action::Persist { sequence, records } => {
-                    self.mark_known(out);
                     let executed = self.executor.position().round;
                     out.extend(self.journal.flush(executed));
                     out.push(self.journal.persist(sequence, records, executed));

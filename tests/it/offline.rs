@@ -149,7 +149,7 @@ impl Group {
                         self.written[i].snapshot = Some((first, head, state));
                         waiting.push_back((i, Input::Synced { sequence }));
                     }
-                    Action::ToClient { .. } | Action::Event(_) => {}
+                    Action::ToClient { .. } | Action::Event(_) | Action::MarkKnown => {}
                     other => panic!("{other:?}"),
                 }
             }
