@@ -85,12 +85,10 @@ impl Subcommand for Replica {
             self.key.unwrap_or_else(|| beside(format!("keys/replica-{}.pem", self.id)));
         let key = read_secret_key(&key_path)?;
         let data = self.data.unwrap_or_else(|| beside(format!("data/replica-{}", self.id)));
-        let mut builder = Daemon::builder(cluster, id, key).data_dir(data);
+        let builder = Daemon::builder(cluster, id, key).data_dir(data);
+        let mut builder = builder.replace_disk(self.replace_disk);
         if let Some(address) = self.listen {
             builder = builder.listen(address);
-        }
-        if self.replace_disk {
-            builder = builder.replace_disk();
         }
         if let Some(lie) = self.lie {
             builder = builder.lie(lie);

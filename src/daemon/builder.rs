@@ -76,12 +76,12 @@ impl Builder {
         self
     }
 
-    /// Says that the data directory, which is empty, stands in for one that is lost. What the
+    /// Whether the data directory, which is empty, stands in for one that is lost. What the
     /// replica has signed before is not known then, and it signs nothing that could contradict it
     /// (docs/protocol.md §7). To be said once; a directory that the replica has signed on is
     /// refused.
-    pub fn replace_disk(mut self) -> Self {
-        self.replace_disk = true;
+    pub fn replace_disk(mut self, replaces: bool) -> Self {
+        self.replace_disk = replaces;
         self
     }
 

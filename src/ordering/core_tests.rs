@@ -6,7 +6,8 @@ use crate::crypto::{Context, KeyChange, Keyed, PublicKey, SecretKey, Unverified,
 use crate::types::{ClockKind, DiskState, Ensemble, GroupId, Wall};
 
 use crate::types::{AgreedTime, Call, Cuid, Root, Uid};
-use crate::wire::{Blame, BlameStep, Change, Proposal, Stalled, StepPosition};
+use crate::wire::StepPosition;
+use crate::wire::{Author, Blame, BlameStep, Change, Proposal, SignedChange, Stalled};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -428,6 +429,52 @@ fn a_report_from_a_replaced_disk_is_noticed() {
     let written = written_for_a_call(DiskState::Replaced);
     crate::types::plant::plant(None);
     assert_eq!(written, 2);
+}
+
+/// The first generation in which one with a replaced disk signs again, when a Join of it is
+/// accepted: one that was signed on this disk, or not; with a cut before it, or not.
+fn signs_from(own: bool, cut_before: bool) -> Option<u32> {
+    let mut core = core_on(2, 1, DiskState::Replaced);
+    let context = core.keyring.context();
+    let join = |serial| {
+        let position = StepPosition::default();
+        let change = Change::Join { replica: ReplicaId::from_index(2), incarnation: 1, position };
+        let author = Author::Replica(ReplicaId::from_index(2));
+        SignedChange::sign::<Keyed>(change, author, serial, &context, &core.signer)
+    };
+    let (here, before) = (join(1), join(2));
+    core.change.following.join = Some((here, Instant(1)));
+    let roster = &mut core.order.roster;
+    roster.call.accused = [ReplicaId::from_index(2)].into_iter().collect();
+    let mut accept = |number, digest, change| {
+        let uid = Uid::of(Cuid { clock: number, replica: ReplicaId::from_index(0) });
+        roster.accept((uid, digest), change, Round(1), AgreedTime(1)).unwrap();
+        roster.note_cut();
+    };
+    if cut_before {
+        accept(
+            1,
+            Digest([7; 32]),
+            Change::Leave { replica: ReplicaId::from_index(1), stays: false },
+        );
+    }
+    let accepted = if own { here } else { before };
+    accept(2, accepted.digest(&context), accepted.change);
+    act(&mut core, 2, Input::Tick);
+    core.unsigned
+}
+
+/// §7: nothing was signed behind a cut that has a Join from this disk. A cut that was before it may
+/// have been known to the former life.
+#[test]
+fn one_with_a_replaced_disk_signs_behind_the_cut_that_has_its_join() {
+    assert_eq!(signs_from(true, false), Some(1));
+    assert_eq!(signs_from(true, true), Some(2));
+    assert_eq!(signs_from(false, false), None);
+    let mut core = core_on(2, 1, DiskState::Replaced);
+    assert!(!core.is_unsigned(0) && !core.is_unsigned(9));
+    core.unsigned = Some(2);
+    assert!(!core.is_unsigned(1) && core.is_unsigned(2) && core.is_unsigned(3));
 }
 
 #[cfg(feature = "plant")]
