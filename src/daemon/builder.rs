@@ -135,16 +135,7 @@ impl Builder {
             replica = %id, %address, admin = %admin_address, cluster = %self.cluster.id(),
             incarnation = mark.incarnation, service = service.name(), "started"
         );
-        if mark.disk == DiskState::Replaced {
-            warn!(
-                replica = %id,
-                "this disk stands in for one that is lost: the replica takes up a state that t + 1 \
-                 others attest, and reports nothing before it has joined them anew"
-            );
-        }
-        if let Some(lie) = self.lie {
-            warn!(replica = %id, lie = lie.name(), "THIS REPLICA LIES, as a test asked it to");
-        }
+        self.warn(mark);
         let (requests, inbox) = mpsc::channel(64);
         let admin_server = tokio::spawn(admin::serve(admin, requests.clone()));
         let (cluster, key, lie) = (self.cluster, self.key, self.lie);
@@ -176,6 +167,21 @@ impl Builder {
         let claim = claim(&self.data).await?;
         let before = mark::look(claim.directory(), cluster, self.id)?;
         Ok((claim, before))
+    }
+
+    /// What people should not overlook.
+    fn warn(&self, mark: Mark) {
+        let id = self.id;
+        if mark.disk == DiskState::Replaced {
+            warn!(
+                replica = %id,
+                "this disk stands in for one that is lost: the replica takes up a state that t + 1 \
+                 others attest, and reports nothing before it has joined them anew"
+            );
+        }
+        if let Some(lie) = self.lie {
+            warn!(replica = %id, lie = lie.name(), "THIS REPLICA LIES, as a test asked it to");
+        }
     }
 
     /// How its disk is opened.

@@ -4,8 +4,8 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskState {
-    /// Nothing was signed on it, and too few others have said whether they know of a time before. If
-    /// they do, that was on another disk, and the replica stops.
+    /// Nothing was signed on it, and too few others have said whether they know of a time before.
+    /// If they do, that was on another disk, and the replica stops.
     #[default]
     New,
     /// All that the replica has signed was signed on this disk, or does not count any more.
