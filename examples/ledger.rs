@@ -44,6 +44,9 @@ enum Ledger {
         /// Which replica of the cluster file this is
         #[arg(long)]
         id: u8,
+        /// The data directory, which is empty, stands in for one that is lost (once)
+        #[arg(long)]
+        replace_disk: bool,
         /// Stop when standard input ends: for programs that must not leave replicas behind
         #[arg(long, hide = true)]
         stop_with_stdin: bool,
@@ -66,15 +69,20 @@ enum Ledger {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<ExitCode> {
     match Ledger::parse() {
-        Ledger::Replica { config, id, stop_with_stdin } => {
+        Ledger::Replica { config, id, replace_disk, stop_with_stdin } => {
             tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-            replica(config, id, stop_with_stdin).await
+            replica(config, id, replace_disk, stop_with_stdin).await
         }
         Ledger::Client { config, key, command } => client(config, key, &command).await,
     }
 }
 
-async fn replica(config: PathBuf, id: u8, stop_with_stdin: bool) -> anyhow::Result<ExitCode> {
+async fn replica(
+    config: PathBuf,
+    id: u8,
+    replace_disk: bool,
+    stop_with_stdin: bool,
+) -> anyhow::Result<ExitCode> {
     let cluster = load_cluster(&config)?;
     let replica = ReplicaId::new(id).ok_or_else(|| anyhow::anyhow!("--id {id} is no replica"))?;
     let key = read_secret_key(&config.with_file_name(format!("keys/replica-{id}.pem")))?;
@@ -84,6 +92,7 @@ async fn replica(config: PathBuf, id: u8, stop_with_stdin: bool) -> anyhow::Resu
     let mut daemon = Daemon::builder(cluster, replica, key)
         .data_dir(config.with_file_name(format!("data/replica-{id}")))
         .service(Box::new(Bank::default()))
+        .replace_disk(replace_disk)
         .start()
         .await?;
     tokio::select! {

@@ -106,6 +106,7 @@ impl<S: Scheme> Twins<S> {
                 Action::ToClient { .. }
                 | Action::CloseClient { .. }
                 | Action::Evidence { .. }
+                | Action::MarkKnown
                 | Action::Pin { .. }
                 | Action::StartAgain
                 | Action::Event(_) => {

@@ -37,6 +37,9 @@ pub(super) struct Replica {
     /// Where it keeps its files [default: data/replica-ID beside the cluster file]
     #[arg(long)]
     data: Option<PathBuf>,
+    /// The data directory, which is empty, stands in for one that is lost (once)
+    #[arg(long)]
+    replace_disk: bool,
     /// Listen here instead of on the replica's address in the cluster file
     #[arg(long)]
     listen: Option<SocketAddr>,
@@ -82,8 +85,9 @@ impl Subcommand for Replica {
             self.key.unwrap_or_else(|| beside(format!("keys/replica-{}.pem", self.id)));
         let key = read_secret_key(&key_path)?;
         let data = self.data.unwrap_or_else(|| beside(format!("data/replica-{}", self.id)));
-        let builder = || {
-            let mut builder = Daemon::builder(cluster.clone(), id, key.clone()).data_dir(&data);
+        let builder = |replace_disk| {
+            let builder = Daemon::builder(cluster.clone(), id, key.clone()).data_dir(&data);
+            let mut builder = builder.replace_disk(replace_disk);
             if let Some(address) = self.listen {
                 builder = builder.listen(address);
             }
@@ -97,8 +101,10 @@ impl Subcommand for Replica {
             // Before it starts: a signal that comes meanwhile stops it in good order too.
             let mut signals = Signals::new()?;
             let mut stdin = std::pin::pin!(stdin_ends());
+            let mut replace_disk = self.replace_disk;
             loop {
-                let mut daemon = builder().start().await?;
+                let mut daemon = builder(replace_disk).start().await?;
+                replace_disk = false;
                 let ended = tokio::select! {
                     ended = daemon.wait() => ended,
                     () = signals.asked_to_stop() => break daemon.stop().await?,

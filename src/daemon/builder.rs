@@ -1,7 +1,8 @@
 //! Putting a daemon together, and holding a running one.
 
 use super::disk::{Claim, Opening};
-use super::node::{Node, Parts};
+use super::node::Node;
+use super::parts::Parts;
 use super::pins::{Pins, outdated};
 use super::{DaemonError, admin, initial, mark, node};
 use crate::adversary::Lie;
@@ -10,7 +11,7 @@ use crate::crypto::SecretKey;
 use crate::replica::{Status, Stored, recorded_keys};
 use crate::service::{self, Service};
 use crate::transport::{Endpoint, Settings};
-use crate::types::{Durability, ReplicaId};
+use crate::types::{DiskState, Durability, ReplicaId};
 use crate::wire::Mark;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ pub struct Builder {
     service: Option<Box<dyn Service>>,
     listen: Option<SocketAddr>,
     lie: Option<Lie>,
+    replace_disk: bool,
     transport: Settings,
 }
 
@@ -71,6 +73,15 @@ impl Builder {
     /// Makes the replica a liar: for tests, where the cluster file allows it.
     pub fn lie(mut self, lie: Lie) -> Self {
         self.lie = Some(lie);
+        self
+    }
+
+    /// Whether the data directory, which is empty, stands in for one that is lost. What the
+    /// replica has signed before is not known then, and it signs nothing that could contradict it
+    /// (docs/protocol.md §7). To be said once; a directory that the replica has signed on is
+    /// refused.
+    pub fn replace_disk(mut self, replaces: bool) -> Self {
+        self.replace_disk = replaces;
         self
     }
 
@@ -110,10 +121,12 @@ impl Builder {
             .local_addr()
             .map_err(|source| DaemonError::Admin { address: entry.admin, source })?;
         let cluster = self.cluster.id();
-        let (claim, before) = self.claim().await?;
+        let (claim, mut before) = self.claim().await?;
         initial::load(claim.directory(), &self.cluster, &mut *service)?;
-        let restarted = before.is_some();
-        let opened = claim.open(self.opening(restarted))?;
+        if self.replace_disk {
+            before = Some(mark::replaced(claim.directory(), (cluster, id), before)?);
+        }
+        let opened = claim.open(self.opening(before.map(|mark| mark.disk)))?;
         let (disk, recovered) = ((opened.disk, opened.done), opened.records);
         let stored = opened.rounds.map(Stored::from).unwrap_or_default();
         let file_behind = self.check_keys(&recovered, &pins)?;
@@ -122,9 +135,7 @@ impl Builder {
             replica = %id, %address, admin = %admin_address, cluster = %self.cluster.id(),
             incarnation = mark.incarnation, service = service.name(), "started"
         );
-        if let Some(lie) = self.lie {
-            warn!(replica = %id, lie = lie.name(), "THIS REPLICA LIES, as a test asked it to");
-        }
+        self.warn(mark);
         let (requests, inbox) = mpsc::channel(64);
         let admin_server = tokio::spawn(admin::serve(admin, requests.clone()));
         let (cluster, key, lie) = (self.cluster, self.key, self.lie);
@@ -135,7 +146,7 @@ impl Builder {
             service,
             lie,
             mark,
-            restarted,
+            directory: self.data,
             disk,
             recovered,
             stored,
@@ -158,12 +169,27 @@ impl Builder {
         Ok((claim, before))
     }
 
+    /// What people should not overlook.
+    fn warn(&self, mark: Mark) {
+        let id = self.id;
+        if mark.disk == DiskState::Replaced {
+            warn!(
+                replica = %id,
+                "this disk stands in for one that is lost: the replica takes up a state that t + 1 \
+                 others attest, and reports nothing before it has joined them anew"
+            );
+        }
+        if let Some(lie) = self.lie {
+            warn!(replica = %id, lie = lie.name(), "THIS REPLICA LIES, as a test asked it to");
+        }
+    }
+
     /// How its disk is opened.
-    fn opening(&self, known: bool) -> Opening {
+    fn opening(&self, disk: Option<DiskState>) -> Opening {
         let (cluster, members) = (self.cluster.id(), self.cluster.ensemble.n());
         let durable = self.cluster.durability != Durability::None;
         let snapshots = self.cluster.snapshots;
-        Opening { known, cluster, replica: self.id, members, durable, snapshots }
+        Opening { disk, cluster, replica: self.id, members, durable, snapshots }
     }
 
     /// Whether the cluster file lacks a change of a key that is on the disk (M3).
@@ -202,7 +228,8 @@ impl Daemon {
     pub fn builder(cluster: Cluster, id: ReplicaId, key: SecretKey) -> Builder {
         let data = PathBuf::from(format!("quorate-data/replica-{}", id.number()));
         let transport = Settings::default();
-        Builder { cluster, id, key, data, service: None, listen: None, lie: None, transport }
+        let (service, listen, lie, replace_disk) = (None, None, None, false);
+        Builder { cluster, id, key, data, service, listen, lie, replace_disk, transport }
     }
 
     /// Where it speaks QUIC.

@@ -149,7 +149,7 @@ impl DataDirectory {
             quotas: cluster.quotas,
             seed,
             incarnation: self.mark.incarnation,
-            restarted: false,
+            disk: crate::types::DiskState::New,
             recovered: self.records()?,
             durability: cluster.durability,
             stored: self.stored(Some(cluster.ensemble.n()))?,

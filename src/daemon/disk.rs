@@ -22,7 +22,7 @@ use super::data::RoundsFiles;
 use crate::files;
 use crate::replica::Stored;
 use crate::storage::Limits;
-use crate::types::{Digest, MAX_T, ReplicaId};
+use crate::types::{Digest, DiskState, MAX_T, ReplicaId};
 use bytes::Bytes;
 use log::Log;
 use rounds::Rounds;
@@ -38,6 +38,9 @@ use worker::Worker;
 /// A log that is longer than this when the replica starts is written anew without what is not
 /// needed any more.
 const REWRITE_ABOVE: u64 = 8 << 20;
+
+const NO_LOG: &str = "there was no log, though this replica has started here before; if the \
+                      cluster had no durability until now, start all replicas on empty directories";
 
 const WRITABLE: &str = "free some space, let this user write there, or give another directory \
                         with --data";
@@ -70,8 +73,8 @@ enum Job {
 /// Who opens a disk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opening {
-    /// Whether this replica has started on this disk before.
-    pub(super) known: bool,
+    /// What its mark says, if this replica has started on this disk before.
+    pub(super) disk: Option<DiskState>,
     /// Its cluster.
     pub(super) cluster: Digest,
     /// Which one it is.
@@ -126,10 +129,12 @@ impl Claim {
     /// If records are damaged, missing or there and should not be, or cannot be read. If there is
     /// a log of rounds and the replica is not durable.
     pub(super) fn open(self, opening: Opening) -> Result<Opened, DaemonError> {
-        let (mut log, records) = Log::open(&self.directory, opening.known)?;
+        // One that stands in for a lost disk may be made still: its mark is the first thing on it.
+        let must = matches!(opening.disk, Some(DiskState::New | DiskState::Known));
+        let (mut log, records) = Log::open(&self.directory, must)?;
         let why = "holds records, but there is no cluster.mark beside it, so whose they are is \
                    not known; put the mark back, or give an empty directory with --data";
-        if !opening.known && !records.is_empty() {
+        if opening.disk.is_none() && !records.is_empty() {
             return Err(log.failed(why.to_owned()));
         }
         let records = log.shorten(records, REWRITE_ABOVE, needed)?;
@@ -138,7 +143,7 @@ impl Claim {
         }
         let (rounds, found) = self.open_rounds(opening)?.unzip();
         let holds = |found: &FoundRounds| found.next > 0 || found.snapshot.is_some();
-        if !opening.known && found.as_ref().is_some_and(holds) {
+        if opening.disk.is_none() && found.as_ref().is_some_and(holds) {
             let path = self.directory.join(rounds::DIRECTORY);
             return Err(DaemonError::Data { path, reason: why.to_owned() });
         }
@@ -176,13 +181,18 @@ impl Claim {
         }
         let mut opened = Rounds::open(&self.directory, o.cluster, o.replica, o.members)?;
         opened.0.keep(o.snapshots as usize);
-        if o.known && opened.0.is_new() {
+        let is_empty = opened.1.next == 0 && opened.1.snapshot.is_none();
+        if o.disk == Some(DiskState::Replaced) && is_empty {
+            info!(path = %path.display(), "the log of rounds stands in for one that is lost");
+            opened.0.lose(&mut opened.1, "this disk stands in for one that is lost")?;
+        }
+        if o.disk == Some(DiskState::Known) && opened.0.is_new() {
             warn!(
                 path = %path.display(),
                 "there was no log of rounds, though this replica has started here before: it \
                  starts without its state"
             );
-            opened.0.lose(&mut opened.1)?;
+            opened.0.lose(&mut opened.1, NO_LOG)?;
         }
         Ok(Some(opened))
     }
@@ -291,7 +301,7 @@ pub(super) fn stored(files: RoundsFiles) -> Result<Stored, DaemonError> {
     let RoundsFiles { disk, owner, secret, limits, path } = files;
     let (mut rounds, mut found) = Rounds::open_on(disk, path, (owner, secret), limits)?;
     if rounds.is_new() {
-        rounds.lose(&mut found)?;
+        rounds.lose(&mut found, NO_LOG)?;
     }
     Ok(found.into())
 }

@@ -118,6 +118,19 @@ pub enum DaemonError {
         /// Who asked.
         wanted: String,
     },
+    /// The data directory is empty, and others have run rounds with the replica.
+    #[error(
+        "{}: replica {id} has signed nothing here, but the others have run rounds with it: what it \
+         signed before is on another disk, or they began without it. If that disk is lost, or \
+         there was none, start the replica once with --replace-disk; otherwise give that \
+         directory with --data", path.display()
+    )]
+    DiskLost {
+        /// The replica.
+        id: u8,
+        /// The directory.
+        path: PathBuf,
+    },
     /// The loop has ended by a defect.
     #[error(
         "the replica's loop has ended: {0}; this is a defect: report it with the log, and make a \

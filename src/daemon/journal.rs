@@ -7,6 +7,10 @@ use tracing::{debug, error, info, warn};
 /// Logs an event in words that a person can act on.
 pub(super) fn log(event: &Event) {
     match event {
+        // What it means is the last word of the process.
+        Event::DiskLost => {
+            error!("the others have run rounds with this replica, whose disk is empty")
+        }
         Event::Restarted => warn!(
             "this replica took part before: it says so, signs nothing in the epoch it was in, \
              follows the others and joins them again"

@@ -2,7 +2,7 @@
 
 use super::DaemonError;
 use crate::files;
-use crate::types::{Digest, ReplicaId};
+use crate::types::{Digest, DiskState, ReplicaId};
 use crate::wire::Mark;
 use std::path::Path;
 
@@ -11,13 +11,17 @@ const FILE: &str = "cluster.mark";
 const WRITABLE: &str = "free some space, let this user write there, or give another directory \
                         with --data";
 
+/// What is left to do with a directory that cannot be used any more.
+pub(super) const GIVE_UP: &str = "move this directory away, and start the replica once with \
+                                  --replace-disk on an empty one: it joins the others again";
+
 /// Reads the mark, if there is one, whosever it is.
 pub(super) fn read(directory: &Path) -> Result<Option<Mark>, DaemonError> {
     let path = directory.join(FILE);
     match std::fs::read(&path) {
         Ok(bytes) => Mark::parse(&bytes).map(Some).map_err(|e| {
             let what = "is damaged, so what this replica has signed before is not known";
-            failed(&path, format!("{what} ({e}); make a new cluster with `quorate init`"))
+            failed(&path, format!("{what} ({e}); {GIVE_UP}"))
         }),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(failed(&path, format!("cannot be read: {e}; {WRITABLE}"))),
@@ -51,11 +55,49 @@ pub(super) fn count(
     before: Option<Mark>,
 ) -> Result<Mark, DaemonError> {
     let incarnation = before.map_or(0, |m| m.incarnation).saturating_add(1);
-    let mark = Mark { cluster, replica, incarnation };
+    let disk = before.map_or_else(DiskState::default, |m| m.disk);
+    write(directory, Mark { cluster, replica, incarnation, disk })
+}
+
+fn write(directory: &Path, mark: Mark) -> Result<Mark, DaemonError> {
     let path = directory.join(FILE);
     files::write_atomically(&path, &mark.to_bytes(), 0o644)
         .map_err(|e| failed(&path, format!("{e}; {WRITABLE}")))?;
     Ok(mark)
+}
+
+/// Something that must not be forgotten is signed from now on: writes that into the mark, synced.
+pub(super) fn known(directory: &Path, mark: Mark) -> Result<Mark, DaemonError> {
+    write(directory, Mark { disk: DiskState::Known, ..mark })
+}
+
+/// The operator says that this directory stands in for one that is lost: writes a mark that says
+/// so, synced, before anything else is there.
+pub(super) fn replaced(
+    directory: &Path,
+    (cluster, replica): (Digest, ReplicaId),
+    before: Option<Mark>,
+) -> Result<Mark, DaemonError> {
+    match before.map(|m| m.disk) {
+        Some(DiskState::Known) => {
+            let what = "has signed on this disk, so it is not a lost one's replacement; start it \
+                        without --replace-disk: what others have gone on with it fetches by itself";
+            return Err(failed(directory, format!("{replica} {what}")));
+        }
+        None if has_files(directory) => {
+            let what = "holds files of a replica, but no cluster.mark, so whose they are is not \
+                        known; put the mark back, or give an empty directory with --data";
+            return Err(failed(directory, what.to_owned()));
+        }
+        None | Some(DiskState::New | DiskState::Replaced) => {}
+    }
+    let incarnation = before.map_or(0, |m| m.incarnation);
+    write(directory, Mark { cluster, replica, incarnation, disk: DiskState::Replaced })
+}
+
+/// Whether there is something in a directory that only a replica writes.
+fn has_files(directory: &Path) -> bool {
+    ["epochs.log", "rounds"].iter().any(|name| directory.join(name).symlink_metadata().is_ok())
 }
 
 fn failed(path: &Path, reason: String) -> DaemonError {

@@ -37,6 +37,7 @@ mod initial;
 mod journal;
 mod mark;
 mod node;
+mod parts;
 mod peers;
 mod pending;
 mod pins;

@@ -3,21 +3,21 @@
 use super::clock::Clock;
 use super::disk::{Disk, Done};
 use super::encoder::Encoder;
+use super::parts::{Parts, seed_of};
 use super::peers::{self, Introduced, Open, Party};
 use super::pending::Pending;
 use super::pins::Pins;
 use super::places::{Place, Places};
-use super::{DaemonError, journal};
-use crate::adversary::{Liar, Lie};
+use super::{DaemonError, journal, mark};
+use crate::adversary::Liar;
 use crate::config::Cluster;
-use crate::crypto::{Ed25519, PublicKey, Scheme, SecretKey};
-use crate::replica::{self, Action, Input, Replica, Status, Stored};
-use crate::service::Service;
+use crate::crypto::{Ed25519, PublicKey, Scheme};
+use crate::replica::{self, Action, Event, Input, Replica, Status};
 use crate::transport::{Accepted, Endpoint, Lane, LinkClass, LinkEvent};
 use crate::types::{GroupId, LinkId, Now, ReplicaId};
 use crate::wire::{Mark, Message};
-use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -29,27 +29,6 @@ const BATCH: usize = 512;
 const CLIENT_FRAMES: usize = 2048;
 /// Events that wait at most, for replicas and for clients each; beyond, their readers wait.
 const WAITING: usize = 1024;
-
-/// What a node is made from.
-pub(super) struct Parts {
-    pub(super) cluster: Cluster,
-    pub(super) id: ReplicaId,
-    pub(super) key: SecretKey,
-    pub(super) service: Box<dyn Service>,
-    pub(super) lie: Option<Lie>,
-    pub(super) mark: Mark,
-    pub(super) restarted: bool,
-    /// The disk, and what says that something is durable on it.
-    pub(super) disk: (Disk, mpsc::UnboundedReceiver<Done>),
-    /// What was found on it.
-    pub(super) recovered: Vec<Bytes>,
-    pub(super) stored: Stored,
-    pub(super) endpoint: Endpoint,
-    pub(super) inbox: mpsc::Receiver<Request>,
-    pub(super) pins: Pins,
-    /// Whether the cluster file lacks a change of a key.
-    pub(super) file_behind: bool,
-}
 
 /// What others in the process ask of the loop.
 pub(super) enum Request {
@@ -83,7 +62,10 @@ pub(super) struct Node {
     gone: BTreeMap<ReplicaId, mpsc::Sender<()>>,
     pins: Pins,
     file_behind: bool,
-    starts_again: bool,
+    mark: Mark,
+    directory: PathBuf,
+    /// Why it cannot go on, if it cannot.
+    failed: Option<DaemonError>,
 }
 
 /// An honest replica, or one that lies because a test asked for it.
@@ -95,8 +77,9 @@ enum Player {
 impl Node {
     pub(super) fn new(parts: Parts) -> Self {
         let clock = Clock::start();
+        let state = parts.disk_state();
         let Parts { cluster, id, key, service, lie, mark, endpoint, inbox, .. } = parts;
-        let (restarted, (disk, synced)) = (parts.restarted, parts.disk);
+        let (disk, synced) = parts.disk;
         let keyring = cluster.keyring(GroupId::MAIN).expect("the parser checks every key");
         let setup = replica::Setup {
             id,
@@ -109,7 +92,7 @@ impl Node {
             quotas: cluster.quotas,
             seed: seed_of(&key),
             incarnation: mark.incarnation,
-            restarted,
+            disk: state,
             recovered: parts.recovered,
             durability: cluster.durability,
             stored: parts.stored,
@@ -147,7 +130,9 @@ impl Node {
             gone: BTreeMap::new(),
             pins: parts.pins,
             file_behind: parts.file_behind,
-            starts_again: false,
+            mark,
+            directory: parts.directory,
+            failed: None,
         }
     }
 
@@ -183,7 +168,7 @@ impl Node {
             self.take_what_waits(&mut from_peers, &mut from_clients);
             self.event(Input::Drained);
             self.act();
-            if self.starts_again {
+            if self.failed.is_some() {
                 break;
             }
             let wake = self.wake();
@@ -195,7 +180,7 @@ impl Node {
         // Ends the tasks that dial.
         drop(introduced);
         self.endpoint.close("the replica was stopped").await;
-        if self.starts_again { Err(DaemonError::StartAgain) } else { Ok(()) }
+        self.failed.take().map_or(Ok(()), Err)
     }
 
     fn take_what_waits(
@@ -428,6 +413,9 @@ impl Node {
     /// Does what the core asked for; every link that was written to is flushed once.
     fn act(&mut self) {
         for action in self.pending.take() {
+            if self.failed.is_some() {
+                return;
+            }
             match action {
                 Action::ToPeer { peer, lane, frame } => {
                     if let Some(open) = self.peers.get(&peer) {
@@ -461,10 +449,14 @@ impl Node {
                 Action::Save { sequence, round, first, head, state } => {
                     self.disk.save(sequence, round.0, first, head, state);
                 }
-                Action::StartAgain => self.starts_again = true,
+                Action::StartAgain => self.failed = Some(DaemonError::StartAgain),
                 Action::Evidence { name, bytes } => self.disk.keep(name, bytes),
                 Action::Pin { replica, key } => self.pin(replica, key),
-                Action::Event(event) => journal::log(&event),
+                Action::MarkKnown => match mark::known(&self.directory, self.mark) {
+                    Ok(mark) => self.mark = mark,
+                    Err(why) => self.failed = Some(why),
+                },
+                Action::Event(event) => self.tell(&event),
             }
         }
         while let Some(peer) = self.touched_peers.pop_first() {
@@ -476,6 +468,14 @@ impl Node {
             if let Some(open) = self.clients.get(&link) {
                 open.link.flush();
             }
+        }
+    }
+
+    fn tell(&mut self, event: &Event) {
+        journal::log(event);
+        if matches!(event, Event::DiskLost) {
+            let (id, path) = (self.id.number(), self.directory.clone());
+            self.failed = Some(DaemonError::DiskLost { id, path });
         }
     }
 
@@ -491,12 +491,6 @@ impl Node {
             open.fault(&"the key of this replica is being replaced");
         }
     }
-}
-
-/// A number that only the holder of the key knows.
-fn seed_of(key: &SecretKey) -> u64 {
-    let secret = key.derive("seed of hash tables");
-    u64::from_le_bytes(*secret.first_chunk::<8>().expect("it has 32 bytes"))
 }
 
 fn lane_of(lane: replica::Lane) -> Lane {

@@ -142,6 +142,9 @@ pub enum Event {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The disk of this replica is empty, and rounds have run with it: it does nothing any more,
+    /// until it is started as one whose disk was replaced (§7).
+    DiskLost,
     /// This replica took part and its state is lost (§7).
     Restarted {
         /// The epoch that it was in.

@@ -3,7 +3,7 @@
 use super::{Action, Checked, Core, Statement};
 use crate::crypto::Scheme;
 use crate::types::plant::planted;
-use crate::types::{Digest, Epoch, Members, Now, ReplicaId, Round};
+use crate::types::{Digest, Members, Now, ReplicaId, Round};
 use crate::wire::Want;
 use std::sync::Arc;
 
@@ -85,18 +85,9 @@ impl<S: Scheme> Core<S> {
         out: &mut Vec<Action>,
     ) {
         self.heard.insert(peer);
-        let fresh = self.epoch == Epoch::GENESIS && self.sent == Round(0) && !self.blank;
-        if fresh && complete.0 >= 1 && self.change.promise.number() == Epoch::GENESIS {
-            // Nobody completes a round without a proposal of every member: we signed before, or
-            // this peer lies. One of t+1 does not, and one that does not can show what we signed.
-            if !self.doubters.contains(peer) {
-                // Once for each peer: a liar that reconnects must not keep us waiting.
-                self.doubt = now.monotonic + 2 * self.timing.delta;
-            }
-            self.doubters.insert(peer);
-            if self.doubters.len() >= self.keyring.ensemble().majority() {
-                self.lose_state(out);
-            }
+        self.hear_of_rounds(now, peer, complete, out);
+        if self.lost {
+            return;
         }
         self.say_again(peer, out);
         for round in [self.rounds.complete(), self.rounds.complete().next()] {

@@ -10,8 +10,8 @@ use super::{Action, Event, Input, Setup, Statement, Stats};
 use crate::crypto::{KeyChange, Keyring, Scheme};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
-use crate::types::{Digest, DigestMap, Epoch, Instant, Members, Now, OrderLimits, ReplicaId};
-use crate::types::{Round, Timing, Wall};
+use crate::types::{Digest, DigestMap, DiskState, Epoch, Instant, Members, Now, OrderLimits};
+use crate::types::{ReplicaId, Round, Timing, Wall};
 use crate::wire::{Attestation, Candidate, Proof, Record, SignedChange, Want};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -80,6 +80,12 @@ pub struct Core<S: Scheme> {
     pub(super) found: Vec<Record>,
     /// What its disk should hold is damaged or missing: it reports nothing.
     pub(super) abstains: bool,
+    /// It stands in for a disk that was lost, until it is a member again.
+    pub(super) replaced: bool,
+    /// Where it does, the first generation of which it is known to have signed nothing (§7).
+    pub(super) unsigned: Option<u32>,
+    /// Its disk is empty and another one, with what it has signed, is lost: it does nothing.
+    pub(super) lost: bool,
     /// What was committed here is not in the history that others have gone on with.
     pub(super) astray: bool,
     /// The last complete vector that was given to the log of rounds, with its epoch.
@@ -104,7 +110,8 @@ impl<S: Scheme> Core<S> {
         let members = ensemble.all();
         // A key that came later has never signed in the first epoch, and must not.
         let first = setup.keyring.key_at(setup.id, 0) == Some(&S::public(&setup.signer));
-        let restarted = setup.restarted || !first;
+        let restarted = setup.disk != DiskState::New || !first;
+        let replaced = setup.disk == DiskState::Replaced;
         let mut core = Self {
             id: setup.id,
             timing: setup.timing,
@@ -141,6 +148,9 @@ impl<S: Scheme> Core<S> {
             resumed: !restarted,
             found: setup.recovered,
             abstains: false,
+            replaced,
+            unsigned: None,
+            lost: false,
             astray: false,
             logged: (Epoch::GENESIS, Round(0)),
             based: None,
@@ -163,6 +173,9 @@ impl<S: Scheme> Core<S> {
 
     /// Handles one event. Appends what is to be done.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Action>) {
+        if self.lost {
+            return;
+        }
         self.last_wall = now.wall;
         if !std::mem::replace(&mut self.resumed, true) {
             self.resume(now, out);
@@ -207,6 +220,10 @@ impl<S: Scheme> Core<S> {
     /// §5: what follows from what was heard.
     fn review(&mut self, now: Now, out: &mut Vec<Action>) {
         self.note_keys();
+        self.note_join();
+        if self.is_unsure(now) {
+            return;
+        }
         if !self.change.dirty && !self.change.is_frozen() && !self.is_uncertified() {
             return;
         }
@@ -235,6 +252,9 @@ impl<S: Scheme> Core<S> {
 
     /// When [`Input::Tick`] is needed at the latest.
     pub fn next_wake(&self) -> Option<Instant> {
+        if self.lost {
+            return None;
+        }
         let change = [self.resend_due(), self.change.entry_at, self.join_due(), self.stall_due()];
         let change = change.into_iter().flatten().min();
         if self.change.is_frozen() || self.blank {
@@ -352,31 +372,6 @@ impl<S: Scheme> Core<S> {
         } else if proposal.epoch > self.epoch && !self.change.following.early(proposal) {
             self.stats.proposals_ignored += 1;
         }
-    }
-
-    /// Whether this is a proposal with our own signature that we never made, as far as we know.
-    pub(super) fn is_unknown_own(&self, p: &crate::wire::Proposal) -> bool {
-        if self.change.restarted.is_some() || self.blank {
-            return false;
-        }
-        let here = (p.epoch, p.members) == (self.epoch, self.members);
-        here && p.round > self.sent || p.epoch > self.change.promise.number()
-    }
-
-    /// This replica took part before and knows nothing of it (§7).
-    pub(super) fn lose_state(&mut self, out: &mut Vec<Action>) {
-        if self.blank || self.change.restarted.is_some() {
-            return;
-        }
-        self.blank = true;
-        let epoch = self.change.entered.epoch;
-        self.change.restarted = Some(epoch);
-        out.push(Action::Event(Event::Restarted { epoch }));
-        if let Some(own) = self.own_restarted() {
-            self.on_restarted(own.clone());
-            out.push(Action::TellAll(Statement::Restarted(own)));
-        }
-        out.push(Action::Behind);
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Action>) {

@@ -3,10 +3,11 @@
 use super::*;
 use crate::crypto::VerifyError;
 use crate::crypto::{Context, KeyChange, Keyed, PublicKey, SecretKey, Unverified, Verified};
-use crate::types::{ClockKind, Ensemble, GroupId, Wall};
+use crate::types::{ClockKind, DiskState, Ensemble, GroupId, Wall};
 
 use crate::types::{AgreedTime, Call, Cuid, Root, Uid};
-use crate::wire::{Change, Proposal, Stalled, StepPosition};
+use crate::wire::StepPosition;
+use crate::wire::{Author, Blame, BlameStep, Change, Proposal, SignedChange, Stalled};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,10 @@ fn at(ms: u64) -> Now {
 }
 
 fn core_of(i: usize, t: u8, restarted: bool) -> Core<Keyed> {
+    core_on(i, t, if restarted { DiskState::Known } else { DiskState::New })
+}
+
+fn core_on(i: usize, t: u8, disk: DiskState) -> Core<Keyed> {
     let setup = Setup {
         id: ReplicaId::from_index(i),
         keyring: keyring(t),
@@ -38,10 +43,10 @@ fn core_of(i: usize, t: u8, restarted: bool) -> Core<Keyed> {
         clock: ClockKind::Hybrid,
         limits: OrderLimits::default(),
         seed: 5,
-        incarnation: 1 + u64::from(restarted),
+        incarnation: 1 + u64::from(disk == DiskState::Known),
         recovered: Vec::new(),
         replays: false,
-        restarted,
+        disk,
     };
     Core::new(setup, at(0))
 }
@@ -354,8 +359,135 @@ fn a_replica_that_lost_its_disk_finds_out_from_its_peers_before_it_signs() {
     act(&mut core, 1, up(1, 4));
     assert!(drain(&mut core, 1).is_empty(), "one of two others may lie or know nothing");
     let out = act(&mut core, 2, up(2, 4));
-    assert!(matches!(out[0], Action::Event(Event::Restarted { .. })));
-    assert!(drain(&mut core, 3).is_empty() && core.is_restarted());
+    assert!(matches!(out[..], [Action::Event(Event::DiskLost)]), "{out:?}");
+    assert!(drain(&mut core, 3).is_empty() && core.next_wake().is_none());
+}
+
+/// R4 is blamed for its first proposal, in a group of five.
+fn blamed(from: usize) -> Input {
+    let blame = Blame {
+        epoch: Epoch::GENESIS,
+        members: keyring(2).ensemble().all(),
+        step: BlameStep::Round(Round(1)),
+        accused: ReplicaId::from_index(3),
+        by: ReplicaId::from_index(from),
+    };
+    Input::Blame(Arc::new(Verified::sign(blame, &keyring(2), &Keyed::signer(&secret(from)))))
+}
+
+fn counts(out: &[Action]) -> bool {
+    out.iter().any(|a| matches!(a, Action::Count { .. }))
+}
+
+/// §7: too few have told how far they are. A Report now would say less than was signed on a disk
+/// that is lost.
+#[test]
+fn an_empty_disk_takes_no_call_before_enough_have_told_how_far_they_are() {
+    let mut core = core_of(0, 2, false);
+    act(&mut core, 1, up(1, 0));
+    act(&mut core, 1, up(2, 0));
+    for from in [1, 2, 4] {
+        assert!(!counts(&act(&mut core, 2, blamed(from))), "two of four others have told");
+    }
+    assert_eq!(core.promise(), Epoch::GENESIS);
+    assert!(counts(&act(&mut core, 3, up(4, 0))), "three have: it goes on as a new replica");
+    assert_eq!(core.promise().accused, 1);
+}
+
+/// How many records are written for a call by one with such a disk: its promise, and its Report.
+fn written_for_a_call(disk: DiskState) -> usize {
+    let mut core = core_on(0, 2, disk);
+    for peer in [1, 2, 4] {
+        act(&mut core, 1, up(peer, 0));
+    }
+    let stalled = |from: usize| {
+        let one = Stalled { root: Root::GENESIS, replica: ReplicaId::from_index(from) };
+        Input::Stalled(Arc::new(Verified::sign(one, &keyring(2), &Keyed::signer(&secret(from)))))
+    };
+    let called = [1, 2, 4].map(|from| counts(&act(&mut core, 2, stalled(from))));
+    assert_eq!(called, [false, false, true]);
+    let out = act(&mut core, 3, Input::Lacks(Vec::new()));
+    let records = out.iter().find_map(|a| match a {
+        Action::Persist { records, .. } => Some(records.len()),
+        _ => None,
+    });
+    records.expect("a promise is written down")
+}
+
+/// §7: it may have reported already, on the disk that is lost.
+#[test]
+fn one_with_a_replaced_disk_reports_nothing_before_it_has_joined() {
+    assert_eq!(written_for_a_call(DiskState::New), 2);
+    assert_eq!(written_for_a_call(DiskState::Known), 2);
+    assert_eq!(written_for_a_call(DiskState::Replaced), 1);
+}
+
+#[cfg(feature = "plant")]
+#[test]
+fn a_report_from_a_replaced_disk_is_noticed() {
+    crate::types::plant::plant(Some("s7-replaced-disk-reports"));
+    let written = written_for_a_call(DiskState::Replaced);
+    crate::types::plant::plant(None);
+    assert_eq!(written, 2);
+}
+
+/// The first generation in which one with a replaced disk signs again, when a Join of it is
+/// accepted: one that was signed on this disk, or not; with a cut before it, or not.
+fn signs_from(own: bool, cut_before: bool) -> Option<u32> {
+    let mut core = core_on(2, 1, DiskState::Replaced);
+    let context = core.keyring.context();
+    let join = |serial| {
+        let position = StepPosition::default();
+        let change = Change::Join { replica: ReplicaId::from_index(2), incarnation: 1, position };
+        let author = Author::Replica(ReplicaId::from_index(2));
+        SignedChange::sign::<Keyed>(change, author, serial, &context, &core.signer)
+    };
+    let (here, before) = (join(1), join(2));
+    core.change.following.join = Some((here, Instant(1)));
+    let roster = &mut core.order.roster;
+    roster.call.accused = [ReplicaId::from_index(2)].into_iter().collect();
+    let mut accept = |number, digest, change| {
+        let uid = Uid::of(Cuid { clock: number, replica: ReplicaId::from_index(0) });
+        roster.accept((uid, digest), change, Round(1), AgreedTime(1)).unwrap();
+        roster.note_cut();
+    };
+    if cut_before {
+        accept(
+            1,
+            Digest([7; 32]),
+            Change::Leave { replica: ReplicaId::from_index(1), stays: false },
+        );
+    }
+    let accepted = if own { here } else { before };
+    accept(2, accepted.digest(&context), accepted.change);
+    act(&mut core, 2, Input::Tick);
+    core.unsigned
+}
+
+/// §7: nothing was signed behind a cut that has a Join from this disk. A cut that was before it may
+/// have been known to the former life.
+#[test]
+fn one_with_a_replaced_disk_signs_behind_the_cut_that_has_its_join() {
+    assert_eq!(signs_from(true, false), Some(1));
+    assert_eq!(signs_from(true, true), Some(2));
+    assert_eq!(signs_from(false, false), None);
+    let mut core = core_on(2, 1, DiskState::Replaced);
+    assert!(!core.is_unsigned(0) && !core.is_unsigned(9));
+    core.unsigned = Some(2);
+    assert!(!core.is_unsigned(1) && core.is_unsigned(2) && core.is_unsigned(3));
+}
+
+#[cfg(feature = "plant")]
+#[test]
+fn an_empty_disk_that_starts_anew_is_noticed() {
+    crate::types::plant::plant(Some("s7-empty-disk-starts"));
+    let mut core = core_of(0, 1, false);
+    see(&mut core, 1, 7);
+    act(&mut core, 1, up(1, 4));
+    act(&mut core, 2, up(2, 4));
+    let signed = drain(&mut core, 3).len();
+    crate::types::plant::plant(None);
+    assert_eq!(signed, 1, "it signs a second proposal for the first round");
 }
 
 /// One peer's word is not enough: a liar could stop every new replica. It must show our proposal.
@@ -376,7 +508,7 @@ fn a_single_claim_that_we_took_part_must_be_proven() {
     let signed = drain(&mut before, 1).remove(0);
     let mut after = ready(0);
     assert!(after.is_news(signed.message()));
-    assert!(matches!(give(&mut after, 2, &signed)[0], Action::Event(Event::Restarted { .. })));
+    assert!(matches!(give(&mut after, 2, &signed)[..], [Action::Event(Event::DiskLost)]));
     see(&mut after, 3, 8);
     assert!(drain(&mut after, 3).is_empty());
 }
@@ -561,7 +693,7 @@ fn a_replica_with_a_later_key_begins_without_a_state() {
         incarnation: 1,
         recovered: Vec::new(),
         replays: false,
-        restarted: false,
+        disk: DiskState::New,
     };
     let mut core = Core::<Keyed>::new(setup, at(0));
     assert!(core.is_restarted());

@@ -108,6 +108,9 @@ impl<S: Scheme> Core<S> {
             resumed,
             found: _,
             abstains,
+            replaced,
+            unsigned,
+            lost,
             astray,
             logged: _,
             based: _,
@@ -119,12 +122,12 @@ impl<S: Scheme> Core<S> {
         } = self;
         into.bytes(&order.encode());
         #[rustfmt::skip]
-        let parts: [&dyn Debug; 33] = [
+        let parts: [&dyn Debug; 36] = [
             id, incarnation, epoch, members, rounds, change, clock, wants, mine, changes,
             unsent, unsent_is_stale, sent, sent_at, committed, attestation, started_at,
             passed_on, gather, waiting, blocked, heard, doubters, doubt, vector_is_work,
             blank, resumed, leaving, key_news,
-            noted_keys, abstains, astray, durable,
+            noted_keys, abstains, replaced, unsigned, lost, astray, durable,
         ];
         parts.into_iter().for_each(|part| into.add(part));
     }

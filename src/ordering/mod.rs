@@ -31,7 +31,8 @@
 //! commits them; `order.rs` is the pure function from committed vectors to the order (O1 to O4);
 //! `roster.rs` is the part of it that says who is a member, and who is out and why (M1 to M4);
 //! `clock.rs` makes candidate ids; `wants.rs` asks for what is missing (R5); `history.rs` keeps
-//! what followers may have missed (R7); `epoch` changes the epoch (E1 to E8, F1 to F3).
+//! what followers may have missed (R7); `lost_disk.rs` keeps what was signed on a disk that is lost
+//! from being contradicted (§7); `epoch` changes the epoch (E1 to E8, F1 to F3).
 //!
 //! # Properties
 //!
@@ -50,7 +51,7 @@
 //! - R5 asks for a proposal that a choice names `join_delay` after learning of it, not at once:
 //!   on separate links a proposal is often overtaken by the next one of somebody else.
 //! - The first proposal of all waits until `t + 1` other replicas have said how far they are, so
-//!   that a replica that lost its disk finds out before it signs anything.
+//!   that a replica whose disk is lost finds out before it signs anything, and stops.
 //! - The quota of O4 charges whoever named a request first, and R6 counts a vector as work only
 //!   for those whom it concerns: `docs/adr/0003` has the executions that made this necessary.
 //! - `docs/adr/0004` has what became different in the change of the epoch, and what is still open.
@@ -65,6 +66,7 @@ mod fingerprint;
 mod history;
 mod input;
 mod keys;
+mod lost_disk;
 mod order;
 mod propose;
 mod roster;

@@ -1,7 +1,7 @@
 //! What a core is made from.
 
 use crate::crypto::{Keyring, Scheme};
-use crate::types::{ClockKind, Digest, OrderLimits, ReplicaId, Timing};
+use crate::types::{ClockKind, Digest, DiskState, OrderLimits, ReplicaId, Timing};
 use crate::wire::Record;
 
 /// What a core is made from.
@@ -22,8 +22,8 @@ pub struct Setup<S: Scheme> {
     pub limits: OrderLimits,
     /// A secret number for hash tables whose keys clients choose.
     pub seed: u64,
-    /// Whether this replica's disk shows that it took part before (§7).
-    pub restarted: bool,
+    /// What this replica's disk holds of what it has signed (§7).
+    pub disk: DiskState,
     /// What its disk holds, in the order in which it was written.
     pub recovered: Vec<Record>,
     /// Whether its log of rounds is whole: then [`super::Core::replay`] is given all that is in it,

@@ -107,6 +107,10 @@ pub enum Action {
         /// The key.
         key: Option<PublicKey>,
     },
+    /// Write into the mark that the disk is [`crate::types::DiskState::Known`], and make that
+    /// durable, before any action that follows is done: from now on something may be signed that
+    /// must not be forgotten (§7). Once in the life of a disk.
+    MarkKnown,
     /// Something that people should know.
     Event(Event),
 }
@@ -128,6 +132,12 @@ pub enum CloseReason {
 /// What a driver logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// The disk is empty, and others have run rounds with this replica: it does nothing any more.
+    /// Its driver ends it, and says that it is to be started with [`DiskState::Replaced`], so that
+    /// it signs nothing which contradicts what was signed on the disk that is lost (§7).
+    ///
+    /// [`DiskState::Replaced`]: crate::types::DiskState::Replaced
+    DiskLost,
     /// The replica was in an epoch before it started: it follows and signs nothing in that (§7).
     Restarted,
     /// The state was taken up from the disk.

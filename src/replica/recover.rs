@@ -10,7 +10,7 @@ use crate::crypto::{Scheme, Unverified, Verified};
 use crate::ordering::{self, Checked, Logged};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
-use crate::types::{Digest, Now, Round};
+use crate::types::{Digest, DiskState, Now, Round};
 use crate::wire::{Body, LogEntry, Proposal, Report, Request, Writer};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -96,11 +96,20 @@ impl<S: Scheme> Replica<S> {
         }
     }
 
+    /// Before anything is signed on a disk its mark says so.
+    pub(super) fn mark_known(&mut self, now: Now, out: &mut Actions) {
+        if self.unmarked && self.core.knows_its_disk(now) {
+            self.unmarked = false;
+            out.push(Action::MarkKnown);
+        }
+    }
+
     // --- reading ------------------------------------------------------------------------------
 
     /// Takes up what was found on the disk: the snapshot, then everything that was committed after
-    /// it, executed again. It says nothing to anybody meanwhile.
-    pub(super) fn recover(&mut self, now: Now, stored: Stored, restarted: bool) {
+    /// it, executed again. It says nothing to anybody meanwhile. A disk that stands in for a lost
+    /// one lacks something, so it is damaged.
+    pub(super) fn recover(&mut self, now: Now, stored: Stored, disk: DiskState) {
         let Stored { snapshot, first, log, next, mut damage } = stored;
         self.journal.replay(first);
         self.read_ahead(first, &log);
@@ -132,7 +141,7 @@ impl<S: Scheme> Replica<S> {
         self.journal.replayed(next, executed, complete, damage.is_some());
         self.void.clear();
         self.undo.found_bodies = true;
-        if restarted {
+        if disk != DiskState::New {
             if damage.is_some() {
                 self.core.abstain();
             }

@@ -6,7 +6,7 @@ use super::transfer::head_of;
 use super::{Setup, StepTrace};
 use crate::crypto::Scheme;
 use crate::service::Service;
-use crate::types::{AgreedTime, Digest, Durability, Epoch, Now, Round};
+use crate::types::{AgreedTime, Digest, DiskState, Durability, Epoch, Now, Round};
 use crate::wire::StepPosition;
 use bytes::Bytes;
 use std::mem::take;
@@ -26,7 +26,8 @@ impl<S: Scheme> Replay<S> {
     /// attested state from it. If the log does not begin where the state ends.
     pub fn new(mut setup: Setup<S>, service: Box<dyn Service>, now: Now) -> Result<Self, String> {
         let stored = take(&mut setup.stored);
-        (setup.restarted, setup.trace, setup.durability) = (false, true, Durability::Reply);
+        (setup.disk, setup.trace) = (DiskState::New, true);
+        setup.durability = Durability::Reply;
         // None is taken but where a replica that is no member would need one.
         setup.quotas.log_bytes = u64::MAX;
         let mut replica = Replica::new(setup, service, now);

@@ -19,8 +19,8 @@ use crate::crypto::{Keyring, PublicKey, Scheme, Unverified};
 use crate::ordering::{self, Core};
 use crate::service::Service;
 use crate::types::marks::mark;
-use crate::types::{Digest, Durability, GroupId, Instant, LinkId, Members, Now, OrderLimits};
-use crate::types::{Quotas, ReplicaId, Round, Timing};
+use crate::types::{Digest, DiskState, Durability, GroupId, Instant, LinkId, Members, Now};
+use crate::types::{OrderLimits, Quotas, ReplicaId, Round, Timing};
 use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message};
 use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Request};
 use crate::wire::{Record, SnapshotPart, Want, WantBody, WantHistory, WantSnapshot};
@@ -70,6 +70,8 @@ pub struct Replica<S: Scheme> {
     pub(super) rolled: Rolled,
     pub(super) undo: Undo,
     pub(super) delta_held: bool,
+    /// The mark does not say yet that this disk holds all that was signed.
+    pub(super) unmarked: bool,
     pub(super) halt_reported: bool,
     /// What goes to the disk, and what waits for it.
     pub(super) journal: Journal,
@@ -87,7 +89,7 @@ impl<S: Scheme> Replica<S> {
         }
         let ensemble = setup.keyring.ensemble();
         let keeps = setup.durability != Durability::None;
-        let restarted = setup.restarted;
+        let disk = setup.disk;
         let peers = ensemble.replicas().filter(|r| *r != setup.id);
         let core = ordering::Setup {
             id: setup.id,
@@ -98,7 +100,7 @@ impl<S: Scheme> Replica<S> {
             clock: setup.clock,
             limits: setup.limits,
             seed: setup.seed,
-            restarted: setup.restarted,
+            disk,
             // What cannot be read was not written by this version; the driver checks sums.
             recovered: setup.recovered.iter().filter_map(|r| Record::parse(r).ok()).collect(),
             replays: keeps,
@@ -133,6 +135,7 @@ impl<S: Scheme> Replica<S> {
             rolled: Rolled::recorded(&setup.recovered),
             undo: Undo::default(),
             delta_held: true,
+            unmarked: disk != DiskState::Known,
             halt_reported: false,
             journal: Journal::new(setup.durability, setup.quotas.log_bytes),
             recovered: None,
@@ -142,7 +145,7 @@ impl<S: Scheme> Replica<S> {
             keyring: setup.keyring,
         };
         if keeps {
-            replica.recover(now, setup.stored, restarted);
+            replica.recover(now, setup.stored, disk);
         }
         replica
     }
@@ -343,6 +346,7 @@ impl<S: Scheme> Replica<S> {
     pub(super) fn core(&mut self, now: Now, input: ordering::Input, out: &mut Actions) {
         let mut actions = Vec::new();
         self.core.handle(now, input, &mut actions);
+        self.mark_known(now, out);
         self.follow_keys();
         for action in actions {
             match action {

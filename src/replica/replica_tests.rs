@@ -4,7 +4,7 @@ use super::*;
 use crate::crypto::{Context, Keyed, PublicKey, SecretKey};
 use crate::replica::{Setup, Stored};
 use crate::service::counter::Counter;
-use crate::types::{ClientId, ClockKind, Ensemble, Quotas, Role, SessionId, Wall};
+use crate::types::{ClientId, ClockKind, DiskState, Ensemble, Quotas, Role, SessionId, Wall};
 use crate::wire::{Outcome, Refusal, Replies, StepPosition};
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Trio {
                 quotas: Quotas::default(),
                 seed: 5,
                 incarnation: 1,
-                restarted: false,
+                disk: DiskState::New,
                 recovered: Vec::new(),
                 durability: Durability::None,
                 stored: Stored::default(),
@@ -82,7 +82,7 @@ impl Trio {
                             self.told.push((i, Replies::from_body(&frame.body).unwrap()));
                         }
                     }
-                    Action::Event(_) => {}
+                    Action::Event(_) | Action::MarkKnown => {}
                     other => panic!("{other:?}"),
                 }
             }

@@ -75,6 +75,7 @@ impl<S: Scheme> Replica<S> {
                 missing: numbers(missing),
                 since_ms: now.monotonic.since(since).as_millis() as u64,
             }),
+            disk_replaced: core.is_replaced(),
             transfer: self.transfer_status(),
             counters: self.counters(),
             ..Status::default()
@@ -213,6 +214,7 @@ pub(super) fn report(event: ordering::Event) -> Option<Event> {
         ordering::Event::Invalid { proposal, why } => {
             Event::InvalidProposal { replica: proposal.replica, round: proposal.round, why }
         }
+        ordering::Event::DiskLost => Event::DiskLost,
         ordering::Event::Restarted { .. } => Event::Restarted,
         ordering::Event::Blamed { accused, epoch, step } => {
             let round = match step {

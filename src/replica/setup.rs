@@ -1,7 +1,8 @@
 //! What a replica is made from.
 
 use crate::crypto::{Keyring, Scheme};
-use crate::types::{ClockKind, Digest, Durability, OrderLimits, Quotas, ReplicaId, Timing};
+use crate::types::{ClockKind, Digest, DiskState, Durability, OrderLimits, Quotas};
+use crate::types::{ReplicaId, Timing};
 use bytes::Bytes;
 
 /// What a replica is made from.
@@ -26,8 +27,8 @@ pub struct Setup<S: Scheme> {
     pub seed: u64,
     /// Starts of this replica on its disk, from 1.
     pub incarnation: u64,
-    /// Whether its disk shows that it took part before.
-    pub restarted: bool,
+    /// What its disk holds of what it has signed.
+    pub disk: DiskState,
     /// All records found on its disk, in the order in which they were written; none on a new one.
     pub recovered: Vec<Bytes>,
     /// What is on the disk before something is said.

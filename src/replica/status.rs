@@ -59,6 +59,10 @@ pub struct Status {
     pub outstanding: u64,
     /// What it has been waiting for longer than it should, if anything.
     pub waiting: Option<Waiting>,
+    /// Whether its disk stands in for one that was lost, and it has not joined anew: until then it
+    /// reports nothing (§7).
+    #[serde(default)]
+    pub disk_replaced: bool,
     /// The snapshot that it is fetching, if it wants one.
     pub transfer: Option<TransferStatus>,
     /// Whether its cluster file lacks a change of a key that is on its disk or came since (M3);

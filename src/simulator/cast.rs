@@ -1,16 +1,18 @@
 //! Who takes part in a run.
 
+use super::OperatorNode;
 use super::Options;
 use super::ReplicaNode;
 use super::mischief::{Faulty, Withhold};
-use super::{Arrival, ClientNode, Dice, Effect, Inner, LyingClient, Node, Note, OperatorNode};
+use super::{Arrival, ClientNode, Dice, Effect, Inner, LyingClient, Node, NodeId, Note, Noted};
 use crate::adversary::{Liar, Sleeper, Twins};
 use crate::caller;
 use crate::crypto::{Context, Keyed, Keyring, PublicKey, Scheme, SecretKey, sha256};
-use crate::replica::{Replica, Setup, Stored};
-use crate::types::{Ensemble, Instant, Now, ReplicaId, SessionId};
+use crate::replica::{Event, Replica, Setup, Stored};
+use crate::types::{DiskState, Ensemble, Instant, Now, ReplicaId, SessionId};
 use crate::wire::Hello;
 use bytes::Bytes;
+use std::collections::BTreeMap;
 
 /// The stream of the seed of the first client; each has the next.
 pub(super) const CLIENTS: u64 = 100;
@@ -59,6 +61,15 @@ pub(super) struct Blank<S: Scheme> {
     pub(super) secret: SecretKey,
     pub(super) keyring: Keyring<S>,
     pub(super) incarnation: u64,
+    /// What its mark says of its disk.
+    pub(super) disk: DiskState,
+}
+
+impl<S: Scheme> Blank<S> {
+    /// Of one that has never started.
+    pub(super) fn new(secret: SecretKey, keyring: Keyring<S>) -> Self {
+        Self { secret, keyring, incarnation: 0, disk: DiskState::New }
+    }
 }
 
 pub(super) fn replica<S: Scheme>(
@@ -80,7 +91,7 @@ pub(super) fn replica<S: Scheme>(
         quotas: options.quotas,
         seed,
         incarnation: blank.incarnation,
-        restarted: blank.incarnation > 1,
+        disk: blank.disk,
         recovered,
         durability: options.durability,
         stored,
@@ -149,4 +160,32 @@ pub(super) fn secret(seed: u64, id: ReplicaId) -> SecretKey {
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     bytes[8] = id.number();
     SecretKey::from_seed(bytes)
+}
+
+/// What a replica's mark says after this. One that refuses its empty disk is given: its operator
+/// does what it says, and starts it as one whose disk was replaced.
+pub(super) fn note_disk<S: Scheme>(
+    noted: &Noted<Note>,
+    blank: &mut BTreeMap<ReplicaId, Blank<S>>,
+) -> Option<ReplicaId> {
+    let NodeId::Replica(id) = noted.node else { return None };
+    let blank = blank.get_mut(&id)?;
+    match &noted.note {
+        Note::MarkedKnown => blank.disk = DiskState::Known,
+        Note::Event(Event::DiskLost) => {
+            blank.disk = DiskState::Replaced;
+            return Some(id);
+        }
+        _ => {}
+    }
+    None
+}
+
+pub(super) fn operator() -> SecretKey {
+    SecretKey::from_seed([255; 32])
+}
+
+/// The operator is a client behind all others.
+pub(super) fn operator_number(options: &Options) -> u32 {
+    options.clients + u32::try_from(options.lying_clients.len()).expect("few clients")
 }

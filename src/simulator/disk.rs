@@ -63,6 +63,14 @@ pub(super) struct Disk {
 }
 
 impl Disk {
+    /// Another disk stands in for one that was lost: where the log begins, that is known from now
+    /// on, until a snapshot closes the gap.
+    pub(super) fn begin_with_gap(&mut self) {
+        if self.log == (0, VecDeque::new()) && self.snapshots.is_empty() {
+            self.log.0 = 1;
+        }
+    }
+
     /// Everything that is durable, in order.
     pub(super) fn durable(&self) -> &[Bytes] {
         &self.durable

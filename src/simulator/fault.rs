@@ -33,6 +33,9 @@ pub enum Fault {
     /// A node stops at once, as by `kill -9` or without power: what it has not synced may be lost
     /// in part or in whole, and so may what it has just sent. It is started again after so long.
     Crash(NodeId, Duration),
+    /// A node stops as in a crash, and its disk is gone: it is started again after so long on an
+    /// empty one (D18).
+    LoseDisk(NodeId, Duration),
     /// A node crashes when it has written to its disk for the n-th time from now on.
     CrashAt {
         /// Which node.
@@ -160,6 +163,7 @@ impl Fault {
             Fault::Step(..) => "wall clock stepped",
             Fault::Stop(..) => "node stopped",
             Fault::Crash(..) => "node crashed",
+            Fault::LoseDisk(..) => "disk lost",
             Fault::CrashAt { .. } => "crash laid at a sync",
             Fault::Cut { breaks_after: None, .. } => "direction cut",
             Fault::Cut { .. } => "direction cut until the link breaks",

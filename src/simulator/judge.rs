@@ -47,7 +47,7 @@ pub struct Judge {
     clients: u32,
     /// Good replicas that good ones have excluded as silent or lying.
     excluded: Members,
-    /// Good replicas that took themselves for restarted: they had never got as far as a step when
+    /// Good replicas that took their disk for a lost one: they had never got as far as a step when
     /// others had gone on without them, which looks like a lost disk (§7).
     passed_over: Members,
     /// Replicas that the world has crashed at least once: they may say that they restarted.
@@ -121,7 +121,7 @@ impl Judge {
                 self.on_time(r, time, step.time)
             }
             (NodeId::Replica(r), Note::Event(event)) => self.on_event(r, &event),
-            (NodeId::Replica(_), Note::Evidence { .. }) => Ok(()),
+            (NodeId::Replica(_), Note::Evidence { .. } | Note::MarkedKnown) => Ok(()),
             (NodeId::Replica(r), Note::Persists(records)) => {
                 self.written.entry(r).or_default().extend(records);
                 Ok(())
@@ -235,6 +235,11 @@ impl Judge {
             _ => {}
         }
         let (kind, accused) = match event {
+            Event::DiskLost if self.crashed.contains(at) => ("disk lost", None),
+            Event::DiskLost => {
+                self.passed_over.insert(at);
+                ("disk lost", (self.checks.steps_of(at) > 0).then_some(at))
+            }
             Event::Restarted if self.crashed.contains(at) => ("restarted", None),
             Event::Restarted if self.checks.steps_of(at) == 0 => {
                 self.passed_over.insert(at);

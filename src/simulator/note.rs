@@ -32,6 +32,8 @@ pub enum Note {
     Persists(Vec<Bytes>),
     /// A replica sends this on the protocol stream; only if somebody wants to know.
     Sends(super::NodeId, Bytes),
+    /// The mark of a replica's disk says from now on that it holds what the replica has signed.
+    MarkedKnown,
     /// A node closed the link to another.
     Closed(super::NodeId, String),
     /// A correct client made a call: its number and commands.
@@ -75,6 +77,7 @@ impl fmt::Display for Note {
                 let kind = Frame::parse(frame.clone()).map(|f| f.kind);
                 write!(f, "sends {kind:?} to {to}")
             }
+            Note::MarkedKnown => write!(f, "marks its disk as known"),
             Note::Closed(peer, why) => write!(f, "closed the link to {peer}: {why}"),
             Note::Called(call, commands) => {
                 write!(f, "makes call {call} of {} commands", commands.len())

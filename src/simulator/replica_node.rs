@@ -140,6 +140,7 @@ impl<S: Scheme> ReplicaNode<S> {
             Action::Evidence { name, bytes } => {
                 out.push(Effect::Note(Note::Evidence { name, bytes }));
             }
+            Action::MarkKnown => out.push(Effect::Note(Note::MarkedKnown)),
             // The world's links show no keys.
             Action::Pin { .. } => {}
             Action::Event(Event::Step(step)) => out.push(Effect::Note(Note::Step(step))),

@@ -1,19 +1,23 @@
 //! Whole runs: a cluster from options and a seed, run to its end and judged.
 
-use super::cast::{Blank, CLIENTS, Member, caller, new_secret, replica, secret, session};
+use super::cast::{Blank, CLIENTS, Member, caller, new_secret, note_disk, operator};
+use super::cast::{operator_number, replica, secret, session};
 use super::check::Violation;
 use super::judge::{Judge, random_clock};
 use super::{Cell, ClientNode, Dice, Failure, Knows, LyingClient, NodeId, Options};
 use super::{Clock, OperatorNode, ReplicaNode, Report, Stopped, Twins, World, chaos};
 use crate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, sha256};
 use crate::replica::{Standing, Status};
-use crate::types::{Durability, Ensemble, GroupId, Members, Now, ReplicaId, SessionId, marks};
+use crate::types::marks;
+use crate::types::{DiskState, Durability, Ensemble, GroupId, Members, Now, ReplicaId, SessionId};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
 /// How often replicas are asked how far they are.
 const LOOK_EVERY: u64 = 50_000_000;
+/// How long it takes a replica's operator to do what the replica said as it ended.
+const OBEYS_AFTER: Duration = Duration::from_millis(100);
 
 /// Heartbeats that an idle group may take until all have caught up.
 const IDLE_ROUNDS: u64 = 5;
@@ -131,7 +135,7 @@ impl<'a, S: Scheme> Run<'a, S> {
                 self.judge.on_clock(clock);
             }
             let (secret, keyring) = (secret.clone(), keyring.clone());
-            self.blank.insert(id, Blank { secret, keyring, incarnation: 0 });
+            self.blank.insert(id, Blank::new(secret, keyring));
             let node = self.fresh(id, clock.read(0));
             self.world.add(NodeId::Replica(id), node, clock);
         }
@@ -171,6 +175,9 @@ impl<'a, S: Scheme> Run<'a, S> {
         recovered.truncate(recovered.len() - old.map_or(0, |(_, lost)| *lost).min(recovered.len()));
         let blank = self.blank.get_mut(&id).expect("one for each replica");
         blank.incarnation += 1;
+        if blank.disk == DiskState::Replaced {
+            self.world.begin_with_gap(NodeId::Replica(id));
+        }
         let stored = self.world.stored(NodeId::Replica(id));
         let inner = replica(self.options, self.seed, id, blank, (recovered, stored), now);
         let options = self.options;
@@ -206,7 +213,8 @@ impl<'a, S: Scheme> Run<'a, S> {
         let blank = self.blank.get_mut(&id).expect("one for each replica");
         let renewed = keyring.key(id) == Some(&new);
         if renewed && S::public(&S::signer(&blank.secret)) != new {
-            (blank.secret, blank.keyring, blank.incarnation) = (secret, keyring, 0);
+            (blank.secret, blank.keyring) = (secret, keyring);
+            (blank.incarnation, blank.disk) = (0, DiskState::New);
             self.world.wipe(NodeId::Replica(id));
         } else if self.options.new_files {
             blank.keyring = keyring;
@@ -330,17 +338,22 @@ impl<'a, S: Scheme> Run<'a, S> {
     fn go_on(&mut self, until: u64) -> Result<(), Violation> {
         loop {
             let (mut found, forked) = (Ok(()), self.forked);
-            let (judge, watch) = (&mut self.judge, &mut self.watch);
+            let (judge, watch, blank) = (&mut self.judge, &mut self.watch, &mut self.blank);
+            let mut refused = Vec::new();
             let stopped = self.world.run_until(until, &mut |noted| {
                 watch(noted.time, noted.node, &noted.note);
+                refused.extend(note_disk(&noted, blank));
                 if found.is_ok() {
                     found = match forked {
                         true => judge.on_accusation(&noted),
                         false => judge.on_note(noted),
                     };
                 }
-                found.is_ok()
+                found.is_ok() && refused.is_empty()
             });
+            for id in refused {
+                self.world.end(NodeId::Replica(id), OBEYS_AFTER);
+            }
             found.or_else(|violation| self.excuse(violation))?;
             match stopped {
                 Stopped::Crashed(node) => {
@@ -355,6 +368,11 @@ impl<'a, S: Scheme> Run<'a, S> {
                         self.forgot |= !keeps && bad > self.ensemble.t();
                     }
                 }
+                Stopped::DiskGone(NodeId::Replica(id)) => {
+                    let blank = self.blank.get_mut(&id).expect("one for each replica");
+                    (blank.incarnation, blank.disk) = (0, DiskState::New);
+                }
+                Stopped::DiskGone(_) => {}
                 Stopped::Boot(node) => self.boot(node),
                 Stopped::Observer => {}
                 other => return self.looked(other),
@@ -365,7 +383,8 @@ impl<'a, S: Scheme> Run<'a, S> {
     // What it means that the world has stopped, and a look at all replicas.
     fn looked(&mut self, stopped: Stopped) -> Result<(), Violation> {
         match stopped {
-            Stopped::Time | Stopped::Observer | Stopped::Crashed(_) | Stopped::Boot(_) => {}
+            Stopped::Time | Stopped::Observer => {}
+            Stopped::Crashed(_) | Stopped::DiskGone(_) | Stopped::Boot(_) => {}
             Stopped::Idle => return Err(broken("liveness", "nothing happens any more".into())),
             Stopped::Events => {
                 let most = self.options.world.max_events;
@@ -473,15 +492,6 @@ impl<'a, S: Scheme> Run<'a, S> {
             trace_hash: self.world.trace_hash(),
         }
     }
-}
-
-fn operator() -> SecretKey {
-    SecretKey::from_seed([255; 32])
-}
-
-/// The operator is a client behind all others.
-fn operator_number(options: &Options) -> u32 {
-    options.clients + u32::try_from(options.lying_clients.len()).expect("few clients")
 }
 
 fn nanos(d: Duration) -> u64 {

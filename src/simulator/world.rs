@@ -68,7 +68,9 @@ pub enum Stopped {
     Observer,
     /// A node has crashed. The world goes on if it is asked to.
     Crashed(NodeId),
-    /// The time has come to start a node that crashed: [`World::start`].
+    /// The disk of a node that has crashed is gone.
+    DiskGone(NodeId),
+    /// The time has come to start a node that crashed or ended: [`World::start`].
     Boot(NodeId),
 }
 
@@ -264,13 +266,6 @@ impl<N: Node> World<N> {
     /// What a start of a node finds of its log and its snapshots.
     pub fn stored(&self, id: NodeId) -> Stored {
         self.seats.get(&id).map(|s| s.disk.stored()).unwrap_or_default()
-    }
-
-    /// Gives a node that does not run an empty disk.
-    pub fn wipe(&mut self, id: NodeId) {
-        if let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.node.is_none()) {
-            seat.disk.wipe();
-        }
     }
 
     /// How often each kind of fault has struck.

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// Every mark: the rule, then what happened.
-pub const MARKS: [&str; 59] = [
+pub const MARKS: [&str; 61] = [
     "E1 a follower blamed for a round",
     "E1 a follower passed on what started a round",
     "E1 a member blamed for a round",
@@ -60,11 +60,13 @@ pub const MARKS: [&str; 59] = [
     "O7 what had run was made void",
     "R7 history was asked for",
     "R7 history was gone",
+    "§7 a Join from a replaced disk was accepted",
     "§7 a Report from the disk was sent again",
     "§7 a promise from the disk got its Report after a restart",
     "§7 a snapshot was taken up",
     "§7 a snapshot was taken up from the disk",
     "§7 a snapshot's bytes were made beside the loop",
+    "§7 an empty disk was refused",
     "§7 an opening from the disk waited for its first vector",
     "§7 the source of a snapshot was put aside",
     "§7 what others had not gone on with was given up",

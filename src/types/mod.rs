@@ -6,6 +6,7 @@
 //! `From<u64>`, a number becomes an id only where it is decoded or configured.
 
 mod digest_map;
+mod disk_state;
 mod durability;
 mod ensemble;
 mod epoch;
@@ -17,6 +18,7 @@ mod time;
 mod timing;
 
 pub use digest_map::DigestMap;
+pub use disk_state::DiskState;
 pub use durability::Durability;
 pub use ensemble::{Ensemble, MAX_T, Members};
 pub use epoch::{Call, Root};

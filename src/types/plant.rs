@@ -89,6 +89,8 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("o7-forgets-what-came-since", "O7: a void request that came again since is forgotten"),
     ("o7-restarted-has-none", "O7: one that has restarted is taken for one without any body"),
     ("c2-restarted-is-dumb", "C2: one that has restarted does not repeat what it executed since"),
+    ("s7-empty-disk-starts", "§7: an empty disk is taken for a new replica's, whatever others say"),
+    ("s7-replaced-disk-reports", "§7: one with a replaced disk reports before it has joined anew"),
     ("s7-snapshot-of-t", "§7: a snapshot that t replicas attest is taken up"),
     ("m3-no-second-change", "M3: a replaced key goes, and the new one never comes in"),
     ("c1-accept-t-replies", "C1: a client accepts what t replicas say"),

@@ -238,7 +238,7 @@ fn replica(quotas: Quotas) -> Replica<Keyed> {
         quotas,
         seed: 1,
         incarnation: 1,
-        restarted: false,
+        disk: quorate::types::DiskState::New,
         recovered: Vec::new(),
         durability: quorate::types::Durability::None,
         stored: Stored::default(),

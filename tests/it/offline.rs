@@ -14,8 +14,8 @@ use quorate::service::kv::{Command, Kv};
 use quorate::service::{RestoreError, Service};
 use quorate::storage::{Disk, Entry, Limits, Log, MemoryDisk, Options, Overlay, Position, Space};
 use quorate::types::{
-    AgreedTime, ClientId, ClockKind, Digest, Durability, Ensemble, GroupId, Instant, LinkId, Now,
-    OrderLimits, Quotas, ReplicaId, Role, SessionId, Timing, Wall,
+    AgreedTime, ClientId, ClockKind, Digest, DiskState, Durability, Ensemble, GroupId, Instant,
+    LinkId, Now, OrderLimits, Quotas, ReplicaId, Role, SessionId, Timing, Wall,
 };
 use quorate::wire::{
     Command as Asked, CommandKind, Frame, LogEntry, Message, Request, RequestBody,
@@ -58,7 +58,7 @@ fn setup(index: usize, stored: Stored, seed: u64) -> Setup<Keyed> {
         quotas: Quotas { log_bytes: 20_000, ..Quotas::default() },
         seed,
         incarnation: 1,
-        restarted: false,
+        disk: DiskState::New,
         recovered: Vec::new(),
         durability: Durability::Reply,
         stored,
@@ -149,7 +149,7 @@ impl Group {
                         self.written[i].snapshot = Some((first, head, state));
                         waiting.push_back((i, Input::Synced { sequence }));
                     }
-                    Action::ToClient { .. } | Action::Event(_) => {}
+                    Action::ToClient { .. } | Action::Event(_) | Action::MarkKnown => {}
                     other => panic!("{other:?}"),
                 }
             }

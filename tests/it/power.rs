@@ -1,6 +1,7 @@
 //! Power cuts of all replicas at once, with disks so slow that much is under way to them: what a
 //! client has accepted is there afterwards (§7, D2, D17).
 
+use quorate::adversary::{Lie, OrderingLie};
 use quorate::simulator::{Cell, Fault, NodeId, Options, RandomFaults, Report, Workload, run};
 use quorate::types::Durability;
 use std::time::Duration;
@@ -98,4 +99,58 @@ fn a_state_whose_bytes_come_late_is_fetched() {
 
 fn crash(down_for: Duration) -> Fault {
     Fault::Crash(NodeId::replica(2), down_for)
+}
+
+/// One disk, or several, are lost while clients work; the replicas start again on empty ones.
+fn lost_disks(t: u8, whose: &[usize]) -> Options {
+    let lose = |i: &usize| (ms(900), Fault::LoseDisk(NodeId::replica(*i), ms(200)));
+    let mut options = Options {
+        t,
+        durability: Durability::Reply,
+        faults: whose.iter().map(lose).collect(),
+        by_cell: true,
+        time_limit: ms(30_000),
+        workload: Workload { calls: 40, think: ms(120), ..Workload::default() },
+        ..Options::named("lost disks")
+    };
+    options.limits.checkpoint_every = 8;
+    options
+}
+
+/// D18. Each refuses its empty disk, its operator says that it stands in for the lost one, and it
+/// is a member again.
+#[test]
+fn a_lost_disk_is_refused_replaced_and_costs_nothing() {
+    for (t, whose, liars) in [(1, &[2][..], 0), (2, &[1, 3], 0), (2, &[1], 1)] {
+        let mut options = lost_disks(t, whose);
+        let lies = [OrderingLie::Equivocate, OrderingLie::HalfSend];
+        for (seed, lie) in (0..10).zip(lies.into_iter().cycle()) {
+            options.liars = (0..liars).map(|_| (4, Lie::Ordering(lie))).collect();
+            let report = run(seed, &options).unwrap_or_else(|failure| panic!("{failure}"));
+            assert!(report.finished && !report.forked, "{report:?}");
+            let refused = report.events.get("disk lost").copied().unwrap_or_default();
+            assert_eq!(refused as usize, whose.len(), "{report:?}");
+            let joined = report.marks.get("§7 a Join from a replaced disk was accepted");
+            assert!(joined.is_some_and(|n| *n as usize >= whose.len()), "{report:?}");
+            assert!(whose.iter().all(|i| !report.statuses[*i].disk_replaced), "{report:?}");
+        }
+    }
+}
+
+/// D18. More than t: what is left of the group makes no new history, and says why.
+#[test]
+fn more_lost_disks_than_t_are_the_end_and_not_a_new_beginning() {
+    for seed in 0..5 {
+        let options = Options {
+            must_finish: false,
+            time_limit: ms(12_000),
+            call_timeout: ms(6_000),
+            ..lost_disks(1, &[1, 2])
+        };
+        let report = run(seed, &options).unwrap_or_else(|failure| panic!("{failure}"));
+        assert!(!report.forked && !report.failed.is_empty(), "{report:?}");
+        let lost = |i: usize| report.statuses[i].disk_replaced;
+        assert!(!lost(0) && lost(1) && lost(2), "{report:?}");
+        assert_eq!(report.events.get("joined"), None, "{report:?}");
+    }
 }

@@ -174,6 +174,22 @@ impl Cluster {
         *slot = Some(command.spawn().unwrap());
     }
 
+    /// Waits until a replica has ended by itself, and gives its exit code.
+    pub fn ends(&mut self, number: u8) -> Option<i32> {
+        let mut child = self.take(number);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status.code();
+            }
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                panic!("R{number} does not end\n{}", self.logs());
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// Kills a replica as a power cut would.
     pub fn kill(&mut self, number: u8) {
         let mut child = self.take(number);

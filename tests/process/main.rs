@@ -7,6 +7,7 @@ mod client;
 mod cluster;
 mod commands;
 mod demo;
+mod disks;
 mod evidence;
 mod faults;
 mod history;

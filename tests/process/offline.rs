@@ -219,6 +219,7 @@ fn what_is_no_data_directory_or_of_another_cluster_is_named() {
         cluster: other.cluster().id(),
         replica: quorate::types::ReplicaId::new(1).unwrap(),
         incarnation: 1,
+        disk: quorate::types::DiskState::Known,
     };
     fs::write(nothing.join("cluster.mark"), mark.to_bytes()).unwrap();
     let config = word(mine.config());

@@ -150,7 +150,10 @@ fn a_mixed_bag_of_runs_strikes_and_reaches_everything() {
         panic!("{}", sim.tell(case, broken));
     }
     println!("{}", covered.coverage.text());
-    assert_eq!(covered.coverage.never(), Vec::<&str>::new());
+    // Disks are lost in `tests/it/power.rs`.
+    let elsewhere =
+        ["§7 a Join from a replaced disk was accepted", "§7 an empty disk was refused"];
+    assert_eq!(covered.coverage.never(), elsewhere);
 }
 
 #[cfg(feature = "plant")]
@@ -219,7 +222,7 @@ fn seeds_that_once_failed_pass_and_fail_with_the_old_mistake_only() {
         ("o7-void-stays-executed", "", Mode::Power, 1, 29, "2 calls wait"),
         ("r7-not-passed-over", "", Mode::Power, 1, 307, "R1 has executed 7 steps of 12"),
         ("s7-attests-undone", "", Mode::Outages, 1, 1338, "Diverged"),
-        ("s7-one-leg-only", "", Mode::Outages, 1, 120, "calls wait"),
+        ("s7-one-leg-only", "", Mode::Outages, 1, 219, "R1 has executed 3 steps"),
         ("s7-opening-forgotten", "", Mode::Outages, 1, 1251, "calls wait"),
         ("s7-reports-what-is-past", "", Mode::Crash, 1, 684, "R2 has executed"),
         ("s7-members-have-a-state", "", Mode::Outages, 1, 10_594, "R3 has executed 2 steps"),

@@ -2,7 +2,7 @@
 
 use crate::cli::ask::{Answer, Said, most_say};
 use crate::cli::votes::escape;
-use crate::config::Cluster;
+use crate::config::{Cluster, ReplicaEntry};
 use crate::replica::{Promised, Standing, Status as Condition, Waiting, Why};
 use crate::types::{ClockKind, ReplicaId};
 use std::fmt::Write as _;
@@ -19,6 +19,9 @@ pub(super) fn trouble(cluster: &Cluster, answers: &[Answer]) -> String {
         if let Ok(condition) = answer {
             of_one(cluster, entry.id, condition, &mut text);
         }
+    }
+    if let Some(line) = lost_disks(cluster, answers) {
+        let _ = writeln!(text, "{line}");
     }
     if text.is_empty() { text } else { format!("\n{text}") }
 }
@@ -38,7 +41,13 @@ fn of_one(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
             t.bytes, t.total
         );
     }
-    if s.standing == Standing::Restarted {
+    if s.disk_replaced {
+        let _ = writeln!(
+            text,
+            "{id} has a new disk in place of one that was lost: it takes up the state that the \
+             others attest, and reports nothing before it has joined them anew."
+        );
+    } else if s.standing == Standing::Restarted {
         let _ = writeln!(
             text,
             "{id} restarted without its state (start {} on its disk): it signs nothing until the \
@@ -65,6 +74,25 @@ fn of_one(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
     if s.standing == Standing::Halted {
         let _ = writeln!(text, "{id} has halted; its log says why.");
     }
+}
+
+/// More disks are lost than the group can do without: it does not begin a new history.
+fn lost_disks(cluster: &Cluster, answers: &[Answer]) -> Option<String> {
+    let lost = |(entry, answer): (&ReplicaEntry, &Answer)| {
+        let is_lost = answer.as_ref().is_ok_and(|s| s.disk_replaced);
+        is_lost.then_some(entry.id.number())
+    };
+    let lost: Vec<u8> = cluster.replicas.iter().zip(answers).filter_map(lost).collect();
+    let t = cluster.ensemble.t();
+    (lost.len() > t).then(|| {
+        format!(
+            "{} say that their disks were lost, which is more than t = {t}: what was acknowledged \
+             may be on none of the others, so nothing is executed. Give one of them its old data \
+             directory again; if that cannot be, make a new cluster from the state that is left \
+             (quorate snapshot save, quorate init --initial-state).",
+            names(&lost)
+        )
+    })
 }
 
 fn under_way(promised: &Promised) -> String {
@@ -244,6 +272,17 @@ mod tests {
         condition.waiting = Some(Waiting { round: 8, missing: vec![2, 3], since_ms: 600 });
         let text = trouble(&c, &[Ok(condition)]);
         assert!(text.contains("fewer than 2 members are left, and nothing is executed"), "{text}");
+    }
+
+    #[test]
+    fn disks_that_were_lost_are_told_and_when_they_are_too_many() {
+        let c = cluster();
+        let whole = || Ok(Condition { members: vec![1, 2, 3], ..Condition::default() });
+        let lost = || Ok(Condition { disk_replaced: true, ..Condition::default() });
+        let one = trouble(&c, &[whole(), lost(), whole()]);
+        assert!(one.contains("R2 has a new disk in place of one") && !one.contains("more than t"));
+        let two = trouble(&c, &[whole(), lost(), lost()]);
+        assert!(two.contains("R2, R3 say that their disks were lost, which is more than t = 1"));
     }
 
     #[test]

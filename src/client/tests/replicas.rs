@@ -206,6 +206,7 @@ fn act(action: Action, links: &BTreeMap<Key, Link>, twist: &Twist) {
         | Action::Save { .. }
         | Action::StartAgain
         | Action::Evidence { .. }
+        | Action::MarkKnown
         | Action::Pin { .. } => return,
     };
     if let Some(link) = links.get(&key) {
@@ -226,7 +227,7 @@ fn setup(id: ReplicaId, cluster: &Cluster) -> replica::Setup<Ed25519> {
         seed: 5,
         quotas: cluster.quotas,
         incarnation: 1,
-        restarted: false,
+        disk: crate::types::DiskState::New,
         recovered: Vec::new(),
         durability: crate::types::Durability::None,
         stored: replica::Stored::default(),

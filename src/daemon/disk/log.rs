@@ -22,8 +22,7 @@ const FRAME: &[u8; 4] = b"QREC";
 /// Bytes of a frame before its content.
 const HEADER: usize = 12;
 
-const REMEDY: &str = "stop this replica, give it an empty directory with --data, and let it join \
-                      again as one that lost its disk";
+const REMEDY: &str = crate::daemon::mark::GIVE_UP;
 
 /// The open file; only appending is left to do.
 #[derive(Debug)]

@@ -174,17 +174,16 @@ impl<D: Disk> Rounds<D> {
         Ok((rounds, FoundRounds { snapshot, first, entries, next, damage }))
     }
 
-    /// There was neither a log nor a snapshot though there must have been: the log begins behind
-    /// its first place, so that this is known at every start until a snapshot is saved.
+    /// There was neither a log nor a snapshot though there must have been, as `what` says: the log
+    /// begins behind its first place, so that this is known at every start until a snapshot is
+    /// saved.
     ///
     /// # Errors
     /// If the disk fails or is full.
-    pub(super) fn lose(&mut self, found: &mut FoundRounds) -> Result<(), DaemonError> {
+    pub(super) fn lose(&mut self, found: &mut FoundRounds, what: &str) -> Result<(), DaemonError> {
         let begun = self.log.start_over(&mut self.disk, Position(1));
         begun.map_err(|e| self.place.log(e))?;
         found.next = 1;
-        let what = "there was no log, though this replica has started here before; if the \
-                    cluster had no durability until now, start all replicas on empty directories";
         found.damage = Some(format!("{}: {what}", self.place.0.display()));
         Ok(())
     }

@@ -21,7 +21,8 @@ fn me() -> ReplicaId {
 }
 
 pub(super) fn opening(known: bool, durable: bool) -> Opening {
-    Opening { known, cluster: CLUSTER, replica: me(), members: 3, durable, snapshots: 2 }
+    let disk = known.then_some(crate::types::DiskState::Known);
+    Opening { disk, cluster: CLUSTER, replica: me(), members: 3, durable, snapshots: 2 }
 }
 
 fn open(directory: &Path) -> Result<(Rounds, FoundRounds), DaemonError> {

@@ -5,7 +5,8 @@ use super::*;
 /// How the first replica of a cluster opens its disk, without a log of rounds.
 fn opening(known: bool) -> Opening {
     let (cluster, replica) = (Digest([1; 32]), ReplicaId::from_index(0));
-    Opening { known, cluster, replica, members: 3, durable: false, snapshots: 2 }
+    let disk = known.then_some(crate::types::DiskState::Known);
+    Opening { disk, cluster, replica, members: 3, durable: false, snapshots: 2 }
 }
 
 fn record(n: u8, length: usize) -> Bytes {
@@ -80,7 +81,7 @@ fn damage_before_the_last_append_is_refused_with_its_place() {
             let begin = [0, 8, ends[0]].into_iter().rev().find(|b| *b <= at).unwrap();
             let place = format!("at byte {begin} of {}", whole.len());
             assert!(told.contains(FILE) && told.contains(&place), "byte {at}: {told}");
-            assert!(told.contains("--data"), "{told}");
+            assert!(told.contains("--replace-disk"), "{told}");
             assert_eq!(std::fs::read(&path).unwrap(), bad, "left as it is");
         }
     }

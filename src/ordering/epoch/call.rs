@@ -143,6 +143,7 @@ impl<S: Scheme> Core<S> {
         let mut records = vec![promise.to_bytes().into()];
         let signs = call.members().contains(self.id)
             && self.may_sign(call.root.generation)
+            && self.is_unsigned(call.root.generation)
             && !self.abstains;
         if !signs {
             // A replica that is not to be a member reports nothing; it waits for the others.

@@ -19,6 +19,10 @@ impl<S: Scheme> Core<S> {
         self.change.entry_at = None;
         let Some(reports) = self.change.store.all_of(&call) else { return };
         let member = call.members().contains(self.id);
+        if member && !self.is_unsigned(call.root.generation) {
+            // The Report in our name is from before our disk was lost.
+            return;
+        }
         if member && self.is_blocked(&call, now, out) {
             return;
         }
@@ -257,14 +261,15 @@ impl<S: Scheme> Core<S> {
     pub(in crate::ordering) fn opened(&mut self, now: Now, out: &mut Vec<Action>) {
         self.change.stage = Stage::Running;
         self.change.progress = now.monotonic;
-        self.abstains = false;
         self.durable = self.durable.map(|durable| durable.max(self.rounds.base()));
         // §7: nobody who restarted knows what it signed in the epoch that it had entered before,
         // even if it comes to the opening of that again.
         let later = |before: Epoch| self.epoch > before || planted("s7-signs-again");
-        if self.members.contains(self.id) && self.change.restarted.is_some_and(later) {
+        let anew = self.is_unsigned(self.epoch.generation);
+        if self.members.contains(self.id) && self.change.restarted.is_some_and(later) && anew {
             self.change.restarted = None;
         }
+        self.is_whole_again();
         let (epoch, members) = (self.epoch, self.members);
         self.stats.epochs += 1;
         out.push(Action::Event(Event::Entered { epoch, members }));

@@ -6,7 +6,7 @@ use crate::replica::bodies::Held;
 use crate::replica::{Action, Input, Setup, Stored};
 use crate::service::kv::{Command, Kv};
 use crate::types::{ClientId, ClockKind, Digest, Ensemble, GroupId, Instant, LinkId, OrderLimits};
-use crate::types::{Durability, Quotas, Role, SessionId, Timing, Wall};
+use crate::types::{DiskState, Durability, Quotas, Role, SessionId, Timing, Wall};
 use crate::wire::{CommandKind, Frame, Hello, Kind, Request, RequestBody};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -37,7 +37,7 @@ fn replica(index: usize, quotas: Quotas, restarted: bool) -> Replica<Keyed> {
         quotas,
         seed: 5,
         incarnation: 1,
-        restarted,
+        disk: if restarted { DiskState::Known } else { DiskState::New },
         recovered: vec![],
         durability: Durability::None,
         stored: Stored::default(),
@@ -141,7 +141,7 @@ impl Group {
                     Action::Event(event) if i == LOSER && is_of_transfer(&event) => {
                         self.events.push(event);
                     }
-                    Action::Event(_) => {}
+                    Action::Event(_) | Action::MarkKnown => {}
                     Action::Persist { sequence, .. } => {
                         waiting.push_back((i, Input::Synced { sequence }));
                     }

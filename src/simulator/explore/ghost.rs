@@ -136,6 +136,7 @@ impl Ghost {
             Event::Resumed { .. } => "resumed",
             Event::Equivocation { .. } => "equivocation",
             Event::Invalid { .. } => "invalid",
+            Event::DiskLost => "disk lost",
             Event::Restarted { .. } => "restarted",
             Event::Blamed { .. } => "blamed",
             Event::Proven { .. } => "proven",

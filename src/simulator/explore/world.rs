@@ -6,8 +6,8 @@ use super::moves::Msg;
 use crate::crypto::{Context, Keyed, Keyring, PublicKey, Scheme, SecretKey, hash};
 use crate::ordering::{Core, Fingerprint, Input, Setup};
 use crate::types::{
-    ClockKind, Digest, Ensemble, Epoch, GroupId, Instant, Members, MembershipLimits, Now,
-    OrderLimits, ReplicaId, Round, Timing, Wall,
+    ClockKind, Digest, DiskState, Ensemble, Epoch, GroupId, Instant, Members, MembershipLimits,
+    Now, OrderLimits, ReplicaId, Round, Timing, Wall,
 };
 use crate::wire::Record;
 use bytes::Bytes;
@@ -209,7 +209,7 @@ impl World {
             clock: ClockKind::Logical,
             limits,
             seed: 5,
-            restarted: incarnation > 1,
+            disk: if incarnation > 1 { DiskState::Known } else { DiskState::New },
             recovered: disk,
             replays: false,
             incarnation,

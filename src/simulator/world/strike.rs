@@ -27,6 +27,30 @@ impl<N: Node> World<N> {
         self.arm(id);
     }
 
+    /// A node ends by itself, and somebody starts it again after so long.
+    pub fn end(&mut self, id: NodeId, down_for: Duration) {
+        if self.halt(id) {
+            for ends in self.network.links_of(id) {
+                self.sever(ends, 0);
+            }
+            self.push(self.now.saturating_add(nanos(down_for)), Event::Boot(id));
+        }
+    }
+
+    /// The disk of a node stands in for one that was lost: its log begins with a gap.
+    pub fn begin_with_gap(&mut self, id: NodeId) {
+        if let Some(seat) = self.seats.get_mut(&id) {
+            seat.disk.begin_with_gap();
+        }
+    }
+
+    /// Gives a node that does not run an empty disk.
+    pub fn wipe(&mut self, id: NodeId) {
+        if let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.node.is_none()) {
+            seat.disk.wipe();
+        }
+    }
+
     pub(super) fn strike(&mut self, fault: Fault) {
         if self.healed {
             return;
@@ -63,6 +87,11 @@ impl<N: Node> World<N> {
                 }
             }
             Fault::Crash(id, down_for) => self.crash(id, down_for),
+            Fault::LoseDisk(id, down_for) => {
+                self.crash(id, down_for);
+                self.wipe(id);
+                self.news.push_back(Stopped::DiskGone(id));
+            }
             Fault::CrashAt { node, point, nth, down_for } => {
                 if let Some(seat) = self.seats.get_mut(&node) {
                     seat.trap = Some(Trap { point, nth, down_for, sprung: false });

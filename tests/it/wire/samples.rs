@@ -311,6 +311,7 @@ fn part_samples() -> Vec<Sample> {
         cluster: digest("cluster"),
         replica: ReplicaId::new(2).expect("a small number"),
         incarnation: 3,
+        disk: quorate::types::DiskState::Replaced,
     };
     let mark = Sample::part("mark", mark.to_bytes(), &[], reencode_mark);
     let body = request_body().to_bytes();
