@@ -39,12 +39,14 @@ use crate::crypto::Scheme;
 use crate::ordering::{self, Step};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
-use crate::types::{Now, ReplicaId, Round};
+use crate::types::{Instant, Members, Now, ReplicaId, Round};
 use crate::wire::{DecodeError, Frame, Kind, Message, Piece};
 use crate::wire::{SnapshotOffer, SnapshotPart, WantSnapshot};
 use avoided::Lied;
 use blame::Fault;
 use download::{Verdict, Whole};
+use partial::Claim;
+use std::time::Duration;
 
 /// In the first rounds of a group nobody can have attested a step.
 const FIRST: u64 = 4;
@@ -133,7 +135,7 @@ impl<S: Scheme> Replica<S> {
     }
 
     /// When [`Replica::transfer`] has something to do because of the time.
-    pub(super) fn transfer_wake(&self) -> Option<crate::types::Instant> {
+    pub(super) fn transfer_wake(&self) -> Option<Instant> {
         let download = self.download.next_wake(self.timing.patience);
         download.into_iter().chain(self.pacer.next_wake()).min()
     }
@@ -256,11 +258,7 @@ impl<S: Scheme> Replica<S> {
         };
         let snapshot = match restored {
             Ok(snapshot) => snapshot,
-            Err(why) => {
-                mark("§7 what sources agreed on was not the attested state");
-                let faults = self.download.refute(times, (claim, claimants), why);
-                return faults.into_iter().for_each(|fault| self.refuse(fault, out));
-            }
+            Err(why) => return self.refuse_list(times, (claim, claimants), why, out),
         };
         let faults = self.download.right(times, &claim);
         faults.into_iter().for_each(|fault| self.refuse(fault, out));
@@ -270,11 +268,8 @@ impl<S: Scheme> Replica<S> {
         self.stable = self.stable.max(round);
         let length = bytes.len() as u64;
         mark("§7 a snapshot was taken up");
-        out.push(super::Action::Event(Event::SnapshotInstalled {
-            round,
-            bytes: length,
-            from: givers,
-        }));
+        let installed = Event::SnapshotInstalled { round, bytes: length, from: givers };
+        out.push(super::Action::Event(installed));
         // Where the order is further already, what follows that round stands in the log.
         if back || self.core.committed() < round {
             self.journal.mark(round);
@@ -318,6 +313,19 @@ impl<S: Scheme> Replica<S> {
                 false => self.core(now, ordering::Input::Seen { request: digest }, out),
             }
         }
+    }
+
+    /// What these sources agreed on does not give the attested state.
+    fn refuse_list(
+        &mut self,
+        times: (Instant, Duration),
+        whose: (Claim, Members),
+        why: &'static str,
+        out: &mut Actions,
+    ) {
+        mark("§7 what sources agreed on was not the attested state");
+        let faults = self.download.refute(times, whose, why);
+        faults.into_iter().for_each(|fault| self.refuse(fault, out));
     }
 
     fn refuse(&mut self, Fault { from, why, lied }: Fault, out: &mut Actions) {

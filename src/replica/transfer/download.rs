@@ -214,8 +214,7 @@ impl Download {
         if self.active.is_some_and(|active| now >= self.end_by(active, patience)) {
             slow = self.group();
             slow.retain(|r| !silent.contains(r));
-            self.slow += 1;
-            self.active = None;
+            self.slow = self.slow.saturating_add(1);
         }
         let mut faults = Vec::new();
         for (all, why) in [(silent, "it does not answer"), (slow, "it is too slow")] {

@@ -558,6 +558,14 @@ fn a_source_that_drips_delays_nobody() {
     assert!(none.is_none());
     assert_eq!(b.faults.first(), Some(&(1, "it is too slow", false)));
     assert!(b.now.since(began) > TIMES * b.patience);
+    // Then others have their turn, though what they have is older.
+    let mut b = bench();
+    b.stores.insert(2, Store::new(Round(512), content(600, 3)));
+    let whole = b.run(Duration::from_secs(80), |_, from, want| {
+        (from == 2 && want.piece > Piece::Page(0)).then_some(drip(late))
+    });
+    assert_eq!(whole.map(|whole| whole.round()), Some(ROUND));
+    assert_eq!(b.faults, [(2, "it is too slow", false)]);
 }
 
 #[test]
