@@ -16,9 +16,9 @@ fn loss(lie: SourceLie) -> Options {
         liars: vec![(0, Lie::Source(lie))],
         durability: Durability::None,
         faults: vec![(ms(700), Fault::Crash(NodeId::replica(4), ms(900)))],
-        time_limit: ms(20_000),
+        time_limit: ms(60_000),
         workload: Workload { calls: 60, think: ms(80), ..Workload::default() },
-        settle: ms(3000),
+        settle: ms(15_000),
         encode_at_once: 0,
         ..Options::named("whoever_lies_about_a_state_is_named_and_the_state_comes_from_others")
     };
