@@ -49,7 +49,8 @@ fn signed(t: u8, (number, key): (u8, u8), round: Round, state: Digest) -> Unveri
 /// A snapshot of so many whole chunks and seven bytes, each chunk another one.
 fn content(chunks: usize, salt: u8) -> Bytes {
     let mut bytes = vec![salt; chunks * PART + 7];
-    bytes.chunks_mut(PART).zip(1..).for_each(|(chunk, n)| chunk[0] = n);
+    let chunks = bytes.chunks_mut(PART).zip(1_u32..);
+    chunks.for_each(|(chunk, n)| chunk[..4].copy_from_slice(&n.to_le_bytes()));
     bytes.into()
 }
 
