@@ -3,7 +3,7 @@
 //! A [`Liar`] runs an honest replica and changes what that one hears and says: so it keeps up with
 //! the protocol, which makes its lies better. It has its own signing key and nobody else's. Which
 //! lie it tells is an [`Attack`]; those that the command line knows are listed by
-//! [`ReplyLie::ALL`], [`OrderingLie::ALL`] and [`EpochLie::ALL`].
+//! [`ReplyLie::ALL`], [`OrderingLie::ALL`], [`EpochLie::ALL`] and [`SourceLie::ALL`].
 //!
 //! [`Twins`] lie without an attack: they are two honest replicas with one key.
 //!
@@ -21,6 +21,7 @@ mod reply_lies;
 mod selective;
 mod sleeper;
 mod slow_drip;
+mod source_lies;
 mod twins;
 mod withhold;
 
@@ -35,6 +36,7 @@ pub use reply_lies::ReplyLie;
 pub use selective::Selective;
 pub use sleeper::Sleeper;
 pub use slow_drip::SlowDrip;
+pub use source_lies::{LyingSource, SourceLie};
 pub use twins::{Sides, Twins};
 pub use withhold::Withhold;
 
@@ -57,6 +59,8 @@ pub enum Lie {
     Ordering(OrderingLie),
     /// About who is to go on: good replicas must go on, all of them.
     Epoch(EpochLie),
+    /// To whoever fetches a snapshot: it must get the state from others.
+    Source(SourceLie),
 }
 
 impl Lie {
@@ -64,7 +68,8 @@ impl Lie {
     pub fn all() -> impl Iterator<Item = Lie> {
         let replies = ReplyLie::ALL.into_iter().map(Lie::Reply);
         let ordering = OrderingLie::ALL.into_iter().map(Lie::Ordering);
-        replies.chain(ordering).chain(EpochLie::ALL.into_iter().map(Lie::Epoch))
+        let epochs = EpochLie::ALL.into_iter().map(Lie::Epoch);
+        replies.chain(ordering).chain(epochs).chain(SourceLie::ALL.into_iter().map(Lie::Source))
     }
 
     /// Its name.
@@ -73,6 +78,7 @@ impl Lie {
             Lie::Reply(lie) => lie.name(),
             Lie::Ordering(lie) => lie.name(),
             Lie::Epoch(lie) => lie.name(),
+            Lie::Source(lie) => lie.name(),
         }
     }
 
@@ -82,6 +88,7 @@ impl Lie {
             Lie::Reply(lie) => Box::new(lie.attack(seed)),
             Lie::Ordering(lie) => lie.attack(seed),
             Lie::Epoch(lie) => lie.attack(seed),
+            Lie::Source(lie) => Box::new(lie.attack()),
         }
     }
 }

@@ -94,9 +94,8 @@ impl<S: Scheme> Twins<S> {
                 | Action::Save { sequence, .. } => {
                     self.one(which, now, Input::Synced { sequence }, out);
                 }
-                Action::Encode { number, state } => {
-                    let bytes = state.to_bytes();
-                    self.one(which, now, Input::Encoded { number, bytes }, out);
+                Action::Encode { number, work } => {
+                    self.one(which, now, Input::Encoded { number, made: work.run() }, out);
                 }
                 Action::ToPeer { peer, .. } | Action::ClosePeer { peer, .. } => {
                     if self.sides.second.contains(peer) == (which == 1) {

@@ -118,6 +118,8 @@ fn quotas(c: &Cluster) -> Vec<(&'static str, u64)> {
         ("links_per_client", q.links_per_client.into()),
         ("kept_bytes", q.kept_bytes),
         ("snapshot_bytes", q.snapshot_bytes),
+        ("transfer_bytes", q.transfer_bytes),
+        ("transfer_rate", q.transfer_rate),
         ("log_bytes", q.log_bytes),
         ("peer_signatures", q.peer_signatures.into()),
     ]

@@ -4,7 +4,7 @@ use super::error::{ConfigError, Source};
 use super::field::{Key, Section};
 use super::raw::{Field, Placed, RawLimits, RawQuotas};
 use crate::types::{ClockKind, MembershipLimits, OrderLimits, Quotas};
-use crate::wire::{MAX_CANDIDATES, MAX_COMMANDS, MAX_FRAME, Replies, Reply};
+use crate::wire::{MAX_CANDIDATES, MAX_COMMANDS, MAX_FRAME, Replies, Reply, SnapshotPart};
 
 /// The largest request body: a frame must hold it together with the headers of a
 /// [`crate::wire::Request`] inside of a [`crate::wire::Body`], which take less than 128 bytes.
@@ -180,6 +180,7 @@ pub(super) fn parse_quotas(
     let section = Section::new(source, "[quotas]", raw.span());
     let raw = raw.get_ref();
     let key = |name, value, example| section.key(name, value, example);
+    let chunk = SnapshotPart::MAX as u64;
     let (request, frame, most) = (u64::from(limits.max_request), MAX_FRAME as u64, 1u64 << 40);
     Ok(Quotas {
         per_client: key("per_client", &raw.per_client, "4096")
@@ -196,6 +197,12 @@ pub(super) fn parse_quotas(
             .whole_or(d.kept_bytes, request..=most)?,
         snapshot_bytes: key("snapshot_bytes", &raw.snapshot_bytes, "4294967296")
             .whole_or(d.snapshot_bytes, frame..=most)?,
+        // A chunk fits, and what is in flight stays below what a link queues by default.
+        transfer_bytes: key("transfer_bytes", &raw.transfer_bytes, "8388608")
+            .whole_or(d.transfer_bytes, chunk..=256 * frame)?,
+        // Slower than that a part of a chunk takes longer than sources are waited for.
+        transfer_rate: key("transfer_rate", &raw.transfer_rate, "33554432")
+            .whole_or(d.transfer_rate, frame..=most)?,
         log_bytes: key("log_bytes", &raw.log_bytes, "67108864")
             .whole_or(d.log_bytes, frame..=most)?,
         // Fewer would not let a good replica of a large group say what it has to.

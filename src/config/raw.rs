@@ -82,7 +82,7 @@ section!(
     /// Limits of each process.
     RawQuotas, "a section [quotas]", {
         per_client, global, body_bytes, link_bytes, links_per_client, kept_bytes,
-        snapshot_bytes, log_bytes, peer_signatures,
+        snapshot_bytes, transfer_bytes, transfer_rate, log_bytes, peer_signatures,
     }
 );
 section!(

@@ -44,6 +44,8 @@ link_bytes = 2000000
 links_per_client = 203
 kept_bytes = 1000001
 snapshot_bytes = 3000000
+transfer_bytes = 300000
+transfer_rate = 5000000
 log_bytes = 4000000
 peer_signatures = 5000
 [service]
@@ -165,6 +167,8 @@ fn every_value_arrives() {
         links_per_client: 203,
         kept_bytes: 1_000_001,
         snapshot_bytes: 3_000_000,
+        transfer_bytes: 300_000,
+        transfer_rate: 5_000_000,
         log_bytes: 4_000_000,
         peer_signatures: 5000,
     };
@@ -288,9 +292,9 @@ fn refusals_of_the_file_as_a_whole() {
         Row("t = 1", "t = 1\nleader = 3", 5, "unknown key `leader`; here one may write nonce, "),
         Row("[timers]", "[timer]", 6, "unknown key `timer`; did you mean `timers`?"),
         Row("[order]", "[orders]\n[order]", 12, "did you mean `order`?"),
-        Row("role = \"read\"", "rule = \"read\"", 62, "unknown key `rule`; did you mean `role`?"),
-        Row("id = 2", "id = 2\nhost = \"x\"", 46, "unknown key `host`"),
-        Row("[service]", "[limits]\n[service]", 40, "duplicate key"),
+        Row("role = \"read\"", "rule = \"read\"", 64, "unknown key `rule`; did you mean `role`?"),
+        Row("id = 2", "id = 2\nhost = \"x\"", 48, "unknown key `host`"),
+        Row("[service]", "[limits]\n[service]", 42, "duplicate key"),
     ]);
     let e = parse("").unwrap_err();
     assert!(e.line == 1 && e.to_string().contains("quorate init"), "{e}");
@@ -395,12 +399,14 @@ fn refusals_of_order_and_limits() {
         Row("links_per_client = 203", "links_per_client = 0", 35, "0 is not allowed"),
         Row("kept_bytes = 1000001", "kept_bytes = 1", 36, "from 65536 to"),
         Row("snapshot_bytes = 3000000", "snapshot_bytes = 1", 37, "from 1048576 to"),
-        Row("log_bytes = 4000000", "log_bytes = 1000", 38, "from 1048576 to"),
-        Row("peer_signatures = 5000", "peer_signatures = 1000", 39, "from 1024 to"),
-        Row("name = \"ledger\"", "name = \"My Bank\"", 41, "a-z, 0-9"),
-        Row("name = \"ledger\"", "name = \"\"", 41, "a-z, 0-9"),
-        Row("allow_liars = true", "allow_liars = \"no\"", 43, "true or false without quotes"),
-        Row("snapshots = 5", "snapshots = 0", 68, "must be from 1 to 64"),
+        Row("transfer_bytes = 300000", "transfer_bytes = 262143", 38, "from 262144 to 268435456"),
+        Row("transfer_rate = 5000000", "transfer_rate = 1000000", 39, "from 1048576 to"),
+        Row("log_bytes = 4000000", "log_bytes = 1000", 40, "from 1048576 to"),
+        Row("peer_signatures = 5000", "peer_signatures = 1000", 41, "from 1024 to"),
+        Row("name = \"ledger\"", "name = \"My Bank\"", 43, "a-z, 0-9"),
+        Row("name = \"ledger\"", "name = \"\"", 43, "a-z, 0-9"),
+        Row("allow_liars = true", "allow_liars = \"no\"", 45, "true or false without quotes"),
+        Row("snapshots = 5", "snapshots = 0", 70, "must be from 1 to 64"),
     ]);
     // More commands leave less room for outputs; the larger limit of the two is at fault.
     let text = with("max_output = 65537", "").replace("max_commands = 100", "max_commands = 65536");
@@ -415,30 +421,30 @@ fn refusals_of_ids_and_addresses() {
     let address = "address = \"127.0.0.1:7101\"";
     let admin = "admin = \"127.0.0.1:7201\"";
     check(&[
-        Row("id = 2", "", 44, "[[replica]] has no `id`"),
-        Row("id = 2", "id = 0", 45, "0 is not one of the ids 1 to 3"),
-        Row("id = 2", "id = 4", 45, "n must be 2t + 1"),
-        Row("id = 2", "id = 300", 45, "300 is not one of the ids"),
-        Row("id = 3", "id = 2", 55, "id 2 is taken by the replica of line 45"),
-        Row(address, "", 49, "has no `address`"),
-        Row(address, "address = \"localhost\"", 51, "has no port"),
-        Row(address, "address = \"localhost:\"", 51, "\"\" is no port"),
-        Row(address, "address = \"localhost:99999\"", 51, "\"99999\" is no port"),
-        Row(address, "address = \"localhost:+99\"", 51, "\"+99\" is no port"),
-        Row(address, "address = \"localhost:0\"", 51, "port 0 cannot be dialled"),
-        Row(address, "address = \"127.0.0.1:0\"", 51, "port 0 cannot be dialled"),
-        Row(address, "address = \"0.0.0.0:7101\"", 51, "the one for all interfaces"),
-        Row(address, "address = \"::1:7101\"", 51, "write it in brackets: \"[::1]:7101\""),
-        Row(address, "address = \"127.0.0.256:7101\"", 51, "neither a host name nor an IP"),
-        Row(address, "address = \"a b:7101\"", 51, "neither a host name nor an IP"),
-        Row(address, "address = \":7101\"", 51, "neither a host name nor an IP"),
-        Row(address, "address = \"[::1]:7103\"", 56, "replica 1 has this address too (line 51)"),
-        Row(address, "address = \"[0:0::1]:7103\"", 56, "replica 1 has this address too"),
-        Row(address, "address = \"Replica-2.example.ORG:7102\"", 51, "replica 2 has this address"),
-        Row(admin, "", 49, "has no `admin`"),
-        Row(admin, "admin = \"localhost:7201\"", 52, "no host names here"),
-        Row(admin, "admin = \"127.0.0.1:0\"", 52, "port 0"),
-        Row(admin, "admin = \"0.0.0.0:7201\"", 52, "the one for all interfaces"),
+        Row("id = 2", "", 46, "[[replica]] has no `id`"),
+        Row("id = 2", "id = 0", 47, "0 is not one of the ids 1 to 3"),
+        Row("id = 2", "id = 4", 47, "n must be 2t + 1"),
+        Row("id = 2", "id = 300", 47, "300 is not one of the ids"),
+        Row("id = 3", "id = 2", 57, "id 2 is taken by the replica of line 47"),
+        Row(address, "", 51, "has no `address`"),
+        Row(address, "address = \"localhost\"", 53, "has no port"),
+        Row(address, "address = \"localhost:\"", 53, "\"\" is no port"),
+        Row(address, "address = \"localhost:99999\"", 53, "\"99999\" is no port"),
+        Row(address, "address = \"localhost:+99\"", 53, "\"+99\" is no port"),
+        Row(address, "address = \"localhost:0\"", 53, "port 0 cannot be dialled"),
+        Row(address, "address = \"127.0.0.1:0\"", 53, "port 0 cannot be dialled"),
+        Row(address, "address = \"0.0.0.0:7101\"", 53, "the one for all interfaces"),
+        Row(address, "address = \"::1:7101\"", 53, "write it in brackets: \"[::1]:7101\""),
+        Row(address, "address = \"127.0.0.256:7101\"", 53, "neither a host name nor an IP"),
+        Row(address, "address = \"a b:7101\"", 53, "neither a host name nor an IP"),
+        Row(address, "address = \":7101\"", 53, "neither a host name nor an IP"),
+        Row(address, "address = \"[::1]:7103\"", 58, "replica 1 has this address too (line 53)"),
+        Row(address, "address = \"[0:0::1]:7103\"", 58, "replica 1 has this address too"),
+        Row(address, "address = \"Replica-2.example.ORG:7102\"", 53, "replica 2 has this address"),
+        Row(admin, "", 51, "has no `admin`"),
+        Row(admin, "admin = \"localhost:7201\"", 54, "no host names here"),
+        Row(admin, "admin = \"127.0.0.1:0\"", 54, "port 0"),
+        Row(admin, "admin = \"0.0.0.0:7201\"", 54, "the one for all interfaces"),
     ]);
 }
 
@@ -449,10 +455,10 @@ fn admin_addresses_clash_where_they_are_the_same_socket() {
     assert!(parse(&shared).is_ok());
     let one_host = shared.replace("127.0.0.1:7101", "replica-2.example.org:7101");
     let e = parse(&one_host).unwrap_err();
-    assert!(e.line == 52 && e.to_string().contains("replica 2 has this address too"), "{e}");
+    assert!(e.line == 54 && e.to_string().contains("replica 2 has this address too"), "{e}");
     let public = full().replace("127.0.0.1:7201", "192.0.2.1:80");
     let e = parse(&public.replace("127.0.0.1:7202", "192.0.2.1:80")).unwrap_err();
-    assert_eq!(e.line, 52, "{e}");
+    assert_eq!(e.line, 54, "{e}");
 }
 
 #[test]
@@ -461,28 +467,28 @@ fn refusals_of_keys_and_clients() {
     let weak = "public_key = \
                 \"0100000000000000000000000000000000000000000000000000000000000000\"";
     check(&[
-        Row(path, "", 49, "has no `public_key`"),
-        Row(path, "public_key = \"\"", 53, "this is empty"),
-        Row(path, "public_key = \"keys/r9.pem\"", 53, "\"keys/r9.pem\": no such file; write"),
-        Row(path, "public_key = \"keys/private.pem\"", 53, "a private key where a public key"),
-        Row(path, weak, 53, "weak"),
-        Row(path, "public_key = \"\"\"-----BEGIN RSA PUBLIC KEY-----\"\"\"", 53, "a key for RSA"),
-        Row("name = \"alice\"", "", 59, "[[client]] has no `name`"),
-        Row("name = \"alice\"", "name = \"\"", 60, "printable characters"),
-        Row("name = \"alice\"", "name = \"a\\u0007\"", 60, "printable characters"),
-        Row("name = \"bob\"", "name = \"alice\"", 64, "is taken by the client of line 60"),
-        Row("role = \"read\"", "role = \"root\"", 62, "\"read\", \"write\", \"admin\""),
+        Row(path, "", 51, "has no `public_key`"),
+        Row(path, "public_key = \"\"", 55, "this is empty"),
+        Row(path, "public_key = \"keys/r9.pem\"", 55, "\"keys/r9.pem\": no such file; write"),
+        Row(path, "public_key = \"keys/private.pem\"", 55, "a private key where a public key"),
+        Row(path, weak, 55, "weak"),
+        Row(path, "public_key = \"\"\"-----BEGIN RSA PUBLIC KEY-----\"\"\"", 55, "a key for RSA"),
+        Row("name = \"alice\"", "", 61, "[[client]] has no `name`"),
+        Row("name = \"alice\"", "name = \"\"", 62, "printable characters"),
+        Row("name = \"alice\"", "name = \"a\\u0007\"", 62, "printable characters"),
+        Row("name = \"bob\"", "name = \"alice\"", 66, "is taken by the client of line 62"),
+        Row("role = \"read\"", "role = \"root\"", 64, "\"read\", \"write\", \"admin\""),
     ]);
     let two = key(2).to_inline();
     for (n, line, part) in [
-        (3, 58, "this is also the key of replica 2 (line 48)"),
-        (4, 61, "this is also the key of replica 2 (line 48)"),
+        (3, 60, "this is also the key of replica 2 (line 50)"),
+        (4, 63, "this is also the key of replica 2 (line 50)"),
     ] {
         let e = parse(&full().replace(&key(n).to_inline(), &two)).unwrap_err();
         assert!(e.line == line && e.to_string().contains(part), "{e}");
     }
     let e = parse(&full().replace(&key(5).to_inline(), &key(4).to_inline())).unwrap_err();
-    assert!(e.line == 65 && e.to_string().contains("client \"alice\" (line 61)"), "{e}");
+    assert!(e.line == 67 && e.to_string().contains("client \"alice\" (line 63)"), "{e}");
 }
 
 /// Every key of the file in turn gets values that are none: an error or a cluster, never a panic;
@@ -581,6 +587,6 @@ fn former_keys_change_neither_the_id_nor_the_digest() {
         (format!("[{}]", one("keys/none.pem", 4)), "no such file"),
     ] {
         let e = with(&list).unwrap_err();
-        assert!(e.to_string().contains(part) && e.line == 54, "{e}");
+        assert!(e.to_string().contains(part) && e.line == 56, "{e}");
     }
 }

@@ -64,6 +64,10 @@ pub enum Domain {
     Log,
     /// The content of a snapshot on disk.
     Snapshot,
+    /// A chunk of a snapshot on its way to another replica.
+    Chunk,
+    /// A page of the list of these chunks' digests.
+    Page,
     /// Whose a log and snapshots on disk are: a replica of a cluster.
     Owner,
     /// The state of a service that a cluster begins with.
@@ -107,6 +111,8 @@ impl Domain {
             Domain::Multiset => b"quorate/1 multiset\0",
             Domain::Log => b"quorate/1 log\0",
             Domain::Snapshot => b"quorate/1 snapshot\0",
+            Domain::Chunk => b"quorate/1 chunk\0",
+            Domain::Page => b"quorate/1 page\0",
             Domain::Owner => b"quorate/1 owner\0",
             Domain::Initial => b"quorate/1 initial\0",
             Domain::Fingerprint => b"quorate/1 fingerprint\0",
@@ -166,7 +172,7 @@ pub fn sha256(bytes: &[u8]) -> Digest {
 mod tests {
     use super::*;
 
-    const ALL: [Domain; 32] = [
+    const ALL: [Domain; 34] = [
         Domain::Request,
         Domain::Proposal,
         Domain::Candidates,
@@ -195,6 +201,8 @@ mod tests {
         Domain::Multiset,
         Domain::Log,
         Domain::Snapshot,
+        Domain::Chunk,
+        Domain::Page,
         Domain::Owner,
         Domain::Initial,
         Domain::Fingerprint,

@@ -1,7 +1,6 @@
 //! Makes the bytes of snapshots on threads of their own, so that the loop need not wait for them.
 
-use crate::replica::{FrozenState, Input};
-use bytes::Bytes;
+use crate::replica::{Encoded, Encoding, Input};
 use std::time::Instant;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -9,8 +8,8 @@ use tracing::{info, warn};
 /// What makes them. At most two are made at a time: the core asks for one for others and for one
 /// for the disk.
 pub(super) struct Encoder {
-    say: mpsc::UnboundedSender<(u64, Bytes)>,
-    done: mpsc::UnboundedReceiver<(u64, Bytes)>,
+    say: mpsc::UnboundedSender<(u64, Encoded)>,
+    done: mpsc::UnboundedReceiver<(u64, Encoded)>,
 }
 
 impl Encoder {
@@ -19,24 +18,24 @@ impl Encoder {
         Self { say, done }
     }
 
-    /// Begins to make these bytes.
-    pub(super) fn make(&self, number: u64, state: FrozenState) {
-        let (say, same) = (self.say.clone(), state.clone());
+    /// Begins this work.
+    pub(super) fn make(&self, number: u64, work: Encoding) {
+        let (say, same) = (self.say.clone(), work.clone());
         let thread = std::thread::Builder::new().name("snapshot".to_owned());
         // Who no longer listens does not need them.
         let started = thread.spawn(move || {
             yield_to_others();
-            drop(say.send((number, encode(state))));
+            drop(say.send((number, encode(&work))));
         });
         if let Err(why) = started {
             warn!(%why, "no thread can be started for a snapshot: everything waits for its bytes");
-            let _ = self.say.send((number, encode(same)));
+            let _ = self.say.send((number, encode(&same)));
         }
     }
 
     /// The next that are made, for the core.
     pub(super) async fn next(&mut self) -> Option<Input> {
-        self.done.recv().await.map(|(number, bytes)| Input::Encoded { number, bytes })
+        self.done.recv().await.map(|(number, made)| Input::Encoded { number, made })
     }
 }
 
@@ -50,10 +49,10 @@ fn yield_to_others() {
 #[cfg(not(target_os = "linux"))]
 fn yield_to_others() {}
 
-fn encode(state: FrozenState) -> Bytes {
+fn encode(work: &Encoding) -> Encoded {
     let begun = Instant::now();
-    let bytes = state.to_bytes();
+    let made = work.run();
     let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    info!(round = state.round().0, bytes = bytes.len(), ms, "made the bytes of a snapshot");
-    bytes
+    info!(round = work.round().0, bytes = made.bytes.len(), ms, "made the bytes of a snapshot");
+    made
 }

@@ -63,11 +63,18 @@ pub(super) fn log(event: &Event) {
              a snapshot"
         ),
         Event::SnapshotInstalled { round, bytes, from } => {
-            info!(round = round.0, bytes, from = %from, "took in a snapshot and goes on from it");
+            info!(
+                round = round.0, bytes, from = %from,
+                "took in a snapshot and goes on from it"
+            );
         }
-        Event::SnapshotRefused { from, why } => {
-            warn!(from = %from, why, "put aside this source of a snapshot");
+        Event::SnapshotRefused { from, why, lied: false } => {
+            warn!(from = %from, why, "put aside this source of a snapshot for a while");
         }
+        Event::SnapshotRefused { from, why, lied: true } => error!(
+            from = %from, why,
+            "lied about a snapshot: it is not asked for one for some time"
+        ),
         Event::Halted { why } => error!(why, "this replica has halted and answers nobody"),
         Event::Step(_) => {}
         other => log_epochs(other),

@@ -443,7 +443,7 @@ impl Node {
                         warn!(link = link.0, %remote, %reason, "closing the link");
                     }
                 }
-                Action::Encode { number, state } => self.encoder.make(number, state),
+                Action::Encode { number, work } => self.encoder.make(number, work),
                 Action::Persist { sequence, records } => self.disk.persist(sequence, records),
                 Action::Append { sequence, entries } => self.disk.append(sequence, entries),
                 Action::Save { sequence, round, first, head, state } => {

@@ -1,8 +1,8 @@
 //! Everything that a replica asks of its driver, as data.
 
-use super::FrozenState;
+use super::Encoding;
 use crate::crypto::PublicKey;
-use crate::types::{AgreedTime, Digest, Epoch, LinkId, ReplicaId, RequestId, Round};
+use crate::types::{AgreedTime, Digest, Epoch, LinkId, Members, ReplicaId, RequestId, Round};
 use crate::wire::StepPosition;
 use bytes::Bytes;
 
@@ -65,13 +65,13 @@ pub enum Action {
         /// The entries, in order.
         entries: Vec<Bytes>,
     },
-    /// Make the bytes of this state ([`FrozenState::to_bytes`]), beside the loop since that takes
-    /// long, and then give [`super::Input::Encoded`].
+    /// Do this work ([`Encoding::run`]), beside the loop since that takes long, and then give
+    /// [`super::Input::Encoded`].
     Encode {
         /// What names it: 1, 2, 3, ... since this start of the replica.
         number: u64,
-        /// The state.
-        state: FrozenState,
+        /// The state, and what is wanted of it.
+        work: Encoding,
     },
     /// Save this snapshot, make it durable, and then give [`super::Input::Synced`]. Older ones, but
     /// for as many as are to be kept, and what of the log none of these needs, may go then.
@@ -282,15 +282,18 @@ pub enum Event {
         round: Round,
         /// Its size.
         bytes: u64,
-        /// Whose it was.
-        from: ReplicaId,
+        /// Whose pieces it was made of.
+        from: Members,
     },
-    /// A source of a snapshot was put aside; the next one is asked.
+    /// A source of a snapshot was put aside for a while; others are asked.
     SnapshotRefused {
         /// The source.
         from: ReplicaId,
         /// What was wrong with it or its snapshot.
         why: &'static str,
+        /// Whether no good replica does that; else it was silent or slow. Nothing of it is
+        /// signed: it convicts nobody.
+        lied: bool,
     },
     /// The replica has stopped itself.
     Halted {

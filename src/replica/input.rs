@@ -1,8 +1,8 @@
 //! Everything that can happen to a replica.
 
+use super::Encoded;
 use crate::types::{ClientId, LinkId, ReplicaId, Role};
 use crate::wire::{Frame, Hello};
-use bytes::Bytes;
 
 /// One event. The driver hands over all that has come, then [`Input::Drained`].
 #[derive(Clone, Debug)]
@@ -58,8 +58,8 @@ pub enum Input {
     Encoded {
         /// Which.
         number: u64,
-        /// The bytes.
-        bytes: Bytes,
+        /// What came of it.
+        made: Encoded,
     },
     /// The operator wants this replica to leave the group for a while (M2).
     Leave,

@@ -48,6 +48,7 @@ pub use replay::Replay;
 pub use replica::Replica;
 pub use setup::{ENCODE_AT_ONCE, Setup, Stored};
 pub use status::{
-    FormerKey, Glance, LinkStatus, Place, Promised, Standing, Status, TransferStatus, Waiting, Why,
+    FormerKey, Glance, LinkStatus, Place, Promised, Standing, Status, TransferLie, TransferStatus,
+    Waiting, Why,
 };
-pub use transfer::{FrozenState, OpenedSnapshot};
+pub use transfer::{ChunkList, Encoded, Encoding, FrozenState, OpenedSnapshot};

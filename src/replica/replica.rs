@@ -12,7 +12,7 @@ use super::keys::{first_pins, recorded_keys};
 use super::links::{Client, Links};
 use super::report::{Counters, report};
 use super::rolled::Rolled;
-use super::transfer::{Download, Maker, Shelf};
+use super::transfer::{Download, Maker, Pacer, Shelf};
 use super::undo::Undo;
 use super::{Action, Actions, CloseReason, Event, Input, Lane, Recovered, Setup};
 use crate::crypto::{Keyring, PublicKey, Scheme, Unverified};
@@ -23,7 +23,7 @@ use crate::types::{Digest, DiskState, Durability, GroupId, Instant, LinkId, Memb
 use crate::types::{OrderLimits, Quotas, ReplicaId, Round, Timing};
 use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message};
 use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Request};
-use crate::wire::{Record, SnapshotPart, Want, WantBody, WantHistory, WantSnapshot};
+use crate::wire::{Record, Want, WantBody, WantHistory};
 use bytes::Bytes;
 
 /// One replica of one group.
@@ -58,6 +58,7 @@ pub struct Replica<S: Scheme> {
     pub(super) heard: Heard,
     /// Snapshots kept for others, and what makes them into bytes.
     pub(super) shelf: Shelf,
+    pub(super) pacer: Pacer,
     pub(super) maker: Maker,
     /// The snapshot that this replica is fetching.
     pub(super) download: Download,
@@ -127,8 +128,9 @@ impl<S: Scheme> Replica<S> {
             allowance: Allowance::new(setup.quotas.peer_signatures),
             heard: Heard::default(),
             shelf: Shelf::default(),
+            pacer: Pacer::new(setup.quotas.transfer_rate),
             maker: Maker::new(setup.encode_at_once),
-            download: Download::new(setup.quotas.snapshot_bytes),
+            download: Download::new(&setup.quotas, ensemble.majority()),
             needed: Needed::default(),
             paused: false,
             void: Vec::new(),
@@ -162,7 +164,7 @@ impl<S: Scheme> Replica<S> {
             Input::PeerUp { peer, hello } => self.peer_up(now, peer, &hello, out),
             Input::PeerDown { peer } => {
                 self.links.peer_down(peer, now.monotonic);
-                self.transfer_link_down(peer);
+                self.transfer_link_down(now, peer);
             }
             Input::PeerFrame { peer, frame } => self.peer_frame(now, peer, &frame, out),
             Input::ClientUp { link, client, role } => {
@@ -179,7 +181,7 @@ impl<S: Scheme> Replica<S> {
                 }
             }
             Input::Synced { sequence } => self.synced(now, sequence, out),
-            Input::Encoded { number, bytes } => self.encoded(now, number, bytes, out),
+            Input::Encoded { number, made } => self.encoded(now, number, made, out),
             Input::Leave => self.core(now, ordering::Input::Leave, out),
             Input::Tick => {
                 self.core(now, ordering::Input::Tick, out);
@@ -248,11 +250,8 @@ impl<S: Scheme> Replica<S> {
                 .map(|pong| self.links.pong(peer, &pong, now, self.timing.delta)),
             Kind::WantBody => WantBody::from_body(body).map(|w| self.want_body(peer, &w, out)),
             Kind::Body => Body::from_body(body).map(|body| self.body(now, body, out)),
-            Kind::WantSnapshot => {
-                WantSnapshot::from_body(body).map(|want| self.want_snapshot(now, peer, &want, out))
-            }
-            Kind::SnapshotPart => {
-                SnapshotPart::from_body(body).map(|part| self.snapshot_part(now, peer, part, out))
+            Kind::WantSnapshot | Kind::SnapshotPart | Kind::SnapshotOffer => {
+                self.transfer_frame(now, peer, frame, out)
             }
             Kind::Open | Kind::Hello => Ok(()),
             Kind::Blame

@@ -36,6 +36,9 @@ pub(super) struct Counters {
     pub(super) snapshots_refused: u64,
     pub(super) snapshot_parts_sent: u64,
     pub(super) snapshot_parts_unasked: u64,
+    pub(super) snapshot_bytes_sent: u64,
+    pub(super) snapshot_wants_dropped: u64,
+    pub(super) transfer_lies: u64,
 }
 
 impl<S: Scheme> Replica<S> {
@@ -77,6 +80,7 @@ impl<S: Scheme> Replica<S> {
             }),
             disk_replaced: core.is_replaced(),
             transfer: self.transfer_status(),
+            transfer_lies: self.transfer_lies(now),
             counters: self.counters(),
             ..Status::default()
         }
@@ -168,6 +172,9 @@ impl<S: Scheme> Replica<S> {
             ("snapshots_refused", c.snapshots_refused),
             ("snapshot_parts_sent", c.snapshot_parts_sent),
             ("snapshot_parts_unasked", c.snapshot_parts_unasked),
+            ("snapshot_bytes_sent", c.snapshot_bytes_sent),
+            ("snapshot_wants_dropped", c.snapshot_wants_dropped),
+            ("transfer_lies", c.transfer_lies),
             ("rounds", o.rounds),
             ("candidates", o.candidates),
             ("ordered", o.executed),

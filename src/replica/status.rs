@@ -65,6 +65,9 @@ pub struct Status {
     pub disk_replaced: bool,
     /// The snapshot that it is fetching, if it wants one.
     pub transfer: Option<TransferStatus>,
+    /// Which replicas lied to it in the transfer of a snapshot, and are asked for none now.
+    #[serde(default)]
+    pub transfer_lies: Vec<TransferLie>,
     /// Whether its cluster file lacks a change of a key that is on its disk or came since (M3);
     /// filled in by the daemon.
     #[serde(default)]
@@ -216,10 +219,24 @@ pub struct LinkStatus {
 pub struct TransferStatus {
     /// Bytes that have come.
     pub bytes: u64,
-    /// Bytes of the snapshot as its source says; 0 if that is not known.
+    /// Bytes of the snapshot as its sources say; 0 if that is not known.
     pub total: u64,
-    /// The replica that it comes from; none while it waits for one to ask.
-    pub from: Option<u8>,
+    /// The replicas that it comes from; none while it waits for one to ask.
+    pub from: Vec<u8>,
+}
+
+/// What a replica did in a transfer that no good one does. Nothing of it is signed: it convicts
+/// nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferLie {
+    /// The replica's number.
+    pub replica: u8,
+    /// What it did last.
+    pub why: String,
+    /// How often it lied since this process started.
+    pub times: u32,
+    /// How long ago the last time was, milliseconds.
+    pub since_ms: u64,
 }
 
 /// A round that does not complete.

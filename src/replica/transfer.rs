@@ -1,38 +1,52 @@
 //! State transfer: a replica that cannot follow from what others still have of the history
-//! fetches a whole snapshot from one of them and goes on from there (§7).
+//! fetches a whole snapshot from them, piece by piece, and goes on from there (§7).
 //!
-//! `snapshot.rs` has the states and their bytes, `making.rs` when these are made, `proof.rs` why
-//! they can be believed, `shelf.rs` what is kept for others, `download.rs` the fetching. Here all
-//! that is put to work in a replica.
+//! `snapshot.rs` has the states and their bytes, `list.rs` the list of chunks that goes with these,
+//! `making.rs` when both are made, `proof.rs` why they can be believed, `shelf.rs` what is kept for
+//! others, `pacer.rs` how fast it is given to them. `download.rs` is the fetching, with
+//! `source.rs` what is known of each source, `partial.rs` what has come, and `blame.rs` and
+//! `avoided.rs` who lied. Here all that is put to work in a replica.
 //!
 //! Snapshots are taken at checkpoints, and only while some replica is no member, or is one
 //! without a state: nobody else could need one.
 
+mod avoided;
+mod blame;
 mod download;
+mod list;
 mod making;
 mod opened;
+mod pacer;
+mod partial;
 mod proof;
 mod shelf;
 mod snapshot;
+mod source;
 
 pub(super) use download::Download;
+pub use list::{ChunkList, Encoded, Encoding};
 pub(super) use making::Maker;
 pub use opened::OpenedSnapshot;
+pub(super) use pacer::Pacer;
 pub(super) use proof::{Proof, check as proven, head_of, parse_head};
 pub(super) use shelf::Shelf;
 pub use snapshot::FrozenState;
 pub(super) use snapshot::{Head, Snapshot};
 
-use super::answers::Asker;
 use super::replica::{Replica, to_peer};
-use super::{Actions, Event, Lane, TransferStatus};
+use super::{Actions, Event, Lane, TransferLie, TransferStatus};
 use crate::crypto::Scheme;
 use crate::ordering::{self, Step};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
-use crate::types::{Now, ReplicaId, Round};
-use crate::wire::{Message, SnapshotPart, WantSnapshot};
+use crate::types::{Instant, Members, Now, ReplicaId, Round};
+use crate::wire::{DecodeError, Frame, Kind, Message, Piece};
+use crate::wire::{SnapshotOffer, SnapshotPart, WantSnapshot};
+use avoided::Lied;
+use blame::Fault;
 use download::{Verdict, Whole};
+use partial::Claim;
+use std::time::Duration;
 
 /// In the first rounds of a group nobody can have attested a step.
 const FIRST: u64 = 4;
@@ -61,13 +75,15 @@ impl<S: Scheme> Replica<S> {
     /// of its state (it attests nothing then) or does not get on.
     pub(super) fn snapshots_are_needed(&self) -> bool {
         let members = self.core.members();
-        let here = self.executor.position().round.0;
-        let lacks = |m: ReplicaId| {
-            let there = self.executed_by[m.index()].0;
-            there == 0 && here > FIRST || there + self.limits.checkpoint_every.max(LAG) < here
-        };
-        let some_lack = members.iter().any(lacks) && !planted("s7-members-have-a-state");
+        let some_lack = members.iter().any(|m| self.lacks_a_state(m));
+        let some_lack = some_lack && !planted("s7-members-have-a-state");
         self.shelf.always || members != self.keyring.ensemble().all() || some_lack
+    }
+
+    fn lacks_a_state(&self, member: ReplicaId) -> bool {
+        let here = self.executor.position().round.0;
+        let there = self.executed_by[member.index()].0;
+        there == 0 && here > FIRST || there + self.limits.checkpoint_every.max(LAG) < here
     }
 
     /// Whether snapshots are taken: for others, or so that the log need not grow for ever.
@@ -119,71 +135,115 @@ impl<S: Scheme> Replica<S> {
     }
 
     /// When [`Replica::transfer`] has something to do because of the time.
-    pub(super) fn transfer_wake(&self) -> Option<crate::types::Instant> {
-        self.download.next_wake()
+    pub(super) fn transfer_wake(&self) -> Option<Instant> {
+        let download = self.download.next_wake(self.timing.patience);
+        download.into_iter().chain(self.pacer.next_wake()).min()
     }
 
-    /// What time and links bring: sources that were silent for too long, and new ones.
+    /// What time and links bring: answers that may go out, sources that were silent for too long,
+    /// and new ones.
     pub(super) fn transfer(&mut self, now: Now, out: &mut Actions) {
-        let (now, patience) = (now.monotonic, self.timing.patience);
-        self.shelf.expire(now);
-        if let Some((from, why)) = self.download.expire(now) {
-            self.refuse(from, why, out);
+        self.shelf.expire(now.monotonic);
+        self.answer_fetchers(now, out);
+        for fault in self.download.expire(now.monotonic, self.timing.patience) {
+            self.refuse(fault, out);
         }
-        if let Some((to, want)) = self.download.start(now, patience, self.links.up_peers()) {
+        self.ask_sources(now, out);
+    }
+
+    /// The link to a replica is gone. What it was fetching stays for a while: it may come back.
+    pub(super) fn transfer_link_down(&mut self, now: Now, peer: ReplicaId) {
+        self.pacer.forget(peer);
+        self.download.link_down(now.monotonic, self.timing.patience, peer);
+    }
+
+    /// Takes a message of state transfer.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub(super) fn transfer_frame(
+        &mut self,
+        now: Now,
+        peer: ReplicaId,
+        frame: &Frame,
+        out: &mut Actions,
+    ) -> Result<(), DecodeError> {
+        let times = (now.monotonic, self.timing.patience);
+        let verdict = match frame.kind {
+            Kind::WantSnapshot => {
+                self.want_snapshot(now, peer, WantSnapshot::from_body(&frame.body)?, out);
+                return Ok(());
+            }
+            Kind::SnapshotOffer => {
+                let offer = SnapshotOffer::from_body(&frame.body)?;
+                let above = self.above();
+                self.download.offer(times, peer, offer, above, &self.keyring)
+            }
+            _ => self.download.part(times, peer, &SnapshotPart::from_body(&frame.body)?),
+        };
+        match verdict {
+            Verdict::Unasked => self.counters.snapshot_parts_unasked += 1,
+            Verdict::Taken => {}
+            Verdict::Refused(fault) => self.refuse(fault, out),
+            Verdict::Whole(whole) => self.install(now, *whole, out),
+        }
+        for fault in self.download.outvoted(times) {
+            self.refuse(fault, out);
+        }
+        self.ask_sources(now, out);
+        Ok(())
+    }
+
+    /// Only snapshots of later rounds are of use.
+    fn above(&self) -> Round {
+        if self.core.is_astray() { Round(0) } else { self.executor.position().round }
+    }
+
+    fn ask_sources(&mut self, now: Now, out: &mut Actions) {
+        let times = (now.monotonic, self.timing.patience);
+        for (to, want) in self.download.ask(times, self.above(), self.links.up_peers()) {
             out.push(to_peer(to, Lane::Bulk, want.to_frame(self.group)));
         }
     }
 
-    /// The link to a replica is gone.
-    pub(super) fn transfer_link_down(&mut self, peer: ReplicaId) {
-        self.shelf.release(peer);
-        self.download.link_down(peer);
-    }
-
-    pub(super) fn want_snapshot(
-        &mut self,
-        now: Now,
-        peer: ReplicaId,
-        want: &WantSnapshot,
-        out: &mut Actions,
-    ) {
-        // A member has a state; only for others what was replaced is worth its memory.
-        let hold = !self.core.members().contains(peer) || self.shelf.always;
-        let patience = 2 * self.timing.patience;
-        self.shelf.choose(peer, want, (now.monotonic, patience));
-        self.make_served(now.monotonic + patience, out);
-        let part = self.shelf.part(peer, want, (now.monotonic, hold.then_some(patience)));
-        // Before it is copied into a frame: thousands of questions may come in one batch.
-        if self.answers.may(Asker::Peer(peer), part.bytes.len() + 1024) {
-            self.counters.snapshot_parts_sent += u64::from(!part.bytes.is_empty());
-            out.push(to_peer(peer, Lane::Bulk, part.to_frame(self.group)));
+    fn want_snapshot(&mut self, now: Now, peer: ReplicaId, want: WantSnapshot, out: &mut Actions) {
+        if want.piece == Piece::Offer {
+            let patience = 2 * self.timing.patience;
+            self.shelf.choose(peer, want.round, (now.monotonic, patience));
+            self.make_served(now.monotonic + patience, out);
         }
+        if !self.pacer.push(peer, want) {
+            self.counters.snapshot_wants_dropped += 1;
+        }
+        self.answer_fetchers(now, out);
     }
 
-    pub(super) fn snapshot_part(
-        &mut self,
-        now: Now,
-        peer: ReplicaId,
-        part: SnapshotPart,
-        out: &mut Actions,
-    ) {
-        let above = if self.core.is_astray() { Round(0) } else { self.executor.position().round };
-        let times = (now.monotonic, self.timing.patience);
-        match self.download.part(times, peer, part, above, &self.keyring) {
-            Verdict::Unasked => self.counters.snapshot_parts_unasked += 1,
-            Verdict::NothingThere => {}
-            Verdict::More(want) => {
-                out.push(to_peer(peer, Lane::Bulk, want.to_frame(self.group)));
-            }
-            Verdict::Refused(why) => self.refuse(peer, why, out),
-            Verdict::Whole(whole) => self.install(now, *whole, out),
+    /// Gives what others have asked for, as fast as the quota allows.
+    fn answer_fetchers(&mut self, now: Now, out: &mut Actions) {
+        while let Some((peer, want)) = self.pacer.next(now.monotonic) {
+            // Only for one without a state is what was replaced worth its memory.
+            let member = self.core.members().contains(peer);
+            let hold = !member || self.lacks_a_state(peer) || self.shelf.always;
+            let times = (now.monotonic, hold.then_some(2 * self.timing.patience));
+            let frame = match want.piece {
+                Piece::Offer => self.shelf.offer(peer, want.round, times).to_frame(self.group),
+                _ => {
+                    let part = self.shelf.part(peer, want, times);
+                    self.counters.snapshot_parts_sent += u64::from(!part.bytes.is_empty());
+                    self.counters.snapshot_bytes_sent += part.bytes.len() as u64;
+                    part.to_frame(self.group)
+                }
+            };
+            self.pacer.charge(frame.len(), now.monotonic);
+            out.push(to_peer(peer, Lane::Bulk, frame));
         }
     }
 
     /// Takes in a snapshot whose bytes are all there, and lets the order go on from it.
     fn install(&mut self, now: Now, whole: Whole, out: &mut Actions) {
-        let Whole { from, round, state, proof, bytes } = whole;
+        let (round, state, times) =
+            (whole.round(), whole.state(), (now.monotonic, self.timing.patience));
+        let Whole { givers, proof, bytes, claim, claimants } = whole;
         let parsed = Snapshot::parse(&bytes);
         let back = parsed.as_ref().is_ok_and(|s| self.core.leads_back(&s.ordering));
         // Steps may have been executed while it came: it must not lead back, but for whoever is
@@ -198,15 +258,18 @@ impl<S: Scheme> Replica<S> {
         };
         let snapshot = match restored {
             Ok(snapshot) => snapshot,
-            Err(why) => return self.refuse(from, why, out),
+            Err(why) => return self.refuse_list(times, (claim, claimants), why, out),
         };
+        let faults = self.download.right(times, &claim);
+        faults.into_iter().for_each(|fault| self.refuse(fault, out));
         self.download.end();
         self.fetch.end();
         self.counters.snapshots_installed += 1;
         self.stable = self.stable.max(round);
         let length = bytes.len() as u64;
         mark("§7 a snapshot was taken up");
-        out.push(super::Action::Event(Event::SnapshotInstalled { round, bytes: length, from }));
+        let installed = Event::SnapshotInstalled { round, bytes: length, from: givers };
+        out.push(super::Action::Event(installed));
         // Where the order is further already, what follows that round stands in the log.
         if back || self.core.committed() < round {
             self.journal.mark(round);
@@ -252,17 +315,42 @@ impl<S: Scheme> Replica<S> {
         }
     }
 
-    fn refuse(&mut self, from: ReplicaId, why: &'static str, out: &mut Actions) {
+    /// What these sources agreed on does not give the attested state.
+    fn refuse_list(
+        &mut self,
+        times: (Instant, Duration),
+        whose: (Claim, Members),
+        why: &'static str,
+        out: &mut Actions,
+    ) {
+        mark("§7 what sources agreed on was not the attested state");
+        let faults = self.download.refute(times, whose, why);
+        faults.into_iter().for_each(|fault| self.refuse(fault, out));
+    }
+
+    fn refuse(&mut self, Fault { from, why, lied }: Fault, out: &mut Actions) {
         self.counters.snapshots_refused += 1;
+        self.counters.transfer_lies += u64::from(lied);
         mark("§7 the source of a snapshot was put aside");
-        out.push(super::Action::Event(Event::SnapshotRefused { from, why }));
+        out.push(super::Action::Event(Event::SnapshotRefused { from, why, lied }));
     }
 
     /// What is being fetched, for people.
     pub(super) fn transfer_status(&self) -> Option<TransferStatus> {
         let (from, bytes, total) = self.download.progress();
-        let from = from.map(|r| r.number());
+        let from = from.into_iter().map(ReplicaId::number).collect();
         self.download.is_wanted().then_some(TransferStatus { bytes, total, from })
+    }
+
+    /// Who lied in a transfer and is still avoided, for people.
+    pub(super) fn transfer_lies(&self, now: Now) -> Vec<TransferLie> {
+        let lie = |(replica, lied): (ReplicaId, &Lied)| TransferLie {
+            replica: replica.number(),
+            why: lied.why.to_owned(),
+            times: lied.times,
+            since_ms: now.monotonic.since(lied.at).as_millis() as u64,
+        };
+        self.download.liars().map(lie).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the world needs to know of a node: a replica, a liar or a client.
 
-use crate::replica::{FrozenState, Lane};
+use crate::replica::{Encoded, Encoding, Lane};
 use crate::types::{Instant, Now, ReplicaId};
 use crate::wire::{Frame, FrameDecoder, Hello};
 use bytes::Bytes;
@@ -74,8 +74,8 @@ pub enum Arrival {
     Encoded {
         /// Which.
         number: u64,
-        /// The bytes.
-        bytes: Bytes,
+        /// What came of it.
+        made: Encoded,
     },
     /// The instant of `next_wake` has come.
     Tick,
@@ -127,8 +127,8 @@ pub enum Effect<T> {
     Encode {
         /// What names it.
         number: u64,
-        /// The state.
-        state: FrozenState,
+        /// The state, and what is wanted of it.
+        work: Encoding,
     },
     /// Close a link.
     Close {

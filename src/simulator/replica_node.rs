@@ -132,7 +132,7 @@ impl<S: Scheme> ReplicaNode<S> {
                 out.push(Effect::Persist { sequence, records });
             }
             Action::Append { sequence, entries } => out.push(Effect::Append { sequence, entries }),
-            Action::Encode { number, state } => out.push(Effect::Encode { number, state }),
+            Action::Encode { number, work } => out.push(Effect::Encode { number, work }),
             Action::Save { sequence, first, head, state, .. } => {
                 out.push(Effect::Save { sequence, first, head, state });
             }
@@ -215,8 +215,8 @@ impl<S: Scheme> Node for ReplicaNode<S> {
                 self.client_frames(now, LinkId(connection), frames, out);
             }
             Arrival::Synced { sequence } => self.input(now, Input::Synced { sequence }, out),
-            Arrival::Encoded { number, bytes } => {
-                self.input(now, Input::Encoded { number, bytes }, out);
+            Arrival::Encoded { number, made } => {
+                self.input(now, Input::Encoded { number, made }, out);
             }
             Arrival::Tick => self.input(now, Input::Tick, out),
             Arrival::Drained => self.input(now, Input::Drained, out),

@@ -9,7 +9,7 @@ use super::meter::Meter;
 use super::network::{Network, Pair, nanos, pair};
 use super::node::frames_of;
 use super::{Arrival, Clock, Dice, DiskOptions, Effect, NetworkOptions, Node, NodeId};
-use crate::replica::{FrozenState, Stored};
+use crate::replica::{Encoding, Stored};
 use crate::types::Digest;
 use crate::wire::Frame;
 use bytes::Bytes;
@@ -126,7 +126,7 @@ enum Event {
         at: NodeId,
         life: u64,
         number: u64,
-        state: FrozenState,
+        work: Encoding,
     },
     Boot(NodeId),
     Wake(NodeId),
@@ -355,10 +355,9 @@ impl<N: Node> World<N> {
             }
             Event::GiveUp { ends, until } => self.sever(ends, until.saturating_sub(self.now)),
             Event::Synced { at, life, sequence } => self.synced(at, life, sequence, inbox),
-            Event::Encoded { at, life, number, state } => {
+            Event::Encoded { at, life, number, work } => {
                 if self.seats.get(&at).is_some_and(|s| s.node.is_some() && s.life == life) {
-                    let bytes = state.to_bytes();
-                    let encoded = Arrival::Encoded { number, bytes };
+                    let encoded = Arrival::Encoded { number, made: work.run() };
                     inbox.entry(at).or_default().push(encoded);
                 }
             }
@@ -433,10 +432,10 @@ impl<N: Node> World<N> {
                 self.persist(id, sequence, vec![Item::Snapshot(first, head, state)]);
             }
             Effect::StartAgain => self.start_again(id),
-            Effect::Encode { number, state } => {
+            Effect::Encode { number, work } => {
                 let delay = self.encode_dice.between(1, nanos(ENCODING));
                 let life = self.seats.get(&id).map_or(0, |seat| seat.life);
-                self.push(self.now + delay, Event::Encoded { at: id, life, number, state });
+                self.push(self.now + delay, Event::Encoded { at: id, life, number, work });
             }
             Effect::Close { peer, .. } => {
                 self.network.fire("link closed by a node");

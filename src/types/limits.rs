@@ -93,6 +93,10 @@ pub struct Quotas {
     pub kept_bytes: u64,
     /// Bytes of a snapshot: a larger one is neither kept for others nor fetched.
     pub snapshot_bytes: u64,
+    /// Bytes of a snapshot asked for and not come yet, over all sources: at least one chunk.
+    pub transfer_bytes: u64,
+    /// Bytes a second of snapshots that are given to others, to all together.
+    pub transfer_rate: u64,
     /// Bytes by which the log of rounds grows before a snapshot is saved, so that what lies before
     /// it can go; by the size of the last snapshot if that is more.
     pub log_bytes: u64,
@@ -111,6 +115,8 @@ impl Default for Quotas {
             links_per_client: 64,
             kept_bytes: 256 << 20,
             snapshot_bytes: 4 << 30,
+            transfer_bytes: 8 << 20,
+            transfer_rate: 32 << 20,
             log_bytes: 64 << 20,
             peer_signatures: 4096,
         }

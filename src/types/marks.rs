@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// Every mark: the rule, then what happened.
-pub const MARKS: [&str; 61] = [
+pub const MARKS: [&str; 62] = [
     "E1 a follower blamed for a round",
     "E1 a follower passed on what started a round",
     "E1 a member blamed for a round",
@@ -69,12 +69,13 @@ pub const MARKS: [&str; 61] = [
     "§7 an empty disk was refused",
     "§7 an opening from the disk waited for its first vector",
     "§7 the source of a snapshot was put aside",
+    "§7 what sources agreed on was not the attested state",
     "§7 what others had not gone on with was given up",
 ];
 
 /// Those of them that the modes of `quorate sim` do not come to in some hundred runs: they take
 /// more than one rare thing at a time, or a Leave, which no mode has.
-pub const RARE: [&str; 11] = [
+pub const RARE: [&str; 12] = [
     "E3 a cut was seen in what may not be committed",
     "E4 a root was taken only to be called stalled",
     "E5 two Reports of one number were seen",
@@ -85,6 +86,7 @@ pub const RARE: [&str; 11] = [
     "O7 an opening made a request void",
     "O7 what had run was made void",
     "R7 history was gone",
+    "§7 what sources agreed on was not the attested state",
     "§7 what others had not gone on with was given up",
 ];
 

@@ -52,6 +52,8 @@ pub enum Kind {
     WantSnapshot = 16,
     /// A [`super::SnapshotPart`].
     SnapshotPart = 17,
+    /// A [`super::SnapshotOffer`].
+    SnapshotOffer = 18,
     /// A client's [`super::Greeting`].
     Greeting = 32,
     /// A [`super::Request`].
@@ -66,7 +68,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 23] = [
+    pub const ALL: [Kind; 24] = [
         Kind::Open,
         Kind::Hello,
         Kind::Proposal,
@@ -85,6 +87,7 @@ impl Kind {
         Kind::Gone,
         Kind::WantSnapshot,
         Kind::SnapshotPart,
+        Kind::SnapshotOffer,
         Kind::Greeting,
         Kind::Request,
         Kind::Replies,

@@ -23,6 +23,7 @@ mod peer;
 mod proposal;
 mod record;
 mod report;
+mod snapshot;
 mod transfer;
 
 pub use blame::{Blame, BlameStep, Restarted, Stalled};
@@ -43,7 +44,8 @@ pub use peer::{Body, Ping, Pong, Want, WantBody};
 pub use proposal::{Attestation, Candidate, MAX_CANDIDATES, MAX_CHANGES, Proposal, StepPosition};
 pub use record::{MAX_KEY_CHANGES, MAX_RECORD, Record};
 pub use report::{Lacks, MAX_LACKS, Report, ReportHeader};
-pub use transfer::{Gone, SnapshotPart, WantHistory, WantSnapshot};
+pub use snapshot::{Piece, SnapshotOffer, SnapshotPart, SnapshotShape, WantSnapshot};
+pub use transfer::{Gone, WantHistory};
 
 /// ALPN of links between replicas.
 pub const ALPN_REPLICA: &[u8] = b"quorate/1";

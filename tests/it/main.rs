@@ -15,4 +15,5 @@ mod planted;
 mod power;
 mod service;
 mod simulation;
+mod transfer;
 mod wire;

@@ -37,7 +37,9 @@ pub(super) enum Expect {
 impl Trick {
     /// All of them.
     pub(super) fn all() -> impl Iterator<Item = Trick> {
-        Lie::all().map(Trick::Lie).chain([Trick::Crash, Trick::Stop])
+        // Nobody fetches a snapshot in a demonstration.
+        let shown = Lie::all().filter(|lie| !matches!(lie, Lie::Source(_)));
+        shown.map(Trick::Lie).chain([Trick::Crash, Trick::Stop])
     }
 
     /// Its name on the command line.
@@ -92,6 +94,7 @@ impl Trick {
                 EpochLie::Flood => Expect::Noticed(&["over_allowance"]),
                 EpochLie::Selective | EpochLie::SlowDrip => Expect::Nothing,
             },
+            Trick::Lie(Lie::Source(_)) => Expect::Nothing,
             Trick::Crash | Trick::Stop => Expect::Away,
         }
     }

@@ -25,7 +25,7 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 57] = [
+const ELSEWHERE: [(&str, &str); 61] = [
     ("o1-late-candidate-counts", ORDER),
     ("f1-lowest-entered", OPENINGS),
     ("f2-smallest-hash", OPENINGS),
@@ -38,7 +38,11 @@ const ELSEWHERE: [(&str, &str); 57] = [
     ("r7-newest-only", LOAD),
     ("o1-keep-dropped", OPENINGS),
     ("o7-nothing-is-void", OPENINGS),
-    ("s7-snapshot-of-t", "src/replica/transfer/download_tests.rs a_planted_quorum_of_t_is_noticed"),
+    ("s7-snapshot-of-t", FETCHING),
+    ("s7-chunk-unchecked", FETCHING),
+    ("s7-liar-asked-again", FETCHING),
+    ("s7-link-takes-all", FETCHING),
+    ("s7-one-claimant-named", FETCHING),
     ("s7-frozen-follows", FROZEN),
     ("o2-largest-candidate", HUNTS),
     ("o3-no-stability", HUNTS),
@@ -89,6 +93,8 @@ const SHELF: &str =
     "src/replica/transfer/shelf_tests.rs a_planted_shelf_that_keeps_the_first_is_noticed";
 const HISTORY: &str =
     "src/ordering/core_tests.rs r7_one_that_asks_nobody_else_for_history_is_noticed";
+const FETCHING: &str =
+    "src/replica/transfer/download_tests.rs planted_bugs_of_fetching_are_noticed";
 const FROZEN: &str = "src/replica/transfer/tests.rs a_planted_state_that_follows_is_noticed";
 const LOAD: &str =
     "tests/it/epochs.rs one_that_restarts_under_load_joins_when_it_has_caught_up";

@@ -34,11 +34,22 @@ fn of_one(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
         let _ = writeln!(text, "{id} {}", waits(cluster, s, waiting));
     }
     if let Some(t) = &s.transfer {
-        let from = t.from.map_or("nobody yet".to_owned(), |r| format!("R{r}"));
+        let from = t.from.iter().map(|r| format!("R{r}")).collect::<Vec<_>>().join(", ");
+        let from = if from.is_empty() { "nobody yet" } else { &from };
         let _ = writeln!(
             text,
             "{id} fetches a snapshot from {from}: {} of {} bytes have come.",
             t.bytes, t.total
+        );
+    }
+    for lie in &s.transfer_lies {
+        let ago = lie.since_ms / 1000;
+        let why = escape(lie.why.as_bytes());
+        let _ = writeln!(
+            text,
+            "R{} lied to {id} about a snapshot {ago} s ago: {why}. It is asked for none for some \
+             time; nothing of it is signed, so that is no evidence.",
+            lie.replica
         );
     }
     if s.disk_replaced {

@@ -1,97 +1,123 @@
-//! Fetching a snapshot: one source at a time, one part in flight.
+//! Fetching a snapshot from several sources at once.
 //!
-//! A source is believed in nothing. It first shows that `t + 1` replicas attest the checkpoint,
-//! and in the end its bytes must give the state that these attest; all of them come from one
-//! source, so if they do not, that one lied. What it can do meanwhile is waste time, and that
-//! is bounded: a part must come within `patience`, and all parts within a time that doubles with
-//! every turn in which somebody was too slow.
+//! A source is believed in nothing. It first says what it has: a length, the digests of a list of
+//! chunks, and what shows that `t + 1` replicas attest the checkpoint's state. Sources that say
+//! the same make a group, and are asked for different pieces of the same whole. Each piece is
+//! checked when it comes against what its source has claimed: whoever gives another one lied, and
+//! is asked nothing more for long. When all are there the whole must give the attested state; if
+//! it does not, everybody who claimed this list lied, and what came of it is worth nothing.
+//!
+//! What a source can do besides is waste time, and that is bounded. Something must come within
+//! `patience`, or its pieces are asked of others, and it is asked again later. What came stays:
+//! whoever is left goes on with it. A group must deliver within a time that grows with what came,
+//! and with every group that was too slow.
 
+use super::avoided::{Avoided, Lied};
+use super::blame::Fault;
+use super::partial::{Claim, Partial};
 use super::proof::{self, Proof};
+use super::source::{Ask, Source};
 use crate::crypto::{Keyring, Scheme};
-use crate::types::{Digest, Instant, Members, ReplicaId, Round};
-use crate::wire::{SnapshotPart, WantSnapshot};
+use crate::types::plant::planted;
+use crate::types::{Digest, Instant, Members, Quotas, ReplicaId, Round};
+use crate::wire::{Piece, SnapshotOffer, SnapshotPart, SnapshotShape, WantSnapshot};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How many times `patience` a source has for the whole snapshot in the first turn.
+/// How many times `patience` a group has before anything came.
 const TIMES: u32 = 64;
-/// How often that time doubles at most.
+/// Bytes a second that a group delivers at least.
+const FLOOR: u64 = 1 << 20;
+/// How often the time of a group doubles at most.
 const DOUBLINGS: u32 = 12;
+/// What everybody hears who claimed a list that was found wrong before.
+const AGAIN: &str = "it offers again what gave another state than the attested one";
 
 /// What is being fetched, if anything.
 #[derive(Debug)]
 pub(in crate::replica) struct Download {
     /// Bytes of a snapshot at most.
     limit: u64,
+    /// Pieces in flight at most, over all sources.
+    slots: usize,
+    /// Replicas of which one at least is good.
+    pub(super) majority: usize,
     wanted: bool,
-    source: Option<Source>,
-    /// Whom it has asked in this turn in vain.
-    tried: Members,
-    /// Whom it asked last: the next one is asked first in the next turn.
-    last: Option<ReplicaId>,
-    /// When the next turn begins, after all were asked in vain.
-    rest: Option<Instant>,
-    /// Whether somebody was too slow in this turn, and how many turns there were of that kind.
-    slow: bool,
-    doublings: u32,
+    /// Those whose links are up, but for those that are avoided.
+    pub(super) sources: BTreeMap<ReplicaId, Source>,
+    /// What was begun.
+    pub(super) partial: Option<Partial>,
+    /// Whether that is being fetched now, and since when.
+    active: Option<Active>,
+    /// When somebody is chosen at the latest, while nothing is being fetched.
+    choose_at: Option<Instant>,
+    /// Claims that did not give the attested state.
+    pub(super) wrong: Vec<Claim>,
+    pub(super) avoided: Avoided,
+    /// How many groups were too slow.
+    slow: u32,
 }
 
-#[derive(Debug)]
-struct Source {
-    from: ReplicaId,
-    /// When its answer is missing, and when all of it is.
-    answer_by: Instant,
-    end_by: Instant,
-    /// What the first part said.
-    claim: Option<Claim>,
-    bytes: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Claim {
-    round: Round,
-    state: Digest,
-    total: u64,
-    proof: Proof,
+#[derive(Clone, Copy, Debug)]
+struct Active {
+    since: Instant,
+    /// Bytes that were there then.
+    had: u64,
 }
 
 /// A snapshot whose bytes are all there, and are not checked against the attested state yet.
 #[derive(Debug)]
 pub(in crate::replica) struct Whole {
-    pub(in crate::replica) from: ReplicaId,
-    pub(in crate::replica) round: Round,
-    /// The state digest that the proof attests.
-    pub(in crate::replica) state: Digest,
+    pub(super) claim: Claim,
+    pub(super) claimants: Members,
+    /// Who gave pieces of it.
+    pub(in crate::replica) givers: Members,
     pub(in crate::replica) proof: Proof,
     pub(in crate::replica) bytes: Bytes,
 }
 
-/// What a part that came leads to.
+impl Whole {
+    /// The round of its checkpoint.
+    pub(in crate::replica) fn round(&self) -> Round {
+        self.claim.round
+    }
+
+    /// The state digest that its proof attests.
+    pub(in crate::replica) fn state(&self) -> Digest {
+        self.claim.state
+    }
+}
+
+/// What something that came leads to.
 #[derive(Debug)]
 pub(in crate::replica) enum Verdict {
     /// Nobody asked for it (any more).
     Unasked,
-    /// Ask its sender for the next one.
-    More(WantSnapshot),
-    /// The sender has nothing that helps; that is no fault of it.
-    NothingThere,
-    /// The sender is put aside: what is wrong with the part.
-    Refused(&'static str),
-    /// That was the last one.
+    /// It was of use, or is no fault of its sender.
+    Taken,
+    /// The sender lied, and is avoided.
+    Refused(Fault),
+    /// That was the last piece.
     Whole(Box<Whole>),
 }
 
 impl Download {
-    pub(in crate::replica) fn new(limit: u64) -> Self {
+    /// Nothing is wanted yet; one of `majority` replicas is good.
+    pub(in crate::replica) fn new(quotas: &Quotas, majority: usize) -> Self {
+        let slots = usize::try_from(quotas.transfer_bytes).unwrap_or(usize::MAX);
         Self {
-            limit,
+            limit: quotas.snapshot_bytes,
+            slots: (slots / SnapshotPart::MAX).max(1),
+            majority,
             wanted: false,
-            source: None,
-            tried: Members::NONE,
-            last: None,
-            rest: None,
-            slow: false,
-            doublings: 0,
+            sources: BTreeMap::new(),
+            partial: None,
+            active: None,
+            choose_at: None,
+            wrong: Vec::new(),
+            avoided: Avoided::default(),
+            slow: 0,
         }
     }
 
@@ -100,9 +126,18 @@ impl Download {
         !std::mem::replace(&mut self.wanted, true)
     }
 
-    /// No snapshot is wanted any more.
+    /// No snapshot is wanted any more. Who lied is not forgotten.
     pub(in crate::replica) fn end(&mut self) {
-        *self = Self { last: self.last, ..Self::new(self.limit) };
+        self.give_up();
+        (self.wanted, self.slow) = (false, 0);
+        self.sources.clear();
+        self.wrong.clear();
+    }
+
+    /// What was begun is of no use any more.
+    pub(in crate::replica) fn give_up(&mut self) {
+        (self.partial, self.active, self.choose_at) = (None, None, None);
+        self.sources.values_mut().for_each(|source| drop(source.take_back()));
     }
 
     /// Whether one is wanted.
@@ -110,159 +145,332 @@ impl Download {
         self.wanted
     }
 
-    /// Whom it is asking, the bytes that have come and those that there are to be.
-    pub(in crate::replica) fn progress(&self) -> (Option<ReplicaId>, u64, u64) {
-        self.source.as_ref().map_or((None, 0, 0), |source| {
-            let total = source.claim.as_ref().map_or(0, |c| c.total);
-            (Some(source.from), source.bytes.len() as u64, total)
-        })
+    /// Whom it is asking for pieces, the bytes that have come and those that there are to be.
+    pub(in crate::replica) fn progress(&self) -> (Vec<ReplicaId>, u64, u64) {
+        let Some(partial) = &self.partial else { return (Vec::new(), 0, 0) };
+        (self.group(), partial.came(), partial.claim.shape.total())
+    }
+
+    /// Who lied, and is asked for nothing at this time.
+    pub(in crate::replica) fn liars(&self) -> impl Iterator<Item = (ReplicaId, &Lied)> {
+        self.avoided.all()
     }
 
     /// When to look again, because time has passed.
-    pub(in crate::replica) fn next_wake(&self) -> Option<Instant> {
-        let source = self.source.as_ref().map(|s| s.answer_by.min(s.end_by));
-        source.or(self.rest)
+    pub(in crate::replica) fn next_wake(&self, patience: Duration) -> Option<Instant> {
+        if !self.wanted {
+            return None;
+        }
+        let asks = self.sources.values().filter_map(|s| self.next_ask(s)).map(|(time, _)| time);
+        let late = self.sources.values().filter_map(Source::late_at);
+        let end = self.active.map(|active| self.end_by(active, patience));
+        asks.chain(late).chain(end).chain(self.choose_at).chain(self.avoided.next_wake()).min()
     }
 
-    /// Puts aside a source that is silent or too slow. Gives whom and why.
-    pub(in crate::replica) fn expire(&mut self, now: Instant) -> Option<(ReplicaId, &'static str)> {
-        let source = self.source.as_ref()?;
-        let why = match () {
-            () if now >= source.answer_by => "it does not answer",
-            () if now >= source.end_by => {
-                self.slow = true;
-                "it is too slow"
-            }
-            () => return None,
+    /// Those that offer what is being fetched.
+    fn group(&self) -> Vec<ReplicaId> {
+        let Some(partial) = self.partial.as_ref().filter(|_| self.active.is_some()) else {
+            return Vec::new();
         };
-        Some((self.put_aside()?, why))
+        self.claimants(&partial.claim)
     }
 
-    /// The link to a replica is gone. Whatever had come is of no use at another.
-    pub(in crate::replica) fn link_down(&mut self, peer: ReplicaId) {
-        if self.source.as_ref().is_some_and(|s| s.from == peer) {
-            self.source = None;
+    /// Those that offer this.
+    pub(super) fn claimants(&self, claim: &Claim) -> Vec<ReplicaId> {
+        let claims = |s: &Source| s.claim() == Some(claim);
+        self.sources.iter().filter(|(_, s)| claims(s)).map(|(r, _)| *r).collect()
+    }
+
+    /// Until when the group has to have given all: what came earns it more time.
+    fn end_by(&self, active: Active, patience: Duration) -> Instant {
+        let came = self.partial.as_ref().map_or(0, |p| p.came().saturating_sub(active.had));
+        let earned = Duration::from_nanos(came.saturating_mul(1_000_000_000 / FLOOR));
+        let time = patience.saturating_mul(TIMES).saturating_add(earned);
+        active.since + time.saturating_mul(1 << self.slow.min(DOUBLINGS))
+    }
+
+    /// When to ask a source for an offer, and of which round: whoever does not give pieces may come
+    /// to have what is being fetched, or what was begun.
+    fn next_ask(&self, source: &Source) -> Option<(Instant, Round)> {
+        let Ask::At { time, any } = source.ask else { return None };
+        let begun = self.partial.as_ref().map(|p| &p.claim);
+        let round = begun.map_or(Round(0), |claim| claim.round);
+        match (source.claim(), self.active) {
+            (Some(claim), Some(_)) if Some(claim) == begun => None,
+            (Some(_), None) => None,
+            (_, Some(_)) => Some((time, round)),
+            (None, None) => Some((time, if any { Round(0) } else { round })),
         }
     }
 
-    /// Chooses a source among those whose links are up, if it needs one.
-    pub(in crate::replica) fn start(
+    // --- time and links -----------------------------------------------------------------------
+
+    /// Finds sources that are silent, and a group that is too slow. Gives whom and why.
+    pub(in crate::replica) fn expire(&mut self, now: Instant, patience: Duration) -> Vec<Fault> {
+        let late = |s: &Source| s.late_at().is_some_and(|at| now >= at);
+        let silent: Vec<_> =
+            self.sources.iter().filter(|(_, s)| late(s)).map(|(r, _)| *r).collect();
+        let mut slow = Vec::new();
+        if self.active.is_some_and(|active| now >= self.end_by(active, patience)) {
+            slow = self.group();
+            slow.retain(|r| !silent.contains(r));
+            self.slow = self.slow.saturating_add(1);
+        }
+        let mut faults = Vec::new();
+        for (all, why) in [(silent, "it does not answer"), (slow, "it is too slow")] {
+            for from in all {
+                self.take_back(from);
+                self.sources.entry(from).and_modify(|s| s.was_silent(now, patience));
+                faults.push(Fault { from, why, lied: false });
+            }
+        }
+        self.look_for_group(now, patience);
+        faults
+    }
+
+    /// The link to a replica is gone. What it gave stays.
+    pub(in crate::replica) fn link_down(&mut self, now: Instant, patience: Duration, r: ReplicaId) {
+        if planted("s7-link-takes-all") && self.group().contains(&r) {
+            self.give_up();
+        }
+        self.take_back(r);
+        self.sources.remove(&r);
+        self.look_for_group(now, patience);
+    }
+
+    /// Once nobody gives pieces any more there is some time to come back: what was begun is worth
+    /// it. Then others are chosen.
+    pub(super) fn look_for_group(&mut self, now: Instant, patience: Duration) {
+        let Some(partial) = &self.partial else { return };
+        if self.active.is_some() && !self.claimants(&partial.claim).is_empty() {
+            return;
+        }
+        if self.active.take().is_some() {
+            self.choose_at = Some(now + patience);
+        }
+        if partial.came() == 0 {
+            self.give_up();
+        }
+    }
+
+    /// What a source owes is to be asked of others.
+    pub(super) fn take_back(&mut self, from: ReplicaId) {
+        let (Some(source), Some(partial)) = (self.sources.get_mut(&from), &mut self.partial) else {
+            return;
+        };
+        source.take_back().for_each(|piece| partial.put_back(piece));
+    }
+
+    // --- asking -------------------------------------------------------------------------------
+
+    /// What to ask whom among those whose links are up. Only snapshots of rounds after `above` are
+    /// of use.
+    pub(in crate::replica) fn ask(
+        &mut self,
+        (now, patience): (Instant, Duration),
+        above: Round,
+        up: impl Iterator<Item = ReplicaId>,
+    ) -> Vec<(ReplicaId, WantSnapshot)> {
+        self.avoided.forgive(now);
+        let mut wants = Vec::new();
+        if !self.wanted {
+            return wants;
+        }
+        self.drop_old(above, now + patience);
+        for peer in up.filter(|r| !self.avoided.contains(*r)) {
+            self.sources.entry(peer).or_insert_with(|| Source::new(now));
+        }
+        self.choose(now);
+        self.ask_for_offers(now, patience, &mut wants);
+        self.ask_for_pieces(now, patience, &mut wants);
+        wants
+    }
+
+    /// What was begun, or offered, is of no use any more where execution got further by itself.
+    fn drop_old(&mut self, above: Round, again: Instant) {
+        if self.partial.as_ref().is_some_and(|p| p.claim.round <= above) {
+            self.give_up();
+        }
+        for source in self.sources.values_mut() {
+            if source.claim().is_some_and(|claim| claim.round <= above) {
+                source.offer = None;
+                source.later(again, false);
+            }
+        }
+    }
+
+    /// Who is to give pieces: whoever offers what was begun; else, when all have answered or had
+    /// the time for it, the largest group, and of groups of one size that of the latest round.
+    fn choose(&mut self, now: Instant) {
+        if self.active.is_some() {
+            return;
+        }
+        let begun = self.partial.as_ref().map(|p| p.claim.clone());
+        if begun.is_some_and(|claim| !self.claimants(&claim).is_empty()) {
+            return self.go_on(now);
+        }
+        let asked = |s: &Source| matches!(s.ask, Ask::Sent { .. });
+        let all_answered = self.partial.is_none() && !self.sources.values().any(asked);
+        if !all_answered && self.choose_at.is_none_or(|at| now < at) {
+            return;
+        }
+        let offers = self.sources.values().filter_map(|s| s.offer.as_ref());
+        let best = offers.max_by_key(|(claim, _)| (self.claimants(claim).len(), claim.round));
+        let Some((claim, proof)) = best.cloned() else {
+            self.choose_at = None;
+            return;
+        };
+        self.give_up();
+        self.partial = Some(Partial::new(claim, proof));
+        self.go_on(now);
+    }
+
+    fn go_on(&mut self, now: Instant) {
+        let Some(partial) = &mut self.partial else { return };
+        self.active = Some(Active { since: now, had: partial.came() });
+        self.choose_at = None;
+        for claimant in self.group() {
+            self.partial.iter_mut().for_each(|p| p.claimants.insert(claimant));
+        }
+    }
+
+    fn ask_for_offers(
         &mut self,
         now: Instant,
         patience: Duration,
-        up: impl Iterator<Item = ReplicaId>,
-    ) -> Option<(ReplicaId, WantSnapshot)> {
-        if !self.wanted || self.source.is_some() {
-            return None;
+        wants: &mut Vec<(ReplicaId, WantSnapshot)>,
+    ) {
+        let due = |s: &Source| self.next_ask(s).filter(|(time, _)| now >= *time);
+        let due: Vec<_> =
+            self.sources.iter().filter_map(|(r, s)| due(s).map(|(_, round)| (*r, round))).collect();
+        for (peer, round) in due {
+            let Some(source) = self.sources.get_mut(&peer) else { continue };
+            source.ask = Ask::Sent { by: now + source.time(patience), round };
+            wants.push((peer, WantSnapshot { round, piece: Piece::Offer }));
         }
-        if self.rest.is_some_and(|until| now >= until) {
-            (self.rest, self.tried) = (None, Members::NONE);
-            self.doublings = (self.doublings + u32::from(self.slow)).min(DOUBLINGS);
-            self.slow = false;
-        }
-        let left = |r: &ReplicaId| !self.tried.contains(*r);
-        let from = up.filter(left).min_by_key(|r| (self.last.is_some_and(|last| *r <= last), *r));
-        let Some(from) = from else {
-            if !self.tried.is_empty() {
-                self.rest.get_or_insert(now + patience);
-            }
-            return None;
-        };
-        let whole = patience.saturating_mul(TIMES << self.doublings);
-        let (answer_by, end_by) = (now + patience, now + whole);
-        self.source = Some(Source { from, answer_by, end_by, claim: None, bytes: Vec::new() });
-        (self.last, self.rest) = (Some(from), None);
-        Some((from, WantSnapshot { round: Round(0), offset: 0 }))
     }
 
-    /// Takes a part. Only snapshots of rounds after `above` are of use.
-    pub(in crate::replica) fn part<S: Scheme>(
+    /// Gives everybody of the group something to do, as far as the bound on what is in flight
+    /// allows.
+    fn ask_for_pieces(
+        &mut self,
+        now: Instant,
+        patience: Duration,
+        wants: &mut Vec<(ReplicaId, WantSnapshot)>,
+    ) {
+        let group = self.group();
+        let Some(partial) = &mut self.partial else { return };
+        let mut flying: usize = self.sources.values().map(Source::owed).sum();
+        while flying < self.slots {
+            let idle = group.iter().filter(|r| self.sources[r].has_room());
+            let Some(peer) = idle.min_by_key(|r| self.sources[r].owed()) else { break };
+            let Some(piece) = partial.next() else { break };
+            if let Some(source) = self.sources.get_mut(peer) {
+                source.ask_piece(piece, now, patience);
+            }
+            wants.push((*peer, WantSnapshot { round: partial.claim.round, piece }));
+            flying += 1;
+        }
+    }
+
+    // --- what comes ---------------------------------------------------------------------------
+
+    /// Takes an offer.
+    pub(in crate::replica) fn offer<S: Scheme>(
         &mut self,
         (now, patience): (Instant, Duration),
         from: ReplicaId,
-        part: SnapshotPart,
+        offer: SnapshotOffer,
         above: Round,
         keyring: &Keyring<S>,
     ) -> Verdict {
-        let Some(source) = self.source.as_mut().filter(|s| s.from == from) else {
-            return Verdict::Unasked;
-        };
-        let is_nothing = part.round == Round(0);
-        if !is_nothing && part.offset != source.bytes.len() as u64 {
-            // A late answer to what was asked before; silence is found out in time.
-            return Verdict::Unasked;
+        let Some(source) = self.sources.get_mut(&from) else { return Verdict::Unasked };
+        let Ask::Sent { round: asked, .. } = source.ask else { return Verdict::Unasked };
+        let any = asked == Round(0);
+        if offer.round <= above {
+            // It has not what was begun; perhaps something else.
+            let at_once = !any && self.active.is_none();
+            source.later(if at_once { now } else { now + patience }, at_once);
+            return Verdict::Taken;
         }
-        if is_nothing || (source.claim.is_none() && part.round <= above) {
-            self.put_aside();
-            return Verdict::NothingThere;
+        if offer.total == 0 {
+            source.later(now + patience / 4, any);
+            return Verdict::Taken;
         }
-        match source.add(part, self.limit, keyring) {
-            Err(why) => {
-                self.put_aside();
-                Verdict::Refused(why)
-            }
-            Ok(None) => {
-                source.answer_by = now + patience;
-                let round = source.claim.as_ref().map_or(Round(0), |c| c.round);
-                Verdict::More(WantSnapshot { round, offset: source.bytes.len() as u64 })
-            }
-            Ok(Some(whole)) => {
-                self.put_aside();
-                Verdict::Whole(Box::new(whole))
+        source.later(now + patience, false);
+        match self.check(offer, keyring) {
+            Err(why) => Verdict::Refused(self.lied((now, patience), from, why)),
+            Ok((claim, proof)) => {
+                let begun = self.partial.as_mut().filter(|p| p.claim == claim);
+                begun.into_iter().for_each(|p| p.claimants.insert(from));
+                if let Some(source) = self.sources.get_mut(&from) {
+                    source.offer = Some((claim, proof));
+                }
+                if self.active.is_none() {
+                    self.choose_at.get_or_insert(now + patience / 4);
+                }
+                Verdict::Taken
             }
         }
     }
 
-    /// Its source is asked no more in this turn.
-    fn put_aside(&mut self) -> Option<ReplicaId> {
-        let from = self.source.take()?.from;
-        self.tried.insert(from);
-        Some(from)
-    }
-}
-
-impl Source {
-    /// Adds a part that stands where the last one ended. Gives the whole when that is complete.
-    fn add<S: Scheme>(
-        &mut self,
-        part: SnapshotPart,
-        limit: u64,
+    fn check<S: Scheme>(
+        &self,
+        offer: SnapshotOffer,
         keyring: &Keyring<S>,
-    ) -> Result<Option<Whole>, &'static str> {
-        let SnapshotPart { round, total, offset, manifest, bytes } = part;
-        let claim = match &mut self.claim {
-            Some(claim) => {
-                if (claim.round, claim.total, false) != (round, total, manifest.is_some()) {
-                    return Err("its parts do not belong together");
-                }
-                claim
-            }
-            none => {
-                let proof = manifest.ok_or("nobody attests it")?;
-                let (attested, state) = proof::check(&proof, keyring)?;
-                if attested != round {
-                    return Err("another checkpoint is attested");
-                }
-                if total > limit {
-                    return Err("it is larger than the quota allows");
-                }
-                none.insert(Claim { round, state, total, proof })
-            }
+    ) -> Result<(Claim, Proof), &'static str> {
+        let SnapshotOffer { round, total, pages, proof } = offer;
+        let shape = SnapshotShape::new(total).filter(|shape| shape.total() <= self.limit);
+        let shape = shape.ok_or("it is larger than the quota allows")?;
+        let (attested, state) = proof::check(&proof, keyring)?;
+        if attested != round {
+            return Err("another checkpoint is attested");
+        }
+        let claim = Claim { round, state, shape, pages };
+        if self.wrong.contains(&claim) {
+            return Err(AGAIN);
+        }
+        Ok((claim, proof))
+    }
+
+    /// Takes a page or a chunk.
+    pub(in crate::replica) fn part(
+        &mut self,
+        (now, patience): (Instant, Duration),
+        from: ReplicaId,
+        part: &SnapshotPart,
+    ) -> Verdict {
+        let Some(partial) = self.partial.as_mut().filter(|p| p.claim.round == part.round) else {
+            return Verdict::Unasked;
         };
-        let expected = total.saturating_sub(offset).min(SnapshotPart::MAX as u64);
-        if bytes.is_empty() || bytes.len() as u64 != expected {
-            return Err("a part has not the size that it should have");
+        let Some(source) = self.sources.get_mut(&from) else { return Verdict::Unasked };
+        if !source.piece_came(part.piece, now, patience) {
+            return Verdict::Unasked;
         }
-        self.bytes.extend_from_slice(&bytes);
-        if (self.bytes.len() as u64) < claim.total {
-            return Ok(None);
+        if part.bytes.is_empty() {
+            // It has given the snapshot up; that is no fault of it.
+            partial.put_back(part.piece);
+            source.offer = None;
+            source.later(now + patience / 4, true);
+            self.take_back(from);
+            self.look_for_group(now, patience);
+            return Verdict::Taken;
         }
-        Ok(Some(Whole {
-            from: self.from,
-            round,
-            state: claim.state,
-            proof: std::mem::take(&mut claim.proof),
-            bytes: std::mem::take(&mut self.bytes).into(),
+        if let Err(why) = partial.add(from, part.piece, &part.bytes) {
+            partial.put_back(part.piece);
+            return Verdict::Refused(self.lied((now, patience), from, why));
+        }
+        if !partial.is_whole() {
+            return Verdict::Taken;
+        }
+        let Some(mut partial) = self.partial.take() else { return Verdict::Taken };
+        self.give_up();
+        Verdict::Whole(Box::new(Whole {
+            bytes: partial.take_bytes(),
+            claim: partial.claim,
+            claimants: partial.claimants,
+            givers: partial.givers,
+            proof: partial.proof,
         }))
     }
 }

@@ -5,7 +5,7 @@
 
 use super::super::replica::Replica;
 use super::super::{Action, Actions};
-use super::{FrozenState, Proof, head_of};
+use super::{Encoded, Encoding, FrozenState, Proof, head_of};
 use crate::crypto::Scheme;
 use crate::types::marks::mark;
 use crate::types::{Instant, Now, Round};
@@ -21,7 +21,7 @@ pub(in crate::replica) struct Maker {
 
 /// What comes of wanting bytes.
 enum Making {
-    Done(Bytes),
+    Done(Encoded),
     /// They come under this number.
     Asked(u64),
 }
@@ -31,13 +31,16 @@ impl Maker {
         Self { at_once, asked: 0 }
     }
 
-    fn make(&mut self, state: FrozenState, out: &mut Actions) -> Making {
-        if state.size_hint() <= self.at_once {
-            return Making::Done(state.to_bytes());
+    /// `listed`: whether the list of chunks is wanted, too.
+    fn make(&mut self, state: FrozenState, listed: bool, out: &mut Actions) -> Making {
+        let at_once = state.size_hint() <= self.at_once;
+        let work = Encoding::new(state, listed);
+        if at_once {
+            return Making::Done(work.run());
         }
         self.asked += 1;
         mark("§7 a snapshot's bytes were made beside the loop");
-        out.push(Action::Encode { number: self.asked, state });
+        out.push(Action::Encode { number: self.asked, work });
         Making::Asked(self.asked)
     }
 }
@@ -47,8 +50,8 @@ impl<S: Scheme> Replica<S> {
     pub(super) fn make_served(&mut self, until: Instant, out: &mut Actions) {
         let Some(state) = self.shelf.unmade() else { return };
         let state = self.executor.as_frozen(state);
-        match self.maker.make(state, out) {
-            Making::Done(bytes) if self.fits(&bytes) => self.shelf.set_bytes(bytes, until),
+        match self.maker.make(state, true, out) {
+            Making::Done(made) if self.fits(&made.bytes) => self.shelf.set_bytes(made, until),
             Making::Done(_) => self.shelf.give_up(),
             Making::Asked(number) => self.shelf.await_bytes(number),
         }
@@ -65,8 +68,10 @@ impl<S: Scheme> Replica<S> {
             return self.save(round, (head, bytes), out);
         }
         let state = self.executor.as_frozen(state);
-        match self.maker.make(state, out) {
-            Making::Done(bytes) if self.fits(&bytes) => self.save(round, (head, bytes), out),
+        match self.maker.make(state, false, out) {
+            Making::Done(Encoded { bytes, .. }) if self.fits(&bytes) => {
+                self.save(round, (head, bytes), out);
+            }
             Making::Done(_) => {}
             Making::Asked(number) => self.journal.await_bytes(number, round, head),
         }
@@ -96,15 +101,15 @@ impl<S: Scheme> Replica<S> {
         &mut self,
         now: Now,
         number: u64,
-        bytes: Bytes,
+        made: Encoded,
         out: &mut Actions,
     ) {
-        let fits = self.fits(&bytes);
+        let fits = self.fits(&made.bytes);
         if self.shelf.awaits(number) {
             match fits {
                 true => {
                     let until = now.monotonic + 4 * self.timing.patience;
-                    self.shelf.set_bytes(bytes.clone(), until);
+                    self.shelf.set_bytes(made.clone(), until);
                 }
                 false => self.shelf.give_up(),
             }
@@ -112,7 +117,7 @@ impl<S: Scheme> Replica<S> {
         let executed = self.executor.position().round;
         if self.journal.awaits(number) {
             out.extend(self.journal.flush(executed));
-            out.extend(self.journal.save_awaited(bytes, fits));
+            out.extend(self.journal.save_awaited(made.bytes, fits));
             out.extend(self.journal.flush(executed));
         }
     }

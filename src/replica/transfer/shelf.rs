@@ -3,12 +3,13 @@
 //! They are kept as frozen states, which share with the present one what has not changed since.
 //! Bytes exist of one of them at most: the one that is being fetched, by however many.
 
+use super::list::{ChunkList, Encoded};
 use super::proof::{Proof, Statements, attested};
 use super::snapshot::FrozenState;
 use crate::crypto::Verified;
 use crate::types::plant::planted;
 use crate::types::{Digest, Instant, ReplicaId, Round};
-use crate::wire::{Proposal, SnapshotPart, WantSnapshot};
+use crate::wire::{Piece, Proposal, SnapshotOffer, SnapshotPart, SnapshotShape, WantSnapshot};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -45,15 +46,15 @@ enum Made {
     Not,
     /// Somebody makes them and will give them under this number.
     Soon(u64),
-    Here(Bytes),
+    Here(Bytes, ChunkList),
 }
 
 /// Somebody is fetching what is served.
 #[derive(Debug)]
 struct Hold {
-    /// The last offset that was given: whoever does not get on loses its hold. `None` as long as
-    /// there were no bytes.
-    offset: Option<u64>,
+    /// Answers that it was given: whoever got far more than there are pieces does not get on, and
+    /// loses its hold. 0 as long as there were no bytes.
+    given: u64,
     until: Instant,
 }
 
@@ -124,12 +125,6 @@ impl Shelf {
         self.drop_unfetched();
     }
 
-    /// The link to a replica is gone, and with it what it was fetching.
-    pub(in crate::replica) fn release(&mut self, peer: ReplicaId) {
-        self.holds.remove(&peer);
-        self.drop_unfetched();
-    }
-
     /// Ends the holds of those that do not get on.
     pub(in crate::replica) fn expire(&mut self, now: Instant) {
         self.holds.retain(|_, hold| now < hold.until);
@@ -165,35 +160,36 @@ impl Shelf {
         let stable = self.stable.as_ref()?;
         let same = self.served.as_ref().filter(|s| s.snapshot.state == stable.state);
         let bytes = same.and_then(|served| match &served.bytes {
-            Made::Here(bytes) => Some(bytes.clone()),
+            Made::Here(bytes, _) => Some(bytes.clone()),
             Made::Not | Made::Soon(_) => None,
         });
         Some((&stable.state, &stable.proof, bytes))
     }
 
-    /// Somebody wants a part: decides which snapshot is served from now on. Whoever waits for
-    /// bytes gets those that were made for it, also when there is a newer snapshot by then: with a
-    /// large state there always is.
+    /// Somebody wants an offer of this round, 0 for any: decides which snapshot is served from now
+    /// on. Whoever waits for bytes gets those that were made for it, also when there is a newer
+    /// snapshot by then: with a large state there always is.
     pub(in crate::replica) fn choose(
         &mut self,
         peer: ReplicaId,
-        want: &WantSnapshot,
+        round: Round,
         (now, patience): (Instant, Duration),
     ) {
-        if want.round != Round(0) && Some(want.round) != self.newest() {
-            return;
-        }
-        let waits = self.holds.get(&peer).is_some_and(|hold| hold.offset.is_none());
+        let of_newest = round == Round(0) || Some(round) == self.newest();
+        let waits = self.holds.get(&peer).is_some_and(|hold| hold.given == 0);
         let alone = self.holds.keys().all(|other| *other == peer);
-        let newest = self.stable.as_ref().filter(|_| alone && !waits);
+        let newest = self.stable.as_ref().filter(|_| of_newest && alone && !waits);
         let served = self.served.as_ref().map(|s| &s.snapshot.state);
         if let Some(newest) = newest.filter(|newest| served != Some(&newest.state)) {
             self.holds.remove(&peer);
             self.served = Some(Served { snapshot: newest.clone(), bytes: Made::Not });
         }
-        if let Some(Served { bytes: Made::Not | Made::Soon(_), .. }) = self.served {
+        let Some(Served { snapshot, bytes: Made::Not | Made::Soon(_) }) = &self.served else {
+            return;
+        };
+        if round == Round(0) || round == snapshot.round() {
             let until = now + patience;
-            let hold = self.holds.entry(peer).or_insert(Hold { offset: None, until });
+            let hold = self.holds.entry(peer).or_insert(Hold { given: 0, until });
             hold.until = hold.until.max(until);
         }
     }
@@ -213,10 +209,11 @@ impl Shelf {
 
     /// These are the bytes of what is served. Whoever waits for them has from now on the time for
     /// asking again.
-    pub(in crate::replica) fn set_bytes(&mut self, bytes: Bytes, until: Instant) {
+    pub(in crate::replica) fn set_bytes(&mut self, encoded: Encoded, until: Instant) {
         let Some(served) = &mut self.served else { return };
-        served.bytes = Made::Here(bytes);
-        for hold in self.holds.values_mut().filter(|h| h.offset.is_none()) {
+        let Some(list) = encoded.list else { return self.give_up() };
+        served.bytes = Made::Here(encoded.bytes, list);
+        for hold in self.holds.values_mut().filter(|h| h.given == 0) {
             hold.until = hold.until.max(until);
         }
     }
@@ -232,49 +229,67 @@ impl Shelf {
         self.holds.clear();
     }
 
-    /// The bytes of the snapshot of this round, 0 for whichever is served, with what attests it;
-    /// `None` if there are none, or not yet.
-    fn bytes_of(&self, round: Round) -> Option<(Round, &Bytes, &Proof)> {
-        let Served { snapshot, bytes } = self.served.as_ref()?;
-        let fits = round == Round(0) || snapshot.round() == round;
-        match bytes {
-            Made::Here(bytes) if fits => Some((snapshot.round(), bytes, &snapshot.proof)),
-            _ => None,
-        }
+    /// What is served, if it is of this round, 0 for any.
+    fn served(&self, round: Round) -> Option<&Served> {
+        let fits = |s: &&Served| round == Round(0) || s.snapshot.round() == round;
+        self.served.as_ref().filter(fits)
     }
 
-    /// What to answer, after [`Shelf::choose`]. With `patience` the snapshot stays for so long at
-    /// least, or until the next part is asked for.
+    /// What to answer to somebody who wants an offer, after [`Shelf::choose`]. With `patience` the
+    /// snapshot stays for so long at least, or until the next answer.
+    pub(in crate::replica) fn offer(
+        &mut self,
+        peer: ReplicaId,
+        round: Round,
+        (now, patience): (Instant, Option<Duration>),
+    ) -> SnapshotOffer {
+        let Some(Served { snapshot, bytes }) = self.served(round) else {
+            return SnapshotOffer::none();
+        };
+        let round = snapshot.round();
+        let Made::Here(bytes, list) = bytes else { return SnapshotOffer::not_yet(round) };
+        let (total, pages) = (bytes.len() as u64, list.digests().to_vec());
+        let offer = SnapshotOffer { round, total, pages, proof: snapshot.proof.clone() };
+        self.hold(peer, total, (now, patience));
+        offer
+    }
+
+    /// What to answer to somebody who wants a page or a chunk.
     pub(in crate::replica) fn part(
         &mut self,
         peer: ReplicaId,
-        want: &WantSnapshot,
+        WantSnapshot { round, piece }: WantSnapshot,
         (now, patience): (Instant, Option<Duration>),
     ) -> SnapshotPart {
-        let Some((round, bytes, proof)) = self.bytes_of(want.round) else {
-            return SnapshotPart::none();
+        let none = SnapshotPart { round, piece, bytes: Bytes::new() };
+        let Some(Served { bytes: Made::Here(bytes, list), .. }) = self.served(round) else {
+            return none;
         };
-        let length = bytes.len();
-        let Some(start) = usize::try_from(want.offset).ok().filter(|start| *start < length) else {
-            return SnapshotPart::none();
+        let total = bytes.len() as u64;
+        let found = match piece {
+            Piece::Offer => None,
+            Piece::Page(number) => list.page(number).cloned(),
+            Piece::Chunk(number) => SnapshotShape::new(total).map(|shape| {
+                let range = shape.bytes_of(number);
+                bytes.slice(range.start as usize..range.end as usize)
+            }),
         };
-        let part = SnapshotPart {
-            round,
-            total: length as u64,
-            offset: want.offset,
-            manifest: (start == 0).then(|| proof.clone()),
-            bytes: bytes.slice(start..length.min(start + SnapshotPart::MAX)),
-        };
-        let gets_on = |hold: &Hold| hold.offset.is_none_or(|offset| want.offset > offset);
-        match patience {
-            None => drop(self.holds.remove(&peer)),
-            Some(patience) if self.holds.get(&peer).is_none_or(gets_on) => {
-                let hold = Hold { offset: Some(want.offset), until: now + patience };
-                self.holds.insert(peer, hold);
-            }
-            Some(_) => {}
+        let Some(bytes) = found else { return none };
+        self.hold(peer, total, (now, patience));
+        SnapshotPart { bytes, ..none }
+    }
+
+    /// Holds what is served for somebody who was given something of its `total` bytes.
+    fn hold(&mut self, peer: ReplicaId, total: u64, (now, patience): (Instant, Option<Duration>)) {
+        let Some(patience) = patience else { return drop(self.holds.remove(&peer)) };
+        let until = now + patience;
+        let hold = self.holds.entry(peer).or_insert(Hold { given: 0, until });
+        // Twice as much as there is: a link may break, and some of it is asked for again.
+        let pieces = SnapshotShape::new(total).map_or(0, |s| s.chunks() + s.pages());
+        if hold.given <= 2 * u64::from(pieces) {
+            hold.given += 1;
+            hold.until = hold.until.max(until);
         }
-        part
     }
 }
 

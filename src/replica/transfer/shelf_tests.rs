@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::crypto::{Context, Keyed, Keyring, PublicKey, Scheme, SecretKey};
-use crate::replica::transfer::Head;
+use crate::replica::transfer::{Encoding, Head};
 use crate::service::sessions::{SessionLimits, SessionTable};
 use crate::types::{AgreedTime, Ensemble, Epoch, GroupId, OrderLimits};
 use crate::wire::{Attestation, StepPosition};
@@ -57,31 +57,36 @@ fn stable(shelf: &mut Shelf, round: u64, bytes: usize) {
     assert_eq!(shelf.newest(), Some(Round(round)));
 }
 
-fn ask(shelf: &mut Shelf, (round, offset): (u64, u64), at: u64) -> SnapshotPart {
-    asked_by(PEER, shelf, (round, offset), (at, Some(PATIENCE)))
+fn ask(shelf: &mut Shelf, round: u64, at: u64) -> SnapshotOffer {
+    asked_by(PEER, shelf, round, (at, Some(PATIENCE)))
+}
+
+fn ask_chunk(shelf: &mut Shelf, (round, chunk): (u64, u32), at: u64) -> SnapshotPart {
+    let want = WantSnapshot { round: Round(round), piece: Piece::Chunk(chunk) };
+    shelf.part(id(PEER), want, (Instant(at), Some(PATIENCE)))
 }
 
 /// As a replica does where bytes are made at once.
 fn asked_by(
     peer: u8,
     shelf: &mut Shelf,
-    (round, offset): (u64, u64),
+    round: u64,
     (at, patience): (u64, Option<Duration>),
-) -> SnapshotPart {
-    let (want, now) = (WantSnapshot { round: Round(round), offset }, Instant(at));
-    shelf.choose(id(peer), &want, (now, PATIENCE));
+) -> SnapshotOffer {
+    let (round, now) = (Round(round), Instant(at));
+    shelf.choose(id(peer), round, (now, PATIENCE));
     if let Some(state) = shelf.unmade() {
-        let bytes = state.to_bytes();
-        shelf.set_bytes(bytes, now + PATIENCE);
+        let made = Encoding::new(state.clone(), true).run();
+        shelf.set_bytes(made, now + PATIENCE);
     }
-    shelf.part(id(peer), &want, (now, patience))
+    shelf.offer(id(peer), round, (now, patience))
 }
 
 #[test]
 fn a_snapshot_is_given_once_t_plus_one_replicas_attest_its_state() {
     let mut shelf = Shelf::default();
     shelf.take(frozen(8, 5), state(8));
-    assert_eq!(ask(&mut shelf, (0, 0), 0), SnapshotPart::none(), "nobody attests it");
+    assert_eq!(ask(&mut shelf, 0, 0), SnapshotOffer::none(), "nobody attests it");
     shelf.attest(&proposal(1, 8, state(8)), MAJORITY);
     shelf.attest(&proposal(1, 8, state(8)), MAJORITY);
     assert_eq!(shelf.newest(), None, "one does");
@@ -89,12 +94,12 @@ fn a_snapshot_is_given_once_t_plus_one_replicas_attest_its_state() {
     shelf.attest(&proposal(3, 7, state(8)), MAJORITY);
     assert_eq!(shelf.newest(), None, "others attest another state and another round");
     shelf.attest(&proposal(2, 8, state(8)), MAJORITY);
-    let part = ask(&mut shelf, (0, 0), 0);
-    let signers: Vec<u8> =
-        part.manifest.iter().flatten().map(|h| h.peek().replica.number()).collect();
+    let offer = ask(&mut shelf, 0, 0);
+    let signers: Vec<u8> = offer.proof.iter().map(|h| h.peek().replica.number()).collect();
     let bytes = frozen(8, 5).to_bytes();
-    assert_eq!((part.round, part.total, signers), (Round(8), bytes.len() as u64, vec![1, 2]));
-    assert_eq!(part.bytes, bytes);
+    assert_eq!((offer.round, offer.total, signers), (Round(8), bytes.len() as u64, vec![1, 2]));
+    assert_eq!(offer.pages, ChunkList::of(&bytes).unwrap().digests());
+    assert_eq!(ask_chunk(&mut shelf, (8, 0), 0).bytes, bytes);
 }
 
 #[test]
@@ -102,15 +107,15 @@ fn the_newest_attested_snapshot_and_one_that_is_newer_are_kept() {
     let mut shelf = Shelf::default();
     stable(&mut shelf, 8, 5);
     shelf.take(frozen(9, 0), state(9));
-    assert_eq!(ask(&mut shelf, (0, 0), 0).round, Round(8));
+    assert_eq!(ask(&mut shelf, 0, 0).round, Round(8));
     stable(&mut shelf, 18, 5);
-    assert_eq!((ask(&mut shelf, (0, 0), 0).round, shelf.oldest()), (Round(18), Some(Round(8))));
+    assert_eq!((ask(&mut shelf, 0, 0).round, shelf.oldest()), (Round(18), Some(Round(8))));
     // Whoever went on from the one before gets past the newest meanwhile.
     stable(&mut shelf, 28, 5);
     shelf.expire(Instant(u64::MAX));
     assert_eq!(shelf.oldest(), Some(Round(18)));
     shelf.clear();
-    assert_eq!((ask(&mut shelf, (0, 0), 0), shelf.oldest()), (SnapshotPart::none(), None));
+    assert_eq!((ask(&mut shelf, 0, 0), shelf.oldest()), (SnapshotOffer::none(), None));
 }
 
 fn rounds(shelf: &Shelf) -> Vec<u64> {
@@ -158,47 +163,62 @@ fn the_older_one_of_two_waits_for_its_statements_some_rounds_before_it_gives_way
 }
 
 #[test]
-fn parts_follow_each_other_and_end_where_the_snapshot_does() {
+fn pages_and_chunks_are_given_of_what_was_offered_and_nothing_else() {
     let mut shelf = Shelf::default();
-    let (first, rest) = (SnapshotPart::MAX as u64, 7);
     let more = frozen(8, 0).to_bytes().len();
     stable(&mut shelf, 8, SnapshotPart::MAX + 7 - more);
-    let part = ask(&mut shelf, (8, 0), 0);
-    assert_eq!((part.bytes.len() as u64, part.manifest.is_some()), (first, true));
-    let part = ask(&mut shelf, (8, first), 0);
-    assert_eq!((part.bytes.len(), part.offset, part.manifest), (rest, first, None));
-    for nothing in [(8, first + 7), (8, u64::MAX), (9, 0), (7, 0)] {
-        assert_eq!(ask(&mut shelf, nothing, 0), SnapshotPart::none(), "{nothing:?}");
+    assert_eq!(ask_chunk(&mut shelf, (8, 0), 0).bytes, "", "nobody has asked for an offer");
+    let offer = ask(&mut shelf, 8, 0);
+    let bytes = frozen(8, SnapshotPart::MAX + 7 - more).to_bytes();
+    assert_eq!(ask_chunk(&mut shelf, (8, 0), 0).bytes, bytes.slice(..SnapshotPart::MAX));
+    assert_eq!(ask_chunk(&mut shelf, (8, 1), 0).bytes, bytes.slice(SnapshotPart::MAX..));
+    let mut piece = |round, piece| {
+        let want = WantSnapshot { round: Round(round), piece };
+        shelf.part(id(PEER), want, (Instant(0), Some(PATIENCE))).bytes
+    };
+    assert_eq!(SnapshotShape::page_digest(&piece(8, Piece::Page(0))), offer.pages[0]);
+    for (round, nothing) in [
+        (8, Piece::Chunk(2)),
+        (8, Piece::Chunk(u32::MAX)),
+        (8, Piece::Page(1)),
+        (8, Piece::Page(u32::MAX)),
+        (9, Piece::Chunk(0)),
+        (7, Piece::Page(0)),
+    ] {
+        assert_eq!(piece(round, nothing), "", "{round} {nothing:?}");
     }
+    assert_eq!(ask(&mut shelf, 9, 0), SnapshotOffer::none());
 }
 
 /// A large state takes longer than from one checkpoint to the next: whoever fetches one may end it.
 #[test]
 fn a_snapshot_that_is_being_fetched_stays_while_its_fetcher_gets_on() {
     let patience = PATIENCE.as_nanos() as u64;
-    let part = SnapshotPart::MAX as u64;
     let mut shelf = Shelf::default();
     stable(&mut shelf, 8, 4 * SnapshotPart::MAX);
-    ask(&mut shelf, (0, 0), 0);
+    ask(&mut shelf, 0, 0);
     stable(&mut shelf, 15, 5);
     stable(&mut shelf, 16, 5);
     assert_eq!(shelf.oldest(), Some(Round(8)), "bodies since then are needed");
-    shelf.expire(Instant(patience - 1));
-    assert_eq!(ask(&mut shelf, (8, part), patience - 1).round, Round(8));
-    // It asks for the same again and again: that does not count.
-    shelf.expire(Instant(2 * patience - 2));
-    assert_eq!(ask(&mut shelf, (8, part), 2 * patience - 2).round, Round(8));
-    shelf.expire(Instant(2 * patience - 1));
-    assert_eq!(ask(&mut shelf, (8, 2 * part), 2 * patience), SnapshotPart::none());
+    // It asks for the same again and again: as often as there are pieces, twice.
+    let mut at = 0;
+    let given = (0..100).take_while(|_| {
+        at += patience - 1;
+        shelf.expire(Instant(at));
+        !ask_chunk(&mut shelf, (8, 1), at).bytes.is_empty()
+    });
+    assert_eq!(given.count(), 2 * (5 + 1) + 1);
     assert_eq!(shelf.oldest(), Some(Round(15)));
-    // The same when its link goes, and nothing stays for whoever needs none.
-    ask(&mut shelf, (0, 0), 0);
+    // Its link may break and come back; but nothing stays for whoever needs none.
+    let at = at + patience;
+    assert_eq!(ask(&mut shelf, 0, at).round, Round(16));
     stable(&mut shelf, 24, 5);
-    shelf.release(id(PEER));
-    assert_eq!(ask(&mut shelf, (16, 0), 0), SnapshotPart::none());
-    assert_eq!(asked_by(PEER, &mut shelf, (0, 0), (0, None)).round, Round(24));
+    assert_eq!(ask(&mut shelf, 16, at + patience - 1).round, Round(16));
+    shelf.expire(Instant(at + 2 * patience));
+    assert_eq!(ask(&mut shelf, 16, at + 2 * patience), SnapshotOffer::none());
+    assert_eq!(asked_by(PEER, &mut shelf, 0, (at, None)).round, Round(24));
     stable(&mut shelf, 32, 5);
-    assert_eq!(ask(&mut shelf, (24, 0), 0), SnapshotPart::none());
+    assert_eq!(ask_chunk(&mut shelf, (24, 0), at).bytes, "");
 }
 
 /// Whoever waits for bytes gets them, however many checkpoints there were meanwhile; and all that
@@ -208,34 +228,38 @@ fn bytes_that_were_made_for_somebody_are_given_to_it_though_there_is_a_newer_sna
     let patience = PATIENCE.as_nanos() as u64;
     let mut shelf = Shelf::default();
     stable(&mut shelf, 8, 5);
-    let want = WantSnapshot { round: Round(0), offset: 0 };
-    let ask = |shelf: &mut Shelf, peer, at| {
-        shelf.choose(id(peer), &want, (Instant(at), PATIENCE));
-        shelf.part(id(peer), &want, (Instant(at), Some(PATIENCE)))
+    let ask = |shelf: &mut Shelf, peer, round, at| {
+        shelf.choose(id(peer), Round(round), (Instant(at), PATIENCE));
+        shelf.offer(id(peer), Round(round), (Instant(at), Some(PATIENCE)))
     };
-    assert_eq!(ask(&mut shelf, PEER, 0), SnapshotPart::none(), "nothing yet");
+    let not_yet = SnapshotOffer::not_yet(Round(8));
+    assert_eq!(ask(&mut shelf, PEER, 0, 0), not_yet);
     assert_eq!(shelf.unmade().map(FrozenState::round), Some(Round(8)));
     shelf.await_bytes(1);
     assert!(shelf.awaits(1) && !shelf.awaits(2) && shelf.unmade().is_none());
     for round in [16, 24] {
         stable(&mut shelf, round, 5);
-        assert_eq!(ask(&mut shelf, PEER, round), SnapshotPart::none(), "nothing yet");
+        assert_eq!(ask(&mut shelf, PEER, 0, round), not_yet);
     }
+    // It also waits if it asks for that one by its round.
+    assert_eq!(ask(&mut shelf, PEER, 8, patience), not_yet);
+    shelf.expire(Instant(patience + 30));
     assert_eq!(shelf.oldest(), Some(Round(8)), "what comes after it is needed");
     assert!(shelf.attested().is_some_and(|(_, _, bytes)| bytes.is_none()));
-    shelf.set_bytes(frozen(8, 5).to_bytes(), Instant(100));
+    let (bytes, at) = (frozen(8, 5).to_bytes(), patience + 40);
+    shelf.set_bytes(Encoding::new(frozen(8, 5), true).run(), Instant(at));
     for peer in [PEER, 2] {
-        let part = ask(&mut shelf, peer, 30);
-        assert_eq!((part.round, part.bytes), (Round(8), frozen(8, 5).to_bytes()));
+        let offer = ask(&mut shelf, peer, 0, at);
+        assert_eq!((offer.round, offer.total), (Round(8), bytes.len() as u64));
     }
     // The first one begins again while the other fetches: there are bytes of one state only.
-    assert_eq!(ask(&mut shelf, PEER, 40).round, Round(8));
-    shelf.release(id(2));
-    assert_eq!(ask(&mut shelf, PEER, 50), SnapshotPart::none(), "of a newer one");
+    assert_eq!(ask(&mut shelf, PEER, 0, at).round, Round(8));
+    shelf.expire(Instant(at + 2 * patience));
+    assert_eq!(ask(&mut shelf, PEER, 0, at + 2 * patience), SnapshotOffer::not_yet(Round(24)));
     assert_eq!(shelf.unmade().map(FrozenState::round), Some(Round(24)));
     // Nobody waits for it any longer.
     shelf.await_bytes(2);
     stable(&mut shelf, 32, 5);
-    shelf.expire(Instant(60 + patience));
+    shelf.expire(Instant(at + 4 * patience));
     assert!(!shelf.awaits(2));
 }

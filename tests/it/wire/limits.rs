@@ -7,8 +7,8 @@ use quorate::crypto::{Signature, Unverified};
 use quorate::types::{Digest, GroupId, Round, SessionId};
 use quorate::wire::{
     Candidate, Command, CommandKind, Frame, MAX_CANDIDATES, MAX_CHANGES, MAX_FIELDS, MAX_FRAME,
-    Message, Outcome, Proposal, Replies, Reply, RequestBody, SnapshotPart, StepPosition, WantBody,
-    Writer,
+    Message, Outcome, Piece, Proposal, Replies, Reply, RequestBody, SnapshotOffer, SnapshotPart,
+    SnapshotShape, StepPosition, WantBody, WantSnapshot, Writer,
 };
 
 #[test]
@@ -34,38 +34,63 @@ fn wanted_bodies_are_counted() {
     assert!(decoded::<WantBody>(&want(WantBody::MAX + 1).to_frame(GroupId::MAIN)).is_err());
 }
 
-/// The largest part fits a frame with the largest manifest.
+/// The largest offer is that of 1 TiB with a statement of everybody.
 #[test]
-fn the_largest_part_of_a_snapshot_fits_a_frame_and_no_larger_one_decodes() {
-    let part = |headers: usize, bytes: usize| SnapshotPart {
+fn the_largest_offer_and_part_of_a_snapshot_fit_a_frame_and_no_larger_ones_decode() {
+    let offer = |total: u64, pages: usize, headers: usize| SnapshotOffer {
         round: Round(9),
-        total: 1 << 40,
-        offset: 0,
-        manifest: Some(vec![proposal(31, 9).header(); headers]),
-        bytes: vec![1; bytes].into(),
+        total,
+        pages: vec![Digest::ZERO; pages],
+        proof: vec![proposal(31, 9).header(); headers],
     };
-    let largest = part(31, SnapshotPart::MAX);
+    let part =
+        |piece, bytes: usize| SnapshotPart { round: Round(9), piece, bytes: vec![1; bytes].into() };
+    let (chunk, most) = (Piece::Chunk(u32::MAX), SnapshotShape::LARGEST);
+    let largest = offer(most, 512, 31);
     let frame = largest.to_frame(GroupId::MAIN);
     assert!(frame.len() <= MAX_FRAME + 4);
     assert_eq!(decoded(&frame), Ok(largest));
-    for larger in [part(32, 9), part(0, SnapshotPart::MAX + 1)] {
-        assert!(decoded::<SnapshotPart>(&larger.to_frame(GroupId::MAIN)).is_err());
+    let largest = part(chunk, SnapshotPart::MAX);
+    assert_eq!(decoded(&largest.to_frame(GroupId::MAIN)), Ok(largest));
+    let larger = part(chunk, SnapshotPart::MAX + 1);
+    assert!(decoded::<SnapshotPart>(&larger.to_frame(GroupId::MAIN)).is_err());
+    for (total, pages, headers) in
+        [(most, 512, 32), (most, 511, 1), (most + 1, 512, 1), (most + 1, 513, 1), (5, 2, 1)]
+    {
+        let frame = offer(total, pages, headers).to_frame(GroupId::MAIN);
+        assert!(decoded::<SnapshotOffer>(&frame).is_err(), "{total} {pages} {headers}");
     }
 }
 
 #[test]
 fn whoever_has_no_snapshot_sends_nothing_of_one() {
-    let none = SnapshotPart::none();
+    let (none, not_yet) = (SnapshotOffer::none(), SnapshotOffer::not_yet(Round(9)));
+    let with_pages =
+        |offer: &SnapshotOffer| SnapshotOffer { pages: vec![Digest::ZERO], ..offer.clone() };
+    let with_proof = |offer: &SnapshotOffer| SnapshotOffer {
+        proof: vec![proposal(1, 9).header()],
+        ..offer.clone()
+    };
     let wrong = [
-        SnapshotPart { total: 1, ..none.clone() },
-        SnapshotPart { offset: 1, ..none.clone() },
-        SnapshotPart { manifest: Some(vec![]), ..none.clone() },
-        SnapshotPart { bytes: Bytes::from_static(b"x"), ..none.clone() },
+        SnapshotOffer { total: 1, ..none.clone() },
+        with_pages(&none),
+        with_proof(&none),
+        with_pages(&not_yet),
+        with_proof(&not_yet),
     ];
-    for part in wrong {
+    for offer in wrong {
+        assert!(decoded::<SnapshotOffer>(&offer.to_frame(GroupId::MAIN)).is_err(), "{offer:?}");
+    }
+    for right in [none, not_yet] {
+        assert_eq!(decoded(&right.to_frame(GroupId::MAIN)), Ok(right));
+    }
+    let bytes = Bytes::from_static(b"x");
+    let part = |round, piece| SnapshotPart { round: Round(round), piece, bytes: bytes.clone() };
+    for part in [part(0, Piece::Chunk(0)), part(9, Piece::Offer)] {
         assert!(decoded::<SnapshotPart>(&part.to_frame(GroupId::MAIN)).is_err(), "{part:?}");
     }
-    assert_eq!(decoded(&none.to_frame(GroupId::MAIN)), Ok(none));
+    let want = WantSnapshot { round: Round(0), piece: Piece::Page(0) };
+    assert!(decoded::<WantSnapshot>(&want.to_frame(GroupId::MAIN)).is_err());
 }
 
 #[test]

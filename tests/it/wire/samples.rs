@@ -10,9 +10,9 @@ use quorate::types::{ClientId, Digest, Ensemble, Epoch, GroupId, ReplicaId, Roun
 use quorate::wire::{
     Attestation, Blame, Body, CallMessage, Candidate, Command, CommandKind, DecodeError, Frame,
     Gone, Greeting, GroupState, Header, Hello, Kind, Mark, Message, Note, NoteKind, OPEN_FRAME,
-    OperatorChange, Outcome, PROTOCOL_VERSION, Ping, Pong, Proposal, Refusal, Replies, Reply,
-    Report, Request, RequestBody, Restarted, SignedChange, SnapshotPart, Stalled, StepPosition,
-    Want, WantBody, WantHistory, WantSnapshot,
+    OperatorChange, Outcome, PROTOCOL_VERSION, Piece, Ping, Pong, Proposal, Refusal, Replies,
+    Reply, Report, Request, RequestBody, Restarted, SignedChange, SnapshotOffer, SnapshotPart,
+    Stalled, StepPosition, Want, WantBody, WantHistory, WantSnapshot,
 };
 use std::path::PathBuf;
 
@@ -191,6 +191,7 @@ pub fn reencode_frame(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         Kind::Gone => reencode_body::<Gone>(&frame),
         Kind::WantSnapshot => reencode_body::<WantSnapshot>(&frame),
         Kind::SnapshotPart => reencode_body::<SnapshotPart>(&frame),
+        Kind::SnapshotOffer => reencode_body::<SnapshotOffer>(&frame),
         Kind::Greeting => reencode_body::<Greeting>(&frame),
         Kind::Request => reencode_body::<Request>(&frame),
         Kind::Replies => reencode_body::<Replies>(&frame),
@@ -256,27 +257,31 @@ fn peer_samples() -> Vec<Sample> {
 
 fn transfer_samples() -> Vec<Sample> {
     let header: Unverified<Header> = proposal().header().into();
-    let bytes = Bytes::from_static(b"the state");
-    let first = SnapshotPart {
-        round: Round(32),
-        total: 9_000_000,
-        offset: 0,
-        manifest: Some(vec![header.clone(), header]),
-        bytes: bytes.clone(),
+    let total = 3 << 30;
+    let pages = vec![digest("page 0"), digest("page 1")];
+    let offer =
+        SnapshotOffer { round: Round(32), total, pages, proof: vec![header.clone(), header] };
+    let not_yet = SnapshotOffer::not_yet(Round(32));
+    let want = |round, piece| WantSnapshot { round: Round(round), piece };
+    let part = |piece, bytes: &'static [u8]| {
+        SnapshotPart { round: Round(32), piece, bytes: Bytes::from_static(bytes) }.to_frame(GROUP)
     };
-    let later = SnapshotPart { offset: 262_144, manifest: None, bytes, ..first.clone() };
-    let want = WantSnapshot { round: Round(32), offset: 262_144 };
-    // A manifest has its count after three numbers and a flag; a header has one before its choice
-    // of three, and ends 206 bytes and its signature behind that.
+    // A header has a count before its choice of three, and ends 206 bytes and its signature behind
+    // that.
     let length = 29 + 96 + 206 + 64;
-    let counts = [25, 29 + 25, 29 + length + 25, 29 + 2 * length];
+    let counts = [16, 84, 88 + 25, 88 + length + 25];
     vec![
         Sample::frame("want-history", WantHistory { after: Round(31) }.to_frame(GROUP), &[]),
         Sample::frame("gone", Gone { snapshot: Round(32) }.to_frame(GROUP), &[]),
-        Sample::frame("want-snapshot", want.to_frame(GROUP), &[]),
-        Sample::frame("snapshot-part-first", first.to_frame(GROUP), &counts),
-        Sample::frame("snapshot-part-later", later.to_frame(GROUP), &[25]),
-        Sample::frame("snapshot-part-none", SnapshotPart::none().to_frame(GROUP), &[25]),
+        Sample::frame("want-snapshot-offer", want(0, Piece::Offer).to_frame(GROUP), &[]),
+        Sample::frame("want-snapshot-page", want(32, Piece::Page(1)).to_frame(GROUP), &[]),
+        Sample::frame("want-snapshot-chunk", want(32, Piece::Chunk(7)).to_frame(GROUP), &[]),
+        Sample::frame("snapshot-offer", offer.to_frame(GROUP), &counts),
+        Sample::frame("snapshot-offer-none", SnapshotOffer::none().to_frame(GROUP), &[16, 20]),
+        Sample::frame("snapshot-offer-not-yet", not_yet.to_frame(GROUP), &[16, 20]),
+        Sample::frame("snapshot-page", part(Piece::Page(1), b"digests"), &[13]),
+        Sample::frame("snapshot-chunk", part(Piece::Chunk(7), b"the state"), &[13]),
+        Sample::frame("snapshot-chunk-none", part(Piece::Chunk(7), b""), &[13]),
     ]
 }
 
