@@ -281,7 +281,10 @@ impl Shelf {
 
     /// Holds what is served for somebody who was given something of its `total` bytes.
     fn hold(&mut self, peer: ReplicaId, total: u64, (now, patience): (Instant, Option<Duration>)) {
-        let Some(patience) = patience else { return drop(self.holds.remove(&peer)) };
+        let Some(patience) = patience else {
+            self.holds.remove(&peer);
+            return;
+        };
         let until = now + patience;
         let hold = self.holds.entry(peer).or_insert(Hold { given: 0, until });
         // Twice as much as there is: a link may break, and some of it is asked for again.

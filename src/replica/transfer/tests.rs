@@ -63,11 +63,14 @@ enum Fate {
     Broken,
 }
 
+/// What becomes of all that sources answer.
+type Fates = Box<dyn FnMut(usize, Given) -> Fate>;
+
 struct Group {
     replicas: Vec<Replica<Keyed>>,
     ms: u64,
     number: u64,
-    fate: Box<dyn FnMut(usize, Given) -> Fate>,
+    fate: Fates,
     /// What the one that lost its state reported.
     events: Vec<Event>,
     /// Bytes of replies and notes to clients.
@@ -365,7 +368,7 @@ fn a_source_that_lies_in_the_middle_or_is_silent_is_named_and_the_transfer_ends(
         given => Fate::Arrives(given),
     };
     let silent = |source, given| if source == 0 { Fate::Lost } else { Fate::Arrives(given) };
-    let rows: [(Box<dyn FnMut(usize, Given) -> Fate>, _); 4] = [
+    let rows: [(Fates, _); 4] = [
         (Box::new(forge_chunk(0, 0, |bytes| bytes[9] ^= 1)), vec![chunk]),
         (Box::new(forge_chunk(0, 0, |bytes| bytes.truncate(9))), vec![chunk]),
         (Box::new(few), vec!["too few attest it"]),
