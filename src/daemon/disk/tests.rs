@@ -2,6 +2,8 @@ use super::log::FILE;
 use super::worker::MAX_EVIDENCE;
 use super::*;
 
+mod crash;
+
 /// How the first replica of a cluster opens its disk, without a log of rounds.
 fn opening(known: bool) -> Opening {
     let (cluster, replica) = (Digest([1; 32]), ReplicaId::from_index(0));
