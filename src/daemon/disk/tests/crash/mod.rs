@@ -14,14 +14,14 @@ mod bed;
 mod media;
 mod start;
 
+use crate::crypto::{Domain, Hasher};
 use crate::storage::{MemoryDisk, Moment, Point};
-use crate::types::ReplicaId;
 use crate::types::plant::plant;
+use crate::types::{Digest, ReplicaId};
 use bed::{Bed, OUTAGE, VICTIM};
 use media::{End, Left, Media};
 use start::Book;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// How long the run takes, microseconds.
 const LONG: u64 = 2_400_000;
@@ -109,7 +109,7 @@ struct Counters {
     starts: BTreeMap<String, BTreeMap<End, u64>>,
     points: BTreeSet<Point>,
     /// What was looked at already: the same bytes on the disks, with the same said of them.
-    seen: BTreeSet<u64>,
+    seen: BTreeSet<Digest>,
     examined: u64,
 }
 
@@ -144,13 +144,19 @@ impl Counters {
 }
 
 // Durable and volatile content both count: what is lost depends on it.
-fn fingerprint(book: &Book, disks: &[MemoryDisk; 2]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (book.durable, book.replies.len()).hash(&mut hasher);
+fn fingerprint(book: &Book, disks: &[MemoryDisk; 2]) -> Digest {
+    let mut hasher = Hasher::new(Domain::State);
+    let durable = book.durable;
+    for number in [durable.records, durable.entries, book.replies.len()] {
+        hasher.put_u64(number as u64);
+    }
+    hasher.put_u64(durable.saved);
     for disk in disks {
         let mut disk = disk.clone();
         for file in crate::storage::Disk::list(&mut disk).expect("it runs") {
-            (&file, disk.bytes(&file), disk.is_synced(&file)).hash(&mut hasher);
+            let bytes = disk.bytes(&file).expect("it is listed");
+            hasher.put(file.as_bytes()).put_u64(bytes.len() as u64).put(bytes);
+            hasher.put_u64(u64::from(disk.is_synced(&file)));
         }
     }
     hasher.finish()

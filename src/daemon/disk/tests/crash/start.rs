@@ -103,7 +103,7 @@ pub fn replica(
 }
 
 /// What is durable, as the disk has told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Durable {
     pub records: usize,
     pub entries: usize,
