@@ -14,6 +14,7 @@ mod saving;
 mod secret;
 mod worker;
 
+pub(super) use directory::Directory;
 pub use frozen::Frozen as RoundsDisk;
 pub(super) use rounds::FoundRounds;
 

@@ -1,12 +1,13 @@
 //! The mark on disk: this replica has taken part (docs/protocol.md §7).
 
 use super::DaemonError;
-use crate::files;
+use super::disk::Directory;
+use crate::storage::{Disk, DiskError, Point, START, replace};
 use crate::types::{Digest, DiskState, ReplicaId};
 use crate::wire::Mark;
 use std::path::Path;
 
-const FILE: &str = "cluster.mark";
+pub(super) const FILE: &str = "cluster.mark";
 
 const WRITABLE: &str = "free some space, let this user write there, or give another directory \
                         with --data";
@@ -61,8 +62,9 @@ pub(super) fn count(
 
 fn write(directory: &Path, mark: Mark) -> Result<Mark, DaemonError> {
     let path = directory.join(FILE);
-    files::write_atomically(&path, &mark.to_bytes(), 0o644)
-        .map_err(|e| failed(&path, format!("{e}; {WRITABLE}")))?;
+    let disk = Directory::open(directory).map_err(|e| failed(&path, format!("{e}; {WRITABLE}")))?;
+    put(&mut disk.readable(), mark)
+        .map_err(|e| failed(&path, format!("cannot be written: {e}; {WRITABLE}")))?;
     Ok(mark)
 }
 
@@ -98,6 +100,14 @@ pub(super) fn replaced(
 /// Whether there is something in a directory that only a replica writes.
 fn has_files(directory: &Path) -> bool {
     ["epochs.log", "rounds"].iter().any(|name| directory.join(name).symlink_metadata().is_ok())
+}
+
+/// Puts a mark in the place of the one before, synced.
+///
+/// # Errors
+/// If the disk does not do it.
+pub(super) fn put(disk: &mut impl Disk, mark: Mark) -> Result<(), DiskError> {
+    replace(disk, (&START, Point::StartLeftoverRemove), FILE, &mark.to_bytes())
 }
 
 fn failed(path: &Path, reason: String) -> DaemonError {

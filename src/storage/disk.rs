@@ -186,6 +186,34 @@ points! {
     SnapshotRetainRemove,
     /// Its removal becomes durable.
     SnapshotRetainNamesSync,
+    /// What an unfinished replacement of the records of epochs left is removed,
+    EpochsLeftoverRemove,
+    /// their file is made anew,
+    EpochsCreate,
+    /// written,
+    EpochsWrite,
+    /// made durable,
+    EpochsSync,
+    /// put in the old one's place,
+    EpochsRename,
+    /// durably.
+    EpochsNamesSync,
+    /// Records of epochs are appended,
+    EpochsAppend,
+    /// durably.
+    EpochsAppendSync,
+    /// What an unfinished replacement of the replica's mark left is removed,
+    StartLeftoverRemove,
+    /// its file is made anew,
+    StartCreate,
+    /// written,
+    StartWrite,
+    /// made durable,
+    StartSync,
+    /// put in the old one's place,
+    StartRename,
+    /// durably.
+    StartNamesSync,
 }
 
 impl fmt::Display for Point {

@@ -89,6 +89,7 @@ pub use error::LogError;
 pub use log::{Entry, Limits, Log, Options, Space};
 pub use memory::{Crash, Dice, Faults, MemoryDisk, Moment, When};
 pub use overlay::Overlay;
+pub use place::{EPOCHS, START, Steps, read_whole, replace};
 pub use record::chain_after;
 pub use snapshots::{Newest, Saved, SnapshotError, SnapshotReader, Snapshots, Unfinished};
 

@@ -3,9 +3,9 @@
 use super::disk::{Disk, DiskError, Point};
 use super::segment::temporary;
 
-/// The names of the steps.
+/// The names of the steps in which a file is put in its place.
 #[derive(Debug)]
-pub(super) struct Points {
+pub struct Steps {
     create: Point,
     write: Point,
     sync: Point,
@@ -13,7 +13,7 @@ pub(super) struct Points {
     names: Point,
 }
 
-pub(super) const SEGMENT: Points = Points {
+pub(super) const SEGMENT: Steps = Steps {
     create: Point::SegmentCreate,
     write: Point::SegmentHeaderWrite,
     sync: Point::SegmentHeaderSync,
@@ -21,7 +21,7 @@ pub(super) const SEGMENT: Points = Points {
     names: Point::SegmentNamesSync,
 };
 
-pub(super) const RENEW: Points = Points {
+pub(super) const RENEW: Steps = Steps {
     create: Point::RenewCreate,
     write: Point::RenewWrite,
     sync: Point::RenewSync,
@@ -29,7 +29,7 @@ pub(super) const RENEW: Points = Points {
     names: Point::RenewNamesSync,
 };
 
-pub(super) const REPAIR: Points = Points {
+pub(super) const REPAIR: Steps = Steps {
     create: Point::RepairCreate,
     write: Point::RepairWrite,
     sync: Point::RepairSync,
@@ -37,7 +37,7 @@ pub(super) const REPAIR: Points = Points {
     names: Point::RepairNamesSync,
 };
 
-pub(super) const SNAPSHOT: Points = Points {
+pub(super) const SNAPSHOT: Steps = Steps {
     create: Point::SnapshotCreate,
     write: Point::SnapshotWrite,
     sync: Point::SnapshotSync,
@@ -45,10 +45,71 @@ pub(super) const SNAPSHOT: Points = Points {
     names: Point::SnapshotNamesSync,
 };
 
+/// Those of the file with records of epochs.
+pub const EPOCHS: Steps = Steps {
+    create: Point::EpochsCreate,
+    write: Point::EpochsWrite,
+    sync: Point::EpochsSync,
+    rename: Point::EpochsRename,
+    names: Point::EpochsNamesSync,
+};
+
+/// Those of the mark that counts a replica's starts.
+pub const START: Steps = Steps {
+    create: Point::StartCreate,
+    write: Point::StartWrite,
+    sync: Point::StartSync,
+    rename: Point::StartRename,
+    names: Point::StartNamesSync,
+};
+
+/// Puts a small file in the place of any that has its name, so that a reader finds the old one
+/// or the new one, whole, also after a power cut. When this has returned the new one is durable.
+/// What an earlier call left unfinished is removed at the point `leftover`.
+///
+/// # Errors
+/// If the disk does not do it: if it is full, what was written is there under another name and
+/// the old file is unchanged.
+pub fn replace(
+    disk: &mut impl Disk,
+    (steps, leftover): (&'static Steps, Point),
+    file: &str,
+    bytes: &[u8],
+) -> Result<(), DiskError> {
+    match disk.remove(leftover, &temporary(file)) {
+        Ok(()) | Err(DiskError::NotFound) => {}
+        Err(e) => return Err(e),
+    }
+    let placing = Placing::begin(disk, steps, file.to_owned())?;
+    placing.write(disk, bytes)?;
+    placing.finish(disk)
+}
+
+/// All bytes of a file. It must fit into memory.
+///
+/// # Errors
+/// If there is no such file or it cannot be read.
+pub fn read_whole(disk: &mut impl Disk, file: &str) -> Result<Vec<u8>, DiskError> {
+    let length = usize::try_from(disk.length(file)?).unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    let enough = bytes.try_reserve_exact(length);
+    enough.map_err(|_| DiskError::Failed(format!("{length} bytes do not fit into memory")))?;
+    bytes.resize(length, 0);
+    let mut at = 0;
+    while at < length {
+        match disk.read_at(file, at as u64, &mut bytes[at..])? {
+            0 => break,
+            n => at += n,
+        }
+    }
+    bytes.truncate(at);
+    Ok(bytes)
+}
+
 /// A file that is being written under a temporary name.
 #[derive(Debug)]
 pub(super) struct Placing {
-    points: &'static Points,
+    points: &'static Steps,
     file: String,
     temporary: String,
 }
@@ -60,7 +121,7 @@ impl Placing {
     /// If the disk does not do it.
     pub(super) fn begin(
         disk: &mut impl Disk,
-        points: &'static Points,
+        points: &'static Steps,
         file: String,
     ) -> Result<Self, DiskError> {
         let temporary = temporary(&file);

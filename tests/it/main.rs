@@ -6,6 +6,7 @@ mod config;
 mod epochs;
 mod explore;
 mod faults;
+mod fuzz;
 mod ledger;
 mod liars;
 mod offline;

@@ -188,6 +188,14 @@ fn player(stored: Stored, service: Box<dyn Service>, watch: Watch) -> Player<Key
     Player::new(setup(0, stored, 1), service, watch).unwrap()
 }
 
+/// What a group has logged, with what attests a state and that state, for other tests.
+pub fn written() -> (Vec<Bytes>, Bytes, Bytes) {
+    let group = Group::after(kv, &puts(40));
+    let written = &group.written[0];
+    let (_, head, state) = written.snapshot.clone().expect("the log has grown enough for one");
+    (written.log.clone(), head, state)
+}
+
 fn play(player: &mut Player<Keyed>) -> u64 {
     std::iter::from_fn(|| player.next()).count() as u64
 }

@@ -8,7 +8,7 @@
 mod epochs;
 mod hostile;
 mod limits;
-mod samples;
+pub mod samples;
 mod statements;
 
 use quorate::types::GroupId;

@@ -13,12 +13,16 @@ use std::path::{Path, PathBuf};
 /// Files that are kept open although nothing in them waits for a sync.
 const OPEN_FILES: usize = 16;
 /// What is logged is the clients' own business.
-const MODE: u32 = 0o600;
+const PRIVATE: u32 = 0o600;
+/// What says nothing of them.
+const READABLE: u32 = 0o644;
 
 /// A directory of files with plain names. Whatever else is in it is not seen.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(in crate::daemon) struct Directory {
     path: PathBuf,
+    /// The mode of new files.
+    mode: u32,
     /// For syncing the names.
     names: File,
     open: BTreeMap<String, Handle>,
@@ -37,13 +41,19 @@ struct Handle {
 }
 
 impl Directory {
-    /// A directory that is there.
+    /// A directory that is there. New files in it are for their owner only.
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let names = File::open(path)?;
-        Ok(Self { path: path.to_owned(), names, open: BTreeMap::new(), uses: 0 })
+    pub(in crate::daemon) fn open(path: &Path) -> io::Result<Self> {
+        let (names, mode) = (File::open(path)?, PRIVATE);
+        Ok(Self { path: path.to_owned(), mode, names, open: BTreeMap::new(), uses: 0 })
+    }
+
+    /// From now on new files can be read by everybody.
+    #[must_use]
+    pub(in crate::daemon) fn readable(self) -> Self {
+        Self { mode: READABLE, ..self }
     }
 
     fn place(&self, file: &str) -> Result<PathBuf, DiskError> {
@@ -114,7 +124,7 @@ impl Disk for Directory {
     fn create(&mut self, _: Point, file: &str) -> Result<(), DiskError> {
         let path = self.place(file)?;
         let mut options = OpenOptions::new();
-        let made = options.read(true).append(true).create_new(true).mode(MODE).open(path);
+        let made = options.read(true).append(true).create_new(true).mode(self.mode).open(path);
         let made = made.map_err(failed)?;
         self.uses += 1;
         self.keep(file, made);

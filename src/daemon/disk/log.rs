@@ -7,12 +7,16 @@
 //!
 //! Each append is synced before the next begins. So a crash can leave one broken frame, and only
 //! at the end; it was never acknowledged and is cut off. Anything else that is broken is damage.
+//!
+//! What is found at a start is written anew, durably, before anything of it is used: after a kill
+//! it may only be in memory, and a power cut must not take from the next life what this one has
+//! acted upon. The file is small: its length is bounded when the replica starts.
 
 use super::DaemonError;
-use crate::files;
+use super::directory::Directory;
+use crate::storage::{Disk, DiskError, EPOCHS, Point, read_whole, replace};
+use crate::types::plant::planted;
 use bytes::{Buf, Bytes};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use tracing::{info, warn};
 
@@ -26,9 +30,9 @@ const REMEDY: &str = crate::daemon::mark::GIVE_UP;
 
 /// The open file; only appending is left to do.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(super) struct Log<D = Directory> {
     path: PathBuf,
-    file: File,
+    disk: D,
     length: u64,
 }
 
@@ -39,35 +43,11 @@ impl Log {
     /// # Errors
     /// If it is damaged or cannot be read or written; if it is missing where it must be there.
     pub(super) fn open(directory: &Path, known: bool) -> Result<(Self, Vec<Bytes>), DaemonError> {
-        let path = directory.join(FILE);
-        let fail = |reason| DaemonError::Data { path: path.clone(), reason };
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound && known => {
-                let what = "is missing, so what this replica has promised is not known";
-                return Err(fail(format!("{what}; {REMEDY}")));
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let made = files::write_atomically(&path, FORMAT, 0o644);
-                made.map_err(|e| fail(format!("{e}; {}", super::WRITABLE)))?;
-                FORMAT.to_vec()
-            }
-            Err(e) => return Err(fail(format!("cannot be read: {e}; {}", super::WRITABLE))),
-        };
-        let (records, good) = parse(Bytes::from(bytes.clone())).map_err(|at| {
-            let what = "is damaged, so what this replica has promised is not known";
-            fail(format!("{what} (at byte {at} of {}); {REMEDY}", bytes.len()))
+        let disk = Directory::open(directory).map_err(|e| DaemonError::Data {
+            path: directory.to_owned(),
+            reason: format!("cannot be read: {e}; {}", super::WRITABLE),
         })?;
-        let file = OpenOptions::new().append(true).open(&path);
-        let file =
-            file.map_err(|e| fail(format!("cannot be written: {e}; {}", super::WRITABLE)))?;
-        if good < bytes.len() {
-            let cut = bytes.len() - good;
-            warn!(path = %path.display(), bytes = cut, at = good, "cut off an unfinished write");
-            let shortened = file.set_len(good as u64).and_then(|()| file.sync_all());
-            shortened.map_err(|e| fail(format!("cannot be written: {e}; {}", super::WRITABLE)))?;
-        }
-        Ok((Self { path, file, length: good as u64 }, records))
+        Self::open_on(disk.readable(), directory, known)
     }
 
     /// Reads all records in order, and changes nothing. A broken last frame is left out.
@@ -86,6 +66,62 @@ impl Log {
             fail(format!("{what} (at byte {at} of {length}); {REMEDY}"))
         })?;
         Ok(records)
+    }
+
+    /// A log that writes to the file of its name in this directory, whatever that is.
+    #[cfg(test)]
+    pub(super) fn to(directory: &Path) -> Self {
+        let disk = Directory::open(directory).expect("a test's directory");
+        Self { path: directory.join(FILE), disk, length: FORMAT.len() as u64 }
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// As [`Log::open`], on any disk; `directory` is for people.
+    pub(super) fn open_on(
+        mut disk: D,
+        directory: &Path,
+        known: bool,
+    ) -> Result<(Self, Vec<Bytes>), DaemonError> {
+        let path = directory.join(FILE);
+        let fail = |reason| DaemonError::Data { path: path.clone(), reason };
+        let bytes = match read_whole(&mut disk, FILE) {
+            Ok(bytes) => bytes,
+            Err(DiskError::NotFound) if known => {
+                let what = "is missing, so what this replica has promised is not known";
+                return Err(fail(format!("{what}; {REMEDY}")));
+            }
+            Err(DiskError::NotFound) => FORMAT.to_vec(),
+            Err(e) => return Err(fail(format!("cannot be read: {e}; {}", super::WRITABLE))),
+        };
+        let length = bytes.len();
+        let (records, good) = parse(Bytes::from(bytes.clone())).map_err(|at| {
+            let what = "is damaged, so what this replica has promised is not known";
+            fail(format!("{what} (at byte {at} of {length}); {REMEDY}"))
+        })?;
+        if good < length {
+            let cut = length - good;
+            warn!(path = %path.display(), bytes = cut, at = good, "cut off an unfinished write");
+        }
+        let mut log = Self { path, disk, length: 0 };
+        if !planted("s7-epochs-not-renewed") || length == FORMAT.len() {
+            log.renew(&bytes[..good])?;
+        }
+        log.length = good as u64;
+        Ok((log, records))
+    }
+
+    // Puts these bytes in the file's place, durably.
+    fn renew(&mut self, bytes: &[u8]) -> Result<(), DaemonError> {
+        let steps = (&EPOCHS, Point::EpochsLeftoverRemove);
+        let written = replace(&mut self.disk, steps, FILE, bytes);
+        written.map_err(|e| self.unwritable(&e))?;
+        self.length = bytes.len() as u64;
+        Ok(())
+    }
+
+    fn unwritable(&self, error: &DiskError) -> DaemonError {
+        self.failed(format!("cannot be written: {error}; {}", super::WRITABLE))
     }
 
     /// If the log is longer than `above`, keeps of these records, which are all that are in it,
@@ -111,12 +147,9 @@ impl Log {
             let frame = frame(bytes.len() as u64, std::slice::from_ref(record));
             bytes.extend(frame.map_err(|why| self.failed(why))?);
         }
-        let written = files::write_atomically(&self.path, &bytes, 0o644);
-        written.map_err(|e| self.failed(format!("{e}; {}", super::WRITABLE)))?;
-        let file = OpenOptions::new().append(true).open(&self.path);
-        self.file = file.map_err(|e| self.failed(format!("{e}; {}", super::WRITABLE)))?;
-        info!(from = self.length, to = bytes.len(), "wrote the log anew without what is over");
-        self.length = bytes.len() as u64;
+        let from = self.length;
+        self.renew(&bytes)?;
+        info!(from, to = bytes.len(), "wrote the log anew without what is over");
         Ok(kept)
     }
 
@@ -126,8 +159,12 @@ impl Log {
     /// If that fails: nothing may be written with this log any more.
     pub(super) fn append(&mut self, records: &[Bytes]) -> Result<(), DaemonError> {
         let frame = frame(self.length, records).map_err(|why| self.failed(why))?;
-        let written = self.file.write_all(&frame).and_then(|()| self.file.sync_data());
-        written.map_err(|e| self.failed(format!("cannot be written: {e}; {}", super::WRITABLE)))?;
+        let written = self.disk.append(Point::EpochsAppend, FILE, &frame);
+        let written = written.and_then(|()| match planted("s7-epochs-unsynced") {
+            false => self.disk.sync(Point::EpochsAppendSync, FILE),
+            true => Ok(()),
+        });
+        written.map_err(|e| self.unwritable(&e))?;
         self.length += frame.len() as u64;
         Ok(())
     }
@@ -135,13 +172,6 @@ impl Log {
     /// An error about this file.
     pub(super) fn failed(&self, reason: String) -> DaemonError {
         DaemonError::Data { path: self.path.clone(), reason }
-    }
-
-    /// A log that writes to any file at all.
-    #[cfg(test)]
-    pub(super) fn to(path: &Path) -> Self {
-        let file = OpenOptions::new().append(true).open(path).expect("a test's file");
-        Self { path: path.to_owned(), file, length: FORMAT.len() as u64 }
     }
 }
 

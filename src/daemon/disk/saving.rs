@@ -3,6 +3,7 @@
 use super::DaemonError;
 use super::rounds::{Rounds, SLICE};
 use crate::storage::{Disk, Position, SnapshotError, Unfinished};
+use crate::types::plant::planted;
 use bytes::Bytes;
 use tracing::warn;
 
@@ -71,6 +72,10 @@ impl<D: Disk> Rounds<D> {
         let begun = self.snapshots.begin(&mut self.disk, round);
         let begun = begun.and_then(|file| self.snapshots.add(&mut self.disk, file, &lead));
         let file = begun.map_err(|e| self.not_saved(e))?;
+        if planted("s7-log-cut-early") {
+            let dropped = self.log.drop_before(&mut self.disk, Position(first));
+            dropped.map_err(|e| self.place.log(e))?;
+        }
         Ok(Saving { round, first, file, state: state.clone(), done: 0 })
     }
 

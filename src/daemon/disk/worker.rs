@@ -32,19 +32,19 @@ const IDLE: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// What the thread has.
-pub(super) struct Worker<D = Directory> {
-    log: Log,
+pub(super) struct Worker<D = Directory, L = Directory> {
+    log: Log<L>,
     rounds: Option<Rounds<D>>,
     evidence: PathBuf,
     done: mpsc::UnboundedSender<Done>,
     /// The snapshot that is being saved, by its sequence.
-    saving: Option<(u64, Saving)>,
+    pub(super) saving: Option<(u64, Saving)>,
     /// Whether entries were appended since the log was last told how far it is durable.
     is_unmarked: bool,
 }
 
 /// Why it ends.
-enum End {
+pub(super) enum End {
     /// Nobody asks for anything any more.
     Closed,
     Failed(DaemonError),
@@ -57,12 +57,16 @@ impl From<DaemonError> for End {
 }
 
 /// Jobs, and those of them that came while a full disk was waited for.
-struct Inbox {
+pub(super) struct Inbox {
     jobs: Receiver<Job>,
     waiting: VecDeque<Job>,
 }
 
 impl Inbox {
+    pub(super) fn new(jobs: Receiver<Job>) -> Self {
+        Self { jobs, waiting: VecDeque::new() }
+    }
+
     fn next(&mut self) -> Result<Job, End> {
         let job = self.waiting.pop_front();
         job.map_or_else(|| self.jobs.recv().map_err(|_| End::Closed), Ok)
@@ -80,7 +84,7 @@ impl Inbox {
         }
     }
 
-    fn try_next(&mut self) -> Option<Job> {
+    pub(super) fn try_next(&mut self) -> Option<Job> {
         self.waiting.pop_front().or_else(|| self.jobs.try_recv().ok())
     }
 
@@ -147,10 +151,10 @@ impl Patience {
     }
 }
 
-impl<D: Disk> Worker<D> {
+impl<D: Disk, L: Disk> Worker<D, L> {
     /// A thread's work; `done` hears of each sequence.
     pub(super) fn new(
-        log: Log,
+        log: Log<L>,
         rounds: Option<Rounds<D>>,
         evidence: PathBuf,
         done: mpsc::UnboundedSender<Done>,
@@ -160,7 +164,7 @@ impl<D: Disk> Worker<D> {
 
     /// Does all jobs until nobody can ask for more, or something fails.
     pub(super) fn run(mut self, jobs: Receiver<Job>) {
-        let mut inbox = Inbox { jobs, waiting: VecDeque::new() };
+        let mut inbox = Inbox::new(jobs);
         loop {
             let why = match self.step(&mut inbox) {
                 Ok(()) => continue,
@@ -192,7 +196,8 @@ impl<D: Disk> Worker<D> {
         self.save_slice()
     }
 
-    fn write(&mut self, first: Job, inbox: &mut Inbox) -> Result<(), End> {
+    /// Does this job and those that wait; of a snapshot only the beginning.
+    pub(super) fn write(&mut self, first: Job, inbox: &mut Inbox) -> Result<(), End> {
         let group = self.gather(first, inbox);
         if !group.entries.is_empty() {
             self.append(&group.entries, inbox)?;
@@ -293,7 +298,8 @@ impl<D: Disk> Worker<D> {
         Ok(())
     }
 
-    fn save_slice(&mut self) -> Result<(), End> {
+    /// Writes a slice of the snapshot that is being saved, if one is.
+    pub(super) fn save_slice(&mut self) -> Result<(), End> {
         let Some((sequence, saving)) = self.saving.take() else { return Ok(()) };
         let Some(rounds) = &mut self.rounds else { return Err(End::Failed(self.not_durable())) };
         match rounds.save_slice(saving) {
@@ -318,8 +324,8 @@ impl<D: Disk> Worker<D> {
         Ok(())
     }
 
-    // That there is no space for a mark is no harm.
-    fn mark(&mut self) -> Result<(), DaemonError> {
+    /// Tells the log how far it is durable. That there is no space for that is no harm.
+    pub(super) fn mark(&mut self) -> Result<(), DaemonError> {
         if !std::mem::take(&mut self.is_unmarked) {
             return Ok(());
         }

@@ -62,13 +62,16 @@ pub(super) enum BadAppend {
     Elsewhere(String, u64),
 }
 
-const APPENDS: [Point; 6] = [
+const APPENDS: [Point; 9] = [
     Point::SegmentHeaderWrite,
     Point::LogAppend,
     Point::MarkAppend,
     Point::RenewWrite,
     Point::RepairWrite,
     Point::SnapshotWrite,
+    Point::EpochsWrite,
+    Point::EpochsAppend,
+    Point::StartWrite,
 ];
 
 impl Faults {

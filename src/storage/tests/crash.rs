@@ -185,3 +185,47 @@ fn a_crash_can_be_asked_for_by_the_name_of_its_point() {
     assert!(disk.is_over());
     assert_eq!(disk.counts()[&Point::LogSync], 3);
 }
+
+/// What a crash leaves of a log that begins anew is the end of the old one, without a hole, or
+/// nothing, or the new one.
+#[test]
+fn every_crash_while_a_log_begins_anew_leaves_an_end_of_the_old_one_or_the_new_one() {
+    let mut kinds = BTreeSet::new();
+    for call in 1.. {
+        let mut is_reached = false;
+        for (_, moment) in MOMENTS {
+            let (mut disk, mut log) = filled(40);
+            disk.faults = crash_at(disk.calls() + call, moment);
+            let begun = log.start_over(&mut disk, Position(500));
+            if !disk.is_over() {
+                assert_eq!(begun, Ok(()));
+                continue;
+            }
+            is_reached = true;
+            for how in ENDS {
+                let mut disk = end(disk.clone(), how, call);
+                let (mut log, found) = opened(&mut disk);
+                // The last mark was not synced.
+                let cut = found.cut.is_none_or(|cut| cut.first == Position(40));
+                assert!(cut && found.damages.is_empty(), "call {call}, {how}");
+                let (first, next) = (found.first.0, found.next.0);
+                let expected: Vec<_> = match (first, next) {
+                    (0 | 500, next) if next == first => Vec::new(),
+                    (_, 40) => (first..40).map(|p| (Position(p), payload(p, 0))).collect(),
+                    other => panic!("call {call}, {how}: {other:?}"),
+                };
+                assert_eq!(records(&read_all(&mut log, &mut disk, found.first)), expected);
+                kinds.insert(if next == 40 { "old" } else { "none or new" });
+                log.start_over(&mut disk, Position(500)).expect("it can be done again");
+                append(&mut log, &mut disk, 2, 1).expect("there is room");
+                log.sync(&mut disk).expect("the disk is good");
+                let (_, found) = opened(&mut disk.without_power(&mut |_| 0));
+                assert_eq!((found.first, found.next), (Position(500), Position(502)));
+            }
+        }
+        if !is_reached {
+            break;
+        }
+    }
+    assert_eq!(kinds.len(), 2);
+}

@@ -219,3 +219,37 @@ fn a_damaged_end_must_be_repaired_before_the_log_goes_on() {
     append(&mut log, &mut disk, 1, 0).expect("the end is good");
     assert_eq!(records(&read_all(&mut log, &mut disk, Position(0))).len(), 13);
 }
+
+/// Whoever opens a log with another secret believes none of its records, and cuts off nothing that
+/// was durable.
+#[test]
+fn with_another_secret_nothing_is_believed_and_nothing_durable_is_cut() {
+    let (mut disk, _) = filled(40);
+    let (_, found) = opened(&mut disk);
+    assert_eq!(found.next, Position(40));
+    let before: Vec<Vec<u8>> =
+        segment_files(&mut disk).iter().map(|f| disk.bytes(f).expect("listed").to_vec()).collect();
+    let wrong = Options { secret: Digest([10; 32]), ..options() };
+    let (mut log, found) = Log::open(&mut disk, wrong, &mut |_| {}).expect("it opens");
+    assert_eq!((found.records, found.cut), (0, None));
+    assert!(!found.damages.is_empty());
+    assert_eq!(records(&read_all(&mut log, &mut disk, found.first)), vec![]);
+    let files = segment_files(&mut disk);
+    let whole = |(file, old): (&String, &Vec<u8>)| disk.bytes(file) == Some(&old[..]);
+    // The last file has no mark of its own, so it is the only one whose end may seem unfinished.
+    assert!(files.iter().zip(&before).rev().skip(1).all(whole), "{files:?}");
+}
+
+/// A repair mends one file: a range over two of them is refused, and changes nothing.
+#[test]
+fn a_repair_over_a_file_boundary_is_refused() {
+    let (mut disk, mut log) = filled(40);
+    let files = segment_files(&mut disk);
+    let second: u64 = files[1][4..24].parse().expect("a position");
+    let bytes = disk.bytes(&files[0]).map(<[u8]>::to_vec);
+    let range = Position(second - 1)..Position(second + 1);
+    let payloads = [second - 1, second].map(|p| (1, payload(p, 0)));
+    assert_eq!(log.repair(&mut disk, range, payloads), Err(LogError::Range));
+    assert_eq!(disk.bytes(&files[0]).map(<[u8]>::to_vec), bytes);
+    append(&mut log, &mut disk, 1, 0).expect("it goes on");
+}
