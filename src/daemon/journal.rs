@@ -15,22 +15,7 @@ pub(super) fn log(event: &Event) {
             "this replica took part before: it says so, signs nothing in the epoch it was in, \
              follows the others and joins them again"
         ),
-        Event::Recovered(found) => {
-            let Recovered { snapshot, round, entries, damage, .. } = &**found;
-            info!(
-                snapshot = snapshot.0,
-                round = round.0,
-                entries,
-                "took its state up from the disk"
-            );
-            if let Some(what) = damage {
-                error!(
-                    what,
-                    "a part of what this replica had written is damaged or missing: it \
-                     answers nobody until it has the state from the others"
-                );
-            }
-        }
+        Event::Recovered(found) => log_recovered(found),
         Event::Undone { after, epoch, .. } => warn!(
             after = after.0, epoch = %epoch,
             "the others have gone on from an earlier round, as their disks had not kept what came \
@@ -78,6 +63,18 @@ pub(super) fn log(event: &Event) {
         Event::Halted { why } => error!(why, "this replica has halted and answers nobody"),
         Event::Step(_) => {}
         other => log_epochs(other),
+    }
+}
+
+fn log_recovered(found: &Recovered) {
+    let Recovered { snapshot, round, entries, damage, .. } = found;
+    info!(snapshot = snapshot.0, round = round.0, entries, "took its state up from the disk");
+    if let Some(what) = damage {
+        error!(
+            what,
+            "a part of what this replica had written is damaged or missing: it answers nobody \
+             until it has the state from the others"
+        );
     }
 }
 

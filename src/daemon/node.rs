@@ -25,7 +25,7 @@ use tracing::{debug, info, warn};
 
 /// Events of links taken in one go before the core acts.
 const BATCH: usize = 512;
-/// Frames of clients among them: other replicas must not wait longer than these take.
+/// Frames of clients among them: replicas must not wait longer than these take.
 const CLIENT_FRAMES: usize = 2048;
 /// Events that wait at most, for replicas and for clients each; beyond, their readers wait.
 const WAITING: usize = 1024;
@@ -149,7 +149,7 @@ impl Node {
         let endpoint = self.endpoint.clone();
         let timer = tokio::time::sleep_until(self.wake());
         tokio::pin!(timer);
-        loop {
+        while self.failed.is_none() {
             tokio::select! {
                 biased;
                 Some(done) = self.synced.recv() => self.event(Input::Synced { sequence: done? }),
@@ -168,9 +168,6 @@ impl Node {
             self.take_what_waits(&mut from_peers, &mut from_clients);
             self.event(Input::Drained);
             self.act();
-            if self.failed.is_some() {
-                break;
-            }
             let wake = self.wake();
             if timer.deadline() != wake {
                 timer.as_mut().reset(wake);
@@ -180,7 +177,7 @@ impl Node {
         // Ends the tasks that dial.
         drop(introduced);
         self.endpoint.close("the replica was stopped").await;
-        self.failed.take().map_or(Ok(()), Err)
+        self.failed.map_or(Ok(()), Err)
     }
 
     fn take_what_waits(

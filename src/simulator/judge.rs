@@ -297,13 +297,16 @@ impl Judge {
     /// §7: whoever gave up what it had executed says so.
     ///
     /// # Errors
-    /// If this replica should and does not.
-    pub fn says_what_it_gave_up(&self, replica: ReplicaId, status: &Status) -> Checked {
-        let own = status.standings.iter().find(|place| place.replica == replica.number());
-        match self.rolled.contains(replica) && own.is_none_or(|place| !place.rolled) {
-            true => Err(violation("rolled back", format!("{replica} does not say that it has"))),
-            false => Ok(()),
+    /// Who should and does not.
+    pub fn all_say_what_they_gave_up(&self, statuses: &[(ReplicaId, Status)]) -> Checked {
+        for (replica, status) in statuses.iter().filter(|(id, _)| self.rolled.contains(*id)) {
+            let own = status.standings.iter().find(|place| place.replica == replica.number());
+            if own.is_none_or(|place| !place.rolled) {
+                let what = format!("{replica} does not say that it has");
+                return Err(violation("rolled back", what));
+            }
         }
+        Ok(())
     }
 
     /// The checks that need the whole run.

@@ -263,8 +263,7 @@ impl<'a, S: Scheme> Run<'a, S> {
         }
     }
 
-    // Whether somebody who has to catch up has not done so yet. Whoever lost its state gets that of
-    // the others once it is attested: in an idle group that takes a few heartbeats.
+    // Whether somebody has still to catch up, which in an idle group takes a few heartbeats.
     fn is_catching_up(&self) -> bool {
         let asked = self.options.by_cell && !self.forked && self.must_be_live();
         asked && self.judge.checks.all_caught_up().is_err()
@@ -282,9 +281,7 @@ impl<'a, S: Scheme> Run<'a, S> {
         if self.cell() == Cell::InModel {
             self.judge.nobody_good_is_out()?;
         }
-        for (replica, status) in self.statuses() {
-            self.judge.says_what_it_gave_up(replica, &status)?;
-        }
+        self.judge.all_say_what_they_gave_up(&self.statuses())?;
         self.judge.finish(&options, now)?;
         match options.heal_bound.filter(|_| live) {
             Some(bound) => self.judge.waits.within_since(now, bound),

@@ -1,6 +1,6 @@
 //! What the log of rounds holds (docs/protocol.md §7): vectors, openings and bodies, in the order
-//! in which a replica came by them, and what of them it has given up. How entries follow each other in files, and how damage is
-//! found, is the business of [`crate::storage`].
+//! in which a replica came by them, and what of them it has given up. How entries follow each other
+//! in files, and how damage is found, is the business of [`crate::storage`].
 
 use super::layout::{get_list, put_list};
 use super::{Body, DecodeError, MAX_FRAME, Message, Proposal, Reader, Report, Writer};

@@ -19,8 +19,8 @@
 //! `store.rs` keeps what was heard, within bounds; `build.rs` makes the state that an opening names
 //! out of the chain here; `recover.rs` starts from what a disk holds; `follow.rs` brings a replica
 //! that was away back (R7), `astray.rs` finds where what was committed here parts from what the
-//! others have gone on with (§7), `join.rs` lets it join again (M1), and `amend.rs` lets it go on from
-//! the Reports that members chose.
+//! others have gone on with (§7), `join.rs` lets it join again (M1), and `amend.rs` lets it go on
+//! from the Reports that members chose.
 
 mod accuse;
 mod amend;
