@@ -43,7 +43,8 @@ enum Command {
     Leave(Order),
     /// Let a replica that an operator took out, and that runs, join again
     Join(Order),
-    /// Let a replica in again that was expelled for a lie; proofs of older lies are void then
+    /// Let a replica in again that was expelled for a lie; proofs of older lies are void then. Or
+    /// forgive a member that it gave up, after a power cut, what it may have answered
     Readmit(Order),
     /// Give a replica another key: the old one is refused, the new one joins by itself
     ReplaceKey(Replace),
@@ -309,7 +310,9 @@ impl Job<'_> {
                 id.number()
             ),
             What::Join => format!("{id} is a member, {when}."),
-            What::Readmit if done.is.member => format!("{id} is a member again, {when}."),
+            What::Readmit if done.is.member => {
+                format!("{id} is a member, and nothing is held against it, {when}.")
+            }
             What::Readmit if done.is.why == Some(Why::Lied) => {
                 format!("{id} was let in again, and has lied again, {when}.")
             }

@@ -134,3 +134,26 @@ impl LogEntry {
         Ok(entry)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_up_is_known_by_its_first_byte() {
+        let epoch = Epoch { generation: 3, resets: 1, accused: 2 };
+        let undone = LogEntry::Undone { from: 77, epoch };
+        let bytes = undone.to_bytes();
+        assert_eq!(LogEntry::parse(&bytes), Ok(undone));
+        assert_eq!(LogEntry::gives_up(&bytes), Some((77, epoch)));
+        assert!(!LogEntry::is_history(&bytes) && !LogEntry::is_opening(&bytes));
+        for cut in 0..bytes.len() {
+            assert_eq!(LogEntry::gives_up(&bytes[..cut]), None, "not a whole one");
+        }
+        let opening = LogEntry::Opening(Vec::new()).to_bytes();
+        assert!(LogEntry::is_history(&opening) && LogEntry::is_opening(&opening));
+        let bodies = LogEntry::Bodies { round: Round(1), bodies: Vec::new() }.to_bytes();
+        assert!(!LogEntry::is_history(&bodies), "requests stay");
+        assert_eq!(LogEntry::gives_up(&opening), None);
+    }
+}

@@ -36,6 +36,10 @@ fn what_would_have_no_effect_is_said_before_anything_is_sent() {
         (What::Readmit, None, &all, "it is a member"),
         (What::Readmit, Some(Why::Silent), &two, "it did not answer in time"),
     ];
+    let job = Job { what: What::Readmit, replica: ReplicaId::new(3).unwrap(), cluster: &cluster };
+    let rolled = Place { rolled: true, ..place(None) };
+    assert_eq!(job.without_effect(&rolled, &all), None, "what it gave up can be forgiven");
+    assert!(!job.is_done(&rolled, &rolled) && job.is_done(&rolled, &place(None)));
     for (what, why, members, part) in refused {
         let text = judge(what, why, members).unwrap().unwrap_err();
         assert!(text.contains(part), "{what:?}: {text}");

@@ -16,8 +16,8 @@ use quorate::types::{
 use quorate::wire::{
     Blame, Body, CallMessage, DecodeError, Frame, FrameDecoder, Gone, Greeting, Hello, Kind,
     LogEntry, Mark, Message, Note, OPEN_FRAME, OperatorChange, Outcome, Ping, Pong, Proposal,
-    Record, Replies, Report, Request, RequestBody, Restarted, SignedChange, SnapshotPart, Stalled,
-    Want, WantBody, WantHistory, WantSnapshot,
+    Record, Replies, Report, Request, RequestBody, Restarted, SignedChange, SnapshotOffer,
+    SnapshotPart, Stalled, Want, WantBody, WantHistory, WantSnapshot,
 };
 use std::time::Duration;
 
@@ -234,7 +234,7 @@ macro_rules! messages {
 messages! {
     Hello, Unverified<Proposal>, Want, Ping, Pong, WantBody, Body, Unverified<Blame>, CallMessage,
     Unverified<Report>, Unverified<Restarted>, Unverified<Stalled>, SignedChange, WantHistory,
-    Gone, WantSnapshot, SnapshotPart, Greeting, Request, Replies, Note, OperatorChange,
+    Gone, WantSnapshot, SnapshotPart, SnapshotOffer, Greeting, Request, Replies, Note, OperatorChange,
 }
 
 /// A stream of frames of any kind, transfer and changes of the epoch among them, which comes in

@@ -191,6 +191,7 @@ pub fn samples() -> Vec<Sample> {
         record("record-report", &stored_report(), &[1 + header]),
         record("record-entered", &entered(), &[1 + 12 + 4 + 32 + 8]),
         record("record-keys", &keys(), &[1]),
+        record("record-rolled", &Record::Rolled { on: true, epoch: first_call().number() }, &[]),
     ]
 }
 
