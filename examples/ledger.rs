@@ -26,6 +26,7 @@ mod bank;
 
 use bank::Bank;
 use clap::Parser;
+use quorate::daemon::DaemonError;
 use quorate::files::{load_cluster, read_secret_key};
 use quorate::types::ReplicaId;
 use quorate::{Client, Daemon};
@@ -80,7 +81,7 @@ async fn main() -> anyhow::Result<ExitCode> {
 async fn replica(
     config: PathBuf,
     id: u8,
-    replace_disk: bool,
+    mut replace_disk: bool,
     stop_with_stdin: bool,
 ) -> anyhow::Result<ExitCode> {
     let cluster = load_cluster(&config)?;
@@ -89,19 +90,26 @@ async fn replica(
     // Before it starts: a signal that comes meanwhile stops it in good order too.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut daemon = Daemon::builder(cluster, replica, key)
-        .data_dir(config.with_file_name(format!("data/replica-{id}")))
-        .service(Box::new(Bank::default()))
-        .replace_disk(replace_disk)
-        .start()
-        .await?;
-    tokio::select! {
-        ended = daemon.wait() => return Err(ended.into()),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = stdin_ends(), if stop_with_stdin => {}
+    let mut stdin = std::pin::pin!(stdin_ends());
+    loop {
+        let mut daemon = Daemon::builder(cluster.clone(), replica, key.clone())
+            .data_dir(config.with_file_name(format!("data/replica-{id}")))
+            .service(Box::new(Bank::default()))
+            .replace_disk(std::mem::take(&mut replace_disk))
+            .start()
+            .await?;
+        let ended = tokio::select! {
+            ended = daemon.wait() => ended,
+            _ = terminate.recv() => break daemon.stop().await?,
+            _ = interrupt.recv() => break daemon.stop().await?,
+            () = &mut stdin, if stop_with_stdin => break daemon.stop().await?,
+        };
+        // After a power cut it may have to execute its log again, from an empty bank.
+        if !matches!(ended, DaemonError::StartAgain) {
+            return Err(ended.into());
+        }
+        let _ = daemon.stop().await;
     }
-    daemon.stop().await?;
     Ok(ExitCode::SUCCESS)
 }
 

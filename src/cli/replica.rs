@@ -103,8 +103,8 @@ impl Subcommand for Replica {
             let mut stdin = std::pin::pin!(stdin_ends());
             let mut replace_disk = self.replace_disk;
             loop {
-                let mut daemon = builder(replace_disk).start().await?;
-                replace_disk = false;
+                let replace = std::mem::take(&mut replace_disk);
+                let mut daemon = builder(replace).start().await?;
                 let ended = tokio::select! {
                     ended = daemon.wait() => ended,
                     () = signals.asked_to_stop() => break daemon.stop().await?,
