@@ -349,6 +349,7 @@ impl<'a, S: Scheme> Run<'a, S> {
                 found.is_ok() && refused.is_empty()
             });
             for id in refused {
+                self.judge.on_crashed(id);
                 self.world.end(NodeId::Replica(id), OBEYS_AFTER);
             }
             found.or_else(|violation| self.excuse(violation))?;
@@ -377,7 +378,6 @@ impl<'a, S: Scheme> Run<'a, S> {
         }
     }
 
-    // What it means that the world has stopped, and a look at all replicas.
     fn looked(&mut self, stopped: Stopped) -> Result<(), Violation> {
         match stopped {
             Stopped::Time | Stopped::Observer => {}

@@ -13,9 +13,10 @@ use quorate::replica::{Action, Actions, Input, OpenedSnapshot, Replica, Setup, S
 use quorate::service::kv::{Command, Kv};
 use quorate::service::{RestoreError, Service};
 use quorate::storage::{Disk, Entry, Limits, Log, MemoryDisk, Options, Overlay, Position, Space};
+use quorate::types::plant::plant;
 use quorate::types::{
-    AgreedTime, ClientId, ClockKind, Digest, DiskState, Durability, Ensemble, GroupId, Instant,
-    LinkId, Now, OrderLimits, Quotas, ReplicaId, Role, SessionId, Timing, Wall,
+    AgreedTime, ClientId, ClockKind, Digest, DiskState, Durability, Ensemble, Epoch, GroupId,
+    Instant, LinkId, Now, OrderLimits, Quotas, ReplicaId, Role, SessionId, Timing, Wall,
 };
 use quorate::wire::{
     Command as Asked, CommandKind, Frame, LogEntry, Message, Request, RequestBody,
@@ -519,4 +520,35 @@ fn a_snapshot_is_made_from_the_log_and_believed_only_as_it_was_attested() {
     let longer = [&bytes[..], b"x"].concat();
     let refused = Backup::parse(&longer.into());
     assert!(matches!(refused, Err(BackupError::Damaged { .. })), "{refused:?}");
+}
+
+#[test]
+fn what_was_given_up_is_not_executed_again() {
+    let group = Group::after(kv, &puts(20));
+    let log = &group.written[0].log;
+    let ends_at = |log: &[Bytes]| {
+        let stored = Stored { log: log.to_vec(), next: log.len() as u64, ..Stored::default() };
+        let mut player = player(stored, kv(), Watch::NOTHING);
+        play(&mut player);
+        assert_eq!(player.failed(), None);
+        (player.position(), player.running())
+    };
+    let is_vector = |entry: &Bytes| matches!(LogEntry::parse(entry), Ok(LogEntry::Vector(_)));
+    let half = (log.len() / 2..).find(|place| is_vector(&log[*place])).unwrap();
+    let (kept, all) = (ends_at(&log[..half]), ends_at(log));
+    assert!(kept.0.round < all.0.round);
+    let epoch = Epoch { resets: 1, ..Epoch::GENESIS };
+    let undone = LogEntry::Undone { from: half as u64, epoch }.to_bytes();
+    let mut given_up = log.clone();
+    given_up.push(undone.into());
+    assert_eq!(ends_at(&given_up), kept);
+    plant(Some("s7-undone-is-read"));
+    let read = ends_at(&given_up);
+    plant(None);
+    assert_eq!(read, all, "the planted mistake is noticed");
+    // The others went on with the same vectors after all: they come behind it, and the requests
+    // of what was given up are still there.
+    let again = log[half..].iter().filter(|entry| is_vector(entry));
+    given_up.extend(again.cloned());
+    assert_eq!(ends_at(&given_up), all);
 }

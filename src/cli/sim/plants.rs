@@ -59,7 +59,7 @@ const ELSEWHERE: [(&str, &str); 65] = [
     ("s7-never-rolled-back", SEEDS),
     ("s7-never-undone", SEEDS),
     ("s7-rolled-unsaid", SEEDS),
-    ("s7-undone-is-read", SEEDS),
+    ("s7-undone-is-read", "tests/it/offline.rs what_was_given_up_is_not_executed_again"),
     ("o7-runs-before-opening", SEEDS),
     ("o7-committed-only", SEEDS),
     ("o7-void-stays-executed", SEEDS),
