@@ -16,7 +16,7 @@ const LOAD: u64 = STREAM + 1;
 const DISK: u64 = STREAM + 2;
 
 /// The stream that decides on how patient clients are.
-const PATIENCE: u64 = STREAM + 3;
+pub(super) const PATIENCE: u64 = STREAM + 3;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

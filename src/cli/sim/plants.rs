@@ -68,16 +68,19 @@ const ELSEWHERE: [(&str, &str); 65] = [
     ("s7-one-leg-only", SEEDS),
     ("s7-opening-forgotten", SEEDS),
     ("s7-reports-what-is-past", SEEDS),
-    ("s7-members-have-a-state", SEEDS),
+    ("s7-members-have-a-state", UNSHOWN),
     ("r5-past-openings-gone", SEEDS),
     ("r7-promise-first", SEEDS),
     ("r7-one-history-only", HISTORY),
-    ("o3-lost-gives-none", SEEDS),
+    ("o3-lost-gives-none", UNSHOWN),
     ("o7-only-its-epoch", SEEDS),
     ("o7-base-not-counted", SEEDS),
     ("o7-checkpoint-before-void", SEEDS),
     ("o7-runs-too-early", SEEDS),
-    ("o7-forgets-what-came-since", SEEDS),
+    (
+        "o7-forgets-what-came-since",
+        "src/cli/sim/tests.rs what_came_again_since_it_was_void_is_not_forgotten",
+    ),
     ("c2-restarted-is-dumb", SEEDS),
     ("r5-never-ask", CORE),
     ("e7-old-ids", MODES),
@@ -86,8 +89,8 @@ const ELSEWHERE: [(&str, &str); 65] = [
     ("r7-near-gap", SEEDS),
     ("r7-one-epoch-only", SEEDS),
     ("s7-last-not-kept", SHELF),
-    ("s7-opening-stays", SEEDS),
-    ("s7-signs-again", SEEDS),
+    ("s7-opening-stays", UNSHOWN),
+    ("s7-signs-again", UNSHOWN),
     ("s7-state-unheard", SEEDS),
     ("e2-held-is-shown", STORIES),
     ("e6-other-reports-unasked", STORIES),
@@ -95,6 +98,9 @@ const ELSEWHERE: [(&str, &str); 65] = [
 const CORE: &str = "src/ordering/core_tests.rs r5_what_is_planted_is_not_asked_for";
 const SHELF: &str =
     "src/replica/transfer/shelf_tests.rs a_planted_shelf_that_keeps_the_first_is_noticed";
+/// Shown once by seeds that came to other runs when messages changed; a few thousand runs have not
+/// led to others.
+const UNSHOWN: &str = "none: the seed that showed it leads to another run now";
 const CRASHES: &str =
     "src/daemon/disk/tests/crash/mod.rs each_planted_mistake_is_noticed_by_a_crash_somewhere";
 const HISTORY: &str =
