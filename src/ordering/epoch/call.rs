@@ -220,8 +220,8 @@ impl<S: Scheme> Core<S> {
         let header = ReportHeader { restarts, round, vector, restarted, ..bare };
         // Whoever has a state has the effect of what ran under it, which others can fetch, and the
         // bodies of all that ran since.
-        let known = !self.is_blank() && !(restarted && planted("o7-restarted-has-none"));
-        let lacks = if known { Lacks::of(lacks) } else { Lacks::All };
+        let none = self.is_blank() || restarted && planted("o7-restarted-has-none");
+        let lacks = if none { Lacks::All } else { Lacks::of(lacks) };
         let report = Report::new(
             header,
             entered.certificate.iter().cloned().map(Unverified::from).collect(),
