@@ -123,7 +123,7 @@ mod tests {
         let first = written(&mut rolled).unwrap();
         assert!(rolled.is_on() && written(&mut rolled).is_none(), "once is enough");
         // The log of the next start tells the same.
-        let mut again = Rolled::recorded(&[first.clone()]);
+        let mut again = Rolled::recorded(std::slice::from_ref(&first));
         again.back(epoch(3));
         assert!(again.is_on() && written(&mut again).is_none());
         again.forgive();

@@ -148,7 +148,7 @@ impl Shared {
     /// Nobody knows whether this ran: its key is used up sooner.
     fn doubt(&self, op: &KvOp) {
         let of = |slot: &&str| key(op).starts_with(format!("{slot}/").as_bytes());
-        if let Some(slot) = SLOTS.iter().position(|slot| of(&slot)) {
+        if let Some(slot) = SLOTS.iter().position(of) {
             self.used[slot].fetch_add(PER_DOUBT, Ordering::Relaxed);
         }
     }
