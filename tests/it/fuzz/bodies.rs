@@ -234,7 +234,8 @@ macro_rules! messages {
 messages! {
     Hello, Unverified<Proposal>, Want, Ping, Pong, WantBody, Body, Unverified<Blame>, CallMessage,
     Unverified<Report>, Unverified<Restarted>, Unverified<Stalled>, SignedChange, WantHistory,
-    Gone, WantSnapshot, SnapshotPart, SnapshotOffer, Greeting, Request, Replies, Note, OperatorChange,
+    Gone, WantSnapshot, SnapshotPart, SnapshotOffer, Greeting, Request, Replies, Note,
+    OperatorChange,
 }
 
 /// A stream of frames of any kind, transfer and changes of the epoch among them, which comes in
