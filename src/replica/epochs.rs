@@ -3,6 +3,7 @@
 //! a call is promised and its epoch is not entered (E4).
 
 use super::answers::Asker;
+use super::fetch::HOPELESS;
 use super::replica::{Replica, to_peer};
 use super::{Action, Actions, Event, Lane};
 use crate::crypto::{Scheme, Signable, Unverified, Verified};
@@ -27,12 +28,8 @@ pub(super) struct Needed {
     missing: BTreeMap<Digest, Members>,
     asked_at: Option<Instant>,
     /// How often.
-    asked: u32,
+    asked: usize,
 }
-
-/// Asking in vain so often means that others have the effect of what is missing and not the bodies
-/// any more.
-const HOPELESS: u32 = 4;
 
 impl<S: Scheme> Replica<S> {
     /// A frame of §5 from another replica.
@@ -313,7 +310,9 @@ impl<S: Scheme> Replica<S> {
         let executed = self.executor.position().round;
         if let Some(first) = opened.first_void.filter(|first| *first <= executed) {
             self.counters.rebuilt += 1;
-            self.rolled.back(opened.epoch);
+            if !self.journal.is_replaying() {
+                self.rolled.back(opened.epoch, true);
+            }
             mark("O7 what had run was made void");
             self.executor.lose();
             self.attest();
@@ -323,7 +322,7 @@ impl<S: Scheme> Replica<S> {
             && void.iter().any(|digest| self.bodies.get(digest).is_some())
         {
             // Only what was executed has its requests in the log.
-            self.rolled.back(opened.epoch);
+            self.rolled.back_by_log(opened.epoch);
         }
         self.executor.void(&void);
         void.iter().for_each(|digest| self.bodies.has_not_run(digest));

@@ -17,7 +17,7 @@ pub(super) struct Fetch {
 }
 
 /// Asking in vain so often means that nobody has a body any more.
-const HOPELESS: usize = 4;
+pub(super) const HOPELESS: usize = 4;
 
 impl Fetch {
     /// Something is missing. Bodies are mostly on their way from the client itself.

@@ -262,7 +262,7 @@ impl<S: Scheme> Replica<S> {
     pub(super) fn read_ahead(&mut self, first: u64, log: &[Bytes]) {
         self.undo.given_up = GivenUp::of(first, log);
         self.undo.last = self.undo.given_up.epoch;
-        self.undo.given_up.epoch.into_iter().for_each(|epoch| self.rolled.back(epoch));
+        self.undo.given_up.epoch.into_iter().for_each(|epoch| self.rolled.back_by_log(epoch));
         self.undo.places.begin(first == 0);
     }
 

@@ -59,10 +59,17 @@ impl Rolled {
         self.on && !planted("s7-rolled-unsaid")
     }
 
-    /// What had been executed was given up for this epoch. The log may say so again at each start.
-    pub(super) fn back(&mut self, epoch: Epoch) {
+    /// Something was given up for this epoch, which had been executed or not.
+    pub(super) fn back(&mut self, epoch: Epoch, ran: bool) {
+        self.on |= ran;
+        (self.epoch, self.unwritten) = (self.epoch.max(Some(epoch)), true);
+    }
+
+    /// The log says that something was given up for this epoch, and does so at each start: it
+    /// counts as executed where no record says more.
+    pub(super) fn back_by_log(&mut self, epoch: Epoch) {
         if self.epoch < Some(epoch) {
-            (self.on, self.epoch, self.unwritten) = (true, Some(epoch), true);
+            self.back(epoch, true);
         }
     }
 
@@ -119,22 +126,34 @@ mod tests {
     fn it_is_said_until_it_is_forgiven_and_again_after_another_time() {
         let mut rolled = Rolled::recorded(&[]);
         assert!(!rolled.is_on() && written(&mut rolled).is_none());
-        rolled.back(epoch(3));
+        rolled.back(epoch(3), true);
         let first = written(&mut rolled).unwrap();
         assert!(rolled.is_on() && written(&mut rolled).is_none(), "once is enough");
         // The log of the next start tells the same.
         let mut again = Rolled::recorded(std::slice::from_ref(&first));
-        again.back(epoch(3));
+        again.back_by_log(epoch(3));
         assert!(again.is_on() && written(&mut again).is_none());
         again.forgive();
         let forgiven = written(&mut again).unwrap();
         let mut later = Rolled::recorded(&[first, forgiven]);
-        later.back(epoch(3));
+        later.back_by_log(epoch(3));
         assert!(!later.is_on(), "that was forgiven");
-        later.back(epoch(4));
+        later.back_by_log(epoch(4));
         assert!(later.is_on(), "and that was not");
         let mut never = Rolled::default();
         never.forgive();
         assert!(written(&mut never).is_none());
+    }
+    #[test]
+    fn what_had_not_run_is_nothing_to_tell_also_at_the_next_start() {
+        let mut rolled = Rolled::default();
+        rolled.back(epoch(3), false);
+        let record = written(&mut rolled).unwrap();
+        let mut again = Rolled::recorded(&[record]);
+        again.back_by_log(epoch(3));
+        assert!(!rolled.is_on() && !again.is_on());
+        // The same opening may still make void what has run.
+        again.back(epoch(3), true);
+        assert!(again.is_on() && written(&mut again).is_some());
     }
 }

@@ -113,9 +113,7 @@ impl<S: Scheme> Replica<S> {
     /// The core has committed what the others have not gone on with.
     pub(super) fn astray(&mut self, keep: (Epoch, Round), epoch: Epoch, out: &mut Actions) {
         let ran = self.executor.position().round > keep.1;
-        if ran {
-            self.rolled.back(epoch);
-        }
+        self.rolled.back(epoch, ran);
         // Once for each epoch: if it did not help, only the state of others does.
         if self.undo.last >= Some(epoch) || !self.journal.is_whole() {
             return;
