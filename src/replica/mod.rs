@@ -10,7 +10,9 @@
 //!    (`bodies.rs` holds them, missing ones are fetched from whoever gave a candidate, O7);
 //! 4. the replies of a step go out together, one message a client link.
 //!
-//! A replica that cannot follow any more fetches a snapshot from another (`transfer.rs`, §7).
+//! A replica that cannot follow any more fetches a snapshot from the others (`transfer.rs`, §7).
+//! What these have not gone on with after a power cut it gives up and starts again from its disk
+//! (`undo.rs`); it says so from then on (`rolled.rs`).
 //!
 //! Signatures are checked here, before the core: [`crate::crypto::Unverified`] goes no further.
 
