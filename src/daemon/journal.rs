@@ -61,7 +61,7 @@ pub(super) fn log(event: &Event) {
             "lied about a snapshot: it is not asked for one for some time"
         ),
         Event::Halted { why } => error!(why, "this replica has halted and answers nobody"),
-        Event::Step(_) => {}
+        Event::Step { .. } => {}
         other => log_epochs(other),
     }
 }

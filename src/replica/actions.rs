@@ -301,7 +301,13 @@ pub enum Event {
         why: String,
     },
     /// What a step executed, for checkers; only if the set-up asks for it.
-    Step(Box<StepTrace>),
+    Step {
+        /// What it was.
+        trace: Box<StepTrace>,
+        /// Whether its outcomes may be told to clients. Otherwise another epoch is known already,
+        /// whose opening can make some of it void (E4, O7).
+        told: bool,
+    },
 }
 
 /// What was found on the disk at a start.

@@ -4,7 +4,7 @@ mod waiting;
 
 use super::bodies::Bodies;
 use super::transfer::{FrozenState, Head, Snapshot};
-use super::{Event, StepTrace, TraceEntry};
+use super::{StepTrace, TraceEntry};
 use crate::crypto::{Domain, Leaf, MerkleTree, hash, running_root};
 use crate::ordering::{Checkpoint, Ordered, Step};
 use crate::service::Service;
@@ -66,7 +66,7 @@ pub(super) struct Executed {
     pub(super) ran: Vec<Digest>,
     /// Requests without effect, whose turn it was (O7).
     pub(super) void: Vec<Digest>,
-    pub(super) trace: Option<Event>,
+    pub(super) trace: Option<Box<StepTrace>>,
 }
 
 /// What became of one ordered request.
@@ -199,8 +199,7 @@ impl Executor {
         let trace = self.trace.then(|| {
             let running = self.running();
             let checkpoint = Some(self.checkpoint).filter(|c| c.0 == position.round).map(|c| c.1);
-            let step = StepTrace { position, time, entries, running, checkpoint };
-            Event::Step(Box::new(step))
+            Box::new(StepTrace { position, time, entries, running, checkpoint })
         });
         let (void, ran): (Vec<&Ordered>, Vec<&Ordered>) =
             step.requests.iter().partition(|o| o.void);

@@ -306,7 +306,7 @@ impl<S: Scheme> Replica<S> {
 
 fn step_of(action: Action) -> Option<StepTrace> {
     match action {
-        Action::Event(Event::Step(step)) => Some(*step),
+        Action::Event(Event::Step { trace, .. }) => Some(*trace),
         _ => None,
     }
 }

@@ -420,7 +420,8 @@ impl<S: Scheme> Replica<S> {
             for (link, position, reply) in repeats {
                 self.reply(link, position, vec![reply], out);
             }
-            out.extend(trace.map(Action::Event));
+            let told = self.core.may_answer();
+            out.extend(trace.map(|trace| Action::Event(Event::Step { trace, told })));
             self.fetch.end();
             self.take_snapshot();
         }

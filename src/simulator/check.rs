@@ -61,11 +61,14 @@ pub struct Accepted {
 struct Reached {
     steps: usize,
     last_round: Round,
-    /// Steps that it took up from its disk and that nobody else may have: it can still find that
-    /// the others have gone on without them, and take up their state (§7).
+    /// Steps that it took up from its disk, or executed though it knew of a later epoch, and that
+    /// nobody else may have: it can still find that the others have gone on without them (§7).
     own: Vec<StepTrace>,
-    /// Whether nothing has been executed since it took up its disk: its root may be of such steps.
-    from_disk: bool,
+    /// Whether it has executed nothing since that it may tell: its root may be of such steps.
+    unsure: bool,
+    /// The others have gone on without a step that it has executed, and it is yet to hear of that:
+    /// it must give it up before it goes on.
+    passed_by: bool,
 }
 
 /// All that is known of a run, and the checks that run along.
@@ -88,6 +91,8 @@ pub struct Checks {
     dead: Vec<StepTrace>,
     /// Those of them that a client has accepted something of nevertheless: they must come back.
     owed: BTreeMap<StepPosition, StepTrace>,
+    /// Steps that somebody who had executed them has lost, whoever else has them.
+    forgotten: BTreeSet<StepPosition>,
 }
 
 impl Checks {
@@ -108,6 +113,7 @@ impl Checks {
             lost: Vec::new(),
             dead: Vec::new(),
             owed: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
         }
     }
 
@@ -175,14 +181,22 @@ impl Checks {
     /// A replica has lost its state and will execute from the beginning. What no good replica has
     /// any more by that, and no client has accepted, may come out otherwise than it did (§7).
     pub fn on_restarted(&mut self, replica: ReplicaId) {
+        let steps = self.steps_of(replica).min(self.order.len());
+        self.forgotten
+            .extend(self.order[self.accepted.min(steps)..steps].iter().map(|s| s.position));
         // It is not heard before it has told what it took up.
-        self.reached.insert(replica, Reached { from_disk: true, ..Reached::default() });
+        self.reached.insert(replica, Reached { unsure: true, ..Reached::default() });
         let good = self.good;
         let alive = || self.reached.iter().filter(|(r, _)| good.contains(**r)).map(|(_, r)| r);
         let kept = alive().map(|r| r.steps).max().unwrap_or(0).max(self.accepted);
-        let sure = alive().filter(|r| !r.from_disk);
+        let sure = alive().filter(|r| !r.unsure);
         let round = sure.map(|r| r.last_round).max().unwrap_or_default();
         self.roots.retain(|r, _| *r <= round);
+        self.lose_from(kept);
+    }
+
+    /// The steps from this one on are in no history any more.
+    fn lose_from(&mut self, kept: usize) {
         if kept >= self.order.len() {
             return;
         }
@@ -228,15 +242,47 @@ impl Checks {
     pub fn on_recovered(&mut self, replica: ReplicaId, steps: &[StepTrace], round: Round) {
         let reached = self.reached.entry(replica).or_default();
         reached.last_round = reached.last_round.max(round);
-        reached.from_disk = true;
-        for step in steps.iter().filter(|s| !s.entries.is_empty()) {
-            // Those that all have need not wait, and those that clients know must be there.
-            let known = self.order.get(reached.steps).is_some_and(|known| known == step);
-            if known && reached.own.is_empty() {
-                reached.steps += 1;
-            } else {
-                reached.own.push(step.clone());
-            }
+        reached.unsure = true;
+        for step in steps {
+            self.keep_own(replica, step);
+        }
+    }
+
+    fn keep_own(&mut self, replica: ReplicaId, step: &StepTrace) {
+        if step.entries.is_empty() {
+            return;
+        }
+        let reached = self.reached.entry(replica).or_default();
+        // Those that all have need not wait, and those that clients know must be there.
+        let known = self.order.get(reached.steps).is_some_and(|known| known == step);
+        if known && reached.own.is_empty() {
+            reached.steps += 1;
+        } else {
+            reached.own.push(step.clone());
+        }
+    }
+
+    /// A replica that knows of a later epoch than its order has come to has executed a step. As
+    /// long as it does not go on from there, and tell it, nobody has to have done the same.
+    ///
+    /// # Errors
+    /// If it is not a step after its last.
+    pub fn on_untold(&mut self, replica: ReplicaId, step: &StepTrace) -> Checked {
+        if self.good.contains(replica) {
+            self.next_round(replica, step)?;
+            self.keep_own(replica, step);
+            self.reached.entry(replica).or_default().unsure = true;
+        }
+        Ok(())
+    }
+
+    fn next_round(&mut self, replica: ReplicaId, step: &StepTrace) -> Checked {
+        let reached = self.reached.entry(replica).or_default();
+        let (last, now) = (reached.last_round, step.position.round);
+        reached.last_round = now;
+        match now > last {
+            true => Ok(()),
+            false => broken("one order", format!("{replica} executed {now:?} after {last:?}")),
         }
     }
 
@@ -248,15 +294,17 @@ impl Checks {
         if !self.good.contains(replica) {
             return Ok(());
         }
+        self.next_round(replica, step)?;
         let reached = self.reached.entry(replica).or_default();
-        if step.position.round <= reached.last_round {
-            let (last, now) = (reached.last_round, step.position.round);
-            return broken("one order", format!("{replica} executed {now:?} after {last:?}"));
+        if reached.passed_by {
+            let round = step.position.round;
+            let what =
+                format!("{replica} executed {round:?} after what others have not gone on with");
+            return broken("agreement", what);
         }
-        reached.last_round = step.position.round;
         // It goes on from what it took up: so that is in everybody's history.
         let own = std::mem::take(&mut reached.own);
-        reached.from_disk = false;
+        reached.unsure = false;
         own.iter().try_for_each(|before| self.place(replica, before))?;
         let passed = |s: &mut StepTrace| s.position.round <= step.position.round;
         self.dead.extend(self.lost.extract_if(.., passed));
@@ -277,9 +325,36 @@ impl Checks {
         let at = reached.steps;
         reached.steps += 1;
         match self.order.get(at) {
-            Some(known) => same_step(replica, at, known, step),
+            Some(known) => match same_step(replica, at, known, step) {
+                Err(_) if self.pass_by(replica, at) => self.append(replica, step),
+                same => same,
+            },
             None => self.append(replica, step),
         }
+    }
+
+    /// Whether a step can be one that the history has gone on without (§7): somebody who had executed
+    /// it has lost it, no client has accepted anything of it, and only a minority has it. That has
+    /// to give it up.
+    fn pass_by(&mut self, by: ReplicaId, at: usize) -> bool {
+        let good = self.good;
+        let has = |(r, reached): (&ReplicaId, &Reached)| {
+            (*r != by && good.contains(*r) && reached.steps > at).then_some(*r)
+        };
+        let behind: Vec<ReplicaId> = self.reached.iter().filter_map(has).collect();
+        let lost = self.forgotten.contains(&self.order[at].position);
+        if !lost || at < self.accepted || 2 * behind.len() > good.len() {
+            return false;
+        }
+        for replica in behind {
+            let last_round = self.reached.get(&replica).map_or(Round(0), |r| r.last_round);
+            let reached = Reached { steps: at, last_round, passed_by: true, ..Reached::default() };
+            self.reached.insert(replica, reached);
+        }
+        let round = self.order[at].position.round;
+        self.roots.retain(|r, _| *r < round);
+        self.lose_from(at);
+        true
     }
 
     fn append(&mut self, replica: ReplicaId, step: &StepTrace) -> Checked {
@@ -382,8 +457,8 @@ impl Checks {
     /// # Errors
     /// If another good replica has another root at that round.
     pub fn on_root(&mut self, replica: ReplicaId, executed: Round, root: Digest) -> Checked {
-        let from_disk = self.reached.get(&replica).is_some_and(|r| r.from_disk);
-        if !self.good.contains(replica) || from_disk {
+        let unsure = self.reached.get(&replica).is_some_and(|r| r.unsure || r.passed_by);
+        if !self.good.contains(replica) || unsure {
             return Ok(());
         }
         let (other, theirs) = *self.roots.entry(executed).or_insert((replica, root));

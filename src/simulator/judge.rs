@@ -116,8 +116,11 @@ impl Judge {
                 self.checks.on_declined(r, request);
                 Ok(())
             }
-            (NodeId::Replica(r), Note::Step(step)) => {
-                self.checks.on_step(r, &step)?;
+            (NodeId::Replica(r), Note::Step(step, told)) => {
+                match told {
+                    true => self.checks.on_step(r, &step)?,
+                    false => self.checks.on_untold(r, &step)?,
+                }
                 self.on_time(r, time, step.time)
             }
             (NodeId::Replica(r), Note::Event(event)) => self.on_event(r, &event),
@@ -274,7 +277,7 @@ impl Judge {
             Event::Joining { .. } => ("joining", None),
             Event::Change { .. } => ("change", None),
             Event::Halted { .. } => ("halted", (!self.may_halt).then_some(at)),
-            Event::Step(_) => ("step", None),
+            Event::Step { .. } => ("step", None),
         };
         *self.events.entry(kind).or_default() += 1;
         match accused.filter(|a| good.contains(*a)) {

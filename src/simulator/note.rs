@@ -17,8 +17,8 @@ pub enum Note {
     Received(Digest),
     /// A replica told a client that it does not take a request.
     Declined(RequestId),
-    /// A replica executed a step.
-    Step(Box<StepTrace>),
+    /// A replica executed a step, and whether it may tell clients of it.
+    Step(Box<StepTrace>, bool),
     /// A replica reports something else.
     Event(Event),
     /// A replica keeps evidence that somebody lies.
@@ -62,9 +62,10 @@ impl fmt::Display for Note {
             Note::Sent(digest, sent) => write!(f, "sent {} as {digest}", sent.request),
             Note::Received(digest) => write!(f, "received {digest}"),
             Note::Declined(request) => write!(f, "declined {request}"),
-            Note::Step(step) => {
+            Note::Step(step, told) => {
                 let (round, count) = (step.position.round.0, step.entries.len());
-                write!(f, "executed round {round} with {count} requests")?;
+                let untold = if *told { "" } else { " untold" };
+                write!(f, "executed{untold} round {round} with {count} requests")?;
                 let fresh = step.entries.iter().filter(|e| e.fresh).take(4);
                 fresh.into_iter().try_for_each(|e| write!(f, " {}", e.request))
             }

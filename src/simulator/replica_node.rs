@@ -143,7 +143,9 @@ impl<S: Scheme> ReplicaNode<S> {
             Action::MarkKnown => out.push(Effect::Note(Note::MarkedKnown)),
             // The world's links show no keys.
             Action::Pin { .. } => {}
-            Action::Event(Event::Step(step)) => out.push(Effect::Note(Note::Step(step))),
+            Action::Event(Event::Step { trace, told }) => {
+                out.push(Effect::Note(Note::Step(trace, told)));
+            }
             Action::Event(event) => out.push(Effect::Note(Note::Event(event))),
         }
     }

@@ -221,8 +221,10 @@ fn what_nobody_has_after_a_crash_may_change_unless_a_client_has_it() {
     let mut c = before();
     c.on_restarted(r(0));
     assert_eq!(c.order().len(), 1);
-    assert_eq!(rule(c.on_step(r(0), &step(1, &[5]))), "agreement");
     assert_eq!(c.on_step(r(1), &step(2, &[3, 4])), Ok(()), "what is lost may run again");
+    // One of the two goes on without what it has lost: so the other has to give it up.
+    assert_eq!(c.on_step(r(0), &step(1, &[5])), Ok(()));
+    assert_eq!(rule(c.on_step(r(1), &step(3, &[6]))), "agreement");
     // A client has accepted something of the second.
     let mut c = before();
     assert_eq!(c.on_accepted(&accepted(2, 2)), Ok(()));
@@ -251,6 +253,65 @@ fn what_is_accepted_after_the_crash_must_come_back() {
     assert_eq!(rule(crashed().on_step(r(1), &step(2, &[3]))), "agreement");
     let mut c = crashed();
     assert_eq!(rule(c.on_accepted(&accepted(2, 3))), "acceptance", "that was never executed");
+}
+
+/// Who follows through history may execute what a later opening makes void, and gives it up.
+#[test]
+fn what_may_not_be_told_yet_may_differ_until_it_is() {
+    let mut c = checks();
+    assert_eq!(c.on_step(r(0), &step(1, &[1])), Ok(()));
+    assert_eq!(c.on_step(r(0), &step(5, &[2])), Ok(()));
+    assert_eq!(c.on_untold(r(1), &step(1, &[1])), Ok(()));
+    assert_eq!((c.on_untold(r(1), &step(2, &[2])), c.steps_of(r(1))), (Ok(()), 1));
+    assert_eq!(rule(c.on_untold(r(1), &step(2, &[]))), "one order");
+    assert_eq!(c.on_root(r(1), Round(2), digest(1)), Ok(()));
+    assert_eq!(c.on_root(r(0), Round(2), digest(2)), Ok(()));
+    assert_eq!(rule(c.on_step(r(1), &step(3, &[]))), "agreement", "it has gone on from there");
+    // Started again it has what the others have.
+    c.on_restarted(r(1));
+    c.on_recovered(r(1), &[step(1, &[1])], Round(4));
+    assert_eq!((c.on_step(r(1), &step(5, &[2])), c.all_caught_up()), (Ok(()), Ok(())));
+}
+
+/// Two have executed a step that nobody was told of; one of them loses it and goes on with others.
+#[test]
+fn a_minority_gives_up_what_the_others_have_lost() {
+    let gone_on = || {
+        let mut c = Checks::new((0..3).map(r).collect());
+        let body = Bytes::from_static(b"body");
+        for n in 1..5 {
+            c.on_sent(digest(n), Sent { request: id(n), body: body.clone(), time: n });
+            c.on_received(r(0), digest(n), n);
+        }
+        assert_eq!(
+            (c.on_step(r(0), &step(1, &[1])), c.on_step(r(1), &step(1, &[1]))),
+            (Ok(()), Ok(()))
+        );
+        c.on_restarted(r(1));
+        assert_eq!(c.on_step(r(1), &step(2, &[2])), Ok(()));
+        c
+    };
+    let mut c = gone_on();
+    assert_eq!(rule(c.on_step(r(0), &step(3, &[3]))), "agreement", "it goes on with it");
+    assert_eq!(rule(gone_on().all_caught_up()), "liveness", "it has not given it up");
+    c = gone_on();
+    assert_eq!(c.on_accepted(&accepted(1, 1)), Ok(()), "it was executed");
+    assert_eq!(rule(c.nothing_accepted_is_lost()), "durability");
+    c = gone_on();
+    c.on_restarted(r(0));
+    assert_eq!(
+        (c.on_step(r(0), &step(2, &[2])), c.on_step(r(2), &step(2, &[2]))),
+        (Ok(()), Ok(()))
+    );
+    assert_eq!(c.all_caught_up(), Ok(()));
+    // What a client has accepted stays, and so does what a majority has.
+    c = gone_on();
+    assert_eq!(c.on_accepted(&accepted(2, 2)), Ok(()));
+    assert_eq!(rule(c.on_step(r(2), &step(1, &[1]))), "agreement");
+    c = gone_on();
+    assert_eq!(c.on_step(r(2), &step(2, &[2])), Ok(()));
+    c.on_restarted(r(0));
+    assert_eq!(rule(c.on_step(r(0), &step(1, &[1]))), "agreement");
 }
 
 #[test]
