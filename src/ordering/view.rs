@@ -78,11 +78,21 @@ impl<S: Scheme> Core<S> {
     /// an opening that waits here is committed, which may make it void (E4, O7). A call that does
     /// not get on is no reason: others may have gone on without it, and this replica follows them.
     pub fn may_execute(&self) -> bool {
+        !self.has_reported() && self.change.prepared.is_none() || planted("o7-runs-too-early")
+    }
+
+    /// Whether an opening may come that follows from this replica's Report: it is to be a member of
+    /// an epoch that it has not entered, or of which it has no first vector.
+    pub fn awaits_opening(&self) -> bool {
+        let entered = self.change.prepared.is_some() && !self.change.is_frozen();
+        self.has_reported() || entered && self.members.contains(self.id)
+    }
+
+    fn has_reported(&self) -> bool {
         let call = self.change.promise;
-        let reported = self.change.is_frozen()
+        self.change.is_frozen()
             && call.members().contains(self.id)
-            && self.change.stalled != Some(call.root);
-        !reported && self.change.prepared.is_none() || planted("o7-runs-too-early")
+            && self.change.stalled != Some(call.root)
     }
 
     /// Things of §5 that are kept, of all signers.

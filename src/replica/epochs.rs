@@ -220,7 +220,7 @@ impl<S: Scheme> Replica<S> {
     pub(super) fn count_bodies(&mut self, now: Now, requests: Vec<Digest>, out: &mut Actions) {
         self.paused = true;
         self.needed = Needed::default();
-        let waiting = self.executor.waiting();
+        let waiting = self.executor.in_need();
         let all = requests.into_iter().chain(waiting);
         let lacks = all.filter(|d| self.bodies.get(d).is_none()).collect();
         self.core(now, ordering::Input::Lacks(lacks), out);
@@ -235,7 +235,7 @@ impl<S: Scheme> Replica<S> {
         out: &mut Actions,
     ) {
         let everybody = self.keyring.ensemble().all();
-        let waiting = self.executor.waiting().into_iter().map(|d| (d, everybody));
+        let waiting = self.executor.in_need().into_iter().map(|d| (d, everybody));
         let all = bodies.into_iter().chain(waiting);
         let missing =
             all.filter(|(d, _)| self.bodies.get(d).is_none() && !void.contains(d)).collect();
@@ -306,6 +306,7 @@ impl<S: Scheme> Replica<S> {
     pub(super) fn opened(&mut self, opened: &Opened, out: &mut Actions) {
         self.paused = false;
         self.needed = Needed::default();
+        self.keep_whole(opened);
         let void: BTreeSet<Digest> = opened.void.iter().copied().collect();
         let executed = self.executor.position().round;
         if let Some(first) = opened.first_void.filter(|first| *first <= executed) {

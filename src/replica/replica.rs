@@ -12,7 +12,7 @@ use super::keys::{first_pins, recorded_keys};
 use super::links::{Client, Links};
 use super::report::{Counters, report};
 use super::rolled::Rolled;
-use super::transfer::{Download, Maker, Pacer, Shelf};
+use super::transfer::{Download, Maker, Pacer, Shelf, Whole};
 use super::undo::Undo;
 use super::{Action, Actions, CloseReason, Event, Input, Lane, Recovered, Setup};
 use crate::crypto::{Keyring, PublicKey, Scheme, Unverified};
@@ -62,6 +62,8 @@ pub struct Replica<S: Scheme> {
     pub(super) maker: Maker,
     /// The snapshot that this replica is fetching.
     pub(super) download: Download,
+    /// One that is complete and waits for an opening.
+    pub(super) whole: Option<Box<Whole>>,
     /// The bodies that an opening needs.
     pub(super) needed: Needed,
     /// A call is promised and its epoch not entered: nothing is executed (E4).
@@ -131,6 +133,7 @@ impl<S: Scheme> Replica<S> {
             pacer: Pacer::new(setup.quotas.transfer_rate),
             maker: Maker::new(setup.encode_at_once),
             download: Download::new(&setup.quotas, ensemble.majority()),
+            whole: None,
             needed: Needed::default(),
             paused: false,
             void: Vec::new(),

@@ -23,7 +23,7 @@ mod shelf;
 mod snapshot;
 mod source;
 
-pub(super) use download::Download;
+pub(super) use download::{Download, Whole};
 pub use list::{ChunkList, Encoded, Encoding};
 pub(super) use making::Maker;
 pub use opened::OpenedSnapshot;
@@ -44,7 +44,7 @@ use crate::wire::{DecodeError, Frame, Kind, Message, Piece};
 use crate::wire::{SnapshotOffer, SnapshotPart, WantSnapshot};
 use avoided::Lied;
 use blame::Fault;
-use download::{Verdict, Whole};
+use download::Verdict;
 use partial::Claim;
 use std::time::Duration;
 
@@ -136,7 +136,9 @@ impl<S: Scheme> Replica<S> {
 
     /// When [`Replica::transfer`] has something to do because of the time.
     pub(super) fn transfer_wake(&self) -> Option<Instant> {
+        // Nothing is asked for while one that is complete waits.
         let download = self.download.next_wake(self.timing.patience);
+        let download = download.filter(|_| self.whole.is_none());
         download.into_iter().chain(self.pacer.next_wake()).min()
     }
 
@@ -145,6 +147,9 @@ impl<S: Scheme> Replica<S> {
     pub(super) fn transfer(&mut self, now: Now, out: &mut Actions) {
         self.shelf.expire(now.monotonic);
         self.answer_fetchers(now, out);
+        if let Some(whole) = self.take_waiting() {
+            self.install(now, *whole, out);
+        }
         for fault in self.download.expire(now.monotonic, self.timing.patience) {
             self.refuse(fault, out);
         }
@@ -185,7 +190,7 @@ impl<S: Scheme> Replica<S> {
             Verdict::Unasked => self.counters.snapshot_parts_unasked += 1,
             Verdict::Taken => {}
             Verdict::Refused(fault) => self.refuse(fault, out),
-            Verdict::Whole(whole) => self.install(now, *whole, out),
+            Verdict::Whole(whole) => self.came_whole(now, whole, out),
         }
         for fault in self.download.outvoted(times) {
             self.refuse(fault, out);
@@ -200,6 +205,9 @@ impl<S: Scheme> Replica<S> {
     }
 
     fn ask_sources(&mut self, now: Now, out: &mut Actions) {
+        if self.whole.is_some() {
+            return;
+        }
         let times = (now.monotonic, self.timing.patience);
         for (to, want) in self.download.ask(times, self.above(), self.links.up_peers()) {
             out.push(to_peer(to, Lane::Bulk, want.to_frame(self.group)));
@@ -236,6 +244,32 @@ impl<S: Scheme> Replica<S> {
             };
             self.pacer.charge(frame.len(), now.monotonic);
             out.push(to_peer(peer, Lane::Bulk, frame));
+        }
+    }
+
+    /// A snapshot is complete. Who has told in a Report which bodies it lacks goes on lacking them
+    /// until the opening says what that means (O7): it holds a state and the snapshot comes later.
+    fn came_whole(&mut self, now: Now, whole: Box<Whole>, out: &mut Actions) {
+        let reported = self.core.awaits_opening() && self.needed_wake().is_none();
+        let waits = reported && !self.executor.is_lost();
+        if waits && !planted("o7-takes-up-between") {
+            mark("O7 a snapshot waited for the opening");
+            self.whole = Some(whole);
+        } else {
+            self.install(now, *whole, out);
+        }
+    }
+
+    fn take_waiting(&mut self) -> Option<Box<Whole>> {
+        let waits = self.core.awaits_opening();
+        self.whole.take_if(|_| !waits)
+    }
+
+    /// An opening is committed: a snapshot of what it gives up is of no use any more.
+    pub(super) fn keep_whole(&mut self, opened: &ordering::Opened) {
+        let last = opened.first_void.map_or(opened.first, |void| void.min(opened.first)).previous();
+        if self.whole.take_if(|whole| whole.round() > last).is_some() {
+            self.download.give_up();
         }
     }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// Every mark: the rule, then what happened.
-pub const MARKS: [&str; 62] = [
+pub const MARKS: [&str; 63] = [
     "E1 a follower blamed for a round",
     "E1 a follower passed on what started a round",
     "E1 a member blamed for a round",
@@ -56,6 +56,7 @@ pub const MARKS: [&str; 62] = [
     "O7 a body came from its client after its request was ordered",
     "O7 a void request was there again",
     "O7 an opening made a request void",
+    "O7 a snapshot waited for the opening",
     "O7 execution waited for a body",
     "O7 what had run was made void",
     "R7 history was asked for",

@@ -17,7 +17,7 @@ const SEEDS: u64 = 12;
 /// (`src/ordering`, `src/replica/transfer`), the others by crashes at every call of the disk
 /// (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`) and by the modes of
 /// `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 68] = [
+const ELSEWHERE: [&str; 71] = [
     "s7-empty-disk-starts",
     "s7-replaced-disk-reports",
     "s7-rounds-unsynced",
@@ -36,6 +36,9 @@ const ELSEWHERE: [&str; 68] = [
     "o7-only-its-epoch",
     "o7-base-not-counted",
     "o7-checkpoint-before-void",
+    "o7-takes-up-between",
+    "o7-dead-branch-is-dumb",
+    "o7-void-in-need",
     "o7-runs-too-early",
     "o7-forgets-what-came-since",
     "c2-restarted-is-dumb",

@@ -37,6 +37,8 @@ pub(super) enum Mode {
     Power,
     /// Power cuts and crashes so close together that they hit a group that is not whole again
     Outages,
+    /// The same with disks slower than Δ, many requests under way, and clients that give up
+    SlowOutages,
     /// Replicas and clients that lie
     Liars,
     /// Replicas that lie about the order; it must be fair
@@ -113,6 +115,10 @@ impl Mode {
             Mode::Outages => {
                 outages(&mut options, &mut dice);
                 patience(&mut options, &mut Dice::new(seed, PATIENCE));
+            }
+            Mode::SlowOutages => {
+                outages(&mut options, &mut dice);
+                slow(&mut options, &mut Dice::new(seed, PATIENCE));
             }
             Mode::Liars => {
                 if dice.chance(500) {
@@ -277,6 +283,20 @@ fn patience(options: &mut Options, dice: &mut Dice) {
         options.clients = options.clients.max(2);
         options.impatience = Some(Duration::from_millis(dice.between(100, 1500)));
     }
+}
+
+// Disks are slower than Δ, and a client gives up before a group that stopped is whole again.
+fn slow(options: &mut Options, dice: &mut Dice) {
+    let ms = Duration::from_millis;
+    options.clients = options.clients.max(2);
+    // As above: the stream goes on behind that.
+    let _ = dice.chance(1000);
+    options.impatience = Some(ms(dice.between(100, 300)));
+    let load = &mut options.workload;
+    (load.calls, load.pipeline, load.think) = (load.calls.max(40), 6, ms(40));
+    (options.world.disk.min_delay, options.world.disk.max_delay) = (ms(10), ms(60));
+    // Each change of the epoch waits for three syncs.
+    options.heal_bound = Some(ms(4000));
 }
 
 // What fairness is promised for: clocks that hardly differ, and nobody with a backlog.

@@ -49,6 +49,8 @@ struct Holding {
     /// The epoch that it entered, by its opening, and the vector of it that its Report names.
     entered: (Epoch, Digest),
     named: Round,
+    /// Where the history of that epoch comes from: the epoch before, and its last vector.
+    origin: Option<((Epoch, Digest), Round)>,
     lacks: Option<BTreeSet<Digest>>,
 }
 
@@ -116,21 +118,24 @@ impl Opening {
     /// O7: whether no member of the new epoch has the body of a request that was accepted in
     /// `since` on candidates of `holders`; one that is executed is known to all but those who
     /// restarted, whose logs may not reach so far. `knows` says up to which round of the history
-    /// here one knows what was accepted, by the epoch that it entered and the vector it names.
+    /// here one knows what was accepted, by the epoch that it entered and the vector it names. If
+    /// the history has passed that epoch over, up to where it does so is known; and if that cannot
+    /// be told either, nothing is lost for certain.
     pub(in crate::ordering) fn is_lost(
         &self,
         request: &Digest,
         (since, executed): (Round, bool),
         holders: Members,
-        knows: impl Fn((Epoch, Digest), Round) -> Round,
+        knows: impl Fn((Epoch, Digest), Round) -> Option<Round>,
     ) -> bool {
         self.holdings.iter().all(|h| {
             let Some(lacks) = &h.lacks else { return true };
             let held = !h.restarted && (executed || holders.contains(h.replica));
+            let parted = || h.origin.and_then(|(epoch, last)| knows(epoch, last));
             let knows = match planted("o7-only-its-epoch") {
                 true if h.entered == (self.from.0, self.origin) => h.named,
                 true => Round(0),
-                false => knows(h.entered, h.named),
+                false => knows(h.entered, h.named).or_else(parted).unwrap_or(Round(u64::MAX)),
             };
             lacks.contains(request) || !(held || since <= knows)
         })
@@ -160,7 +165,22 @@ fn holding(report: &Checked) -> Holding {
     };
     let (replica, restarted, named) =
         (report.header.replica, report.header.restarted, report.header.round);
-    Holding { replica, restarted, entered, named, lacks }
+    Holding { replica, restarted, entered, named, origin: origin_of(report), lacks }
+}
+
+/// The base of the epoch that a Report says was entered, from what certifies that (F1, F2). Headers
+/// carry no proofs, so that a convicted liar counts here, too.
+fn origin_of(report: &Checked) -> Option<((Epoch, Digest), Round)> {
+    let headers = || report.message().certificate.iter().map(|h| h.peek());
+    let highest = headers().map(|h| h.entered).max()?;
+    let spoken = headers().filter(|h| h.entered == highest);
+    let mut votes: BTreeMap<Digest, (usize, Round)> = BTreeMap::new();
+    for header in spoken {
+        let (count, round) = votes.entry(header.opening).or_default();
+        (*count, *round) = (*count + 1, (*round).max(header.round));
+    }
+    let best = votes.into_iter().min_by_key(|(hash, (count, _))| (usize::MAX - count, *hash));
+    best.map(|(opening, (_, round))| ((highest, opening), round))
 }
 
 /// F1: the highest entered epoch and its opening. If several are named, the one that most members

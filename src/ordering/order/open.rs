@@ -14,16 +14,19 @@ pub(super) const MAX_PAST: usize = 32;
 impl Order {
     /// Up to which round of this history somebody knows what was accepted, who entered the epoch
     /// of this opening and has completed the vectors of it up to `named`: with an opening comes
-    /// all up to its base, and vectors count as far as the next opening has left them.
-    fn known_to(&self, (epoch, opening): (Epoch, Digest), named: Round) -> Round {
+    /// all up to its base, and vectors count as far as the next opening has left them. `None` if
+    /// this history has gone past that epoch without it.
+    fn known_to(&self, (epoch, opening): (Epoch, Digest), named: Round) -> Option<Round> {
         let present = (self.epoch().0, self.opening.0, self.opening.1);
         let path = || self.past.iter().chain([&present]);
         let Some(at) = path().position(|(e, o, _)| (*e, *o) == (epoch, opening)) else {
-            return Round(0);
+            // It is so long ago that it is forgotten.
+            let old = path().next().is_none_or(|(first, ..)| epoch < *first);
+            return (old || planted("o7-dead-branch-is-dumb")).then_some(Round(0));
         };
         let mut ends = path().skip(at).map(|(.., first)| first.previous());
         let base = ends.next().unwrap_or_default();
-        base.max(named.min(ends.next().unwrap_or(self.round())))
+        Some(base.max(named.min(ends.next().unwrap_or(self.round()))))
     }
 
     /// The rounds of an epoch with this opening in this history: the one before the first, and the

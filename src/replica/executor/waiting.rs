@@ -14,6 +14,12 @@ impl Executor {
         self.queue.iter().flat_map(|step| step.requests.iter().map(|o| o.digest)).collect()
     }
 
+    /// Those of them that need a body: a void one runs without.
+    pub(in crate::replica) fn in_need(&self) -> BTreeSet<Digest> {
+        let all = self.queue.iter().flat_map(|step| &step.requests);
+        all.filter(|o| !o.void || planted("o7-void-in-need")).map(|o| o.digest).collect()
+    }
+
     /// A body came that the next step may lack: whether it does.
     pub(in crate::replica) fn lacks(&self, digest: &Digest) -> bool {
         self.missing.contains(digest)
