@@ -89,7 +89,7 @@ fn a_log_that_is_damaged_in_the_middle_is_told_and_made_good_by_the_others() {
     assert_eq!(cluster.log(3).matches("is damaged or missing").count(), 1, "{}", cluster.log(3));
 }
 
-/// D7: where more have lost something than may be bad, nobody knows what was acknowledged. They stand
+/// D7: where more have lost something than may be bad, nobody knows what was accepted. They stand
 /// still, say what is broken, and leave it as it is: once it is put right nothing is missing.
 #[test]
 fn a_group_whose_logs_are_damaged_at_two_stands_still_until_they_are_put_right() {
@@ -113,7 +113,7 @@ fn a_group_whose_logs_are_damaged_at_two_stands_still_until_they_are_put_right()
     (1..=3).for_each(|number| cluster.kill(number));
     for (number, place, byte) in broken {
         let log = segment(&cluster, number);
-        assert_eq!(turn_over(&log, place), byte ^ TURNED, "{} is not what it was", log.display());
+        assert_eq!(turn_over(&log, place), byte ^ TURNED, "{} is another", log.display());
     }
     (1..=3).for_each(|number| cluster.launch(number, &[]));
     cluster.wait_until("all to be members again", is_whole);
