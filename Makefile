@@ -2,12 +2,13 @@
 
 CARGO ?= cargo
 
-.PHONY: verify format lint docs test fix deny
+.PHONY: verify format lint docs test fix fuzz deny
 
 verify: format lint docs test
 
 format:
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 
 # Once as tests are built, with the planted bugs, and once as it is released, without.
 lint:
@@ -23,7 +24,12 @@ test:
 
 fix:
 	$(CARGO) fmt
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --all-targets --fix --allow-dirty --allow-staged
+
+# Not part of `verify`: everything is compiled once more, with coverage. FUZZ_SECONDS for each target.
+fuzz:
+	fuzz/run
 
 # Not part of `verify`: cargo-deny is a tool of its own and fetches the advisory database.
 deny:

@@ -303,3 +303,18 @@ fn m4_a_wait_that_began_before_the_first_vector_counts_from_it() {
     b.commit(&[(80_000, none), (80_001, none), (80_002, none)]);
     assert_eq!(b.order.roster.standings[2].may_join, AgreedTime(71_001));
 }
+
+#[test]
+fn a_state_of_no_members_or_of_strangers_is_refused() {
+    let mut order = Bench::with_t(T1).order;
+    let (ensemble, limits) = (order.ensemble, order.limits);
+    let mut read = |list: Members, accused: Members| {
+        (order.roster.call.list, order.roster.call.accused) = (list, accused);
+        Order::decode(&order.encode(), ensemble, limits, 5).map(|order| order.roster.members())
+    };
+    let all = ensemble.all();
+    assert_eq!(read(all, Members::NONE), Ok(all));
+    assert_eq!(read(all, all).unwrap_err().what, "members");
+    let strange = [ReplicaId::from_index(0), ReplicaId::from_index(3)].into_iter().collect();
+    assert_eq!(read(strange, Members::NONE).unwrap_err().what, "members");
+}

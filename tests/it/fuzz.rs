@@ -5,7 +5,7 @@ mod bodies;
 
 use super::offline;
 use super::wire::samples;
-use allocation_counter::measure;
+use bodies::{LOG, MESSAGES, SNAPSHOT, bounded};
 use quorate::wire::{Kind, LogEntry};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -17,14 +17,8 @@ const BLESS: &str = "QUORATE_BLESS";
 /// Changed inputs for each target.
 const CHANGED: u64 = 4000;
 
-type Target = (&'static str, fn(&[u8]) -> usize, u64);
-
-/// The targets, with how many bytes each may hold besides some times what came.
-const TARGETS: [Target; 3] = [
-    ("log", bodies::log, 4 << 20),
-    ("snapshot", bodies::snapshot, 4 << 20),
-    ("messages", bodies::messages, 64 << 10),
-];
+/// What has a corpus.
+const TARGETS: [bodies::Target; 3] = [LOG, SNAPSHOT, MESSAGES];
 
 fn directory(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
@@ -64,6 +58,8 @@ fn made() -> BTreeMap<(&'static str, String), Vec<u8>> {
     add("log", "damage-bits", &[&[4], &[0, 200, 0, 1], &[1, 100, 4, 255]]);
     add("log", "damage-cut", &[&[4], &[7 * 32, 44, 1, 0]]);
     add("log", "damage-tail", &[&[4], &[6 * 32 + 1, 90, 2, 7]]);
+    // More than fits the allowance of memory, if all of them were made.
+    add("log", "damage-much", &[&[4], &[6 * 32, 187, 2, 7].repeat(1800)]);
     add("log", "file-empty", &[&[3]]);
     add("log", "file-header", &[&[3], b"QUORLOG\0", &[1, 0, 0, 0], &[7; 32], &[0; 52]]);
     add("log", "snapshot-good", &[&[5]]);
@@ -85,15 +81,6 @@ fn corpus(target: &str) -> BTreeMap<String, Vec<u8>> {
         corpus.insert(name, std::fs::read(entry.path()).expect("it can be read"));
     }
     corpus
-}
-
-/// Runs a body within its allowance of memory.
-fn bounded((name, body, besides): Target, input: &[u8]) -> usize {
-    let mut understood = 0;
-    let info = measure(|| understood = body(input));
-    let most = besides + 64 * input.len() as u64;
-    assert!(info.bytes_max <= most, "{name}: {} bytes for {}", info.bytes_max, input.len());
-    understood
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use crate::cluster::Cluster;
 use crate::faults::{agree, had_doubts, is_whole, start};
 use crate::load::Load;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How often all are killed; `QUORATE_KILLS` says how often for a long run.
 fn kills() -> u32 {
@@ -14,6 +14,27 @@ fn kills() -> u32 {
 
 fn rounds(cluster: &Cluster, number: u8) -> PathBuf {
     cluster.config().with_file_name(format!("data/replica-{number}/rounds"))
+}
+
+/// A file of its log.
+fn segment(cluster: &Cluster, number: u8) -> PathBuf {
+    let file = std::fs::read_dir(rounds(cluster, number)).unwrap().find_map(|entry| {
+        let path = entry.unwrap().path();
+        path.extension().is_some_and(|e| e == "seg").then_some(path)
+    });
+    file.expect("it has logged something")
+}
+
+/// Which bit of a byte is turned over.
+const TURNED: u8 = 0x40;
+
+/// Turns a bit over and gives the byte that was there.
+fn turn_over(file: &Path, place: usize) -> u8 {
+    let mut bytes = std::fs::read(file).unwrap();
+    let before = bytes[place];
+    bytes[place] ^= TURNED;
+    std::fs::write(file, &bytes).unwrap();
+    before
 }
 
 /// D17: what was acknowledged is there, and the group goes on by itself.
@@ -49,15 +70,9 @@ fn a_log_that_is_damaged_in_the_middle_is_told_and_made_good_by_the_others() {
     let load = Load::on(&cluster);
     load.gets_on(&cluster, "answers of all three");
     cluster.kill(3);
-    let file = std::fs::read_dir(rounds(&cluster, 3)).unwrap().find_map(|entry| {
-        let path = entry.unwrap().path();
-        path.extension().is_some_and(|e| e == "seg").then_some(path)
-    });
-    let file = file.expect("it has logged something");
-    let mut bytes = std::fs::read(&file).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x40;
-    std::fs::write(&file, &bytes).unwrap();
+    let file = segment(&cluster, 3);
+    let middle = std::fs::read(&file).unwrap().len() / 2;
+    turn_over(&file, middle);
     cluster.launch(3, &[]);
     cluster.wait_until("the damage to be told", |c| {
         let log = c.log(3);
@@ -72,6 +87,44 @@ fn a_log_that_is_damaged_in_the_middle_is_told_and_made_good_by_the_others() {
     load.finish(&cluster);
     agree(&cluster, &[1, 2, 3]);
     assert_eq!(cluster.log(3).matches("is damaged or missing").count(), 1, "{}", cluster.log(3));
+}
+
+/// D7: where more have lost something than may be bad, nobody knows what was accepted. They stand
+/// still, say what is broken, and leave it as it is: once it is put right nothing is missing.
+#[test]
+fn a_group_whose_logs_are_damaged_at_two_stands_still_until_they_are_put_right() {
+    let mut cluster = start();
+    let load = Load::on(&cluster);
+    load.gets_on(&cluster, "answers of all three");
+    (1..=3).for_each(|number| cluster.kill(number));
+    // At different places: together they have everything.
+    let broken = [2, 3].map(|number: u8| {
+        let log = segment(&cluster, number);
+        let place = std::fs::read(&log).unwrap().len() * usize::from(number) / 5;
+        (number, place, turn_over(&log, place))
+    });
+    (1..=3).for_each(|number| cluster.launch(number, &[]));
+    cluster.wait_until("the damage to be told", |c| {
+        [2, 3].into_iter().all(|n| c.log(n).contains("is damaged or missing"))
+    });
+    cluster.wait_until("all to be linked", |c| (1..=3).all(|n| c.is_linked(n)));
+    let asked = cluster.run("client", &["--timeout", "3s", "get", "anything"]);
+    assert_eq!(asked.code, 3, "{}", asked.err);
+    (1..=3).for_each(|number| cluster.kill(number));
+    for (number, place, byte) in broken {
+        let log = segment(&cluster, number);
+        assert_eq!(turn_over(&log, place), byte ^ TURNED, "{} is another", log.display());
+    }
+    (1..=3).for_each(|number| cluster.launch(number, &[]));
+    cluster.wait_until("all to be members again", is_whole);
+    load.gets_on(&cluster, "all three to go on");
+    load.finish(&cluster);
+    agree(&cluster, &[1, 2, 3]);
+    for number in [2, 3] {
+        let log = cluster.log(number);
+        assert_eq!(log.matches("is damaged or missing").count(), 1, "{log}");
+        assert!(!log.contains("took in a snapshot"), "it had everything itself: {log}");
+    }
 }
 
 /// A log that is gone is not taken for an empty one, also not at the second start.

@@ -122,6 +122,11 @@ impl Order {
 
     fn decode_roster(&mut self, r: &mut Reader<'_>) -> Result<(), DecodeError> {
         self.roster.call = Call::get(r)?;
+        let members = self.roster.members();
+        // Without a member every round would be complete.
+        if members.is_empty() || !members.minus(self.ensemble.all()).is_empty() {
+            return Err(r.error("members"));
+        }
         for place in 0..self.roster.standings.len() {
             let out = match r.u8("reason")? {
                 0 => None,

@@ -1,7 +1,10 @@
 //! What is done with an input. Nothing may panic or allocate beyond its limits, and what can be
 //! read is written again as the same bytes. Each body says how much of the input was understood,
 //! so that a test of the corpus can tell that it still reaches the decoders.
+//!
+//! Two drivers run this: the tests beside it, and libFuzzer in `fuzz/`.
 
+use allocation_counter::measure;
 use bytes::Bytes;
 use quorate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, Unverified};
 use quorate::ordering;
@@ -26,6 +29,25 @@ const SECRET: Digest = Digest([9; 32]);
 const LIMITS: Limits = Limits { segment_bytes: 4096, record_bytes: 1024, reserve_bytes: 4096 };
 /// The first file of a log.
 const FILE: &str = "log-00000000000000000000.seg";
+
+/// One body with its name, and how many bytes it may hold besides some times what came.
+pub type Target = (&'static str, fn(&[u8]) -> usize, u64);
+
+/// Entries, records, files of a log.
+pub const LOG: Target = ("log", log, 4 << 20);
+/// Snapshots that are taken up.
+pub const SNAPSHOT: Target = ("snapshot", snapshot, 4 << 20);
+/// Frames, and what lies in them.
+pub const MESSAGES: Target = ("messages", messages, 64 << 10);
+
+/// Runs a body within its allowance of memory.
+pub fn bounded((name, body, besides): Target, input: &[u8]) -> usize {
+    let mut understood = 0;
+    let info = measure(|| understood = body(input));
+    let most = besides + 64 * input.len() as u64;
+    assert!(info.bytes_max <= most, "{name}: {} bytes for {}", info.bytes_max, input.len());
+    understood
+}
 
 // --- the log -----------------------------------------------------------------------------------
 
@@ -53,7 +75,10 @@ fn options() -> Options {
     Options { owner: OWNER, secret: SECRET, first, known, limits: LIMITS }
 }
 
-// A good log of some records, with bytes of the input written over it: each three bytes say where
+/// Changes to a log that are made at most.
+const MOST_CHANGES: usize = 256;
+
+// A good log of some records, with bytes of the input written over it: each four bytes say where
 // and what.
 fn damaged(input: &[u8]) -> MemoryDisk {
     let mut disk = MemoryDisk::new();
@@ -64,12 +89,14 @@ fn damaged(input: &[u8]) -> MemoryDisk {
         log.append(&mut disk, &[entry], Space::Ordinary).expect("there is room");
         log.sync(&mut disk).expect("the disk is good");
     }
-    let mut files = disk.list().expect("it can be listed");
-    files.sort();
-    for change in input.chunks_exact(4) {
-        let file = &files[usize::from(change[0]) % files.len()];
-        let mut bytes = disk.bytes(file).expect("it is listed").to_vec();
+    let mut names = disk.list().expect("it can be listed");
+    names.sort();
+    let bytes = |name: &String| disk.bytes(name).expect("it is listed").to_vec();
+    let mut files: Vec<Vec<u8>> = names.iter().map(bytes).collect();
+    // Each can make a file a few hundred bytes longer.
+    for change in input.chunks_exact(4).take(MOST_CHANGES) {
         let place = usize::from(u16::from_le_bytes([change[1], change[2]]));
+        let bytes = &mut files[usize::from(change[0]) % names.len()];
         match (change[0] / 32, bytes.len()) {
             // Cut off, or longer.
             (7, length) => bytes.truncate(place % (length + 1)),
@@ -77,8 +104,8 @@ fn damaged(input: &[u8]) -> MemoryDisk {
             (_, 0) => {}
             (_, length) => bytes[place % length] ^= change[3],
         }
-        disk.put(file, &bytes);
     }
+    names.iter().zip(&files).for_each(|(name, bytes)| disk.put(name, bytes));
     disk
 }
 
