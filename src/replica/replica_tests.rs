@@ -148,3 +148,62 @@ fn a_request_of_an_evicted_session_that_is_repeated_holds_nothing() {
     assert_eq!(trio.outstanding(), [0, 0, 0]);
     assert!(trio.replicas.iter().all(|r| r.status(trio.now()).executed == 3));
 }
+
+/// What the third of three replicas answers when the two others have lost their states.
+#[cfg(feature = "plant")]
+fn answer_of_the_last() -> Option<Outcome> {
+    let mut trio = Trio::new(OrderLimits::default());
+    trio.send(1, 0, Bytes::new()).unwrap();
+    for replica in &mut trio.replicas[..2] {
+        replica.executor.lose();
+        replica.attest();
+    }
+    assert_eq!(trio.send(1, 1, add_one()), None, "the first has no state");
+    let last = trio.told.iter().find(|(i, _)| *i == 2)?;
+    Some(Outcome::parse(&last.1.replies[0].outcome).unwrap())
+}
+
+/// §7, O1: the others may be too few to accept it.
+#[cfg(feature = "plant")]
+#[test]
+fn members_without_a_state_give_candidates() {
+    use crate::types::plant::plant;
+    assert!(matches!(answer_of_the_last(), Some(Outcome::Executed(_))));
+    plant(Some("o3-lost-gives-none"));
+    let answer = answer_of_the_last();
+    plant(None);
+    assert_eq!(answer, None);
+}
+
+/// How many snapshots the first takes while the third, a member, has no state or has one.
+#[cfg(feature = "plant")]
+fn snapshots_taken(lost: bool) -> u64 {
+    let limits = OrderLimits { checkpoint_every: 4, ..OrderLimits::default() };
+    let mut trio = Trio::new(limits);
+    trio.send(1, 0, Bytes::new()).unwrap();
+    for number in 1..6 {
+        trio.send(1, number, add_one()).unwrap();
+    }
+    if lost {
+        trio.replicas[2].executor.lose();
+        trio.replicas[2].attest();
+    }
+    let before = trio.replicas[0].counters.snapshots_taken;
+    for number in 6..12 {
+        trio.send(1, number, add_one()).unwrap();
+    }
+    trio.replicas[0].counters.snapshots_taken - before
+}
+
+/// §7: a member that has lost its state needs that of the others.
+#[cfg(feature = "plant")]
+#[test]
+fn members_take_snapshots_for_one_of_them_without_a_state() {
+    use crate::types::plant::plant;
+    assert_eq!(snapshots_taken(false), 0);
+    assert!(snapshots_taken(true) > 0);
+    plant(Some("s7-members-have-a-state"));
+    let taken = snapshots_taken(true);
+    plant(None);
+    assert_eq!(taken, 0);
+}

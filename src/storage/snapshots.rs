@@ -291,7 +291,23 @@ impl Snapshots {
     /// If the disk fails.
     pub fn retain(&mut self, disk: &mut impl Disk, n: usize) -> Result<(), SnapshotError> {
         let kept: BTreeSet<u64> = self.list().into_iter().take(n).collect();
-        let gone: Vec<u64> = self.all.keys().copied().filter(|at| !kept.contains(at)).collect();
+        self.remove(disk, |at| !kept.contains(&at))
+    }
+
+    /// Removes those of later positions, whatever state they are in.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn drop_after(&mut self, disk: &mut impl Disk, last: u64) -> Result<(), SnapshotError> {
+        self.remove(disk, |at| at > last)
+    }
+
+    fn remove(
+        &mut self,
+        disk: &mut impl Disk,
+        which: impl Fn(u64) -> bool,
+    ) -> Result<(), SnapshotError> {
+        let gone: Vec<u64> = self.all.keys().copied().filter(|at| which(*at)).collect();
         for at in &gone {
             let file = name(*at);
             let removed = disk.remove(Point::SnapshotRetainRemove, &file);

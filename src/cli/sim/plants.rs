@@ -68,11 +68,17 @@ const ELSEWHERE: [(&str, &str); 68] = [
     ("s7-one-leg-only", SEEDS),
     ("s7-opening-forgotten", SEEDS),
     ("s7-reports-what-is-past", SEEDS),
-    ("s7-members-have-a-state", UNSHOWN),
+    (
+        "s7-members-have-a-state",
+        "src/replica/replica_tests.rs members_take_snapshots_for_one_of_them_without_a_state",
+    ),
     ("r5-past-openings-gone", SEEDS),
     ("r7-promise-first", SEEDS),
     ("r7-one-history-only", HISTORY),
-    ("o3-lost-gives-none", UNSHOWN),
+    (
+        "o3-lost-gives-none",
+        "src/replica/replica_tests.rs members_without_a_state_give_candidates",
+    ),
     ("o7-only-its-epoch", SEEDS),
     ("o7-base-not-counted", SEEDS),
     ("o7-checkpoint-before-void", SEEDS),
@@ -92,8 +98,14 @@ const ELSEWHERE: [(&str, &str); 68] = [
     ("r7-near-gap", SEEDS),
     ("r7-one-epoch-only", SEEDS),
     ("s7-last-not-kept", SHELF),
-    ("s7-opening-stays", UNSHOWN),
-    ("s7-signs-again", UNSHOWN),
+    (
+        "s7-opening-stays",
+        "src/ordering/core_tests.rs an_opening_is_committed_with_the_state_that_was_taken_up",
+    ),
+    (
+        "s7-signs-again",
+        "src/ordering/core_tests.rs one_that_restarted_signs_in_later_epochs_only",
+    ),
     ("s7-state-unheard", SEEDS),
     ("e2-held-is-shown", STORIES),
     ("e6-other-reports-unasked", STORIES),
@@ -107,7 +119,6 @@ const SHELF: &str =
     "src/replica/transfer/shelf_tests.rs a_planted_shelf_that_keeps_the_first_is_noticed";
 /// Shown once by seeds that came to other runs when messages changed; a few thousand runs have not
 /// led to others.
-const UNSHOWN: &str = "none: the seed that showed it leads to another run now";
 const CRASHES: &str =
     "src/daemon/disk/tests/crash/mod.rs each_planted_mistake_is_noticed_by_a_crash_somewhere";
 const HISTORY: &str =

@@ -352,6 +352,14 @@ fn two_snapshots_and_what_they_need_are_kept() {
     assert!(firsts[0] > 250 && firsts[0] <= 360, "{firsts:?}");
     let later = rounds.save(8, 400, &text("head"), &text("state")).unwrap_err();
     assert!(later.to_string().contains("one of round 9"), "{later}");
+    // Later in the log an earlier round is of another history: what was after it is given up.
+    put(&mut rounds, 400..450);
+    rounds.save(8, 450, &text("head"), &text("another")).unwrap();
+    assert_eq!(names(".snap"), [3, 8].map(|n| format!("snap-{n:020}.snap")));
+    put(&mut rounds, 450..460);
+    let (_, found) = disk.open(SMALL).unwrap();
+    assert_eq!((found.first, found.entries), (450, entries(450..460)));
+    assert_eq!(found.snapshot, Some((text("head"), text("another"))));
 }
 
 #[test]
@@ -648,6 +656,10 @@ fn live(disk: &Shared) -> u64 {
         rounds.append(&entries(300..310), &mut 0).ok()?;
         rounds.sync().ok()?;
         durable.set(310);
+        rounds.save(19, 305, &text("head"), &state(305)).ok()?;
+        rounds.append(&entries(310..320), &mut 0).ok()?;
+        rounds.sync().ok()?;
+        durable.set(320);
         Some(())
     };
     let _ = work();
@@ -658,7 +670,7 @@ fn live(disk: &Shared) -> u64 {
 #[test]
 fn nothing_that_was_durable_is_lost_wherever_it_ends() {
     let whole = Shared::default();
-    assert_eq!(live(&whole), 310);
+    assert_eq!(live(&whole), 320);
     let calls = whole.with(|disk| disk.calls());
     assert!(calls > 60, "{calls}");
     let mut seed = 7_u64;

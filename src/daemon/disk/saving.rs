@@ -33,10 +33,13 @@ pub(super) enum SaveError {
 impl<D: Disk> Rounds<D> {
     /// Saves the state after `round`, from which the log goes on with the entry at `first`. What
     /// only older states need is dropped then. If the log does not reach `first` or its end is
-    /// damaged it is begun anew there; what it holds from `first` on is dropped, too.
+    /// damaged it is begun anew there; what it holds from `first` on is dropped, too. States of
+    /// later rounds that the log goes on from earlier are of a history that was given up: they go
+    /// once this one is durable.
     ///
     /// # Errors
-    /// If the disk is full or fails; if there is a snapshot of a later round.
+    /// If the disk is full or fails; if there is a snapshot of a later round from which the log
+    /// goes on there or later.
     pub(super) fn save(
         &mut self,
         round: u64,
@@ -62,7 +65,10 @@ impl<D: Disk> Rounds<D> {
         head: &Bytes,
         state: &Bytes,
     ) -> Result<Saving, SaveError> {
-        if let Some(later) = self.snapshots.list().first().filter(|later| **later > round) {
+        let newer = |later: &&u64| {
+            **later > round && self.firsts.get(*later).is_none_or(|theirs| first <= *theirs)
+        };
+        if let Some(later) = self.snapshots.list().iter().find(newer) {
             let what = format!("cannot take a snapshot of round {round}");
             let why = format!("it has one of round {later}; this is a defect: report it");
             return Err(self.place.failed(format!("{what}, since {why}")).into());
@@ -105,6 +111,8 @@ impl<D: Disk> Rounds<D> {
     fn go_on_from(&mut self, round: u64, first: u64) -> Result<(), SaveError> {
         self.firsts.insert(round, first);
         self.needed = first;
+        let dropped = self.snapshots.drop_after(&mut self.disk, round);
+        dropped.map_err(|e| self.place.snapshot(e))?;
         let retained = self.snapshots.retain(&mut self.disk, self.kept);
         retained.map_err(|e| self.place.snapshot(e))?;
         let kept = self.snapshots.list();
