@@ -44,10 +44,10 @@ make() {
     { echo '[quotas]'; printf '%s\n' "${@:4}"; } >"$all/$1.toml"
 }
 
-# start NAME ID [ARGUMENT]...
+# start NAME ID [ARGUMENT]..., with the priority in `nice`
 start() {
-    "$quorate" replica --config "$all/$1/quorate.toml" --settings "$all/$1.toml" --id "$2" \
-        "${@:3}" >/dev/null 2>>"$all/$1.$2.log" </dev/null &
+    nice -n "${nice:-0}" "$quorate" replica --config "$all/$1/quorate.toml" \
+        --settings "$all/$1.toml" --id "$2" "${@:3}" >/dev/null 2>>"$all/$1.$2.log" </dev/null &
     pids[$1.$2]=$!
 }
 
@@ -131,7 +131,8 @@ compare() {
 
 throughput() {
     say "== throughput: 4 x 64 outstanding"
-    compare 4 64 "${PAIRS:-5}" '"reply %.0f/s at %.0f us, none %.0f/s at %.0f us: %.0f %% (load %s)\n",
+    compare 4 64 "${PAIRS:-5}" \
+        '"reply %.0f/s at %.0f us, none %.0f/s at %.0f us: %.0f %% (load %s)\n",
         $1, $3, $2, $4, 100 * $1 / $2, $7'
     say "median: $(awk '{ print 100 * $1 / $2 }' "$all/rows" | median) % of the throughput," \
         "$(awk '{ print 100 * $3 / $4 }' "$all/rows" | median) % of the processor time"
@@ -253,8 +254,7 @@ transfer_at() {
     sleep 12
     n=$(lines "$log")
     began=$(date +%s%N)
-    start transfer 3 --replace-disk
-    renice -n "$1" -p "${pids[transfer.3]}" >/dev/null
+    nice=$1 start transfer 3 --replace-disk
     took=$(await "$log" 'took in a snapshot' "$n")
     member=$(await "$log" 'is a member again replica=R3' "$n")
     wait $client
