@@ -63,8 +63,20 @@ stop_all() { for id in 1 2 3; do stop "$1" $id; done; }
 
 # load_with NAME OUTPUT ARGUMENT...: `quorate bench`, as JSON
 load_with() {
+    load_beside "$@"
+    load_ended
+}
+
+load_beside() {
     "$quorate" bench --config "$all/$1/quorate.toml" --key "$all/$1/keys/client-1.pem" --json \
-        --size 128 --timeout 60s "${@:3}" >"$2"
+        --size 128 --timeout 60s "${@:3}" >"$2" &
+    pids[load]=$!
+}
+
+load_ended() {
+    local pid=${pids[load]}
+    wait "$pid"
+    unset 'pids[load]'
 }
 
 # field FILE NAME: the first of this name; of latencies those of the whole run come first
@@ -242,12 +254,8 @@ transfer() {
 transfer_at() {
     make transfer reply 200ms
     fill transfer 1
-    local log=$all/transfer.3.log client n began took member end
-    {
-        load_with transfer "$all/out" --clients 4 --outstanding 64 --keys "$keys" --seconds 60
-        date +%s%N >"$all/ended"
-    } &
-    client=$!
+    local log=$all/transfer.3.log n began took member end
+    load_beside transfer "$all/out" --clients 4 --outstanding 64 --keys "$keys" --seconds 60
     sleep 9
     stop transfer 3
     rm -rf "$all/transfer/data/replica-3"
@@ -257,8 +265,9 @@ transfer_at() {
     nice=$1 start transfer 3 --replace-disk
     took=$(await "$log" 'took in a snapshot' "$n")
     member=$(await "$log" 'is a member again replica=R3' "$n")
-    wait $client
-    end=$(cat "$all/ended")
+    load_ended
+    # It prints when it ends.
+    end=$(date -r "$all/out" +%s%N)
     say "fetched after $(since "$began" "$took") s, member after $(since "$began" "$member") s"
     tail -n +$((n + 1)) "$log" | grep 'took in a snapshot' | sed 's/.*: //'
     # Which second of the run each was; in the one of the stop nothing is answered for a while.
