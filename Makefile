@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: verify format lint docs test fix fuzz deny
+.PHONY: verify format lint docs test fix fuzz deny bench-disk
 
 verify: format lint docs test
 
@@ -34,3 +34,9 @@ fuzz:
 # Not part of `verify`: cargo-deny is a tool of its own and fetches the advisory database.
 deny:
 	$(CARGO) deny check
+
+# The figures of docs/performance.md about the disk, on this machine: about twenty minutes in which
+# nothing else should run.
+bench-disk:
+	$(CARGO) build --locked --release
+	QUORATE="$${CARGO_TARGET_DIR:-target}/release/quorate" benches/disk.sh

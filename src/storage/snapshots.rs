@@ -386,9 +386,12 @@ impl SnapshotReader {
             return Ok(None);
         }
         let file = name(self.at);
-        let want = FOOTER.max(HEAD + self.chunk_bytes);
-        let bytes = self.window.view(disk, self.offset, want).map_err(|e| failed(&file, e))?;
         let offset = self.offset;
+        // Of a chunk its head first: most are far shorter than the longest that is allowed.
+        let head = self.window.view(disk, offset, FOOTER).map_err(|e| failed(&file, e))?;
+        let length = Reader::new(head).u32("length").unwrap_or(0) as usize;
+        let want = FOOTER.max(HEAD + length.min(self.chunk_bytes));
+        let bytes = self.window.view(disk, offset, want).map_err(|e| failed(&file, e))?;
         let damaged = |what| SnapshotError::Damaged { file: file.clone(), offset, what };
         let mut r = Reader::new(bytes);
         let length = r.u32("length").map_err(|_| damaged("it ends too early"))? as usize;

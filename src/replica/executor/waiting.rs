@@ -63,6 +63,11 @@ impl Executor {
         lacks.take(WantBody::MAX).copied().collect()
     }
 
+    /// Whether so much waits that nothing older should be asked for: half of what is too much.
+    pub(in crate::replica) fn is_far_behind(&self) -> bool {
+        self.backlog > self.limits.max_unexecuted as usize
+    }
+
     pub(in crate::replica) fn is_waiting_for_bodies(&self) -> bool {
         !self.missing.is_empty()
     }

@@ -18,6 +18,10 @@ use std::time::Duration;
 /// attests of it stands in its proposal two rounds later, and is committed in the next.
 const WAIT: u64 = 8;
 
+/// Whoever has all of a snapshot takes up at least so many bytes of it in a second, and asks for
+/// nothing meanwhile. What came after the snapshot must not go before it asks for that.
+const TAKEN_UP: u64 = 8 << 20;
+
 /// An attested snapshot.
 #[derive(Clone, Debug)]
 struct Stable {
@@ -285,7 +289,7 @@ impl Shelf {
             self.holds.remove(&peer);
             return;
         };
-        let until = now + patience;
+        let until = now + patience + Duration::from_secs(total / TAKEN_UP);
         let hold = self.holds.entry(peer).or_insert(Hold { given: 0, until });
         // Twice as much as there is: a link may break, and some of it is asked for again.
         let pieces = SnapshotShape::new(total).map_or(0, |s| s.chunks() + s.pages());

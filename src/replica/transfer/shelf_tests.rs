@@ -221,6 +221,25 @@ fn a_snapshot_that_is_being_fetched_stays_while_its_fetcher_gets_on() {
     assert_eq!(ask_chunk(&mut shelf, (24, 0), at).bytes, "");
 }
 
+/// Whoever has all of a large state is busy with it, and then asks for what came after it.
+#[test]
+fn a_large_snapshot_stays_for_as_long_as_it_takes_to_take_it_up() {
+    let patience = PATIENCE.as_nanos() as u64;
+    let mut shelf = Shelf::default();
+    stable(&mut shelf, 8, 2 * TAKEN_UP as usize);
+    ask(&mut shelf, 0, 0);
+    for round in [16, 24, 32] {
+        stable(&mut shelf, round, 5);
+    }
+    let at = patience / 2;
+    assert!(!ask_chunk(&mut shelf, (8, 1), at).bytes.is_empty());
+    let long = at + patience + 2_000_000_000;
+    for (now, oldest) in [(at + patience, 8), (long - 1, 8), (long, 24)] {
+        shelf.expire(Instant(now));
+        assert_eq!(shelf.oldest(), Some(Round(oldest)), "{now}");
+    }
+}
+
 /// Whoever waits for bytes gets them, however many checkpoints there were meanwhile; and all that
 /// ask get the same ones.
 #[test]

@@ -7,9 +7,12 @@
 //! with such a map has a licence that this one allows (the usual ones are under the MPL), and
 //! three levels of vectors need little code.
 //!
-//! Key and value of an entry stand in one allocation, which copies of its page share.
+//! Key and value of an entry stand in one allocation, which copies of its page share. What points
+//! to a page or a branch has beside it what the keys there begin with, so that the way to an entry
+//! touches no other entries but those of its page: among a million, most of them are in no cache.
 
 use crate::types::Digest;
+use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -57,15 +60,73 @@ impl Entry {
     }
 }
 
-/// Sorted by key and never empty.
-type Page = Vec<Entry>;
-/// In the order of their keys and never empty.
-type Branch = Vec<Arc<Page>>;
+/// The first bytes of a key as a number, with zeros behind a shorter key. The lower of two of them
+/// is that of the lower key; equal ones say nothing.
+type Lead = u128;
+
+fn lead(key: &[u8]) -> Lead {
+    let (mut first, n) = ([0; size_of::<Lead>()], key.len().min(size_of::<Lead>()));
+    first[..n].copy_from_slice(&key[..n]);
+    Lead::from_be_bytes(first)
+}
+
+/// A page or a branch: entries, or pages, in the order of their keys and never none.
+#[derive(Clone, Debug)]
+struct Part<T> {
+    /// Not above that of any key in it, and not below that of any key before it.
+    lead: Lead,
+    all: Arc<Vec<T>>,
+}
+
+type Page = Part<Entry>;
+type Branch = Part<Page>;
+
+/// What has keys.
+trait Keyed {
+    fn lead(&self) -> Lead;
+    /// Its first key.
+    fn first(&self) -> &[u8];
+}
+
+impl Keyed for Entry {
+    fn lead(&self) -> Lead {
+        lead(self.key())
+    }
+
+    fn first(&self) -> &[u8] {
+        self.key()
+    }
+}
+
+impl<T: Keyed> Keyed for Part<T> {
+    fn lead(&self) -> Lead {
+        self.lead
+    }
+
+    fn first(&self) -> &[u8] {
+        self.all[0].first()
+    }
+}
+
+impl<T: Keyed> Part<T> {
+    fn new(all: Vec<T>) -> Self {
+        Self { lead: all[0].lead(), all: Arc::new(all) }
+    }
+}
+
+impl Page {
+    // One that will be full.
+    fn of(first: Entry) -> Self {
+        let mut page = Vec::with_capacity(PAGE);
+        page.push(first);
+        Self::new(page)
+    }
+}
 
 /// The map. A clone is a copy as it is now, whatever is written to either later.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pages {
-    branches: Vec<Arc<Branch>>,
+    branches: Vec<Branch>,
     len: usize,
     /// Bytes of all keys and values.
     bytes: usize,
@@ -93,15 +154,15 @@ impl Pages {
     /// The entry of a key.
     pub(super) fn get(&self, key: &[u8]) -> Option<&Entry> {
         let Place { branch, page, at } = self.find(key)?;
-        Some(&self.branches[branch][page][at.ok()?])
+        Some(&self.branches[branch].all[page].all[at.ok()?])
     }
 
     /// The entry of a key, to be changed: its page is copied if a copy of the map shares it.
     pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
         let Place { branch, page, at } = self.find(key)?;
         let at = at.ok()?;
-        let branch = Arc::make_mut(&mut self.branches[branch]);
-        Some(&mut Arc::make_mut(&mut branch[page])[at])
+        let pages = Arc::make_mut(&mut self.branches[branch].all);
+        Some(&mut Arc::make_mut(&mut pages[page].all)[at])
     }
 
     /// Sets a key's value. A new entry has the digest zero; one that was there keeps its own, and
@@ -109,13 +170,15 @@ impl Pages {
     pub(super) fn set(&mut self, key: &[u8], value: &[u8]) -> Option<Digest> {
         let Some(Place { branch, page, at }) = self.find(key) else {
             (self.len, self.bytes) = (1, key.len() + value.len());
-            self.branches.push(Arc::new(vec![page_of(Entry::new(key, value))]));
+            self.branches.push(Branch::new(vec![Page::of(Entry::new(key, value))]));
             return None;
         };
         let is_last = branch + 1 == self.branches.len();
-        let pages = Arc::make_mut(&mut self.branches[branch]);
+        let of_all = &mut self.branches[branch];
+        let pages = Arc::make_mut(&mut of_all.all);
         let is_last = is_last && page + 1 == pages.len();
-        let entries = Arc::make_mut(&mut pages[page]);
+        let of_branch = &mut pages[page];
+        let entries = Arc::make_mut(&mut of_branch.all);
         let at = match at {
             Err(at) => at,
             Ok(at) => {
@@ -125,11 +188,13 @@ impl Pages {
             }
         };
         let entry = Entry::new(key, value);
+        of_branch.lead = of_branch.lead.min(entry.lead());
+        of_all.lead = of_all.lead.min(entry.lead());
         (self.len, self.bytes) = (self.len + 1, self.bytes + key.len() + value.len());
         if let Some(behind) = insert(entries, at, entry, PAGE, is_last)
-            && let Some(behind) = insert(pages, page + 1, Arc::new(behind), BRANCH, is_last)
+            && let Some(behind) = insert(pages, page + 1, Part::new(behind), BRANCH, is_last)
         {
-            self.branches.insert(branch + 1, Arc::new(behind));
+            self.branches.insert(branch + 1, Part::new(behind));
         }
         None
     }
@@ -142,25 +207,25 @@ impl Pages {
         let entry = Entry { digest, ..Entry::new(key, value) };
         (self.len, self.bytes) = (self.len + 1, self.bytes + entry.bytes.len());
         if let Some(branch) = self.branches.last_mut() {
-            let pages = Arc::make_mut(branch);
-            let last = pages.last_mut().expect("no branch is empty");
+            let pages = Arc::make_mut(&mut branch.all);
+            let last = &mut pages.last_mut().expect("no branch is empty").all;
             assert!(last.last().is_some_and(|e| e.key() < key), "the caller looks at the order");
             if last.len() < PAGE {
                 return Arc::make_mut(last).push(entry);
             }
             if pages.len() < BRANCH {
-                return pages.push(page_of(entry));
+                return pages.push(Page::of(entry));
             }
         }
-        self.branches.push(Arc::new(vec![page_of(entry)]));
+        self.branches.push(Branch::new(vec![Page::of(entry)]));
     }
 
     /// Removes a key. Gives the digest of its entry, if it was there.
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<Digest> {
         let Place { branch, page, at } = self.find(key)?;
         let at = at.ok()?;
-        let pages = Arc::make_mut(&mut self.branches[branch]);
-        let gone = Arc::make_mut(&mut pages[page]).remove(at);
+        let pages = Arc::make_mut(&mut self.branches[branch].all);
+        let gone = Arc::make_mut(&mut pages[page].all).remove(at);
         (self.len, self.bytes) = (self.len - 1, self.bytes - gone.bytes.len());
         shrink(pages, page, PAGE);
         shrink(&mut self.branches, branch, BRANCH);
@@ -180,29 +245,32 @@ impl Pages {
             },
         };
         let (first, later) = match self.branches.get(branch..) {
-            Some([first, later @ ..]) => (&first[page..], later),
+            Some([first, later @ ..]) => (&first.all[page..], later),
             _ => (&[][..], &[][..]),
         };
-        let pages = first.iter().chain(later.iter().flat_map(|branch| branch.iter()));
-        pages.flat_map(|page| page.iter()).skip(at)
+        let pages = first.iter().chain(later.iter().flat_map(|branch| branch.all.iter()));
+        pages.flat_map(|page| page.all.iter()).skip(at)
     }
 
     /// Nothing if there are no entries.
     fn find(&self, key: &[u8]) -> Option<Place> {
-        let not_behind = |first: &Entry| first.key() <= key;
-        let branch = self.branches.partition_point(|b| not_behind(&b[0][0])).saturating_sub(1);
-        let pages = self.branches.get(branch)?;
-        let page = pages.partition_point(|p| not_behind(&p[0])).saturating_sub(1);
-        let at = pages[page].binary_search_by(|e| e.key().cmp(key));
+        let lead = lead(key);
+        let branch = part_of(&self.branches, lead, key);
+        let pages = &self.branches.get(branch)?.all;
+        let page = part_of(pages, lead, key);
+        let at = pages[page].all.binary_search_by(|e| e.key().cmp(key));
         Some(Place { branch, page, at })
     }
 }
 
-/// A page that will be full.
-fn page_of(first: Entry) -> Arc<Page> {
-    let mut page = Vec::with_capacity(PAGE);
-    page.push(first);
-    Arc::new(page)
+/// Which of these parts has a key, or would get it: the last that does not begin behind it.
+fn part_of<T: Keyed>(parts: &[Part<T>], lead: Lead, key: &[u8]) -> usize {
+    let not_behind = |part: &Part<T>| match part.lead.cmp(&lead) {
+        Ordering::Less => true,
+        Ordering::Equal => part.first() <= key,
+        Ordering::Greater => false,
+    };
+    parts.partition_point(not_behind).saturating_sub(1)
 }
 
 /// Inserts and gives the upper part if that makes it too long. What grows at its end only leaves
@@ -221,21 +289,21 @@ fn insert<T>(all: &mut Vec<T>, at: usize, new: T, most: usize, at_the_end: bool)
 
 /// Removes what became empty at this place, or puts it together with a neighbour if it became
 /// small: so there are not many more parts than the entries need.
-fn shrink<T: Clone>(all: &mut Vec<Arc<Vec<T>>>, at: usize, most: usize) {
-    if all[at].is_empty() {
-        all.remove(at);
+fn shrink<T: Clone>(parts: &mut Vec<Part<T>>, at: usize, most: usize) {
+    if parts[at].all.is_empty() {
+        parts.remove(at);
         return;
     }
-    if all[at].len() > most / 4 {
+    if parts[at].all.len() > most / 4 {
         return;
     }
-    let left = if at + 1 < all.len() { at } else { at.saturating_sub(1) };
-    let Some(right) = all.get(left + 1).filter(|r| r.len() + all[left].len() <= most / 2) else {
+    let left = if at + 1 < parts.len() { at } else { at.saturating_sub(1) };
+    let fits = |right: &&Part<T>| right.all.len() + parts[left].all.len() <= most / 2;
+    let Some(right) = parts.get(left + 1).filter(fits).map(|right| right.all.clone()) else {
         return;
     };
-    let right = right.clone();
-    Arc::make_mut(&mut all[left]).extend(right.iter().cloned());
-    all.remove(left + 1);
+    Arc::make_mut(&mut parts[left].all).extend(right.iter().cloned());
+    parts.remove(left + 1);
 }
 
 #[cfg(test)]

@@ -15,8 +15,17 @@ enum Act {
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
-    // Few enough that keys are met again, enough for some branches.
-    (0u16..300).prop_map(|n| n.to_be_bytes()[..].to_vec())
+    // Few enough that keys are met again, enough for some branches; most begin like others for
+    // longer than a lead, and some are others with zeros behind them.
+    (0u16..300, 0usize..5).prop_map(|(n, form)| {
+        let (n, same) = (n.to_be_bytes(), [b'k'; size_of::<Lead>()]);
+        match form {
+            0 => [&n[..]].concat(),
+            1 => [&n[..], &[0; 3]].concat(),
+            2 => [&same[..15], &n].concat(),
+            _ => [&same[..], &n].concat(),
+        }
+    })
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -42,9 +51,15 @@ fn check(pages: &Pages, model: &Model) {
     assert_eq!(listed(pages, Bound::Unbounded), all);
     let bytes: usize = model.iter().map(|(k, v)| k.len() + v.len()).sum();
     assert_eq!((pages.len(), pages.bytes()), (model.len(), bytes));
+    let mut before: &[u8] = b"";
     for branch in &pages.branches {
-        assert!((1..=BRANCH).contains(&branch.len()));
-        assert!(branch.iter().all(|page| (1..=PAGE).contains(&page.len())));
+        assert!((1..=BRANCH).contains(&branch.all.len()));
+        assert!(branch.all.iter().all(|page| (1..=PAGE).contains(&page.all.len())));
+        assert!(lead(before) <= branch.lead && branch.lead <= branch.all[0].lead);
+        for page in branch.all.iter() {
+            assert!(lead(before) <= page.lead && page.lead <= lead(page.all[0].key()));
+            before = page.all.last().unwrap().key();
+        }
     }
 }
 
@@ -92,7 +107,7 @@ fn what_comes_in_order_fills_its_pages() {
     let mut pages = Pages::default();
     fill(&mut pages, 200);
     let counts: Vec<usize> =
-        pages.branches.iter().flat_map(|b| b.iter().map(|p| p.len())).collect();
+        pages.branches.iter().flat_map(|b| b.all.iter().map(|p| p.all.len())).collect();
     assert_eq!(counts, vec![PAGE; 200 / PAGE]);
 }
 
@@ -103,7 +118,7 @@ fn removing_most_entries_leaves_few_pages() {
     (0u16..1000).filter(|n| n % PAGE as u16 != 0).for_each(|n| {
         assert!(pages.remove(&n.to_be_bytes()).is_some());
     });
-    let (count, left) = (pages.branches.iter().map(|b| b.len()).sum::<usize>(), pages.len());
+    let (count, left) = (pages.branches.iter().map(|b| b.all.len()).sum::<usize>(), pages.len());
     assert!(left == 250 && count <= left, "{count} pages for {left} entries");
     (0u16..1000).for_each(|n| {
         pages.remove(&n.to_be_bytes());
@@ -120,9 +135,9 @@ fn a_copy_shares_all_but_what_was_written_since() {
     pages.set(&500u16.to_be_bytes(), b"other");
     pages.get_mut(&500u16.to_be_bytes()).unwrap().digest = Digest([1; 32]);
     let shared = |a: &Pages| {
-        let of_copy: Vec<_> = copy.branches.iter().flat_map(|b| b.iter()).collect();
-        let all = a.branches.iter().flat_map(|b| b.iter());
-        all.filter(|p| !of_copy.iter().any(|q| Arc::ptr_eq(p, q))).count()
+        let of_copy: Vec<_> = copy.branches.iter().flat_map(|b| b.all.iter()).collect();
+        let all = a.branches.iter().flat_map(|b| b.all.iter());
+        all.filter(|p| !of_copy.iter().any(|q| Arc::ptr_eq(&p.all, &q.all))).count()
     };
     assert_eq!(shared(&pages), 1);
     assert_eq!(copy.get(&500u16.to_be_bytes()).unwrap().value(), b"v");
