@@ -3,10 +3,6 @@
 use super::*;
 use crate::crypto::VerifyError;
 use crate::crypto::{Context, KeyChange, Keyed, PublicKey, SecretKey, Unverified, Verified};
-#[cfg(feature = "plant")]
-use crate::ordering::epoch::Prepared;
-#[cfg(feature = "plant")]
-use crate::ordering::rounds::{Rounds, Start};
 use crate::types::{ClockKind, DiskState, Ensemble, GroupId, Wall};
 
 use crate::types::{AgreedTime, Call, Cuid, Root, Uid};
@@ -646,73 +642,6 @@ fn e1_a_follower_that_took_up_a_state_waits_before_it_blames() {
     assert_eq!(blames.count(), 0, "{said:?}");
 }
 
-/// What a follower commits, that holds the complete vectors of an epoch and its opening and may not
-/// commit them yet, when it takes up a state of that epoch.
-#[cfg(feature = "plant")]
-fn committed_again() -> Vec<Vec<u8>> {
-    let mut cores: Vec<_> = (0..3).map(ready).collect();
-    let mut early = None;
-    for n in 1..=5 {
-        cores.iter_mut().for_each(|c| see(c, 1, n));
-        round(&mut cores, 1);
-        early = early.or_else(|| (n == 2).then(|| cores[0].order.clone()));
-    }
-    let (mut one, order) = (cores[0].clone(), early.unwrap());
-    one.committed = order.round();
-    one.order = order.clone();
-    one.change.prepared = Some(Box::new(Prepared { order, effects: Vec::new() }));
-    let state = cores[1].order.encode().into();
-    let position = StepPosition::default();
-    let said = act(&mut one, 2, Input::Install { state, position });
-    assert_eq!(one.committed(), cores[1].committed());
-    steps(&said)
-}
-
-/// §7: the opening of an epoch is committed in every state of that epoch.
-#[cfg(feature = "plant")]
-#[test]
-fn an_opening_is_committed_with_the_state_that_was_taken_up() {
-    use crate::types::plant::plant;
-    assert_eq!(committed_again(), Vec::<Vec<u8>>::new());
-    plant(Some("s7-opening-stays"));
-    let again = committed_again();
-    plant(None);
-    assert!(!again.is_empty());
-}
-
-/// Whether a member that restarted in this epoch signs a proposal once it has come to the opening
-/// of the epoch (0,0,1).
-#[cfg(feature = "plant")]
-fn signs_after_restart_in(before: Epoch) -> bool {
-    let mut core = ready(0);
-    let members = core.keyring.ensemble().all();
-    let epoch = Epoch { accused: 1, ..Epoch::GENESIS };
-    let (base, choice, tips) = (Round(0), vec![Digest([3; 32])], core.order.tips.clone());
-    core.rounds = Rounds::new(Start { epoch, members, base, choice, tips });
-    core.epoch = epoch;
-    core.change.entered.epoch = epoch;
-    core.change.restarted = Some(before);
-    let mut out = Vec::new();
-    core.opened(at(2), &mut out);
-    see(&mut core, 3, 7);
-    out.iter().any(|a| matches!(a, Action::Broadcast(_))) || !drain(&mut core, 3).is_empty()
-}
-
-/// §7: nobody who restarted knows what it has signed in the epoch that it had entered, also if it
-/// comes to its opening again.
-#[cfg(feature = "plant")]
-#[test]
-fn one_that_restarted_signs_in_later_epochs_only() {
-    use crate::types::plant::plant;
-    let entered = Epoch { accused: 1, ..Epoch::GENESIS };
-    assert!(signs_after_restart_in(Epoch::GENESIS));
-    assert!(!signs_after_restart_in(entered));
-    plant(Some("s7-signs-again"));
-    let again = signs_after_restart_in(entered);
-    plant(None);
-    assert!(again);
-}
-
 /// E3, M3: a reset in the generation in which a replica has no key is of all others; what it says
 /// with the old key is nothing there.
 #[test]
@@ -835,3 +764,7 @@ fn r7_one_that_asks_nobody_else_for_history_is_noticed() {
     crate::types::plant::plant(None);
     assert_eq!(asked, ["asks R2", "", "wants a state", "", ""]);
 }
+
+#[cfg(feature = "plant")]
+#[path = "restarts_tests.rs"]
+mod restarts;

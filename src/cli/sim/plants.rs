@@ -100,11 +100,11 @@ const ELSEWHERE: [(&str, &str); 68] = [
     ("s7-last-not-kept", SHELF),
     (
         "s7-opening-stays",
-        "src/ordering/core_tests.rs an_opening_is_committed_with_the_state_that_was_taken_up",
+        "src/ordering/restarts_tests.rs an_opening_is_committed_with_the_state_taken_up",
     ),
     (
         "s7-signs-again",
-        "src/ordering/core_tests.rs one_that_restarted_signs_in_later_epochs_only",
+        "src/ordering/restarts_tests.rs one_that_restarted_signs_in_later_epochs_only",
     ),
     ("s7-state-unheard", SEEDS),
     ("e2-held-is-shown", STORIES),

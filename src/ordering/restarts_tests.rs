@@ -1,0 +1,67 @@
+//! Step tables of §7: openings and states that come to one that restarted.
+
+use super::*;
+use crate::ordering::epoch::Prepared;
+use crate::ordering::rounds::{Rounds, Start};
+use crate::types::plant::plant;
+
+/// What a follower commits, that holds the complete vectors of an epoch and its opening and may not
+/// commit them yet, when it takes up a state of that epoch.
+fn committed_again() -> Vec<Vec<u8>> {
+    let mut cores: Vec<_> = (0..3).map(ready).collect();
+    let mut early = None;
+    for n in 1..=5 {
+        cores.iter_mut().for_each(|c| see(c, 1, n));
+        round(&mut cores, 1);
+        early = early.or_else(|| (n == 2).then(|| cores[0].order.clone()));
+    }
+    let (mut one, order) = (cores[0].clone(), early.unwrap());
+    one.committed = order.round();
+    one.order = order.clone();
+    one.change.prepared = Some(Box::new(Prepared { order, effects: Vec::new() }));
+    let state = cores[1].order.encode().into();
+    let position = StepPosition::default();
+    let said = act(&mut one, 2, Input::Install { state, position });
+    assert_eq!(one.committed(), cores[1].committed());
+    steps(&said)
+}
+
+/// §7: the opening of an epoch is committed in every state of that epoch.
+#[test]
+fn an_opening_is_committed_with_the_state_taken_up() {
+    assert_eq!(committed_again(), Vec::<Vec<u8>>::new());
+    plant(Some("s7-opening-stays"));
+    let again = committed_again();
+    plant(None);
+    assert!(!again.is_empty());
+}
+
+/// Whether a member that restarted in this epoch signs a proposal once it has come to the opening
+/// of the epoch (0,0,1).
+fn signs_after_restart_in(before: Epoch) -> bool {
+    let mut core = ready(0);
+    let members = core.keyring.ensemble().all();
+    let epoch = Epoch { accused: 1, ..Epoch::GENESIS };
+    let (base, choice, tips) = (Round(0), vec![Digest([3; 32])], core.order.tips.clone());
+    core.rounds = Rounds::new(Start { epoch, members, base, choice, tips });
+    core.epoch = epoch;
+    core.change.entered.epoch = epoch;
+    core.change.restarted = Some(before);
+    let mut out = Vec::new();
+    core.opened(at(2), &mut out);
+    see(&mut core, 3, 7);
+    out.iter().any(|a| matches!(a, Action::Broadcast(_))) || !drain(&mut core, 3).is_empty()
+}
+
+/// §7: nobody who restarted knows what it has signed in the epoch that it had entered, also if it
+/// comes to its opening again.
+#[test]
+fn one_that_restarted_signs_in_later_epochs_only() {
+    let entered = Epoch { accused: 1, ..Epoch::GENESIS };
+    assert!(signs_after_restart_in(Epoch::GENESIS));
+    assert!(!signs_after_restart_in(entered));
+    plant(Some("s7-signs-again"));
+    let again = signs_after_restart_in(entered);
+    plant(None);
+    assert!(again);
+}
