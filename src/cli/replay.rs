@@ -9,8 +9,9 @@ use crate::daemon::{DataDirectory, Runs, check_determinism};
 use crate::files::load_cluster;
 use crate::offline::{Difference, Lockstep, Player, Watch};
 use crate::service::{BUILT_IN, Service, built_in};
+use crate::types::Round;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Execute what is on a replica's disk again, and compare
@@ -102,10 +103,20 @@ impl Subcommand for Replay {
     }
 }
 
-fn begin(cluster: &Cluster, data: &DataDirectory, watch: Watch) -> anyhow::Result<Played> {
-    let player = data.player(cluster, new_service(cluster), (watch, 1))?;
-    let damage = data.stored(Some(cluster.ensemble.n()))?.damage;
-    Ok(Played { player, damage, is_whole: true })
+/// Refuses a round that was executed before what is left on a disk begins.
+fn reaches(to: Option<u64>, began: Round, data: &Path) -> Result<(), Failure> {
+    let began = began.0;
+    match to.filter(|to| *to < began) {
+        None => Ok(()),
+        Some(to) => {
+            let data = data.display();
+            let message = format!(
+                "{data} begins with the state of round {began}: round {to} is not in it any more; \
+                 give --to {began} or a later one"
+            );
+            Err(Failure { code: USAGE, message })
+        }
+    }
 }
 
 fn new_service(cluster: &Cluster) -> Box<dyn Service> {
@@ -117,15 +128,27 @@ fn twice(cluster: &Cluster, data: &DataDirectory) -> anyhow::Result<Runs> {
     Ok(check_determinism(&make)?)
 }
 
-type Compared = (u64, Option<crate::types::Round>);
+type Compared = (u64, Option<Round>);
 
 impl Replay {
-    fn is_behind(&self, round: crate::types::Round) -> bool {
+    fn begin(
+        &self,
+        cluster: &Cluster,
+        data: &DataDirectory,
+        watch: Watch,
+    ) -> anyhow::Result<Played> {
+        let player = data.player(cluster, new_service(cluster), (watch, 1))?;
+        reaches(self.to, player.began(), data.path())?;
+        let damage = data.stored(Some(cluster.ensemble.n()))?.damage;
+        Ok(Played { player, damage, is_whole: true })
+    }
+
+    fn is_behind(&self, round: Round) -> bool {
         self.to.is_some_and(|to| round.0 >= to)
     }
 
     fn alone(&self, cluster: &Cluster, data: &DataDirectory) -> anyhow::Result<Played> {
-        let mut played = begin(cluster, data, Watch::NOTHING)?;
+        let mut played = self.begin(cluster, data, Watch::NOTHING)?;
         played.is_whole = !self.is_behind(played.player.began());
         while played.is_whole
             && let Some(step) = played.player.next()
@@ -141,7 +164,7 @@ impl Replay {
         data: [&DataDirectory; 2],
     ) -> anyhow::Result<([Played; 2], Option<Difference>, Compared)> {
         let [one, two] = data;
-        let begin = |data| begin(cluster, data, Watch::DIGESTS);
+        let begin = |data| self.begin(cluster, data, Watch::DIGESTS);
         let (mut played, mut lockstep) = ([begin(one)?, begin(two)?], Lockstep::new());
         let mut difference = None;
         while let Some(which) = lockstep.needs() {
@@ -157,5 +180,23 @@ impl Replay {
             while player.next().is_some() {}
         }
         Ok((played, difference, lockstep.compared()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It was once answered with a later round than the one that was asked for.
+    #[test]
+    fn a_round_before_the_state_on_the_disk_is_refused() {
+        let data = Path::new("data/replica-1");
+        let refused = reaches(Some(2000), Round(3840), data).unwrap_err();
+        assert_eq!(refused.code, USAGE);
+        let told = ["data/replica-1 begins with the state of round 3840", "--to 3840"];
+        assert!(told.iter().all(|part| refused.message.contains(part)), "{}", refused.message);
+        for to in [None, Some(3840), Some(9000)] {
+            assert!(reaches(to, Round(3840), data).is_ok());
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::ordering::roster::Verdict;
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Call, Digest, Epoch, Members, ReplicaId, Round};
-use crate::wire::Lacks;
+use crate::wire::{Lacks, ReportHeader};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -60,7 +60,8 @@ impl Opening {
         debug_assert_eq!(reports.len(), call.members().len());
         let hashes: Vec<Digest> = reports.iter().map(|r| r.digest()).collect();
         let convicted: Members = reports.iter().flat_map(|r| r.convicted.iter()).collect();
-        let (from, origin) = highest_entered(reports);
+        let entered = highest_entered(reports.iter().map(|r| &r.header));
+        let (from, origin) = entered.expect("every Report names an epoch that it entered");
         let speaks = |r: &&Arc<Checked>| r.entered() == from && r.header.opening == origin;
         let mut spoken: Vec<&Arc<Checked>> = reports.iter().filter(speaks).collect();
         let origin_reports = spoken.first().map(|r| r.certified.clone()).unwrap_or_default();
@@ -172,34 +173,30 @@ fn holding(report: &Checked) -> Holding {
 /// carry no proofs, so that a convicted liar counts here, too.
 fn origin_of(report: &Checked) -> Option<((Epoch, Digest), Round)> {
     let headers = || report.message().certificate.iter().map(|h| h.peek());
-    let highest = headers().map(|h| h.entered).max()?;
-    let spoken = headers().filter(|h| h.entered == highest);
-    let mut votes: BTreeMap<Digest, (usize, Round)> = BTreeMap::new();
-    for header in spoken {
-        let (count, round) = votes.entry(header.opening).or_default();
-        (*count, *round) = (*count + 1, (*round).max(header.round));
-    }
-    let best = votes.into_iter().min_by_key(|(hash, (count, _))| (usize::MAX - count, *hash));
-    best.map(|(opening, (_, round))| ((highest, opening), round))
+    let ((epoch, _), opening) = highest_entered(headers())?;
+    let speaks = |h: &&ReportHeader| (h.entered, h.opening) == (epoch, opening);
+    let last = headers().filter(speaks).map(|h| h.round).max()?;
+    Some(((epoch, opening), last))
 }
 
 /// F1: the highest entered epoch and its opening. If several are named, the one that most members
-/// of its epoch name; then the smallest hash.
-fn highest_entered(reports: &[Arc<Checked>]) -> ((Epoch, Members), Digest) {
-    let entered = reports.iter().map(|r| r.header.entered);
+/// of its epoch name; then the smallest hash. `None` if there is no Report.
+fn highest_entered<'a>(
+    reports: impl Iterator<Item = &'a ReportHeader> + Clone,
+) -> Option<((Epoch, Members), Digest)> {
+    let entered = reports.clone().map(|r| r.entered);
     let highest = match planted("f1-lowest-entered") {
         true => entered.min(),
         false => entered.max(),
     };
-    let highest = highest.unwrap_or_default();
+    let highest = highest?;
     let mut votes: BTreeMap<(Digest, Members), usize> = BTreeMap::new();
-    for r in reports.iter().filter(|r| r.header.entered == highest) {
-        let count = votes.entry((r.header.opening, r.header.entered_members)).or_default();
-        *count += usize::from(r.header.entered_members.contains(r.header.replica));
+    for r in reports.filter(|r| r.entered == highest) {
+        let count = votes.entry((r.opening, r.entered_members)).or_default();
+        *count += usize::from(r.entered_members.contains(r.replica));
     }
     let best = votes.into_iter().min_by_key(|((hash, _), count)| (usize::MAX - count, *hash));
-    let ((opening, members), _) = best.expect("every Report names an epoch that it entered");
-    ((highest, members), opening)
+    best.map(|((opening, members), _)| ((highest, members), opening))
 }
 
 /// F2: of the complete vectors of the highest round the one that most members of e* chose.
