@@ -69,7 +69,7 @@ struct Reached {
     /// Whether it has executed nothing since that it may tell: its root may be of such steps.
     unsure: bool,
     /// The others have gone on without a step that it has executed, and it is yet to hear of that:
-    /// it must give it up before it goes on.
+    /// it must give it up before it executes anything else.
     passed_by: bool,
 }
 
@@ -190,12 +190,6 @@ impl Checks {
         }
         self.next_round(replica, step)?;
         let reached = self.reached.entry(replica).or_default();
-        if reached.passed_by {
-            let round = step.position.round;
-            let what =
-                format!("{replica} executed {round:?} after what others have not gone on with");
-            return broken("agreement", what);
-        }
         // It goes on from what it took up: so that is in everybody's history.
         let own = std::mem::take(&mut reached.own);
         reached.unsure = false;
@@ -216,15 +210,22 @@ impl Checks {
             return Ok(());
         }
         let reached = self.reached.entry(replica).or_default();
-        let at = reached.steps;
+        let (at, passed_by) = (reached.steps, reached.passed_by);
         reached.steps += 1;
         match self.order.get(at) {
             Some(known) => match same_step(replica, at, known, step) {
-                Err(_) if self.pass_by(replica, at) => self.append(replica, step),
-                same => same,
+                // Or it has taken up the others' state meanwhile, and goes on with them.
+                Ok(()) => reached.passed_by = false,
+                Err(_) if !passed_by && self.pass_by(replica, at) => self.append(replica, step)?,
+                differs => return differs,
             },
-            None => self.append(replica, step),
+            None if passed_by => {
+                let what = format!("goes on at {:?} after what others have lost", step.position);
+                return broken("agreement", format!("{replica} {what}"));
+            }
+            None => self.append(replica, step)?,
         }
+        Ok(())
     }
 
     fn append(&mut self, replica: ReplicaId, step: &StepTrace) -> Checked {

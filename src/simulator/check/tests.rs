@@ -297,6 +297,10 @@ fn a_minority_gives_up_what_the_others_have_lost() {
     c = gone_on();
     assert_eq!(c.on_accepted(&accepted(1, 1)), Ok(()), "it was executed");
     assert_eq!(rule(c.nothing_accepted_is_lost()), "durability");
+    // With the others' state it goes on as they do.
+    c = gone_on();
+    assert_eq!(c.on_step(r(0), &step(2, &[2])), Ok(()));
+    assert_eq!(c.on_step(r(0), &step(3, &[3])), Ok(()));
     c = gone_on();
     c.on_restarted(r(0));
     assert_eq!(
