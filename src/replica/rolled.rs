@@ -144,6 +144,7 @@ mod tests {
         never.forgive();
         assert!(written(&mut never).is_none());
     }
+
     #[test]
     fn what_had_not_run_is_nothing_to_tell_also_at_the_next_start() {
         let mut rolled = Rolled::default();

@@ -16,7 +16,7 @@ const LOAD: u64 = STREAM + 1;
 const DISK: u64 = STREAM + 2;
 
 /// The stream that decides on how patient clients are.
-pub(super) const PATIENCE: u64 = STREAM + 3;
+const PATIENCE: u64 = STREAM + 3;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -289,7 +289,7 @@ fn patience(options: &mut Options, dice: &mut Dice) {
 fn slow(options: &mut Options, dice: &mut Dice) {
     let ms = Duration::from_millis;
     options.clients = options.clients.max(2);
-    // As above: the stream goes on behind that.
+    // A throw that `patience` decides by; kept, since the seeds of tests stand on what follows.
     let _ = dice.chance(1000);
     options.impatience = Some(ms(dice.between(100, 300)));
     let load = &mut options.workload;

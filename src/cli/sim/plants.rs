@@ -117,8 +117,6 @@ const BRANCH: &str =
 const CORE: &str = "src/ordering/core_tests.rs r5_what_is_planted_is_not_asked_for";
 const SHELF: &str =
     "src/replica/transfer/shelf_tests.rs a_planted_shelf_that_keeps_the_first_is_noticed";
-/// Shown once by seeds that came to other runs when messages changed; a few thousand runs have not
-/// led to others.
 const CRASHES: &str =
     "src/daemon/disk/tests/crash/mod.rs each_planted_mistake_is_noticed_by_a_crash_somewhere";
 const HISTORY: &str =
