@@ -12,6 +12,7 @@ mod shrink;
 
 use super::{Failure, Subcommand, output};
 use crate::simulator::{NodeId, Options, Report};
+use crate::types::Durability;
 use clap::Args;
 use coverage::Coverage;
 use cut::Cut;
@@ -52,6 +53,9 @@ pub(super) struct Sim {
     /// has its own choice
     #[arg(long)]
     liars: Option<Liars>,
+    /// Where there is a log, own proposals are in it before they leave (`durability = "strict"`)
+    #[arg(long)]
+    strict: bool,
     /// How many seeds run at the same time; what each does stays the same
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
@@ -201,6 +205,9 @@ impl Sim {
     fn options(&self, case: &Case, cut: &Cut) -> Options {
         let liars = self.liars.map(|liars| liars.count(case.t));
         let mut options = case.mode.options(case.seed, case.t, liars);
+        if self.strict && options.durability == Durability::Reply {
+            options.durability = Durability::Strict;
+        }
         cut.apply(&mut options);
         options
     }
@@ -243,8 +250,10 @@ impl Sim {
     fn again(&self, case: &Case, cut: &Cut) -> String {
         let liars = self.liars.map_or(String::new(), |liars| format!(" --liars {liars}"));
         let twice = if self.check_determinism { " --check-determinism" } else { "" };
+        let strict = if self.strict { " --strict" } else { "" };
         let Case { seed, mode, t } = case;
-        format!("quorate sim --seed {seed} --seeds 1 --mode {mode} --t {t}{liars}{cut}{twice}")
+        let run = format!("quorate sim --seed {seed} --seeds 1 --mode {mode} --t {t}");
+        format!("{run}{liars}{strict}{cut}{twice}")
     }
 }
 

@@ -94,6 +94,7 @@ impl<'a, S: Scheme> Judge<'a, S> {
                 reports.iter().filter_map(|report| self.report(report)).collect()
             }
             LogEntry::Bodies { .. } => Vec::new(),
+            LogEntry::Own(own) => self.signature(own).err().into_iter().collect(),
             LogEntry::Undone { .. } => {
                 self.last = None;
                 Vec::new()
@@ -130,16 +131,20 @@ impl<'a, S: Scheme> Judge<'a, S> {
             problems.push(Problem::NotComplete);
         }
         for proposal in vector {
-            self.signatures += 1;
-            match proposal.verify_ref(self.keyring) {
-                Ok(verified) => hashes.push(verified.digest()),
-                Err(_) => {
-                    let replica = proposal.peek().replica;
-                    problems.push(Problem::Signature { replica });
-                }
+            match self.signature(proposal) {
+                Ok(hash) => hashes.push(hash),
+                Err(problem) => problems.push(problem),
             }
         }
         (problems, hashes)
+    }
+
+    // The hash of a proposal that is signed as it should be.
+    fn signature(&mut self, proposal: &Unverified<Proposal>) -> Result<Digest, Problem> {
+        self.signatures += 1;
+        let replica = proposal.peek().replica;
+        let verified = proposal.verify_ref(self.keyring);
+        verified.map(|p| p.digest()).map_err(|_| Problem::Signature { replica })
     }
 
     fn report(&mut self, report: &Unverified<Report>) -> Option<Problem> {

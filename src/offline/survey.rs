@@ -22,6 +22,8 @@ pub enum Kind {
     Bodies,
     /// Entries before it are given up: others had not gone on with them.
     Undone,
+    /// A proposal of the replica whose log this is, before it left.
+    Own,
     /// Bytes that are no entry of this version.
     Unknown,
 }
@@ -35,6 +37,7 @@ impl Kind {
             Kind::Opening => "opening",
             Kind::Bodies => "bodies",
             Kind::Undone => "undone",
+            Kind::Own => "own",
             Kind::Unknown => "unknown",
         }
     }
@@ -259,6 +262,7 @@ fn list(
             listed.epoch = Some(*epoch);
             (Kind::Undone, None)
         }
+        LogEntry::Own(own) => (Kind::Own, of(std::slice::from_ref(own))),
     };
     listed.kind = of.0;
     if let Some((epoch, members, round)) = of.1 {

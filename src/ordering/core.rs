@@ -5,6 +5,7 @@ use super::epoch::Change;
 use super::history::History;
 use super::order::Order;
 use super::rounds::{Held, Rounds, Stored};
+use super::strict::Signed;
 use super::wants::Wants;
 use super::{Action, Event, Input, Setup, Statement, Stats};
 use crate::crypto::{KeyChange, Keyring, Scheme};
@@ -88,6 +89,8 @@ pub struct Core<S: Scheme> {
     pub(super) lost: bool,
     /// What was committed here is not in the history that others have gone on with.
     pub(super) astray: bool,
+    /// Own proposals on their way to the disk, and from there.
+    pub(super) signed: Signed,
     /// The last complete vector that was given to the log of rounds, with its epoch.
     pub(super) logged: (Epoch, Round),
     /// The opening whose base was given to it last.
@@ -152,6 +155,7 @@ impl<S: Scheme> Core<S> {
             unsigned: None,
             lost: false,
             astray: false,
+            signed: Signed::new(setup.strict),
             logged: (Epoch::GENESIS, Round(0)),
             based: None,
             unplaced: Vec::new(),
@@ -176,6 +180,12 @@ impl<S: Scheme> Core<S> {
         if self.lost {
             return;
         }
+        let before = out.len();
+        self.handle_one(now, input, out);
+        self.keep_back(before, out);
+    }
+
+    fn handle_one(&mut self, now: Now, input: Input, out: &mut Vec<Action>) {
         self.last_wall = now.wall;
         if !std::mem::replace(&mut self.resumed, true) {
             self.resume(now, out);
@@ -199,6 +209,7 @@ impl<S: Scheme> Core<S> {
             Input::Bodies { opening } => self.bodies_are_here(opening),
             Input::MissingBodies(missing) => self.bodies_are_missing(&missing),
             Input::Durable(round) => self.durable = self.durable.max(Some(round)),
+            Input::OwnDurable { epoch, round } => self.own_durable(now, (epoch, round), out),
             Input::Kept(snapshot) => self.history.trim(snapshot),
             Input::Install { state, .. } => self.install(now, &state, out),
             Input::Leave => self.leave(now, out),
@@ -264,9 +275,10 @@ impl<S: Scheme> Core<S> {
             let all = [change, self.report_blame_due(), ask, named];
             return all.into_iter().flatten().min();
         }
-        let incomplete = (self.sent > self.rounds.complete()).then_some(self.sent_at);
+        let incomplete = self.out_since();
         let member = self.takes_part();
-        let propose = if incomplete.is_some() || !member || self.awaits_disk() {
+        let sent = self.sent > self.rounds.complete();
+        let propose = if sent || !member || self.awaits_disk() {
             None
         } else if self.has_work() && self.may_start() {
             Some(self.gather.as_ref().map_or(Instant(0), |(_, until)| *until))
@@ -401,8 +413,7 @@ impl<S: Scheme> Core<S> {
     fn ask_if_due(&mut self, now: Now, out: &mut Vec<Action>) {
         let round = self.rounds.complete().next();
         let member = self.takes_part();
-        let since =
-            if member { (self.sent >= round).then_some(self.sent_at) } else { self.started_at };
+        let since = if member { self.out_since() } else { self.started_at };
         let Some(since) = since else { return };
         let missing = self.rounds.missing(round);
         for want in self.wants.due(now.monotonic, since, &self.timing, missing) {

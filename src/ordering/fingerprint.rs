@@ -112,6 +112,7 @@ impl<S: Scheme> Core<S> {
             unsigned,
             lost,
             astray,
+            signed,
             logged: _,
             based: _,
             unplaced: _,
@@ -122,12 +123,12 @@ impl<S: Scheme> Core<S> {
         } = self;
         into.bytes(&order.encode());
         #[rustfmt::skip]
-        let parts: [&dyn Debug; 36] = [
+        let parts: [&dyn Debug; 37] = [
             id, incarnation, epoch, members, rounds, change, clock, wants, mine, changes,
             unsent, unsent_is_stale, sent, sent_at, committed, attestation, started_at,
             passed_on, gather, waiting, blocked, heard, doubters, doubt, vector_is_work,
             blank, resumed, leaving, key_news,
-            noted_keys, abstains, replaced, unsigned, lost, astray, durable,
+            noted_keys, abstains, replaced, unsigned, lost, astray, durable, signed,
         ];
         parts.into_iter().for_each(|part| into.add(part));
     }

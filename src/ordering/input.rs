@@ -84,6 +84,13 @@ pub enum Input {
     /// The log of rounds is durable up to the complete vector of this round. Once this was said,
     /// no proposal is signed that is more than a few rounds further (§7).
     Durable(Round),
+    /// The own proposals up to this one, which [`super::Logged::Own`] had, are durable (§7).
+    OwnDurable {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Its round.
+        round: Round,
+    },
     /// Snapshots are kept for others: history up to the oldest one's round is not needed.
     Kept(Option<Round>),
     /// The operator stops this replica for a while: it asks to leave (M2).

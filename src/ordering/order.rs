@@ -145,6 +145,14 @@ impl Order {
         self.known.get(request).map_or(Members::NONE, |k| k.holders)
     }
 
+    /// Requests that have a committed candidate of this replica and are not executed, with the
+    /// clock value of that.
+    pub(super) fn candidates_of(&self, replica: ReplicaId) -> Vec<(Digest, u64)> {
+        let own = |k: &Known| k.candidates.iter().find(|c| c.replica == replica).map(|c| c.clock);
+        let known = self.known.sorted().into_iter();
+        known.filter_map(|(digest, k)| own(k).map(|clock| (*digest, clock))).collect()
+    }
+
     /// How many requests are known and not executed.
     pub(super) fn unexecuted(&self) -> usize {
         self.known.len() - self.executed.len()

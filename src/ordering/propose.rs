@@ -213,7 +213,7 @@ impl<S: Scheme> Core<S> {
         (self.sent, self.sent_at) = (round, now.monotonic);
         (self.started_at, self.gather) = (None, None);
         self.stats.rounds += 1;
-        out.push(Action::Broadcast(proposal.clone()));
+        self.send_own(proposal.clone(), out);
         let stored = self.rounds.store(proposal);
         assert!(
             stored == Stored::New || planted("r2-sign-twice"),

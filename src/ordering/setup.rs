@@ -29,6 +29,9 @@ pub struct Setup<S: Scheme> {
     /// Whether its log of rounds is whole: then [`super::Core::replay`] is given all that is in it,
     /// and [`super::Core::recovered`] follows. Else it starts without its state.
     pub replays: bool,
+    /// Whether own proposals leave only when they are durable
+    /// ([`crate::types::Durability::Strict`]): then [`super::Input::OwnDurable`] says when.
+    pub strict: bool,
     /// Starts of this replica on its disk, from 1.
     pub incarnation: u64,
 }

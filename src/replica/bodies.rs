@@ -13,6 +13,9 @@ pub(super) struct Held {
     pub(super) origin: Option<LinkId>,
     /// Executed already; kept for replicas that lack the body.
     pub(super) executed: bool,
+    /// It is in the log already, behind the last place where that may begin: with an own candidate
+    /// ([`crate::types::Durability::Strict`]).
+    pub(super) logged: bool,
 }
 
 /// All requests held, within the process's quotas.
@@ -82,6 +85,13 @@ impl Bodies {
         self.kept_bytes += bytes;
         while self.kept_bytes > self.quotas.kept_bytes {
             self.drop_oldest();
+        }
+    }
+
+    /// It is in the log behind the last place where that may begin, or not there any more.
+    pub(super) fn set_logged(&mut self, digest: &Digest, logged: bool) {
+        if let Some(held) = self.held.get_mut(digest) {
+            held.logged = logged;
         }
     }
 
@@ -161,7 +171,13 @@ mod tests {
     fn held(client: u8, len: usize) -> Held {
         let body = vec![0; len].into();
         let request = Request { session: SessionId(1), number: 1, low: 1, body };
-        Held { client: ClientId([client; 32]), request, origin: None, executed: false }
+        Held {
+            client: ClientId([client; 32]),
+            request,
+            origin: None,
+            executed: false,
+            logged: false,
+        }
     }
 
     fn digest(n: u8) -> Digest {

@@ -68,7 +68,8 @@ pub(super) fn decide(
     if !missing && !room {
         return note(NoteKind::Busy);
     }
-    let held = Held { client: client.id, request, origin: Some(link), executed: false };
+    let (client, origin) = (client.id, Some(link));
+    let held = Held { client, request, origin, executed: false, logged: false };
     bodies.insert(digest, held);
     if missing { Decision::WasMissing(digest) } else { Decision::Admit(digest) }
 }

@@ -6,7 +6,7 @@
 
 use super::Action;
 use crate::types::plant::planted;
-use crate::types::{Durability, LinkId, Round};
+use crate::types::{Durability, Epoch, LinkId, Round};
 use crate::wire::{Reply, StepPosition};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +34,8 @@ struct Write {
     complete: Round,
     /// The last step that can be done again from the log.
     executed: Round,
+    /// The last own proposal among its entries.
+    own: Option<(Epoch, Round)>,
 }
 
 /// What has become durable.
@@ -43,6 +45,8 @@ pub(super) struct Durable {
     pub(super) core: Vec<u64>,
     /// The last complete vector in the log.
     pub(super) complete: Option<Round>,
+    /// The last own proposal in the log.
+    pub(super) own: Option<(Epoch, Round)>,
     /// What may leave now.
     pub(super) replies: Vec<Waiting>,
 }
@@ -87,6 +91,8 @@ pub(super) struct Journal {
     sequence: u64,
     /// Entries that are in no write yet.
     entries: Vec<Bytes>,
+    /// The last own proposal among these.
+    own: Option<(Epoch, Round)>,
     /// The place in the log that the next entry gets.
     position: u64,
     complete: Round,
@@ -125,6 +131,7 @@ impl Journal {
             durability,
             sequence: 0,
             entries: Vec::new(),
+            own: None,
             position: 0,
             complete: Round(0),
             writes: VecDeque::new(),
@@ -149,6 +156,11 @@ impl Journal {
     /// Whether what is executed goes into a log.
     pub(super) fn keeps(&self) -> bool {
         self.durability != Durability::None && !self.replays
+    }
+
+    /// An own proposal was added.
+    pub(super) fn signed(&mut self, own: (Epoch, Round)) {
+        self.own = Some(own);
     }
 
     /// Whether entries are being read.
@@ -260,25 +272,27 @@ impl Journal {
         }
         let entries = std::mem::take(&mut self.entries);
         let sequence = self.write(None, executed);
+        let own = self.own.take();
+        self.writes.back_mut().into_iter().for_each(|write| write.own = own);
         Some(Action::Append { sequence, entries })
     }
 
     fn write(&mut self, core: Option<u64>, executed: Round) -> u64 {
         self.sequence += 1;
         let (sequence, complete) = (self.sequence, self.complete);
-        self.writes.push_back(Write { sequence, core, complete, executed });
+        self.writes.push_back(Write { sequence, core, complete, executed, own: None });
         sequence
     }
 
-    /// Writes what the core wants written, after what was collected.
-    pub(super) fn persist(&mut self, core: u64, records: Vec<Bytes>, executed: Round) -> Action {
-        let sequence = self.write(Some(core), executed);
-        Action::Persist { sequence, records }
-    }
-
-    /// Writes records that nobody waits for.
-    pub(super) fn record(&mut self, records: Vec<Bytes>, executed: Round) -> Action {
-        let sequence = self.write(None, executed);
+    /// Writes records, after what was collected: for the core, which waits for them under a number
+    /// of its own, or for nobody.
+    pub(super) fn persist(
+        &mut self,
+        core: Option<u64>,
+        records: Vec<Bytes>,
+        executed: Round,
+    ) -> Action {
+        let sequence = self.write(core, executed);
         Action::Persist { sequence, records }
     }
 
@@ -371,6 +385,7 @@ impl Journal {
                 self.gap = Gap::No;
             }
             self.durable = self.durable.max(write.executed);
+            durable.own = durable.own.max(write.own);
             durable.complete = Some(write.complete);
         }
         if self.gap != Gap::No {

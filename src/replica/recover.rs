@@ -27,6 +27,7 @@ impl<S: Scheme> Replica<S> {
             held.iter().map(|p| Unverified::from(Verified::clone(p))).collect()
         };
         let (entry, round, complete) = match logged {
+            Logged::Own(proposal) => return self.log_own(proposal),
             Logged::Vector(held) => {
                 let round = held.first().map(|p| p.round);
                 (LogEntry::Vector(plain(held)), round, round)
@@ -55,10 +56,34 @@ impl<S: Scheme> Replica<S> {
             || round.0.is_multiple_of(self.limits.checkpoint_every)
         {
             self.journal.mark(round);
+            self.log_open_bodies(round);
         }
     }
 
-    /// A step was executed: its requests belong to it.
+    /// §7, strict: an own proposal with the requests that it gives candidates.
+    fn log_own(&mut self, proposal: &Arc<Verified<Proposal>>) {
+        if !planted("s7-strict-without-bodies") {
+            let named: Vec<Digest> = proposal.candidates.iter().map(|c| c.request).collect();
+            self.log_bodies(proposal.round, &named);
+            named.iter().for_each(|digest| self.bodies.set_logged(digest, true));
+        }
+        let entry = LogEntry::Own(Box::new(Unverified::from(Verified::clone(proposal))));
+        self.journal.add(entry.to_bytes(), None);
+        self.journal.signed((proposal.epoch, proposal.round));
+    }
+
+    /// §7, strict: the log may begin here from now on, so what is not executed stands here again.
+    fn log_open_bodies(&mut self, round: Round) {
+        let open = self.bodies.outstanding_requests(|_, held| held.logged);
+        let open: Vec<Digest> = open.into_iter().filter(|(_, l)| *l).map(|(d, _)| d).collect();
+        if !open.is_empty() && !planted("s7-strict-bodies-go") {
+            open.iter().for_each(|digest| self.bodies.set_logged(digest, false));
+            self.log_bodies(round, &open);
+            open.iter().for_each(|digest| self.bodies.set_logged(digest, true));
+        }
+    }
+
+    /// A step was executed: its requests belong to it, but for those that are in the log already.
     pub(super) fn log_bodies(&mut self, round: Round, requests: &[Digest]) {
         if !self.journal.keeps() || requests.is_empty() {
             return;
@@ -66,7 +91,7 @@ impl<S: Scheme> Replica<S> {
         let (mut bodies, mut bytes) = (Vec::new(), 0);
         for digest in requests {
             // Executed a moment ago, from there.
-            let Some(held) = self.bodies.get(digest) else { continue };
+            let Some(held) = self.bodies.get(digest).filter(|held| !held.logged) else { continue };
             let mut request = Writer::new();
             crate::wire::Message::encode(&held.request, &mut request);
             let request = Bytes::from(request.into_bytes());
@@ -79,12 +104,17 @@ impl<S: Scheme> Replica<S> {
             bytes += size;
             bodies.push(Body { client: held.client, request });
         }
-        self.journal.add(LogEntry::Bodies { round, bodies }.to_bytes(), None);
+        if !bodies.is_empty() {
+            self.journal.add(LogEntry::Bodies { round, bodies }.to_bytes(), None);
+        }
     }
 
     /// Something is on the disk: the core hears of it, and what waited for it leaves.
     pub(super) fn synced(&mut self, now: Now, sequence: u64, out: &mut Actions) {
         let durable = self.journal.synced(sequence);
+        if let Some((epoch, round)) = durable.own {
+            self.core(now, ordering::Input::OwnDurable { epoch, round }, out);
+        }
         for sequence in durable.core {
             self.core(now, ordering::Input::Synced { sequence }, out);
         }
@@ -202,6 +232,11 @@ impl<S: Scheme> Replica<S> {
                 (Logged::Base(vector), round)
             }
             LogEntry::Opening(reports) => (Logged::Opening(self.checked_reports(&reports)?), None),
+            LogEntry::Own(own) => {
+                let own = self.verified(std::slice::from_ref(&own))?;
+                own.into_iter().for_each(|own| self.core.replay_own(own));
+                return Ok(());
+            }
         };
         self.note_place(&logged, place);
         self.mark_checkpoint(round);
@@ -233,11 +268,14 @@ impl<S: Scheme> Replica<S> {
             let request = <Request as crate::wire::Message>::from_body(&body.request);
             let request = request.map_err(|e| e.what)?;
             let digest = request.digest(&context, &body.client);
+            let found = &self.undo.given_up;
+            let (strict, early) = (found.early_bodies, found.early_bodies || found.epoch.is_some());
             let needed = self.executor.lacks(&digest)
                 || !self.is_settled()
-                || self.undo.given_up.epoch.is_some() && !self.core.is_executed(&digest);
+                || early && !self.core.is_executed(&digest);
             if self.bodies.get(&digest).is_none() && needed {
-                let held = Held { client: body.client, request, origin: None, executed: false };
+                let (client, origin) = (body.client, None);
+                let held = Held { client, request, origin, executed: false, logged: strict };
                 self.bodies.insert(digest, held);
             }
             self.executor.found(&digest);
@@ -278,7 +316,7 @@ impl<S: Scheme> Replica<S> {
                     self.undo.places.add(report.header.call.number(), Round(0), place);
                 }
             }
-            Logged::Base(_) => {}
+            Logged::Base(_) | Logged::Own(_) => {}
         }
     }
 

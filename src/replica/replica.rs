@@ -107,6 +107,7 @@ impl<S: Scheme> Replica<S> {
             // What cannot be read was not written by this version; the driver checks sums.
             recovered: setup.recovered.iter().filter_map(|r| Record::parse(r).ok()).collect(),
             replays: keeps,
+            strict: setup.durability == Durability::Strict,
             incarnation: setup.incarnation,
         };
         let mut replica = Self {
@@ -329,7 +330,8 @@ impl<S: Scheme> Replica<S> {
             return;
         }
         self.counters.bodies_received += 1;
-        let held = Held { client: body.client, request, origin: None, executed: false };
+        let (client, origin) = (body.client, None);
+        let held = Held { client, request, origin, executed: false, logged: false };
         self.bodies.insert(digest, held);
         self.executor.found(&digest);
         self.fetch.arrived(&digest, now.monotonic);
@@ -388,7 +390,7 @@ impl<S: Scheme> Replica<S> {
                 ordering::Action::Persist { sequence, records } => {
                     let executed = self.executor.position().round;
                     out.extend(self.journal.flush(executed));
-                    out.push(self.journal.persist(sequence, records, executed));
+                    out.push(self.journal.persist(Some(sequence), records, executed));
                 }
                 ordering::Action::Log(logged) => self.log(&logged),
                 ordering::Action::Count { requests } => self.count_bodies(now, requests, out),

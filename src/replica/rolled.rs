@@ -83,7 +83,7 @@ impl Rolled {
     fn write(&mut self, executed: Round, journal: &mut Journal) -> Option<Action> {
         let epoch = self.epoch.filter(|_| std::mem::take(&mut self.unwritten))?;
         let record = Record::Rolled { on: self.on, epoch }.to_bytes();
-        Some(journal.record(vec![record.into()], executed))
+        Some(journal.persist(None, vec![record.into()], executed))
     }
 }
 

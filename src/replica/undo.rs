@@ -61,6 +61,8 @@ pub(super) struct GivenUp {
     pub(super) epoch: Option<Epoch>,
     /// The places of openings that count.
     openings: BTreeSet<u64>,
+    /// Whether there are own proposals: then requests come before their steps, at any distance.
+    pub(super) early_bodies: bool,
 }
 
 impl GivenUp {
@@ -68,6 +70,7 @@ impl GivenUp {
     pub(super) fn of(first: u64, log: &[Bytes]) -> Self {
         let mut found = Self::default();
         for (place, entry) in (first..).zip(log) {
+            found.early_bodies |= LogEntry::is_own(entry);
             if let Some((from, epoch)) = LogEntry::gives_up(entry) {
                 found.epoch = found.epoch.max(Some(epoch));
                 found.entries.extend(from.max(first)..place);

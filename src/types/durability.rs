@@ -8,6 +8,10 @@ pub enum Durability {
     /// acknowledged outlives a power cut of all replicas.
     #[default]
     Reply,
+    /// That, and each own proposal with what it rests on and with its requests, before it leaves:
+    /// a replica that stopped goes on in its epoch, and nothing that was chosen is ever given up.
+    /// Each request waits for two syncs more.
+    Strict,
     /// Nothing of what is ordered: for tests and benchmarks, and for services whose state need not
     /// outlive all replicas.
     None,
@@ -18,6 +22,7 @@ impl Durability {
     pub fn name(self) -> &'static str {
         match self {
             Self::Reply => "reply",
+            Self::Strict => "strict",
             Self::None => "none",
         }
     }

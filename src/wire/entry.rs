@@ -9,6 +9,8 @@ use crate::types::{Epoch, Round};
 
 /// The kind of an entry that gives up others.
 const UNDONE: u8 = 5;
+/// The kind of an own proposal.
+const OWN: u8 = 6;
 const MAX_MEMBERS: usize = 31;
 /// Bodies in one entry at most; those of a large step are several entries.
 const MAX_BODIES: usize = 1 << 16;
@@ -23,9 +25,11 @@ pub enum LogEntry {
     Base(Vec<Unverified<Proposal>>),
     /// A committed opening (E7): the Reports that it follows from, in member order.
     Opening(Vec<Unverified<Report>>),
-    /// What a step executes needs these requests; none that is void is among them.
+    /// What a step executes needs these requests; none that is void is among them. Or, with
+    /// [`crate::types::Durability::Strict`], what this replica gives candidates in the proposal
+    /// that follows, or had given some that were not executed at a checkpoint.
     Bodies {
-        /// The round of the step's vector.
+        /// The round of the step's vector; of the proposal; of the checkpoint.
         round: Round,
         /// Some of its requests, in their order.
         bodies: Vec<Body>,
@@ -39,6 +43,10 @@ pub enum LogEntry {
         /// The epoch that this replica was to go over to.
         epoch: Epoch,
     },
+    /// A proposal that this replica has signed, before it leaves
+    /// ([`crate::types::Durability::Strict`]). It is not given up with what it rests on: it may
+    /// have left.
+    Own(Box<Unverified<Proposal>>),
 }
 
 impl LogEntry {
@@ -78,6 +86,10 @@ impl LogEntry {
             LogEntry::Undone { from, epoch } => {
                 out.u8(UNDONE).u64(*from).epoch(*epoch);
             }
+            LogEntry::Own(proposal) => {
+                out.u8(OWN);
+                proposal.encode(&mut out);
+            }
         }
         out.into_bytes()
     }
@@ -104,6 +116,12 @@ impl LogEntry {
         bytes.first() == Some(&3)
     }
 
+    /// Whether this is an own proposal, by its first byte: then requests may come before the step
+    /// that needs them.
+    pub fn is_own(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&OWN)
+    }
+
     /// Reads an entry.
     ///
     /// # Errors
@@ -128,6 +146,7 @@ impl LogEntry {
             UNDONE => {
                 LogEntry::Undone { from: r.u64("place")?, epoch: r.epoch("epoch given up for")? }
             }
+            OWN => LogEntry::Own(Box::new(Message::decode(&mut r)?)),
             _ => return Err(r.error("unknown kind of entry")),
         };
         r.finish()?;

@@ -16,5 +16,6 @@ mod planted;
 mod power;
 mod service;
 mod simulation;
+mod strict;
 mod transfer;
 mod wire;

@@ -148,12 +148,13 @@ fn snapshots_json(found: &Found) -> Vec<Value> {
     one.collect()
 }
 
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 7] = [
     Kind::Vector,
     Kind::Base,
     Kind::Opening,
     Kind::Bodies,
     Kind::Undone,
+    Kind::Own,
     Kind::Unknown,
 ];
 
@@ -239,13 +240,14 @@ pub(super) fn entry(listed: &Listed, service: &str) -> String {
         Some(LogEntry::Vector(vector) | LogEntry::Base(vector)) => candidates(vector),
         Some(LogEntry::Opening(reports)) => format!("{} Reports", reports.len()),
         Some(LogEntry::Bodies { .. }) => format!("{} requests", listed.requests.len()),
+        Some(LogEntry::Own(own)) => candidates(std::slice::from_ref(own)),
         Some(LogEntry::Undone { from, .. }) => format!("gives up history from entry {from} on"),
         None => format!("{} bytes", listed.bytes),
     };
     let (place, kind) = (listed.place.0, listed.kind.name());
     let members = match listed.kind {
         Kind::Vector | Kind::Base | Kind::Opening => format!(" of {}", listed.members),
-        Kind::Bodies | Kind::Undone | Kind::Unknown => String::new(),
+        Kind::Bodies | Kind::Undone | Kind::Own | Kind::Unknown => String::new(),
     };
     line(format!("{place:>8} {kind:<8} round {round:<8} epoch {epoch:<9}{members} {what}"));
     for (digest, body, request) in &listed.requests {
@@ -326,6 +328,7 @@ pub(super) fn entry_json(listed: &Listed, service: &str) -> Value {
             let requests = listed.requests.iter();
             out["requests"] = requests.map(|one| request_json(one, service)).collect();
         }
+        Some(LogEntry::Own(own)) => out["proposal"] = proposal_json(own.peek()),
         Some(LogEntry::Undone { from, .. }) => out["from"] = (*from).into(),
         None => {}
     }

@@ -8,6 +8,7 @@ fn sim(mode: Mode) -> Sim {
         mode: vec![mode],
         t: vec![1],
         liars: None,
+        strict: false,
         threads: 1,
         keep_going: false,
         shrink: 100,

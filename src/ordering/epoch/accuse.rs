@@ -156,7 +156,7 @@ impl<S: Scheme> Core<S> {
         }
         let round = self.rounds.complete().next();
         let since = match self.takes_part() {
-            true => (self.sent >= round).then_some(self.sent_at)?,
+            true => self.out_since()?,
             // A follower first passes on what has started the round.
             false => self.passed_on?,
         };

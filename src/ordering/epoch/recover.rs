@@ -31,6 +31,10 @@ impl<S: Scheme> Core<S> {
                 Ok(())
             }
             Logged::Opening(reports) => self.replay_opening(now, &reports),
+            Logged::Own(proposal) => {
+                self.replay_own(proposal);
+                Ok(())
+            }
         }
     }
 
@@ -158,8 +162,8 @@ impl<S: Scheme> Core<S> {
 
     /// All that is in the log of rounds was replayed, or there is none: takes up what this replica
     /// had written down of epochs before it stopped. One that had entered an epoch says so and
-    /// signs nothing in it; one that stopped between a promise and entering goes on from its
-    /// Report.
+    /// signs nothing in it, unless it knows all that it has signed there; one that stopped between
+    /// a promise and entering goes on from its Report.
     pub fn recovered(&mut self) {
         let records = std::mem::take(&mut self.found);
         let mut report = None;
@@ -196,7 +200,9 @@ impl<S: Scheme> Core<S> {
         let own = self.order.tips[self.id.index()];
         self.clock.at_least(own.now.max(own.candidate));
         let entered = self.change.entered.epoch;
-        self.change.restarted = Some(entered);
+        if !self.goes_on() {
+            self.change.restarted = Some(entered);
+        }
         // A state that was taken over may be of an epoch that this replica has not entered, and
         // is of it or past it when its promise is: nothing is left to report then, as in `install`.
         let stateless = self.blank || planted("s7-reports-what-is-past");
@@ -263,6 +269,7 @@ impl<S: Scheme> Core<S> {
             self.on_restarted(own.clone());
             out.push(Action::TellAll(Statement::Restarted(own)));
         }
+        self.send_again(now, out);
         if self.blank {
             self.fall_behind(now, out);
         }

@@ -211,6 +211,7 @@ impl World {
             seed: 5,
             disk: if incarnation > 1 { DiskState::Known } else { DiskState::New },
             recovered: disk,
+            strict: false,
             replays: false,
             incarnation,
         };

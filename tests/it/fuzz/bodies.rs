@@ -215,6 +215,7 @@ fn take_up_order(state: &[u8]) -> bool {
         seed: 1,
         disk: DiskState::Known,
         recovered: Vec::new(),
+        strict: false,
         replays: true,
         incarnation: 2,
     };
