@@ -45,6 +45,7 @@ fn core_on(i: usize, t: u8, disk: DiskState) -> Core<Keyed> {
         seed: 5,
         incarnation: 1 + u64::from(disk == DiskState::Known),
         recovered: Vec::new(),
+        strict: false,
         replays: false,
         disk,
     };
@@ -692,6 +693,7 @@ fn a_replica_with_a_later_key_begins_without_a_state() {
         seed: 5,
         incarnation: 1,
         recovered: Vec::new(),
+        strict: false,
         replays: false,
         disk: DiskState::New,
     };

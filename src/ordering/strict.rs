@@ -80,7 +80,9 @@ impl<S: Scheme> Core<S> {
             at <= from
                 || !match action {
                     Action::Send { proposal, .. } => unshown(proposal),
-                    Action::TellAll(what) | Action::Tell { what, .. } | Action::Show { what, .. } => {
+                    Action::TellAll(what)
+                    | Action::Tell { what, .. }
+                    | Action::Show { what, .. } => {
                         matches!(what, Statement::Proposal(p) if unshown(p))
                     }
                     _ => false,

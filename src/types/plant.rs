@@ -25,6 +25,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("e2-restarted-counts-nowhere", "E2: who says that it restarted is not accused by that"),
     ("e2-held-is-shown", "E2: a Report that is held counts as shown, whatever it names"),
     ("e4-no-freeze", "E4: a replica that has taken a call goes on signing and committing"),
+    ("e4-evidence-forgotten", "E4: what a promised call rests on is not taken up from the disk"),
     ("e5-report-less", "E5: a Report names a vector two rounds before the highest complete one"),
     ("e5-send-before-sync", "E5: a Report is sent before it is on disk"),
     (

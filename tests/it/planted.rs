@@ -17,7 +17,13 @@ const SEEDS: u64 = 12;
 /// (`src/ordering`, `src/replica/transfer`), the others by crashes at every call of the disk
 /// (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`) and by the modes of
 /// `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 71] = [
+const ELSEWHERE: [&str; 77] = [
+    "s7-strict-sends-first",
+    "s7-strict-shown-if-asked",
+    "s7-strict-forgets-own",
+    "s7-strict-without-bodies",
+    "s7-strict-bodies-go",
+    "e4-evidence-forgotten",
     "s7-empty-disk-starts",
     "s7-replaced-disk-reports",
     "s7-rounds-unsynced",

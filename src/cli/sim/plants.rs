@@ -25,7 +25,7 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 68] = [
+const ELSEWHERE: [(&str, &str); 74] = [
     ("s7-rounds-unsynced", CRASHES),
     ("s7-log-cut-early", CRASHES),
     ("s7-epochs-unsynced", CRASHES),
@@ -109,7 +109,14 @@ const ELSEWHERE: [(&str, &str); 68] = [
     ("s7-state-unheard", SEEDS),
     ("e2-held-is-shown", STORIES),
     ("e6-other-reports-unasked", STORIES),
+    ("s7-strict-sends-first", STRICT),
+    ("s7-strict-shown-if-asked", STRICT),
+    ("s7-strict-forgets-own", STRICT),
+    ("s7-strict-without-bodies", STRICT),
+    ("s7-strict-bodies-go", STRICT),
+    ("e4-evidence-forgotten", STRICT),
 ];
+const STRICT: &str = "src/cli/sim/tests.rs what_was_written_before_it_left_is_gone_on_from";
 const BETWEEN: &str =
     "src/cli/sim/tests.rs a_snapshot_waits_for_the_opening_after_a_report";
 const BRANCH: &str =

@@ -210,6 +210,8 @@ fn seeds_that_once_failed_pass_and_fail_with_the_old_mistake_only() {
     const SLOW: &str = "s7-last-not-kept+m1-join-behind+r7-short-sight+r7-newest-only";
     // What others had not gone on with was once made good by fetching their state alone.
     const FETCH: &str = "s7-never-undone";
+    // What a call rested on was once forgotten with a start.
+    const BARE: &str = "e4-evidence-forgotten";
     let cases = [
         ("s7-state-unheard", SLOW, Mode::Crash, 1, 291, "R3 has executed 4 steps of 14"),
         ("r5-ask-at-once", "", Mode::Crash, 1, 347, "livelock"),
@@ -229,11 +231,11 @@ fn seeds_that_once_failed_pass_and_fail_with_the_old_mistake_only() {
         ("r5-past-openings-gone", FETCH, Mode::Outages, 1, 15_300, "calls wait"),
         ("r7-promise-first", "", Mode::Outages, 1, 257, "R2 has executed 9 steps"),
         ("o7-only-its-epoch", "", Mode::Outages, 1, 96, ""),
-        ("s7-never-undone", "", Mode::Outages, 1, 310_451, "calls wait"),
+        ("s7-never-undone", BARE, Mode::Outages, 1, 310_451, "calls wait"),
         ("s7-rolled-unsaid", "", Mode::Outages, 1, 310_451, "does not say that it has"),
         ("o7-runs-before-opening", "", Mode::Outages, 1, 601_626, "R3 has executed 6 steps"),
         ("o7-restarted-has-none", "", Mode::Power, 1, 122, "calls wait"),
-        ("o7-base-not-counted", "", Mode::Outages, 1, 15_571, "calls wait"),
+        ("o7-base-not-counted", BARE, Mode::Outages, 1, 15_571, "calls wait"),
         ("o7-checkpoint-before-void", "", Mode::Outages, 1, 1162, "calls wait"),
         ("o7-runs-too-early", "", Mode::Outages, 1, 2259, "calls wait"),
         ("o7-void-in-need", "", Mode::Outages, 1, 905_608, "calls wait"),
@@ -286,14 +288,37 @@ fn a_snapshot_waits_for_the_opening_after_a_report() {
     assert_fails_with("o7-takes-up-between", 1216, "agreement");
 }
 
+/// With `durability = "strict"`, when the power is gone again and again.
+#[cfg(feature = "plant")]
+#[test]
+fn what_was_written_before_it_left_is_gone_on_from() {
+    for (bug, mode, seed, what) in [
+        ("s7-strict-sends-first", Mode::SlowOutages, 1, "Equivocation"),
+        ("s7-strict-shown-if-asked", Mode::SlowOutages, 500_149, "Equivocation"),
+        ("s7-strict-forgets-own", Mode::SlowOutages, 0, "false accusation"),
+        ("s7-strict-without-bodies", Mode::SlowOutages, 3, "calls wait"),
+        ("s7-strict-bodies-go", Mode::SlowOutages, 14, "agreement"),
+        ("e4-evidence-forgotten", Mode::Outages, 500_790, "R1 has executed 9 steps"),
+        ("e4-evidence-forgotten", Mode::SlowOutages, 500_802, "R1 has executed 17 steps"),
+    ] {
+        let options = mode.options(seed, 1, None);
+        let strict = Options { durability: Durability::Strict, ..options };
+        assert_fails(bug, (seed, &strict), what);
+    }
+}
+
 #[cfg(feature = "plant")]
 fn assert_fails_with(bug: &'static str, seed: u64, what: &str) {
+    assert_fails(bug, (seed, &Mode::SlowOutages.options(seed, 1, None)), what);
+}
+
+#[cfg(feature = "plant")]
+fn assert_fails(bug: &'static str, (seed, options): (u64, &Options), what: &str) {
     use crate::types::plant::plant;
-    let options = Mode::SlowOutages.options(seed, 1, None);
-    let slow = |seed| play(seed, &options, &mut |_, _, _| {}).err().map(|broken| broken.what);
-    assert_eq!(slow(seed), None);
+    let run = || play(seed, options, &mut |_, _, _| {}).err().map(|broken| broken.what);
+    assert_eq!(run(), None, "{bug} {seed}");
     plant(Some(bug));
-    let planted = slow(seed);
+    let planted = run();
     plant(None);
-    assert!(planted.as_ref().is_some_and(|told| told.contains(what)), "{seed}: {planted:?}");
+    assert!(planted.as_ref().is_some_and(|told| told.contains(what)), "{bug} {seed}: {planted:?}");
 }

@@ -1,14 +1,16 @@
 //! Starting from what a disk holds (§7).
 
 use super::build::Effect;
+use super::store::Convicted;
 use super::{Checked, Entered, Stage};
 use crate::crypto::{Scheme, Unverified};
 use crate::ordering::rounds::Held;
 use crate::ordering::{Action, Core, Event, Logged, Statement};
+use crate::proof::convict;
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Epoch, Now, Round};
-use crate::wire::{Attestation, Proposal, Record, Report};
+use crate::wire::{Attestation, Evidence, Proposal, Record, Report};
 use std::sync::Arc;
 
 impl<S: Scheme> Core<S> {
@@ -166,13 +168,14 @@ impl<S: Scheme> Core<S> {
     /// a promise and entering goes on from its Report.
     pub fn recovered(&mut self) {
         let records = std::mem::take(&mut self.found);
-        let mut report = None;
+        let (mut report, mut evidence) = (None, &[][..]);
         for record in &records {
             match record {
                 Record::Promise { .. } if planted("s7-promise-forgotten") => {}
-                Record::Promise { call, .. } => {
+                Record::Promise { call, evidence: rests_on } => {
                     if call.number() > self.change.promise.number() {
                         self.change.promise = *call;
+                        evidence = rests_on;
                     }
                 }
                 Record::Report { report: one, .. } => report = Some(one),
@@ -194,6 +197,7 @@ impl<S: Scheme> Core<S> {
             }
         }
         self.unplaced.clear();
+        self.take_evidence(evidence);
         if planted("s7-signs-on") {
             return;
         }
@@ -225,6 +229,39 @@ impl<S: Scheme> Core<S> {
             Some(report) => Stage::Writing { report, sequence: 0 },
             None => Stage::Counting,
         };
+    }
+
+    /// E4: what the promised call rests on. Whoever signed it may have forgotten that, and without
+    /// it nobody else takes the call.
+    fn take_evidence(&mut self, evidence: &[Evidence]) {
+        if planted("e4-evidence-forgotten") {
+            return;
+        }
+        let (root, limit) = (self.change.promise.root, self.limits.max_candidates);
+        for one in evidence {
+            match one {
+                Evidence::Blame(blame) => {
+                    let checked = blame.verify_ref(&self.keyring);
+                    checked.map(|blame| self.change.store.blame(blame.into(), root)).ok();
+                }
+                Evidence::Restarted(restarted) => {
+                    let checked = restarted.verify_ref(&self.keyring);
+                    checked.map(|one| self.change.store.restarted(one.into(), root)).ok();
+                }
+                Evidence::Stalled(stalled) => {
+                    let checked = stalled.verify_ref(&self.keyring);
+                    checked.map(|one| self.change.store.stalled(one.into())).ok();
+                }
+                Evidence::Proof(proof) => {
+                    if let Ok(conviction) = convict(proof, &self.keyring, limit) {
+                        let generation = conviction.epoch.generation;
+                        let proof = Arc::new(proof.as_ref().clone());
+                        let convicted = Convicted { proof, generation };
+                        self.change.store.proof(conviction.replica, convicted);
+                    }
+                }
+            }
+        }
     }
 
     /// An epoch that was entered, and of which the log has no vector yet: its opening waits for
