@@ -151,6 +151,11 @@ impl<S: Scheme> Core<S> {
         }
     }
 
+    /// Whether this request has a candidate, a committed one or one of this replica.
+    pub fn has_candidates(&self, request: &Digest) -> bool {
+        !self.order.holders(request).is_empty() || self.mine.contains(request)
+    }
+
     /// Counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
