@@ -89,6 +89,7 @@ impl<'a, S: Scheme> Judge<'a, S> {
                 self.last = None;
                 self.proposals(vector).0
             }
+            LogEntry::Leg(reports) => reports.iter().filter_map(|r| self.report(r)).collect(),
             LogEntry::Opening(reports) => {
                 self.last = None;
                 reports.iter().filter_map(|report| self.report(report)).collect()

@@ -24,6 +24,8 @@ pub enum Kind {
     Undone,
     /// A proposal of the replica whose log this is, before it left.
     Own,
+    /// An opening that the next one commits.
+    Leg,
     /// Bytes that are no entry of this version.
     Unknown,
 }
@@ -38,6 +40,7 @@ impl Kind {
             Kind::Bodies => "bodies",
             Kind::Undone => "undone",
             Kind::Own => "own",
+            Kind::Leg => "leg",
             Kind::Unknown => "unknown",
         }
     }
@@ -239,11 +242,11 @@ fn list(
     let of = match &entry {
         LogEntry::Vector(vector) => (Kind::Vector, of(vector)),
         LogEntry::Base(vector) => (Kind::Base, of(vector)),
-        LogEntry::Opening(reports) => {
+        LogEntry::Opening(reports) | LogEntry::Leg(reports) => {
             let round = reports.iter().map(|r| r.peek().header.round).max();
             let call = reports.first().map(|r| r.peek().header.call);
             let of = call.zip(round).map(|(call, round)| (call.number(), call.members(), round));
-            (Kind::Opening, of)
+            (if matches!(entry, LogEntry::Leg(_)) { Kind::Leg } else { Kind::Opening }, of)
         }
         LogEntry::Bodies { round, bodies } => {
             listed.round = Some(*round);

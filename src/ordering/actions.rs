@@ -111,6 +111,8 @@ pub enum Logged {
     Base(Vec<Arc<Verified<Proposal>>>),
     /// A committed opening (E7): the Reports that it follows from, in member order.
     Opening(Vec<Arc<Checked>>),
+    /// An opening that the next one commits, which is entered but not committed yet.
+    Leg(Vec<Arc<Checked>>),
     /// An own proposal, and with it the requests that it gives candidates. It leaves when
     /// [`super::Input::OwnDurable`] has said that it is durable.
     Own(Arc<Verified<Proposal>>),

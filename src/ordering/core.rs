@@ -1,7 +1,7 @@
 //! The ordering core: one event in, actions out.
 
 use super::clock::CandidateClock;
-use super::epoch::Change;
+use super::epoch::{Change, Checked};
 use super::history::History;
 use super::order::Order;
 use super::rounds::{Held, Rounds, Stored};
@@ -97,6 +97,8 @@ pub struct Core<S: Scheme> {
     pub(super) based: Option<Digest>,
     /// Proposals from that log of epochs whose openings are still to be taken up.
     pub(super) unplaced: Vec<super::rounds::Held>,
+    /// Openings from that log on the way to others.
+    pub(super) legs: Vec<Vec<Arc<Checked>>>,
     /// Up to where that log is durable; `None` if nobody says.
     pub(super) durable: Option<Round>,
     /// The operator wants this replica out: it does not ask to join.
@@ -159,6 +161,7 @@ impl<S: Scheme> Core<S> {
             logged: (Epoch::GENESIS, Round(0)),
             based: None,
             unplaced: Vec::new(),
+            legs: Vec::new(),
             durable: None,
             leaving: false,
             key_news: 0,

@@ -116,6 +116,7 @@ impl<S: Scheme> Core<S> {
             logged: _,
             based: _,
             unplaced: _,
+            legs: _,
             durable,
             leaving,
             key_news,

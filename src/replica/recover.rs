@@ -36,9 +36,11 @@ impl<S: Scheme> Replica<S> {
                 let round = held.first().map(|p| p.round);
                 (LogEntry::Base(plain(held)), round, None)
             }
-            Logged::Opening(reports) => {
-                let reports = reports.iter().map(|r| r.signed().clone().into()).collect();
-                (LogEntry::Opening(reports), None, None)
+            Logged::Opening(reports) => (LogEntry::Opening(signed(reports)), None, None),
+            Logged::Leg(reports) => {
+                // Nothing is committed by it, so the log cannot begin behind it.
+                self.journal.add(LogEntry::Leg(signed(reports)).to_bytes(), None);
+                return;
             }
         };
         self.note_place(logged, self.journal.position());
@@ -232,6 +234,10 @@ impl<S: Scheme> Replica<S> {
                 (Logged::Base(vector), round)
             }
             LogEntry::Opening(reports) => (Logged::Opening(self.checked_reports(&reports)?), None),
+            LogEntry::Leg(reports) => {
+                let leg = Logged::Leg(self.checked_reports(&reports)?);
+                return self.core.replay(now, leg, &mut Vec::new());
+            }
             LogEntry::Own(own) => {
                 let own = self.verified(std::slice::from_ref(&own))?;
                 own.into_iter().for_each(|own| self.core.replay_own(own));
@@ -316,7 +322,7 @@ impl<S: Scheme> Replica<S> {
                     self.undo.places.add(report.header.call.number(), Round(0), place);
                 }
             }
-            Logged::Base(_) | Logged::Own(_) => {}
+            Logged::Base(_) | Logged::Leg(_) | Logged::Own(_) => {}
         }
     }
 
@@ -340,6 +346,10 @@ impl<S: Scheme> Replica<S> {
         });
         checked.collect()
     }
+}
+
+fn signed(reports: &[Arc<Checked>]) -> Vec<Unverified<Report>> {
+    reports.iter().map(|r| r.signed().clone().into()).collect()
 }
 
 fn step_of(action: Action) -> Option<StepTrace> {

@@ -11,6 +11,8 @@ use crate::types::{Epoch, Round};
 const UNDONE: u8 = 5;
 /// The kind of an own proposal.
 const OWN: u8 = 6;
+/// The kind of an opening on the way to another.
+const LEG: u8 = 7;
 const MAX_MEMBERS: usize = 31;
 /// Bodies in one entry at most; those of a large step are several entries.
 const MAX_BODIES: usize = 1 << 16;
@@ -47,6 +49,9 @@ pub enum LogEntry {
     /// ([`crate::types::Durability::Strict`]). It is not given up with what it rests on: it may
     /// have left.
     Own(Box<Unverified<Proposal>>),
+    /// An opening that the next one commits, with what comes before that: the Reports that it
+    /// follows from, in member order. It counts when the next one is entered.
+    Leg(Vec<Unverified<Report>>),
 }
 
 impl LogEntry {
@@ -89,6 +94,10 @@ impl LogEntry {
             LogEntry::Own(proposal) => {
                 out.u8(OWN);
                 proposal.encode(&mut out);
+            }
+            LogEntry::Leg(reports) => {
+                out.u8(LEG);
+                put_list(reports, &mut out);
             }
         }
         out.into_bytes()
@@ -146,6 +155,7 @@ impl LogEntry {
             UNDONE => {
                 LogEntry::Undone { from: r.u64("place")?, epoch: r.epoch("epoch given up for")? }
             }
+            LEG => LogEntry::Leg(get_list(&mut r, MAX_MEMBERS, "reports on the way")?),
             OWN => LogEntry::Own(Box::new(Message::decode(&mut r)?)),
             _ => return Err(r.error("unknown kind of entry")),
         };

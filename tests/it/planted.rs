@@ -17,7 +17,9 @@ const SEEDS: u64 = 12;
 /// (`src/ordering`, `src/replica/transfer`), the others by crashes at every call of the disk
 /// (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`) and by the modes of
 /// `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 77] = [
+const ELSEWHERE: [&str; 79] = [
+    "o7-spent-goes",
+    "s7-legs-forgotten",
     "s7-strict-sends-first",
     "s7-strict-shown-if-asked",
     "s7-strict-forgets-own",

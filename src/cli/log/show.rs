@@ -148,13 +148,14 @@ fn snapshots_json(found: &Found) -> Vec<Value> {
     one.collect()
 }
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::Vector,
     Kind::Base,
     Kind::Opening,
     Kind::Bodies,
     Kind::Undone,
     Kind::Own,
+    Kind::Leg,
     Kind::Unknown,
 ];
 
@@ -238,7 +239,9 @@ pub(super) fn entry(listed: &Listed, service: &str) -> String {
     let epoch = listed.epoch.map_or("-".to_owned(), |epoch| epoch.to_string());
     let what = match &listed.entry {
         Some(LogEntry::Vector(vector) | LogEntry::Base(vector)) => candidates(vector),
-        Some(LogEntry::Opening(reports)) => format!("{} Reports", reports.len()),
+        Some(LogEntry::Opening(reports) | LogEntry::Leg(reports)) => {
+            format!("{} Reports", reports.len())
+        }
         Some(LogEntry::Bodies { .. }) => format!("{} requests", listed.requests.len()),
         Some(LogEntry::Own(own)) => candidates(std::slice::from_ref(own)),
         Some(LogEntry::Undone { from, .. }) => format!("gives up history from entry {from} on"),
@@ -246,7 +249,7 @@ pub(super) fn entry(listed: &Listed, service: &str) -> String {
     };
     let (place, kind) = (listed.place.0, listed.kind.name());
     let members = match listed.kind {
-        Kind::Vector | Kind::Base | Kind::Opening => format!(" of {}", listed.members),
+        Kind::Vector | Kind::Base | Kind::Opening | Kind::Leg => format!(" of {}", listed.members),
         Kind::Bodies | Kind::Undone | Kind::Own | Kind::Unknown => String::new(),
     };
     line(format!("{place:>8} {kind:<8} round {round:<8} epoch {epoch:<9}{members} {what}"));
@@ -311,7 +314,7 @@ pub(super) fn entry_json(listed: &Listed, service: &str) -> Value {
             let proposals = vector.iter().map(|p| proposal_json(p.peek()));
             out["proposals"] = proposals.collect();
         }
-        Some(LogEntry::Opening(reports)) => {
+        Some(LogEntry::Opening(reports) | LogEntry::Leg(reports)) => {
             let report = reports.iter().map(|r| {
                 let h = &r.peek().header;
                 json!({

@@ -288,6 +288,13 @@ fn a_snapshot_waits_for_the_opening_after_a_report() {
     assert_fails_with("o7-takes-up-between", 1216, "agreement");
 }
 
+/// One enters an epoch whose opening it has come to by another, and stops before the first vector.
+#[cfg(feature = "plant")]
+#[test]
+fn openings_on_the_way_are_in_the_log() {
+    assert_fails_with("s7-legs-forgotten", 711_558, "calls wait");
+}
+
 /// With `durability = "strict"`, when the power is gone again and again.
 #[cfg(feature = "plant")]
 #[test]
@@ -298,6 +305,7 @@ fn what_was_written_before_it_left_is_gone_on_from() {
         ("s7-strict-forgets-own", Mode::SlowOutages, 0, "false accusation"),
         ("s7-strict-without-bodies", Mode::SlowOutages, 3, "calls wait"),
         ("s7-strict-bodies-go", Mode::SlowOutages, 14, "agreement"),
+        ("o7-spent-goes", Mode::SlowOutages, 511_466, "calls wait"),
         ("e4-evidence-forgotten", Mode::Outages, 500_790, "R1 has executed 9 steps"),
         ("e4-evidence-forgotten", Mode::SlowOutages, 500_802, "R1 has executed 17 steps"),
     ] {

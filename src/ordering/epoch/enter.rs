@@ -234,8 +234,9 @@ impl<S: Scheme> Core<S> {
         };
     }
 
-    /// §7: the content of an opening's base is in the log before the opening is written: what was
-    /// complete here may end some rounds before that.
+    /// §7: the content of an opening's base is in the log before the opening is written, with the
+    /// openings on the way there: what was complete here may end some rounds, and some epochs,
+    /// before that.
     fn log_base(&mut self, out: &mut Vec<Action>) {
         let Some(prepared) = &self.change.prepared else { return };
         let digest = self.change.opening.as_ref().map(|o| o.digest);
@@ -244,6 +245,9 @@ impl<S: Scheme> Core<S> {
         }
         out.extend(prepared.effects.iter().filter_map(|effect| match effect {
             Effect::Step(step) => Some(Action::Log(Logged::Base(step.proposals.clone()))),
+            Effect::Opened(_, opening) if Some(opening.digest) != digest => {
+                Some(Action::Log(Logged::Leg(opening.sources.clone())))
+            }
             Effect::Opened(..) => None,
         }));
         self.based = digest;

@@ -33,6 +33,10 @@ impl<S: Scheme> Core<S> {
                 Ok(())
             }
             Logged::Opening(reports) => self.replay_opening(now, &reports),
+            Logged::Leg(reports) => {
+                self.legs.push(reports);
+                Ok(())
+            }
             Logged::Own(proposal) => {
                 self.replay_own(proposal);
                 Ok(())
@@ -285,11 +289,36 @@ impl<S: Scheme> Core<S> {
         let Some(checked) = checked.collect::<Option<Vec<_>>>() else { return };
         self.name_base(base);
         let now = Now { monotonic: self.change.progress, wall: self.last_wall };
-        if self.replay_opening(now, &checked).is_ok() {
+        if self.go_all_the_way(now, &checked) {
             mark("§7 an opening from the disk waited for its first vector");
         } else if !planted("s7-opening-forgotten") {
             self.change.following.store(checked);
         }
+    }
+
+    /// Takes up an opening that was entered, by those on the way to it that the log has. False, and
+    /// nothing of it, if something is missing.
+    fn go_all_the_way(&mut self, now: Now, reports: &[Arc<Checked>]) -> bool {
+        let legs = std::mem::take(&mut self.legs);
+        let opening = |core: &Self, reports: &[Arc<Checked>]| {
+            Some(core.opening_from(&reports.first()?.header.call, reports))
+        };
+        let (mut way, mut last) = (Vec::new(), opening(self, reports));
+        while let Some(then) = last.take() {
+            let leads = |leg: &&Vec<_>| opening(self, leg).is_some_and(|o| o.digest == then.origin);
+            let leg = legs.iter().find(leads).filter(|_| !planted("s7-legs-forgotten"));
+            if let Some(leg) = leg {
+                way.push(leg);
+                last = opening(self, leg);
+            }
+        }
+        let before = (self.epoch, self.members, self.rounds.clone(), self.change.clone());
+        let all = way.into_iter().rev().map(|leg| &leg[..]).chain([reports]);
+        let arrived = all.map(|reports| self.replay_opening(now, reports)).all(|r| r.is_ok());
+        if !arrived {
+            (self.epoch, self.members, self.rounds, self.change) = before;
+        }
+        arrived
     }
 
     /// The first thing after a start with something on disk.
