@@ -230,7 +230,7 @@ impl Judge {
             Event::Undone { ran: true, .. } => {
                 self.rolled.insert(at);
             }
-            Event::SnapshotInstalled { round, .. } => self.checks.on_installed(at, *round),
+            Event::SnapshotInstalled { round, .. } => self.checks.on_taken_up(at, *round),
             Event::Recovered(found) => {
                 self.checks.on_taken_up(at, found.snapshot);
                 self.checks.on_recovered(at, &found.steps, found.round);

@@ -45,14 +45,14 @@ impl Checks {
         }
     }
 
-    /// A replica has installed another's state as it is after this round.
-    pub fn on_installed(&mut self, replica: ReplicaId, round: Round) {
+    /// A replica has the state that is after this round.
+    fn on_installed(&mut self, replica: ReplicaId, round: Round) {
         let steps = self.order.iter().take_while(|s| s.position.round <= round).count();
         self.reached.insert(replica, Reached { steps, last_round: round, ..Reached::default() });
     }
 
-    /// A replica has taken up a state from its disk. What is in that is attested, and comes back
-    /// with it if nobody had it any more.
+    /// A replica has taken up a state, from its disk or from others. What is in that is attested,
+    /// and comes back with it if nobody had it any more.
     pub fn on_taken_up(&mut self, replica: ReplicaId, round: Round) {
         let last = self.order.last().map_or(Round(0), |s| s.position.round);
         let back = |s: &&StepTrace| last < s.position.round && s.position.round <= round;

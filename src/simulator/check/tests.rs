@@ -325,9 +325,19 @@ fn who_installs_another_state_goes_on_from_there() {
         assert_eq!(c.on_step(r(0), &s), Ok(()));
     }
     c.on_restarted(r(1));
-    c.on_installed(r(1), Round(3));
+    c.on_taken_up(r(1), Round(3));
     assert_eq!(c.steps_of(r(1)), 2);
     assert_eq!(rule(c.on_step(r(1), &step(3, &[4]))), "one order");
     assert_eq!(c.on_step(r(1), &step(4, &[3])), Ok(()));
     assert_eq!(c.all_caught_up(), Ok(()));
+    // Whoever it came from may have lost it since.
+    let mut c = checks();
+    assert_eq!(c.on_step(r(0), &step(1, &[1])), Ok(()));
+    c.on_restarted(r(0));
+    assert!(c.order().is_empty());
+    c.on_taken_up(r(1), Round(1));
+    assert_eq!(c.steps_of(r(1)), 1);
+    c.on_recovered(r(0), &[step(1, &[1])], Round(1));
+    assert_eq!(c.on_step(r(0), &step(2, &[2])), Ok(()));
+    assert_eq!(c.on_step(r(1), &step(2, &[2])), Ok(()));
 }
