@@ -10,7 +10,7 @@ use crate::replica::{Action, Actions, Event, Input, Replica, Standing, Stored};
 use crate::service::kv::Command as KvCommand;
 use crate::storage::Moment;
 use crate::types::{
-    ClientId, DiskState, Epoch, GroupId, Instant, LinkId, Now, ReplicaId, Role, Round,
+    ClientId, DiskState, Durability, Epoch, GroupId, Instant, LinkId, Now, ReplicaId, Role, Round,
 };
 use crate::types::{SessionId, Wall};
 use crate::wire::{self, Command, CommandKind, Frame, Kind, Message, Outcome, Proposal, Replies};
@@ -102,7 +102,7 @@ pub struct Bed {
 
 impl Bed {
     /// A new group; the first replica has not started yet.
-    pub fn new(end: (End, u64)) -> Self {
+    pub fn new(durability: Durability, end: (End, u64)) -> Self {
         let media = Media::new(Default::default());
         let mut bed = Self {
             replicas: [None, None, None],
@@ -116,7 +116,7 @@ impl Bed {
             number: 0,
             answered: BTreeSet::new(),
             told: BTreeMap::new(),
-            book: Book::default(),
+            book: Book { durability, ..Book::default() },
             proposed: BTreeMap::new(),
             past: None,
             wrong: None,
@@ -125,7 +125,7 @@ impl Bed {
             again: ((0, Moment::Before), 0),
         };
         for i in [1, 2] {
-            let fresh = (Vec::new(), Stored::default());
+            let fresh = (durability, (Vec::new(), Stored::default()));
             bed.replicas[i] = Some(replica(id(i), 1, DiskState::New, fresh, bed.now()));
             bed.both(i, Input::ClientUp { link: LINK, client: CLIENT, role: Role::Write });
         }
@@ -205,7 +205,7 @@ impl Bed {
             Happens::Work(life) if life == self.lives[VICTIM] => self.work(),
             Happens::Idle(life, written) if life == self.lives[VICTIM] => {
                 let idle = self.thread.as_mut().filter(|t| t.written == written && !t.is_due);
-                let failed = idle.is_some_and(|thread| thread.worker.mark().is_err());
+                let failed = idle.is_some_and(|thread| thread.worker.idle().is_err());
                 self.after_work(failed);
             }
             Happens::Work(_) | Happens::Idle(..) => {}
@@ -257,10 +257,10 @@ impl Bed {
                 let given = Given::Records(self.book.records.len());
                 self.job(sequence, given, Job::Persist { sequence, records });
             }
-            Action::Append { sequence, entries } => {
+            Action::Append { sequence, entries, urgent } => {
                 self.book.entries.extend(entries.iter().cloned());
                 let given = Given::Entries(self.book.entries.len());
-                self.job(sequence, given, Job::Append { sequence, entries });
+                self.job(sequence, given, Job::Append { sequence, entries, urgent });
             }
             Action::Save { sequence, round: Round(round), first, head, state } => {
                 let job = Job::Save { sequence, round, first, head, state };
@@ -280,7 +280,8 @@ impl Bed {
         }
     }
 
-    // §7: what it has signed once it never contradicts, and it signs nothing in an old epoch.
+    // §7: what it has signed once it never contradicts. It signs nothing in an old epoch, unless it
+    // knows all that it has signed there.
     fn sends(&mut self, frame: &Bytes) {
         let frame = Frame::parse(frame.clone()).expect("replicas send whole frames");
         if frame.kind != Kind::Proposal {
@@ -296,7 +297,9 @@ impl Bed {
             if before != frame.body {
                 self.fail(format!("it signs two proposals for {epoch} {round:?}"));
             }
-        } else if self.past.is_some_and(|past| epoch <= past) {
+        } else if self.past.is_some_and(|past| epoch <= past)
+            && self.book.durability == Durability::Reply
+        {
             self.fail(format!("it signs in {epoch} again, {round:?}"));
         }
     }
@@ -409,7 +412,7 @@ impl Bed {
             given: BTreeMap::new(),
             written: 0,
         });
-        let found = (records, Stored::from(found));
+        let found = (self.book.durability, (records, Stored::from(found)));
         let replica = replica(id(VICTIM), incarnation, disk, found, self.now());
         self.incarnation = incarnation;
         self.replicas[VICTIM] = Some(replica);

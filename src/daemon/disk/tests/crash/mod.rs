@@ -17,7 +17,7 @@ mod start;
 use crate::crypto::{Domain, Hasher};
 use crate::storage::{MemoryDisk, Moment, Point};
 use crate::types::plant::plant;
-use crate::types::{Digest, ReplicaId};
+use crate::types::{Digest, Durability, ReplicaId};
 use bed::{Bed, OUTAGE, VICTIM};
 use media::{End, Left, Media};
 use start::Book;
@@ -170,7 +170,7 @@ struct Chosen {
 
 /// Makes the run and looks at every crash in it. Gives the last of each kind.
 fn run(counters: &mut Counters) -> Result<(Vec<Chosen>, u64), String> {
-    let mut bed = Bed::new((End::Kill, 0));
+    let mut bed = Bed::new(Durability::Reply, (End::Kill, 0));
     bed.media.borrow_mut().left = Some(Vec::new());
     let (mut chosen, mut all) = (BTreeMap::new(), Vec::new());
     let every = std::env::var_os(EVERY).is_some();
@@ -268,8 +268,8 @@ fn every_crash_of_replica_and_disk_is_recovered_from_again_and_again() {
 }
 
 /// The calls of the run, by kind.
-fn calls() -> BTreeMap<String, Vec<(u64, Moment)>> {
-    let mut bed = Bed::new((End::Kill, 0));
+fn calls(durability: Durability) -> BTreeMap<String, Vec<(u64, Moment)>> {
+    let mut bed = Bed::new(durability, (End::Kill, 0));
     bed.media.borrow_mut().left = Some(Vec::new());
     let mut calls: BTreeMap<String, Vec<(u64, Moment)>> = BTreeMap::new();
     while bed.time < LONG {
@@ -286,11 +286,12 @@ fn calls() -> BTreeMap<String, Vec<(u64, Moment)>> {
 
 /// The run with a crash in it, and perhaps crashed starts after it.
 fn go_on(
+    durability: Durability,
     crash: (u64, Moment),
     end: (End, u64),
     again: ((u64, Moment), u32),
 ) -> Result<u32, String> {
-    let mut bed = Bed::new(end);
+    let mut bed = Bed::new(durability, end);
     bed.again = again;
     bed.media.borrow_mut().crash = Some(crash);
     while bed.crashes == 0 && bed.wrong.is_none() && bed.time < LONG {
@@ -311,40 +312,63 @@ fn go_on(
 #[test]
 fn the_group_goes_on_after_a_crash_at_each_kind_of_call() {
     let often = if std::env::var_os(EVERY).is_some() { 10 } else { 1 };
-    let (mut runs, mut kinds) = (0, 0);
-    for (name, calls) in calls() {
-        kinds += 1;
-        for (end, seed) in End::ALL.into_iter().zip(1..) {
-            for i in 1..=often {
-                let (call, moment) = calls[calls.len() * i / (often + 1)];
-                let went = go_on((call, moment), (end, seed), ((0, Moment::Before), 0));
-                assert_eq!(went, Ok(1), "{name} {end:?}, call {call}");
-                runs += 1;
+    for durability in [Durability::Reply, Durability::Strict] {
+        let (mut runs, mut kinds) = (0, 0);
+        for (name, calls) in calls(durability) {
+            kinds += 1;
+            for (end, seed) in End::ALL.into_iter().zip(1..) {
+                for i in 1..=often {
+                    let (call, moment) = calls[calls.len() * i / (often + 1)];
+                    let again = ((0, Moment::Before), 0);
+                    let went = go_on(durability, (call, moment), (end, seed), again);
+                    assert_eq!(went, Ok(1), "{durability:?}, {name} {end:?}, call {call}");
+                    runs += 1;
+                }
             }
         }
+        println!("{durability:?}: {runs} runs with crashes at {kinds} kinds of calls");
+        assert!(kinds >= 40, "{kinds} kinds of calls");
     }
-    println!("{runs} runs with crashes at {kinds} kinds of calls");
-    assert!(kinds >= 40, "{kinds} kinds of calls");
 }
 
 /// D3: the life after a crash is crashed, too, at each of its first calls, which are those of its
 /// start and some more; and so are those after it, up to five times.
 #[test]
 fn the_group_goes_on_after_starts_that_were_crashed() {
-    let (calls, mut reached) = (calls(), 0);
-    let syncs = &calls["rounds/sync/before"];
-    let crash = syncs[syncs.len() / 2];
-    for call in 1..=FIRST_CALLS {
-        let times = call as u32 % 5 + 1;
-        let moment = if call % 2 == 0 { Moment::After } else { Moment::Inside(40) };
-        let end = End::ALL[call as usize % 3];
-        match go_on(crash, (end, call), ((call, moment), times)) {
-            Ok(crashes) => reached += crashes - 1,
-            Err(why) => panic!("call {call}, {times} times, {end:?}: {why}"),
+    for durability in [Durability::Reply, Durability::Strict] {
+        let (calls, mut reached) = (calls(durability), 0);
+        let syncs = &calls["rounds/sync/before"];
+        let crash = syncs[syncs.len() / 2];
+        for call in 1..=FIRST_CALLS {
+            let times = call as u32 % 5 + 1;
+            let moment = if call % 2 == 0 { Moment::After } else { Moment::Inside(40) };
+            let end = End::ALL[call as usize % 3];
+            match go_on(durability, crash, (end, call), ((call, moment), times)) {
+                Ok(crashes) => reached += crashes - 1,
+                Err(why) => panic!("{durability:?}, call {call}, {times} times, {end:?}: {why}"),
+            }
         }
+        println!("crashed {reached} times more within the first {FIRST_CALLS} calls of a life");
+        assert!(reached >= 60, "{reached}");
     }
-    println!("crashed {reached} times more within the first {FIRST_CALLS} calls of a life");
-    assert!(reached >= 60, "{reached}");
+}
+
+/// With `durability = "strict"` a proposal that left and is not on the disk is signed in another
+/// way by the next life.
+#[test]
+fn a_planted_proposal_that_leaves_too_early_is_noticed() {
+    let strict = Durability::Strict;
+    for bug in ["s7-strict-sends-first", "s7-strict-forgets-own"] {
+        plant(None);
+        let calls = calls(strict);
+        plant(Some(bug));
+        let some = calls["rounds/sync/before"].iter().skip(20).step_by(5);
+        let went =
+            some.map(|crash| go_on(strict, *crash, (End::Lost, 1), ((0, Moment::Before), 0)));
+        let noticed = went.filter_map(Result::err).next();
+        plant(None);
+        println!("{bug}: {}", noticed.expect(bug));
+    }
 }
 
 /// What was planted is seen, so the checks above can fail.

@@ -86,7 +86,7 @@ pub fn replica(
     id: ReplicaId,
     incarnation: u64,
     disk: DiskState,
-    (recovered, stored): (Vec<Bytes>, Stored),
+    (durability, (recovered, stored)): (Durability, (Vec<Bytes>, Stored)),
     now: Now,
 ) -> Replica<Keyed> {
     let secret = |i: usize| SecretKey::from_seed([i as u8 + 1; 32]);
@@ -105,7 +105,7 @@ pub fn replica(
         incarnation,
         disk,
         recovered,
-        durability: Durability::Reply,
+        durability,
         stored,
         fields: vec![],
         encode_at_once: usize::MAX,
@@ -126,6 +126,7 @@ pub struct Durable {
 /// What a replica has done in its first life.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
+    pub durability: Durability,
     /// All records and entries that it gave to the disk, in order.
     pub records: Vec<Bytes>,
     pub entries: Vec<Bytes>,
@@ -179,7 +180,8 @@ impl Book {
         (incarnation, disk): (u64, DiskState),
     ) -> Result<Recovered, String> {
         let stored = Stored::from(found);
-        let mut replica = replica(id, incarnation, disk, (records, stored), Now::default());
+        let found = (self.durability, (records, stored));
+        let mut replica = replica(id, incarnation, disk, found, Now::default());
         let mut out = Actions::new();
         replica.handle(Now::default(), Input::Tick, &mut out);
         let told = out.into_iter().find_map(|action| match action {
