@@ -66,7 +66,7 @@ pub(super) struct Disk {
 
 enum Job {
     Persist { sequence: u64, records: Vec<Bytes> },
-    Append { sequence: u64, entries: Vec<Bytes> },
+    Append { sequence: u64, entries: Vec<Bytes>, urgent: bool },
     Save { sequence: u64, round: u64, first: u64, head: Bytes, state: Bytes },
     Evidence { name: String, bytes: Bytes },
 }
@@ -219,9 +219,10 @@ impl Disk {
     }
 
     /// Appends entries to the log of rounds; the sequence comes back as for [`Disk::persist`].
-    /// While the disk is full nothing comes back.
-    pub(super) fn append(&self, sequence: u64, entries: Vec<Bytes>) {
-        self.give(Job::Append { sequence, entries });
+    /// While the disk is full nothing comes back. What is not `urgent` may come back with what is,
+    /// or when there is nothing to do for a while.
+    pub(super) fn append(&self, sequence: u64, entries: Vec<Bytes>, urgent: bool) {
+        self.give(Job::Append { sequence, entries, urgent });
     }
 
     /// Saves the state after `round`, from which the log goes on with the entry at `first`, when

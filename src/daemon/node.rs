@@ -442,7 +442,9 @@ impl Node {
                 }
                 Action::Encode { number, work } => self.encoder.make(number, work),
                 Action::Persist { sequence, records } => self.disk.persist(sequence, records),
-                Action::Append { sequence, entries } => self.disk.append(sequence, entries),
+                Action::Append { sequence, entries, urgent } => {
+                    self.disk.append(sequence, entries, urgent);
+                }
                 Action::Save { sequence, round, first, head, state } => {
                     self.disk.save(sequence, round.0, first, head, state);
                 }

@@ -64,6 +64,9 @@ pub enum Action {
         sequence: u64,
         /// The entries, in order.
         entries: Vec<Bytes>,
+        /// Whether something waits for it. Otherwise it may be made durable with the next write
+        /// that is waited for, or when there is none for a while: a sync is saved.
+        urgent: bool,
     },
     /// Do this work ([`Encoding::run`]), beside the loop since that takes long, and then give
     /// [`super::Input::Encoded`].

@@ -97,8 +97,9 @@ pub(super) struct Journal {
     position: u64,
     complete: Round,
     writes: VecDeque<Write>,
-    /// The last step that can be done again from the disk.
+    /// The last step that can be done again from the disk, and the last complete vector there.
     durable: Round,
+    durable_complete: Round,
     waiting: VecDeque<Waiting>,
     /// Where the log goes on after checkpoints.
     marks: BTreeMap<Round, u64>,
@@ -136,6 +137,7 @@ impl Journal {
             complete: Round(0),
             writes: VecDeque::new(),
             durable: Round(0),
+            durable_complete: Round(0),
             waiting: VecDeque::new(),
             marks: BTreeMap::new(),
             gap: Gap::No,
@@ -222,6 +224,7 @@ impl Journal {
     pub(super) fn replayed(&mut self, next: u64, executed: Round, complete: Round, gap: bool) {
         (self.replays, self.position) = (false, next.max(self.position));
         (self.durable, self.complete) = (executed, complete);
+        self.durable_complete = complete;
         if gap {
             (self.gap, self.grown) = (Gap::Open, self.limit);
         }
@@ -271,10 +274,19 @@ impl Journal {
             return None;
         }
         let entries = std::mem::take(&mut self.entries);
+        let urgent = self.is_waited_for();
         let sequence = self.write(None, executed);
         let own = self.own.take();
         self.writes.back_mut().into_iter().for_each(|write| write.own = own);
-        Some(Action::Append { sequence, entries })
+        Some(Action::Append { sequence, entries, urgent })
+    }
+
+    /// Whether anything needs what is written now soon: a reply, an own proposal, or the rounds,
+    /// which must not get far ahead of the log. The first vector of a lone request is not: its
+    /// reply comes with the next.
+    fn is_waited_for(&self) -> bool {
+        let ahead = self.complete.0 > self.durable_complete.0 + 1;
+        !self.waiting.is_empty() || self.own.is_some() || !self.writes.is_empty() || ahead
     }
 
     fn write(&mut self, core: Option<u64>, executed: Round) -> u64 {
@@ -387,6 +399,7 @@ impl Journal {
             self.durable = self.durable.max(write.executed);
             durable.own = durable.own.max(write.own);
             durable.complete = Some(write.complete);
+            self.durable_complete = write.complete;
         }
         if self.gap != Gap::No {
             durable.complete = None;

@@ -131,7 +131,10 @@ impl<S: Scheme> ReplicaNode<S> {
                 }
                 out.push(Effect::Persist { sequence, records });
             }
-            Action::Append { sequence, entries } => out.push(Effect::Append { sequence, entries }),
+            // How long a write takes is up to the world's dice, and so may be as long as that.
+            Action::Append { sequence, entries, .. } => {
+                out.push(Effect::Append { sequence, entries });
+            }
             Action::Encode { number, work } => out.push(Effect::Encode { number, work }),
             Action::Save { sequence, first, head, state, .. } => {
                 out.push(Effect::Save { sequence, first, head, state });

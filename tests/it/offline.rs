@@ -142,7 +142,7 @@ impl Group {
                     Action::Persist { sequence, .. } => {
                         waiting.push_back((i, Input::Synced { sequence }));
                     }
-                    Action::Append { sequence, entries } => {
+                    Action::Append { sequence, entries, .. } => {
                         self.written[i].log.extend(entries);
                         waiting.push_back((i, Input::Synced { sequence }));
                     }

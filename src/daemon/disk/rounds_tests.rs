@@ -583,7 +583,7 @@ fn what_is_not_durable_keeps_no_rounds_and_does_not_outdate_any() {
     let opened = take().open(opening(false, false)).unwrap();
     assert!(opened.rounds.is_none() && !dir.path().join(rounds::DIRECTORY).exists());
     let Opened { disk, mut done, .. } = opened;
-    disk.append(1, vec![entry(1)]);
+    disk.append(1, vec![entry(1)], true);
     let told = done.blocking_recv().unwrap().unwrap_err().to_string();
     assert!(told.contains("no log of rounds"), "{told}");
     drop(disk);
@@ -606,7 +606,7 @@ fn rounds_without_a_mark_are_refused_unless_there_are_none() {
     let take = || Claim::take(dir.path()).unwrap();
     drop(take().open(opening(false, true)).unwrap());
     let Opened { disk, .. } = take().open(opening(false, true)).unwrap();
-    disk.append(1, vec![entry(1)]);
+    disk.append(1, vec![entry(1)], true);
     drop(disk);
     let told = refused(take().open(opening(false, true)));
     assert!(told.contains("no cluster.mark"), "{told}");
@@ -619,7 +619,7 @@ fn all_jobs_come_back_in_order_and_are_there_again() {
     let take = || Claim::take(dir.path()).unwrap();
     let Opened { disk, mut done, .. } = take().open(opening(false, true)).unwrap();
     for n in 0..30 {
-        disk.append(3 * n, entries(2 * n..2 * n + 2));
+        disk.append(3 * n, entries(2 * n..2 * n + 2), true);
         disk.persist(3 * n + 1, vec![entry(n)]);
         let head = Bytes::from(vec![n as u8]);
         disk.save(3 * n + 2, n, 2 * n + 1, head, text("state"));

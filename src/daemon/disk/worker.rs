@@ -41,6 +41,8 @@ pub(super) struct Worker<D = Directory, L = Directory> {
     pub(super) saving: Option<(u64, Saving)>,
     /// Whether entries were appended since the log was last told how far it is durable.
     is_unmarked: bool,
+    /// Sequences of writes that are not synced yet, since nobody waits for them.
+    unsynced: Vec<u64>,
 }
 
 /// Why it ends.
@@ -107,6 +109,8 @@ struct Group {
     entries: Vec<Bytes>,
     records: Vec<Bytes>,
     sequences: Vec<u64>,
+    /// Whether any of them is waited for.
+    urgent: bool,
     bytes: usize,
     /// What comes behind them.
     save: Option<Save>,
@@ -159,7 +163,7 @@ impl<D: Disk, L: Disk> Worker<D, L> {
         evidence: PathBuf,
         done: mpsc::UnboundedSender<Done>,
     ) -> Self {
-        Self { log, rounds, evidence, done, saving: None, is_unmarked: false }
+        Self { log, rounds, evidence, done, saving: None, is_unmarked: false, unsynced: Vec::new() }
     }
 
     /// Does all jobs until nobody can ask for more, or something fails.
@@ -168,9 +172,9 @@ impl<D: Disk, L: Disk> Worker<D, L> {
         loop {
             let why = match self.step(&mut inbox) {
                 Ok(()) => continue,
-                Err(End::Closed) => match self.mark() {
-                    Ok(()) => return,
-                    Err(why) => why,
+                Err(End::Closed) => match self.idle() {
+                    Ok(()) | Err(End::Closed) => return,
+                    Err(End::Failed(why)) => why,
                 },
                 Err(End::Failed(why)) => why,
             };
@@ -187,7 +191,7 @@ impl<D: Disk, L: Disk> Worker<D, L> {
             false => Some(inbox.next()?),
             true => match inbox.next_within(IDLE)? {
                 Some(job) => Some(job),
-                None => return Ok(self.mark()?),
+                None => return self.idle(),
             },
         };
         if let Some(first) = first {
@@ -202,6 +206,11 @@ impl<D: Disk, L: Disk> Worker<D, L> {
         if !group.entries.is_empty() {
             self.append(&group.entries, inbox)?;
         }
+        if !group.urgent && group.records.is_empty() && group.save.is_none() {
+            self.unsynced.extend(group.sequences);
+            return Ok(());
+        }
+        self.sync()?;
         if !group.records.is_empty() {
             self.log.append(&group.records)?;
         }
@@ -231,7 +240,8 @@ impl<D: Disk, L: Disk> Worker<D, L> {
                     group.sequences.push(sequence);
                     group.records.extend(records);
                 }
-                Job::Append { sequence, entries } => {
+                Job::Append { sequence, entries, urgent } => {
+                    group.urgent |= urgent;
                     group.bytes += size(&entries);
                     group.sequences.push(sequence);
                     group.entries.extend(entries);
@@ -249,7 +259,17 @@ impl<D: Disk, L: Disk> Worker<D, L> {
         group
     }
 
-    // Returns when they are durable.
+    // Makes all that was appended durable, and says what nobody has waited for.
+    fn sync(&mut self) -> Result<(), End> {
+        if let Some(rounds) = &mut self.rounds {
+            rounds.sync().map_err(|e| rounds.failed(e))?;
+        }
+        let unsynced = std::mem::take(&mut self.unsynced);
+        self.say(unsynced);
+        Ok(())
+    }
+
+    // Returns when they are written.
     fn append(&mut self, entries: &[Bytes], inbox: &mut Inbox) -> Result<(), End> {
         let Some(rounds) = &mut self.rounds else { return Err(End::Failed(self.not_durable())) };
         let (mut done, mut patience) = (0, Patience::new());
@@ -261,7 +281,6 @@ impl<D: Disk, L: Disk> Worker<D, L> {
             }
         }
         patience.end(rounds);
-        rounds.sync().map_err(|e| rounds.failed(e))?;
         self.is_unmarked = true;
         Ok(())
     }
@@ -324,8 +343,17 @@ impl<D: Disk, L: Disk> Worker<D, L> {
         Ok(())
     }
 
-    /// Tells the log how far it is durable. That there is no space for that is no harm.
-    pub(super) fn mark(&mut self) -> Result<(), DaemonError> {
+    /// There has been nothing to do for a while: makes durable what nobody has waited for, and
+    /// tells the log how far it is.
+    pub(super) fn idle(&mut self) -> Result<(), End> {
+        if !self.unsynced.is_empty() {
+            self.sync()?;
+        }
+        Ok(self.mark()?)
+    }
+
+    // That there is no space for that is no harm.
+    fn mark(&mut self) -> Result<(), DaemonError> {
         if !std::mem::take(&mut self.is_unmarked) {
             return Ok(());
         }

@@ -47,7 +47,7 @@ impl Running {
 }
 
 fn append(sequence: u64, range: std::ops::Range<u64>) -> Job {
-    Job::Append { sequence, entries: entries(range) }
+    Job::Append { sequence, entries: entries(range), urgent: true }
 }
 
 fn persist(sequence: u64) -> Job {
@@ -88,6 +88,25 @@ fn jobs_that_wait_share_one_sync() {
     running.end();
     let (_, records) = Log::open(running.dir.path(), true).unwrap();
     assert_eq!(records, [entry(2), entry(4)]);
+    assert_eq!(disk.open(SMALL).unwrap().1.entries, entries(0..4));
+}
+
+/// What nobody waits for costs no sync of its own: a write that is waited for makes it durable,
+/// or some time without any does.
+#[test]
+fn what_is_not_urgent_is_synced_with_what_is() {
+    let disk = Shared::default();
+    let later = |sequence, range| Job::Append { sequence, entries: entries(range), urgent: false };
+    let mut running = Running::start(opened(&disk), vec![later(1, 0..1)]);
+    until("the first write", || count(&disk, Point::LogAppend) == 1);
+    running.give(append(2, 1..2));
+    assert_eq!((running.next(), running.next()), (1, 2));
+    assert_eq!(count(&disk, Point::LogSync), 1);
+    running.give(later(3, 2..3));
+    assert_eq!(running.next(), 3, "when nothing comes");
+    running.give(later(4, 3..4));
+    running.end();
+    assert_eq!(running.next(), 4, "at the end");
     assert_eq!(disk.open(SMALL).unwrap().1.entries, entries(0..4));
 }
 
@@ -161,7 +180,7 @@ fn a_full_disk_is_waited_for() {
     // The reserve and room for one of the groups into which these are split.
     disk.leave(SMALL.reserve_bytes + 3500);
     let large: Vec<Bytes> = (1..=12).map(|n| Bytes::from(vec![n; 1000])).collect();
-    let job = Job::Append { sequence: 1, entries: large.clone() };
+    let job = Job::Append { sequence: 1, entries: large.clone(), urgent: true };
     let mut running = Running::start(rounds, vec![job, persist(2)]);
     until("the first group", || count(&disk, Point::LogAppend) == 1);
     running.give(append(3, 0..1));
@@ -232,7 +251,7 @@ fn a_group_has_an_end() {
     let limits = Limits { record_bytes, segment_bytes: 40 << 20, reserve_bytes: 40 << 20 };
     let (rounds, _) = disk.open(limits).unwrap();
     let large = Bytes::from(vec![1; record_bytes]);
-    let job = |sequence| Job::Append { sequence, entries: vec![large.clone()] };
+    let job = |sequence| Job::Append { sequence, entries: vec![large.clone()], urgent: true };
     let mut running = Running::start(rounds, (1..=4).map(job).collect());
     (1..=4).for_each(|n| assert_eq!(running.next(), n));
     running.end();
