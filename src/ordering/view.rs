@@ -61,6 +61,12 @@ impl<S: Scheme> Core<S> {
         self.change.is_frozen().then_some(self.change.promise)
     }
 
+    /// Whether it only follows, with no call taken: then what it does not take in now it asks for
+    /// later (R7).
+    pub fn only_follows(&self) -> bool {
+        !self.takes_part() && !self.change.is_frozen()
+    }
+
     /// The number of the highest call taken.
     pub fn promise(&self) -> Epoch {
         self.change.promise.number()

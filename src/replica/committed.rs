@@ -33,7 +33,11 @@ impl<S: Scheme> Replica<S> {
             self.bodies.executed_by_all(self.bodies_needed_until());
         }
         let round = step.position.round;
-        self.executor.push(step);
+        if !self.executor.push(step) {
+            self.counters.passed_over += 1;
+            self.attest();
+            self.behind(out);
+        }
         if round.0.is_multiple_of(16)
             && !self.journal.is_replaying()
             && self.snapshots_are_needed()

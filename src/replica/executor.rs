@@ -9,6 +9,7 @@ use crate::crypto::{Domain, Leaf, MerkleTree, hash, running_root};
 use crate::ordering::{Checkpoint, Ordered, Step};
 use crate::service::Service;
 use crate::service::sessions::{Admission, SessionLimits, SessionTable, StoredReply};
+use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{
     AgreedTime, ClientId, Digest, DigestMap, LinkId, OrderLimits, RequestId, Round,
@@ -41,9 +42,12 @@ pub(super) struct Executor {
     checkpoint: (Round, Digest),
     /// The ordering state at that checkpoint, as it goes into a snapshot.
     ordering: Bytes,
-    /// Whether a snapshot was taken in that turned out to be forged: the state is nobody's, and
-    /// nothing runs until another one is restored.
+    /// Whether there is no state to go on from: a snapshot was taken in that turned out to be
+    /// forged, or so much waited that steps were passed over. Nothing runs until another one is
+    /// restored.
     lost: bool,
+    /// The last step that was passed over: only a state that has it is of use.
+    passed_over: Round,
     /// What was refused lately, which no session remembers: so that a lost refusal can be said
     /// again while the order still knows the request.
     refused: DigestMap<StoredReply>,
@@ -101,6 +105,7 @@ impl Executor {
             checkpoint: (Round(0), Digest::ZERO),
             ordering: Bytes::new(),
             lost: false,
+            passed_over: Round(0),
             refused: DigestMap::new(seed),
             refused_at: VecDeque::new(),
             executed: 0,
@@ -110,14 +115,20 @@ impl Executor {
         }
     }
 
-    pub(super) fn push(&mut self, step: Box<Step>) {
+    /// A step waits for its turn. False if too much does: then all that waits is passed over, and a
+    /// later state has to come from others.
+    pub(super) fn push(&mut self, step: Box<Step>) -> bool {
+        let round = step.position.round;
         self.backlog += step.requests.len();
         self.queue.push_back(step);
         let most = 2 * self.limits.max_unexecuted as usize;
-        if self.backlog > most || self.queue.len() > most.max(MAX_STEPS) {
-            let lacks = self.missing.len();
-            self.halt(format!("too far behind the order: it lacks the bodies of {lacks} requests"));
+        if self.backlog <= most && self.queue.len() <= most.max(MAX_STEPS) {
+            return true;
         }
+        mark("O7 too much waited and was passed over");
+        self.drop_waiting();
+        (self.lost, self.passed_over) = (true, round);
+        false
     }
 
     fn halt(&mut self, why: String) {
@@ -381,6 +392,7 @@ impl Executor {
         (self.position, self.running, self.time, self.executed) =
             (position, running, time, executed);
         (self.sessions, self.ordering, self.lost) = (sessions, ordering.state, false);
+        self.passed_over = Round(0);
         self.checkpoint = (position.round, *attested);
         self.recent = VecDeque::from([(position.round, running)]);
         self.refused_at.drain(..).for_each(|(_, digest)| {
@@ -398,7 +410,13 @@ impl Executor {
         self.missing.clear();
     }
 
-    /// Whether there is no state: see [`Executor::restore`].
+    /// Only a state of a later round than this is of use: the last step that has run, or the one
+    /// before the last that was passed over.
+    pub(super) fn reached(&self) -> Round {
+        self.position.round.max(self.passed_over.previous())
+    }
+
+    /// Whether there is no state: see [`Executor::restore`] and [`Executor::push`].
     pub(super) fn is_lost(&self) -> bool {
         self.lost
     }

@@ -1,8 +1,14 @@
 //! Fetching the bodies that a step lacks (O7).
 
+use super::answers::Asker;
+use super::bodies::Held;
+use super::replica::{Replica, to_peer};
+use super::{Actions, Lane};
+use crate::crypto::Scheme;
 use crate::ordering::Ordered;
-use crate::types::{Digest, Instant, ReplicaId, Timing};
-use crate::wire::WantBody;
+use crate::types::plant::planted;
+use crate::types::{Digest, Instant, Now, ReplicaId, Timing};
+use crate::wire::{Body, Message, Request, WantBody, Writer};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// When to ask for what is missing, and whom.
@@ -15,6 +21,10 @@ pub(super) struct Fetch {
     /// Bodies asked for that have not come.
     asked: BTreeSet<Digest>,
 }
+
+/// Bodies that are asked for at a time: a follower that has rounds to catch up with needs those of
+/// many, and each time takes a journey there and back.
+pub(super) const AT_ONCE: usize = 8 * WantBody::MAX;
 
 /// Asking in vain so often means that nobody has a body any more.
 pub(super) const HOPELESS: usize = 4;
@@ -58,7 +68,7 @@ impl Fetch {
     }
 
     /// Whom to ask for what: one of the holders of each body at first, by turns over the bodies;
-    /// from the second time on all of them, since some may lie. At most [`WantBody::MAX`] each.
+    /// from the second time on all of them, since some may lie. At most [`AT_ONCE`] each.
     pub(super) fn ask(
         &mut self,
         now: Instant,
@@ -67,7 +77,7 @@ impl Fetch {
         missing: &[Ordered],
     ) -> BTreeMap<ReplicaId, Vec<Digest>> {
         let mut asks: BTreeMap<ReplicaId, Vec<Digest>> = BTreeMap::new();
-        for ordered in missing.iter().take(WantBody::MAX) {
+        for ordered in missing.iter().take(AT_ONCE) {
             let holders: Vec<ReplicaId> = ordered.holders.iter().filter(|r| *r != me).collect();
             let turn = usize::from(ordered.digest.0[0]) % holders.len().max(1);
             let asked = if self.tries == 0 { holders.get(turn..=turn) } else { Some(&holders[..]) };
@@ -79,14 +89,60 @@ impl Fetch {
         let patience = if self.tries == 0 { timing.join_delay } else { 2 * timing.delta };
         self.at = Some(now + patience);
         self.tries += 1;
-        self.asked = missing.iter().take(WantBody::MAX).map(|o| o.digest).collect();
+        self.asked = missing.iter().take(AT_ONCE).map(|o| o.digest).collect();
         asks
+    }
+}
+
+impl<S: Scheme> Replica<S> {
+    /// R7: whether so much waits for bodies that nothing more is to be taken in that can be later.
+    pub(super) fn waits_too_much(&self) -> bool {
+        self.executor.is_far_behind() && !planted("r7-no-bound")
+    }
+
+    pub(super) fn want_body(&mut self, peer: ReplicaId, want: &WantBody, out: &mut Actions) {
+        for held in want.digests.iter().filter_map(|d| self.bodies.get(d)) {
+            if !self.answers.may(Asker::Peer(peer), held.request.body.len()) {
+                break;
+            }
+            let mut request = Writer::new();
+            held.request.encode(&mut request);
+            let body = Body { client: held.client, request: request.into_bytes().into() };
+            self.counters.bodies_sent += 1;
+            out.push(to_peer(peer, Lane::Bulk, body.to_frame(self.group)));
+        }
+    }
+
+    /// O7: takes a body that a step waits for; its digest says whether it is the right one.
+    pub(super) fn body(&mut self, now: Now, body: Body, out: &mut Actions) {
+        if !self.executor.is_waiting_for_bodies() && self.needed_wake().is_none() {
+            return;
+        }
+        let Ok(request) = Request::from_body(&body.request) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        let digest = request.digest(&self.keyring.context(), &body.client);
+        let queued = self.executor.lacks(&digest) || self.fetch.wants(&digest);
+        let wanted = queued || self.needs(&digest);
+        if !wanted || self.bodies.get(&digest).is_some() {
+            return;
+        }
+        self.counters.bodies_received += 1;
+        let (client, origin) = (body.client, None);
+        let held = Held { client, request, origin, executed: false, logged: false };
+        self.bodies.insert(digest, held);
+        self.executor.found(&digest);
+        self.fetch.arrived(&digest, now.monotonic);
+        self.look_at_needed(now, out);
+        self.execute(now, out);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::{Domain, hash};
     use crate::types::{Members, Round, Uid};
     use std::time::Duration;
 
@@ -117,12 +173,14 @@ mod tests {
     fn when_all_that_was_asked_for_has_come_the_rest_is_asked_for_at_once() {
         let timing = Timing::from_delta(Duration::from_millis(100));
         let (me, mut fetch) = (ReplicaId::from_index(0), Fetch::default());
-        let many: Vec<Ordered> = (0..=255).map(ordered).chain([ordered(0)]).collect();
+        let digest = |n: usize| hash(Domain::Request, &n.to_le_bytes());
+        let one = |n: usize| Ordered { digest: digest(n), ..ordered(0) };
+        let many: Vec<Ordered> = (0..=AT_ONCE).map(one).collect();
         fetch.begin(Instant(0), &timing);
         fetch.ask(Instant(10), &timing, me, &many);
-        (0..255).for_each(|n| fetch.arrived(&Digest([n; 32]), Instant(20)));
-        assert!(!fetch.is_due(Instant(20)) && fetch.wants(&Digest([255; 32])));
-        fetch.arrived(&Digest([255; 32]), Instant(20));
+        (1..AT_ONCE).for_each(|n| fetch.arrived(&digest(n), Instant(20)));
+        assert!(!fetch.is_due(Instant(20)) && fetch.wants(&digest(0)));
+        fetch.arrived(&digest(0), Instant(20));
         assert!(fetch.is_due(Instant(20)));
         fetch.end();
         assert_eq!(fetch.next_wake(), None);

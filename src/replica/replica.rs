@@ -2,7 +2,7 @@
 
 use super::allowance::Allowance;
 use super::answers::{Answers, Asker};
-use super::bodies::{Bodies, Held};
+use super::bodies::Bodies;
 use super::epochs::Needed;
 use super::executor::{Executed, Executor};
 use super::fetch::Fetch;
@@ -22,7 +22,7 @@ use crate::types::marks::mark;
 use crate::types::{Digest, DiskState, Durability, GroupId, Instant, LinkId, Members, Now};
 use crate::types::{OrderLimits, Quotas, ReplicaId, Round, Timing};
 use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message};
-use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Request};
+use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal};
 use crate::wire::{Record, Want, WantBody, WantHistory};
 use bytes::Bytes;
 
@@ -293,50 +293,16 @@ impl<S: Scheme> Replica<S> {
         if !self.core.is_news(proposal.peek()) {
             return;
         }
+        if self.waits_too_much() && self.core.only_follows() {
+            mark("R7 rounds were left for later as too much waited");
+            return;
+        }
         match proposal.verify_ref(&self.keyring) {
             Ok(verified) => {
                 self.core(now, ordering::Input::Proposal(verified.into()), out);
             }
             Err(_) => self.bad_signature(peer, proposal.peek(), out),
         }
-    }
-
-    fn want_body(&mut self, peer: ReplicaId, want: &WantBody, out: &mut Actions) {
-        for held in want.digests.iter().filter_map(|d| self.bodies.get(d)) {
-            if !self.answers.may(Asker::Peer(peer), held.request.body.len()) {
-                break;
-            }
-            let mut request = crate::wire::Writer::new();
-            held.request.encode(&mut request);
-            let body = Body { client: held.client, request: request.into_bytes().into() };
-            self.counters.bodies_sent += 1;
-            out.push(to_peer(peer, Lane::Bulk, body.to_frame(self.group)));
-        }
-    }
-
-    /// O7: takes a body that a step waits for; its digest says whether it is the right one.
-    fn body(&mut self, now: Now, body: Body, out: &mut Actions) {
-        if !self.executor.is_waiting_for_bodies() && self.needed_wake().is_none() {
-            return;
-        }
-        let Ok(request) = Request::from_body(&body.request) else {
-            self.counters.malformed += 1;
-            return;
-        };
-        let digest = request.digest(&self.keyring.context(), &body.client);
-        let queued = self.executor.lacks(&digest) || self.fetch.wants(&digest);
-        let wanted = queued || self.needs(&digest);
-        if !wanted || self.bodies.get(&digest).is_some() {
-            return;
-        }
-        self.counters.bodies_received += 1;
-        let (client, origin) = (body.client, None);
-        let held = Held { client, request, origin, executed: false, logged: false };
-        self.bodies.insert(digest, held);
-        self.executor.found(&digest);
-        self.fetch.arrived(&digest, now.monotonic);
-        self.look_at_needed(now, out);
-        self.execute(now, out);
     }
 
     pub(super) fn close_peer(&mut self, peer: ReplicaId, reason: CloseReason, out: &mut Actions) {
@@ -381,7 +347,7 @@ impl<S: Scheme> Replica<S> {
                 ordering::Action::Tell { to, what } => self.tell(Some(to), &what, out),
                 ordering::Action::Show { to, what } => self.show(to, &what, out),
                 // More would only wait, until it is too much; the core asks again.
-                ordering::Action::AskHistory { .. } if self.executor.is_far_behind() => {}
+                ordering::Action::AskHistory { .. } if self.waits_too_much() => {}
                 ordering::Action::AskHistory { from, after } => {
                     let want = WantHistory { after };
                     out.push(to_peer(from, Lane::Protocol, want.to_frame(self.group)));
@@ -482,8 +448,10 @@ impl<S: Scheme> Replica<S> {
         let asks = self.fetch.ask(now.monotonic, &self.timing, self.id, &missing);
         for (peer, digests) in asks {
             self.counters.bodies_asked += digests.len() as u64;
-            let want = WantBody { digests };
-            out.push(to_peer(peer, Lane::Protocol, want.to_frame(self.group)));
+            for part in digests.chunks(WantBody::MAX) {
+                let want = WantBody { digests: part.to_vec() };
+                out.push(to_peer(peer, Lane::Protocol, want.to_frame(self.group)));
+            }
         }
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Counters {
     pub(super) evidence: u64,
     pub(super) void: u64,
     pub(super) rebuilt: u64,
+    /// How often too much waited for bodies, so that steps were passed over.
+    pub(super) passed_over: u64,
     pub(super) snapshots_wanted: u64,
     pub(super) snapshots_taken: u64,
     pub(super) snapshots_too_large: u64,
@@ -200,6 +202,7 @@ impl<S: Scheme> Replica<S> {
             ("evidence", c.evidence),
             ("void", c.void),
             ("rebuilt", c.rebuilt),
+            ("passed_over", c.passed_over),
             ("log_entries", self.journal.written),
             ("durable_round", self.journal.durable().0),
             ("replies_held", self.journal.waiting() as u64),

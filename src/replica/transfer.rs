@@ -201,7 +201,7 @@ impl<S: Scheme> Replica<S> {
 
     /// Only snapshots of later rounds are of use.
     fn above(&self) -> Round {
-        if self.core.is_astray() { Round(0) } else { self.executor.position().round }
+        if self.core.is_astray() { Round(0) } else { self.executor.reached() }
     }
 
     fn ask_sources(&mut self, now: Now, out: &mut Actions) {
@@ -282,7 +282,7 @@ impl<S: Scheme> Replica<S> {
         let back = parsed.as_ref().is_ok_and(|s| self.core.leads_back(&s.ordering));
         // Steps may have been executed while it came: it must not lead back, but for whoever is
         // not in its history.
-        if round <= self.executor.position().round && !back {
+        if round <= self.executor.reached() && !back {
             return;
         }
         let restored = match parsed {

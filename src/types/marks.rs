@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// Every mark: the rule, then what happened.
-pub const MARKS: [&str; 65] = [
+pub const MARKS: [&str; 67] = [
     "E1 a follower blamed for a round",
     "E1 a follower passed on what started a round",
     "E1 a member blamed for a round",
@@ -59,8 +59,10 @@ pub const MARKS: [&str; 65] = [
     "O7 a snapshot waited for the opening",
     "O7 execution waited for a body",
     "O7 what had run was made void",
+    "O7 too much waited and was passed over",
     "R7 history was asked for",
     "R7 history was gone",
+    "R7 rounds were left for later as too much waited",
     "§7 a Join from a replaced disk was accepted",
     "§7 a Report from the disk was sent again",
     "§7 a promise from the disk got its Report after a restart",
@@ -78,7 +80,7 @@ pub const MARKS: [&str; 65] = [
 
 /// Those of them that the modes of `quorate sim` do not come to in some hundred runs: they take
 /// more than one rare thing at a time, a Leave, which no mode has, or `--strict`.
-pub const RARE: [&str; 14] = [
+pub const RARE: [&str; 16] = [
     "E3 a cut was seen in what may not be committed",
     "E4 a root was taken only to be called stalled",
     "E5 two Reports of one number were seen",
@@ -88,7 +90,9 @@ pub const RARE: [&str; 14] = [
     "M1 a change was void",
     "O7 an opening made a request void",
     "O7 what had run was made void",
+    "O7 too much waited and was passed over",
     "R7 history was gone",
+    "R7 rounds were left for later as too much waited",
     "§7 a proposal left once it was durable",
     "§7 one that stopped went on in its epoch",
     "§7 what sources agreed on was not the attested state",

@@ -38,6 +38,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("r7-gap-not-asked", "R7: a follower that misses whole rounds does not ask for history"),
     ("r7-one-epoch-only", "R7: after one past epoch the next is not looked at"),
     ("r7-newest-only", "R7: what came before the newest snapshot goes when that is attested"),
+    ("r7-no-bound", "R7: a follower takes rounds in however much waits for bodies"),
     ("r7-short-sight", "R7: a follower keeps the proposals of 16 rounds only"),
     ("r7-near-gap", "R7: a follower a few rounds behind does not ask for history"),
     ("r1-any-choice", "R1: a vector counts as complete although its proposals choose differently"),

@@ -106,6 +106,41 @@ fn one_that_restarts_under_load_joins_when_it_has_caught_up() {
     assert!(newest.iter().any(lags), "bodies come too fast to show it");
 }
 
+/// R7, O7: what waits for bodies is bounded. Who follows leaves rounds for later, and catches up
+/// when the bodies have come. Otherwise it passes steps over and takes up a later state, which may
+/// be long in coming once the group is idle.
+#[test]
+fn one_for_whom_too_much_waits_catches_up() {
+    let mut options = Options {
+        clients: 3,
+        faults: vec![(ms(600), Fault::Crash(NodeId::replica(2), ms(300)))],
+        workload: Workload { calls: 1500, pipeline: 4, ..Workload::default() },
+        call_timeout: Duration::from_secs(20),
+        settle: Duration::from_secs(20),
+        ..Options::named("one_for_whom_too_much_waits_catches_up")
+    };
+    // Rounds are fast, and bodies are slow.
+    options.world.network.max_delay = ms(1);
+    options.world.network.bulk_jitter = ms(60);
+    options.limits.max_unexecuted = 24;
+    let reports = seeds(3, &options);
+    for report in &reports {
+        assert!(report.failed.is_empty(), "{report:?}");
+        assert!(report.statuses.iter().all(|s| s.members == [1, 2, 3]), "{:#?}", report.statuses);
+    }
+    for mark in [
+        "R7 rounds were left for later as too much waited",
+        "O7 too much waited and was passed over",
+    ] {
+        let reached: u64 = reports.iter().filter_map(|r| r.marks.get(mark)).sum();
+        assert!(reached > 0, "bodies come too fast for: {mark}");
+    }
+    plant(Some("r7-no-bound"));
+    let unbound = (0..3).any(|seed| run(seed, &options).is_err());
+    plant(None);
+    assert!(unbound, "it needs no bound");
+}
+
 /// R7: one that comes back to a group with little to do must not wait until that is far ahead.
 #[test]
 fn one_that_comes_back_to_a_quiet_group_catches_up() {

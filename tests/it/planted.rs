@@ -17,7 +17,8 @@ const SEEDS: u64 = 12;
 /// (`src/ordering`, `src/replica/transfer`), the others by crashes at every call of the disk
 /// (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`) and by the modes of
 /// `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 79] = [
+const ELSEWHERE: [&str; 80] = [
+    "r7-no-bound",
     "o7-spent-goes",
     "s7-legs-forgotten",
     "s7-strict-sends-first",

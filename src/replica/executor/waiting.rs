@@ -3,9 +3,9 @@
 use super::Executor;
 use crate::ordering::Ordered;
 use crate::replica::bodies::Bodies;
+use crate::replica::fetch::AT_ONCE;
 use crate::types::Digest;
 use crate::types::plant::planted;
-use crate::wire::WantBody;
 use std::collections::BTreeSet;
 
 impl Executor {
@@ -60,7 +60,7 @@ impl Executor {
         }
         let requests = self.queue.iter().flat_map(|step| &step.requests);
         let lacks = requests.filter(|o| !o.void && bodies.get(&o.digest).is_none());
-        lacks.take(WantBody::MAX).copied().collect()
+        lacks.take(AT_ONCE).copied().collect()
     }
 
     /// Whether so much waits that nothing older should be asked for: half of what is too much.
