@@ -5,7 +5,7 @@ use crate::crypto::{Context, Keyed, PublicKey, SecretKey};
 use crate::replica::{Setup, Stored};
 use crate::service::counter::Counter;
 use crate::types::{ClientId, ClockKind, DiskState, Ensemble, Quotas, Role, SessionId, Wall};
-use crate::wire::{Outcome, Refusal, Replies, StepPosition};
+use crate::wire::{Outcome, Refusal, Replies, Request, StepPosition};
 use std::time::Duration;
 
 const CLIENT: ClientId = ClientId([7; 32]);

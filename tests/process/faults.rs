@@ -42,6 +42,19 @@ pub fn start() -> Cluster {
     started(|| make(|_| {}), |cluster| (1..=3).for_each(|number| cluster.launch(number, &[])))
 }
 
+/// Three replicas with `durability = "strict"`, for whom nobody loses patience.
+pub fn start_strict() -> Cluster {
+    let make = || {
+        let cluster = make(|options| options.delta = Duration::from_secs(10));
+        let text = std::fs::read_to_string(cluster.config()).unwrap();
+        let strict = text.replace("durability = \"reply\"", "durability = \"strict\"");
+        assert_ne!(text, strict);
+        std::fs::write(cluster.config(), strict).unwrap();
+        cluster
+    };
+    started(make, |cluster| (1..=3).for_each(|number| cluster.launch(number, &[])))
+}
+
 /// Three replicas whose cables can be cut.
 fn start_cabled() -> (Cluster, Cables) {
     for _ in 0..10 {

@@ -2,7 +2,7 @@
 //! history is checked.
 
 use crate::cluster::Cluster;
-use crate::faults::{agree, had_doubts, is_whole, start};
+use crate::faults::{agree, had_doubts, is_whole, start, start_strict};
 use crate::load::Load;
 use std::path::{Path, PathBuf};
 
@@ -60,6 +60,28 @@ fn nothing_accepted_is_lost_when_all_replicas_are_killed_at_once() {
     agree(&cluster, &[1, 2, 3]);
     let log = cluster.log(1);
     assert!(log.contains("took its state up from the disk"), "{log}");
+}
+
+/// With own proposals on the disk before they leave, whoever is killed goes on where it was, one or
+/// all: no epoch changes and nobody is left out.
+#[test]
+fn who_is_killed_with_a_strict_log_goes_on_where_it_was() {
+    let mut cluster = start_strict();
+    let load = Load::on(&cluster);
+    for killed in [&[1][..], &[2], &[3], &[1, 2, 3], &[2, 3], &[1, 2, 3]] {
+        load.gets_on_by(5, &cluster, "the group to go on after some were killed");
+        killed.iter().for_each(|number| cluster.kill(*number));
+        killed.iter().for_each(|number| cluster.launch(*number, &[]));
+    }
+    load.gets_on(&cluster, "the group to go on");
+    load.finish(&cluster);
+    agree(&cluster, &[1, 2, 3]);
+    assert!(is_whole(&cluster));
+    for number in 1..=3 {
+        let status = cluster.status(number).unwrap();
+        assert_eq!(status["epoch"], "(0,0,0)", "{status}");
+        assert!(cluster.log(number).contains("took its state up from the disk"));
+    }
 }
 
 /// D7: what was durable once and is broken now is told, and nothing is answered from what is left;
