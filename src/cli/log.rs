@@ -1,5 +1,6 @@
 //! `quorate log`.
 
+mod repair;
 mod show;
 
 use super::{Failure, Subcommand, USAGE, output};
@@ -10,20 +11,22 @@ use crate::files::load_cluster;
 use crate::offline::{Judge, Listed, LogSurvey, SnapshotSurvey, survey, survey_snapshots};
 use crate::replica::{OpenedSnapshot, recorded_keys};
 use crate::service::kv::Kv;
-use crate::storage::{Options, Position};
-use crate::types::{GroupId, Round};
+use crate::storage::{Limits, Options, Position};
+use crate::types::{Digest, GroupId, Round};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Look into the log of rounds of a replica, without starting it
+/// Look into the log of rounds of a replica, without starting it, and repair it
 ///
-/// Nothing is changed and nothing is locked: a replica may run on the directory meanwhile.
+/// Only `repair` changes something, and locks the directory. A replica may run on a directory that
+/// is only looked at.
 ///
 /// Examples:
 ///   quorate log verify --data data/replica-1 --config quorate.toml
 ///   quorate log dump --data data/replica-1 --from 100 --to 120
 ///   quorate log stats --data data/replica-1
+///   quorate log repair --data data/replica-1 --from data/replica-2 --from data/replica-3
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Log {
@@ -41,6 +44,12 @@ enum Action {
     Dump(Dump),
     /// How much of what is in it
     Stats(Which),
+    /// Put back what a log has lost, from the logs of other replicas or copies of them. No replica
+    /// may run on --data. Only what the log's own chain proves to be what was there is put back,
+    /// so the others need not be trusted, and may be damaged elsewhere. Damaged files are kept
+    /// under other names. Exit code: 0 if nothing is damaged any more, 1 if something is left, 2
+    /// for a wrong command line or file
+    Repair(repair::Repair),
 }
 
 #[derive(Args)]
@@ -112,6 +121,7 @@ impl Subcommand for Log {
                 Ok(ExitCode::SUCCESS)
             }
             Action::Dump(dump) => dump.run(),
+            Action::Repair(repair) => repair.run(),
         }
     }
 }
@@ -203,14 +213,18 @@ pub(super) fn keyring(
     Ok(keyring)
 }
 
+// How a log is opened to be looked at.
+fn options(owner: Digest, secret: Digest, limits: Limits) -> Options {
+    Options { owner, secret, first: Position(0), known: Position(0), limits }
+}
+
 fn read(
     (data, files): (DataDirectory, RoundsFiles),
     known: Option<&Known>,
     visit: &mut dyn FnMut(&Listed),
 ) -> anyhow::Result<LogSurvey> {
     let RoundsFiles { mut disk, owner, secret, limits, path } = files;
-    let (first, known_to) = (Position(0), Position(0));
-    let options = Options { owner, secret, first, known: known_to, limits };
+    let options = options(owner, secret, limits);
     let context = Context { cluster: data.mark().cluster, group: GroupId::MAIN };
     let judge = known.map(|(cluster, keyring)| Judge::new(keyring, cluster.limits.max_candidates));
     let read = survey(&mut disk, options, context, judge, visit);

@@ -1,7 +1,7 @@
 //! A replica's data directory as tools look at it: nothing is changed, and nothing is locked, so a
-//! replica may run on it meanwhile.
+//! replica may run on it meanwhile. Only a repair changes something, and locks it.
 
-use super::disk::{self, RoundsDisk};
+use super::disk::{self, Claim, Directory, RoundsDisk};
 use super::{DaemonError, initial, mark};
 use crate::config::Cluster;
 use crate::crypto::{Ed25519, Scheme, SecretKey};
@@ -35,6 +35,22 @@ pub struct RoundsFiles {
     pub limits: Limits,
     /// Where they are.
     pub path: PathBuf,
+}
+
+/// The log of rounds and the snapshots of a data directory that no other process uses as long as
+/// this is there.
+pub struct ClaimedRounds {
+    /// The files.
+    pub disk: Directory,
+    /// Whose they are.
+    pub owner: Digest,
+    /// What the checksums of records depend on.
+    pub secret: Digest,
+    /// How large things get.
+    pub limits: Limits,
+    /// Where they are.
+    pub path: PathBuf,
+    _claim: Claim,
 }
 
 impl DataDirectory {
@@ -114,6 +130,17 @@ impl DataDirectory {
         let limits = disk::rounds_limits(members);
         let disk = Overlay::new(disk);
         Ok(RoundsFiles { disk, owner, secret, limits, path: disk::rounds_path(&self.path) })
+    }
+
+    /// The files of the log of rounds, to be changed, with limits as for [`DataDirectory::rounds`].
+    ///
+    /// # Errors
+    /// If another process uses the directory, if there is no log, or it cannot be read.
+    pub fn claim_rounds(&self, members: Option<usize>) -> Result<ClaimedRounds, DaemonError> {
+        let (cluster, replica) = (self.mark.cluster, self.mark.replica);
+        let (claim, disk, owner, secret) = disk::claim_rounds(&self.path, cluster, replica)?;
+        let (limits, path) = (disk::rounds_limits(members), disk::rounds_path(&self.path));
+        Ok(ClaimedRounds { disk, owner, secret, limits, path, _claim: claim })
     }
 
     /// Executes what is on this disk again, as a start of the replica does, with a new and empty

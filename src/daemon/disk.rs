@@ -14,7 +14,7 @@ mod saving;
 mod secret;
 mod worker;
 
-pub(super) use directory::Directory;
+pub use directory::Directory;
 pub use frozen::Frozen as RoundsDisk;
 pub(super) use rounds::FoundRounds;
 
@@ -282,6 +282,26 @@ pub(super) fn look_at_rounds(
     let owner = secret::owner(cluster, replica);
     let secret = secret::secret(&path.join(secret::SECRET), owner, true)?;
     Ok((disk, owner, secret))
+}
+
+/// The directory of the log of rounds, to be changed, with whose it is and the secret, while no
+/// other process uses the data directory.
+///
+/// # Errors
+/// If another process does, or as [`look_at_rounds`].
+pub(super) fn claim_rounds(
+    data: &Path,
+    cluster: Digest,
+    replica: ReplicaId,
+) -> Result<(Claim, Directory, Digest, Digest), DaemonError> {
+    let claim = Claim::take(data)?;
+    let (_, owner, secret) = look_at_rounds(data, cluster, replica)?;
+    let path = rounds_path(data);
+    let disk = Directory::open(&path).map_err(|e| {
+        let reason = format!("cannot be opened: {e}; {WRITABLE}");
+        DaemonError::Data { path, reason }
+    })?;
+    Ok((claim, disk, owner, secret))
 }
 
 /// Where the log of rounds is.

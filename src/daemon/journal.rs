@@ -73,7 +73,9 @@ fn log_recovered(found: &Recovered) {
         error!(
             what,
             "a part of what this replica had written is damaged or missing: it answers nobody \
-             until it has the state from the others"
+             until it has the state from the others; if the group stands still, since the logs of \
+             others are damaged too, stop all replicas and repair each log from the others with \
+             `quorate log repair`"
         );
     }
 }

@@ -46,8 +46,8 @@ mod places;
 mod tests;
 
 pub use builder::{Builder, Daemon};
-pub use data::{DataDirectory, RoundsFiles};
+pub use data::{ClaimedRounds, DataDirectory, RoundsFiles};
 pub use determinism::{Runs, check_determinism};
-pub use disk::RoundsDisk;
+pub use disk::{Directory as RoundsDirectory, RoundsDisk};
 pub use error::DaemonError;
 pub use initial::prepare;

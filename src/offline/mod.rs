@@ -10,13 +10,16 @@
 //! - [`Backup`] is a snapshot with its attestations as one file, from which a new cluster can
 //!   begin.
 //!
-//! Nothing here changes a disk: [`crate::storage::Overlay`] keeps in memory what opening a log
-//! writes.
+//! - [`repair()`] puts back what a log has lost, from logs of other replicas.
+//!
+//! Nothing here changes a disk but [`repair()`]: [`crate::storage::Overlay`] keeps in memory what
+//! opening a log writes.
 
 mod backup;
 mod judge;
 mod lockstep;
 mod player;
+mod repair;
 mod survey;
 mod watched;
 mod words;
@@ -25,6 +28,7 @@ pub use backup::{Backup, BackupError, Contents};
 pub use judge::{Judge, Problem};
 pub use lockstep::{Difference, Lockstep};
 pub use player::{Attested, Player, Seen, SeenCommand, SeenStep};
+pub use repair::{Donor, Keep, Left, Place, RepairError, Repaired, repair};
 pub use survey::{Kind, Listed, LogSurvey, SnapshotSurvey, Tally, survey, survey_snapshots};
 pub use watched::Watch;
 pub use words::{in_words, text};

@@ -59,6 +59,13 @@ pub trait Disk {
     /// If there is no such file or the disk fails.
     fn rename(&mut self, point: Point, from: &str, to: &str) -> Result<(), DiskError>;
 
+    /// Gives a file a second name, under which it stays when another takes its first.
+    ///
+    /// # Errors
+    /// If there is no such file, if there is one with the second name, or if the disk fails or has
+    /// no second names.
+    fn link(&mut self, point: Point, file: &str, second: &str) -> Result<(), DiskError>;
+
     /// Removes a file.
     ///
     /// # Errors
@@ -154,6 +161,10 @@ points! {
     RenewRename,
     /// durably.
     RenewNamesSync,
+    /// Before a repair, a damaged segment gets a second name, under which it is kept,
+    KeepLink,
+    /// durably.
+    KeepNamesSync,
     /// A repaired segment is made,
     RepairCreate,
     /// written,

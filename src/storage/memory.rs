@@ -280,6 +280,20 @@ impl Disk for MemoryDisk {
         })
     }
 
+    fn link(&mut self, point: Point, file: &str, second: &str) -> Result<(), DiskError> {
+        self.change(point, |disk, _| {
+            let number = *disk.names.get(file).ok_or(DiskError::NotFound)?;
+            if disk.names.contains_key(second) {
+                return Err(DiskError::Failed("the file exists".to_owned()));
+            }
+            if let Some(error) = disk.faults.refuses(point) {
+                return Err(error);
+            }
+            disk.rename_now(Renaming::Link(second.to_owned(), number));
+            Ok(())
+        })
+    }
+
     fn remove(&mut self, point: Point, file: &str) -> Result<(), DiskError> {
         self.change(point, |disk, _| {
             disk.find(file)?;

@@ -52,6 +52,9 @@
 //! - That what was read is durable: opening writes the last file anew, since after a kill it may
 //!   only be in memory, and after a sync that failed no later one can be trusted.
 //!
+//! What is damaged can be put back from another replica's log: the chain's values on both sides
+//! decide whether entries are the lost ones ([`Loss`]), and not who gives them.
+//!
 //! Nothing is ever overwritten in place: new, renewed and repaired files are written under another
 //! name (`.new`), synced, renamed, and the names are synced. Only what a full disk left of an
 //! append is truncated. Old files are removed oldest first, each durably before the next.
@@ -69,8 +72,10 @@
 mod cursor;
 mod damage;
 mod disk;
+mod donor;
 mod error;
 mod log;
+mod loss;
 mod memory;
 mod overlay;
 mod place;
@@ -85,8 +90,10 @@ mod window;
 pub use cursor::{Cursor, Step, Stored};
 pub use damage::{Cut, Damage, Found, Progress, What};
 pub use disk::{Disk, DiskError, Point};
+pub use donor::{Lack, Landmarks, Row, SLACK, Sightings};
 pub use error::LogError;
 pub use log::{Entry, Limits, Log, Options, Space};
+pub use loss::{Loss, keep};
 pub use memory::{Crash, Dice, Faults, MemoryDisk, Moment, When};
 pub use overlay::Overlay;
 pub use place::{EPOCHS, START, Steps, read_whole, replace};

@@ -105,6 +105,15 @@ impl<D: Disk> Disk for Overlay<D> {
         Ok(())
     }
 
+    fn link(&mut self, _: Point, file: &str, second: &str) -> Result<(), DiskError> {
+        if self.length(second).is_ok() {
+            return Err(DiskError::Failed("there is such a file".to_owned()));
+        }
+        let content = self.lift(file)?.clone();
+        self.changed.insert(second.to_owned(), Some(content));
+        Ok(())
+    }
+
     fn remove(&mut self, _: Point, file: &str) -> Result<(), DiskError> {
         self.changed.insert(file.to_owned(), None);
         Ok(())

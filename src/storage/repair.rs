@@ -6,7 +6,7 @@ use super::log::{Entry, Log};
 use super::place::{Placing, REPAIR};
 use super::record;
 use super::recover::copy_range;
-use super::segment::{HEADER, Header, Segment, VERSION};
+use super::segment::{HEADER, Header, Run, Segment, VERSION};
 use super::window::Window;
 use super::{Position, disk_error};
 use crate::types::Digest;
@@ -48,14 +48,31 @@ impl Log {
         range: Range<Position>,
         records: impl IntoIterator<Item = (u8, P)>,
     ) -> Result<(), LogError> {
+        if range.start < self.first() {
+            return Err(LogError::Range);
+        }
+        // The first segment begins at `first()`, so there is one before it.
+        let index = self.segments.partition_point(|s| s.first <= range.start).saturating_sub(1);
+        self.repair_file(disk, (index, &range, None), records)
+    }
+
+    /// The same for a range of the file with this index. `before` is the chain's value before the
+    /// range, for when the range begins where the file does and the log does not say it.
+    pub(super) fn repair_file<P: AsRef<[u8]>>(
+        &mut self,
+        disk: &mut impl Disk,
+        (index, range, before): (usize, &Range<Position>, Option<Digest>),
+        records: impl IntoIterator<Item = (u8, P)>,
+    ) -> Result<(), LogError> {
         self.alive()?;
-        let plan = self.plan(disk, &range)?;
+        let plan = self.plan(disk, (index, range, before))?;
         let segment = &self.segments[plan.index];
         let (file, length) = (segment.file(), segment.length.max(HEADER));
         let is_last = plan.index + 1 == self.segments.len();
         let (first, owner, chain) = (segment.first, self.options.owner, plan.chain);
         let end = self.segments.get(plan.index + 1).map(|next| next.first);
-        let durable = end.unwrap_or(self.next().max(range.end));
+        // What was known durable must stay known: damage behind it would look unfinished.
+        let durable = end.unwrap_or(self.next().max(range.end).max(self.durable));
         let header = Header { version: VERSION, owner, first, durable, chain };
         let opened = Window::open(disk, &file);
         let mut window = opened.map_err(|e| disk_error(&file, e))?;
@@ -66,7 +83,7 @@ impl Log {
         };
         let written = placing.write(disk, &header.encode()).and_then(|()| {
             copy_range(disk, &mut window, &placing, HEADER..plan.bytes.start)?;
-            let fits = self.write_records(disk, &placing, (&range, &plan), records)?;
+            let fits = self.write_records(disk, &placing, (range, &plan), records)?;
             copy_range(disk, &mut window, &placing, plan.bytes.end..length)?;
             Ok(fits)
         });
@@ -115,16 +132,19 @@ impl Log {
         Ok(if fits { Ok(()) } else { Err(LogError::DoesNotFit) })
     }
 
-    fn plan(&self, disk: &mut impl Disk, range: &Range<Position>) -> Result<Plan, LogError> {
-        if range.start < self.first() || range.end < range.start {
+    fn plan(
+        &self,
+        disk: &mut impl Disk,
+        (index, range, before): (usize, &Range<Position>, Option<Digest>),
+    ) -> Result<Plan, LogError> {
+        let segment = self.segments.get(index).ok_or(LogError::Range)?;
+        if range.start < segment.first || range.end < range.start {
             return Err(LogError::Range);
         }
-        // The first segment begins at `first()`, so there is one before it.
-        let index = self.segments.partition_point(|s| s.first <= range.start).saturating_sub(1);
-        let segment = self.segments.get(index).ok_or(LogError::Range)?;
-        let (from, before) = self.start(disk, index, segment, range.start)?;
+        let at_first = before.filter(|_| range.start == segment.first);
+        let chain = self.chain_before(index).or(at_first);
+        let (from, before) = self.start(disk, (segment, chain), range.start)?;
         let (to, after) = self.stop(disk, index, segment, range.end)?;
-        let chain = self.chain_before(index);
         let is_split = |gap: &super::segment::Gap| {
             let (inside, outside) =
                 (from <= gap.from && gap.to <= to, gap.to <= from || to <= gap.from);
@@ -141,12 +161,11 @@ impl Log {
     fn start(
         &self,
         disk: &mut impl Disk,
-        index: usize,
-        segment: &Segment,
+        (segment, chain): (&Segment, Option<Digest>),
         at: Position,
     ) -> Result<(u64, Digest), LogError> {
         if at == segment.first {
-            return Ok((HEADER, self.chain_before(index).ok_or(LogError::Unanchored)?));
+            return Ok((HEADER, chain.ok_or(LogError::Unanchored)?));
         }
         let run = segment.runs.iter().find(|run| run.first <= at && at <= run.next);
         let run = run.ok_or(LogError::Range)?;
@@ -165,7 +184,9 @@ impl Log {
         segment: &Segment,
         at: Position,
     ) -> Result<(u64, Option<Digest>), LogError> {
-        if let Some(run) = segment.runs.iter().rev().find(|r| r.first <= at && at < r.next) {
+        // A run of marks alone has no record, and yet says what the chain's value is.
+        let is_there = |r: &&Run| r.first == at || (r.first <= at && at < r.next);
+        if let Some(run) = segment.runs.iter().rev().find(is_there) {
             let found = self.locate(disk, segment, run, at);
             let found = found.map_err(|e| disk_error(&segment.file(), e))?;
             let (offset, chain) = found.ok_or(LogError::Range)?;

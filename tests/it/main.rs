@@ -14,6 +14,7 @@ mod partitions;
 #[cfg(feature = "plant")]
 mod planted;
 mod power;
+mod repair;
 mod service;
 mod simulation;
 mod strict;

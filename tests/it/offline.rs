@@ -197,6 +197,11 @@ pub fn written() -> (Vec<Bytes>, Bytes, Bytes) {
     (written.log.clone(), head, state)
 }
 
+/// What each replica of a group has logged, for other tests.
+pub fn logs() -> Vec<Vec<Bytes>> {
+    Group::after(kv, &puts(60)).written.into_iter().map(|written| written.log).collect()
+}
+
 fn play(player: &mut Player<Keyed>) -> u64 {
     std::iter::from_fn(|| player.next()).count() as u64
 }

@@ -18,4 +18,5 @@ mod offline;
 mod power;
 mod readme;
 mod refusals;
+mod repair;
 mod stops;

@@ -3,6 +3,7 @@
 use super::Found;
 use crate::crypto::Unverified;
 use crate::offline::{Kind, Listed, Tally, in_words};
+use crate::storage::Damage;
 use crate::types::{Digest, Epoch, Members};
 use crate::wire::{Body, CommandKind, LogEntry, Proposal, Request, RequestBody};
 use serde_json::{Value, json};
@@ -82,27 +83,28 @@ pub(super) fn verdict(found: &Found) -> String {
     for (name, what) in wrong(found) {
         out.put(name, what);
     }
+    if !survey.found.damages.is_empty() {
+        out.put("remedy", "`quorate log repair` puts back what other replicas' logs have");
+    }
     out.put("verdict", if found.is_sound() { "sound" } else { "NOT SOUND" });
     out.0
+}
+
+/// A damaged place for programs.
+pub(super) fn damage_json(damage: &Damage) -> Value {
+    json!({
+        "file": damage.file,
+        "offset": damage.offset,
+        "first": damage.first.0,
+        "next": damage.next.map(|next| next.0),
+        "what": damage.what.to_string(),
+    })
 }
 
 /// The same for programs.
 pub(super) fn verdict_json(found: &Found) -> Value {
     let survey = &found.survey;
-    let damages: Vec<Value> = survey
-        .found
-        .damages
-        .iter()
-        .map(|d| {
-            json!({
-                "file": d.file,
-                "offset": d.offset,
-                "first": d.first.0,
-                "next": d.next.map(|next| next.0),
-                "what": d.what.to_string(),
-            })
-        })
-        .collect();
+    let damages: Vec<Value> = survey.found.damages.iter().map(damage_json).collect();
     let cut = survey.found.cut.as_ref().map(|cut| {
         json!({
             "file": cut.file, "offset": cut.offset, "bytes": cut.bytes, "first": cut.first.0,

@@ -19,7 +19,7 @@ const READABLE: u32 = 0o644;
 
 /// A directory of files with plain names. Whatever else is in it is not seen.
 #[derive(Debug)]
-pub(in crate::daemon) struct Directory {
+pub struct Directory {
     path: PathBuf,
     /// The mode of new files.
     mode: u32,
@@ -165,6 +165,10 @@ impl Disk for Directory {
             self.open.insert(to.to_owned(), handle);
         }
         Ok(())
+    }
+
+    fn link(&mut self, _: Point, file: &str, second: &str) -> Result<(), DiskError> {
+        fs::hard_link(self.place(file)?, self.place(second)?).map_err(failed)
     }
 
     fn remove(&mut self, _: Point, file: &str) -> Result<(), DiskError> {

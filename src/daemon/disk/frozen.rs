@@ -116,6 +116,10 @@ impl Disk for Frozen {
         refused()
     }
 
+    fn link(&mut self, _: Point, _: &str, _: &str) -> Result<(), DiskError> {
+        refused()
+    }
+
     fn remove(&mut self, _: Point, _: &str) -> Result<(), DiskError> {
         refused()
     }

@@ -127,6 +127,7 @@ delegate! {
     truncate(point: Point, file: &str, length: u64) -> ();
     sync(point: Point, file: &str) -> ();
     rename(point: Point, from: &str, to: &str) -> ();
+    link(point: Point, file: &str, second: &str) -> ();
     remove(point: Point, file: &str) -> ();
     sync_names(point: Point) -> ();
 }

@@ -15,8 +15,8 @@ pub struct Faults {
     pub read_at_most: Option<usize>,
     /// These places of these files cannot be read, so many times.
     pub unreadable: Vec<(String, Range<u64>, u64)>,
-    /// Truncating, syncing, renaming and removing at these points fails, so many times. A sync
-    /// that fails loses what it should have synced, and the next one says that all is well.
+    /// Truncating, syncing, renaming, linking and removing at these points fails, so many times. A
+    /// sync that fails loses what it should have synced, and the next one says that all is well.
     pub refused: BTreeMap<Point, u64>,
     /// The append with this number, counted over all points from 1, is said to be done but is not.
     pub lost: Option<u64>,

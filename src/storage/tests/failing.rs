@@ -112,6 +112,9 @@ impl Disk for Shrinking {
     fn rename(&mut self, point: Point, from: &str, to: &str) -> Result<(), DiskError> {
         self.disk.rename(point, from, to)
     }
+    fn link(&mut self, point: Point, file: &str, second: &str) -> Result<(), DiskError> {
+        self.disk.link(point, file, second)
+    }
     fn remove(&mut self, point: Point, file: &str) -> Result<(), DiskError> {
         self.disk.remove(point, file)
     }

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod failing;
 mod hostile;
+mod loss;
 mod power;
 mod snapshots;
 mod world;

@@ -167,6 +167,10 @@ impl Disk for Tap {
         self.change(point, false, &|disk| disk.rename(point, from, to))
     }
 
+    fn link(&mut self, point: Point, file: &str, second: &str) -> Result<(), DiskError> {
+        self.change(point, false, &|disk| disk.link(point, file, second))
+    }
+
     fn remove(&mut self, point: Point, file: &str) -> Result<(), DiskError> {
         self.change(point, false, &|disk| disk.remove(point, file))
     }

@@ -34,10 +34,12 @@ const FIRST_CALLS: u64 = 30;
 const EVERY: &str = "QUORATE_EVERY_CRASH";
 
 /// Points that only a full disk or a repair reaches.
-const ELSEWHERE: [Point; 10] = [
+const ELSEWHERE: [Point; 12] = [
     Point::FailedAppendTruncate,
     Point::FailedAppendSync,
     Point::FailedPlaceRemove,
+    Point::KeepLink,
+    Point::KeepNamesSync,
     Point::RepairCreate,
     Point::RepairWrite,
     Point::RepairSync,
