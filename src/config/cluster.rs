@@ -177,7 +177,8 @@ impl Cluster {
     pub fn fields(&self) -> Vec<(String, Digest)> {
         self.identity_values()
             .into_iter()
-            .chain(self.field_values())
+            .chain(self.process_values())
+            .chain(self.order_values())
             .map(|(name, value)| {
                 let mut h = Hasher::new(Domain::Config);
                 h.put_var(name.as_bytes()).put_var(value.as_bytes());
@@ -208,8 +209,9 @@ impl Cluster {
         ]
     }
 
-    fn field_values(&self) -> Vec<(&'static str, String)> {
-        let (t, l, m) = (&self.timing, &self.limits, &self.limits.membership);
+    // What each process does alike, and can do otherwise after a stop of all.
+    fn process_values(&self) -> Vec<(&'static str, String)> {
+        let t = &self.timing;
         let micros = |d: std::time::Duration| format!("{}us", d.as_micros());
         vec![
             ("delta", micros(t.delta)),
@@ -217,8 +219,15 @@ impl Cluster {
             ("join_delay", micros(t.join_delay)),
             ("gather", micros(t.gather)),
             ("heartbeat", micros(t.heartbeat)),
-            ("clock", format!("{:?}", self.clock)),
             ("durability", self.durability.name().to_owned()),
+        ]
+    }
+
+    // What the order follows from: it stands in the opening of the first epoch.
+    fn order_values(&self) -> Vec<(&'static str, String)> {
+        let (l, m) = (&self.limits, &self.limits.membership);
+        vec![
+            ("clock", format!("{:?}", self.clock)),
             ("max_request", l.max_request.to_string()),
             ("max_output", l.max_output.to_string()),
             ("max_commands", l.max_commands.to_string()),
@@ -253,11 +262,12 @@ impl Cluster {
     }
 
     /// The hash of the opening of epoch (0,0,0): cluster id, group, member list and limits (§2).
+    /// Timers and durability are not in it: they may change when all replicas are stopped.
     pub fn genesis(&self, group: GroupId) -> Digest {
         let mut h = Hasher::new(Domain::Genesis);
         h.put(&self.id().0).put(&group.0.to_le_bytes());
         h.put(&self.ensemble.all().bits().to_le_bytes());
-        self.field_values().iter().for_each(|(name, value)| {
+        self.order_values().iter().for_each(|(name, value)| {
             h.put_var(name.as_bytes()).put_var(value.as_bytes());
         });
         h.finish()

@@ -267,6 +267,16 @@ fn the_cluster_id_and_the_configuration_digest_cover_what_they_should() {
         assert!(c.id() == other.id() && c.digest() != other.digest(), "{instead}");
         assert_ne!(genesis(&c), genesis(&other), "{instead}");
     }
+    // A log goes on with other timers, and with another durability.
+    for (line, instead) in [
+        ("durability = \"none\"", "durability = \"strict\""),
+        ("delta = \"100ms\"", "delta = \"99ms\""),
+    ] {
+        let other = parse(&with(line, instead)).unwrap();
+        let genesis = |c: &Cluster| c.genesis(crate::types::GroupId::MAIN);
+        assert!(c.id() == other.id() && c.digest() != other.digest(), "{instead}");
+        assert_eq!(genesis(&c), genesis(&other), "{instead}");
+    }
     let other = parse(&with("name = \"ledger\"", "name = \"kv\"")).unwrap();
     assert_ne!(c.id(), other.id());
 }

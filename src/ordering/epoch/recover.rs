@@ -112,6 +112,10 @@ impl<S: Scheme> Core<S> {
         if of != self.rounds.epoch() || round != self.rounds.complete().next() {
             return Err("a vector that does not follow");
         }
+        if of.0 == Epoch::GENESIS && round == Round(1) && first.choice != self.rounds.choice() {
+            return Err("the first round has another opening: the clock or the limits in the \
+                        cluster file are not those that it was begun with; put them back");
+        }
         held.into_iter().for_each(|proposal| drop(self.rounds.store(proposal)));
         let context = self.keyring.context();
         self.rounds.judge(self.limits.max_candidates, &context);
