@@ -283,8 +283,8 @@ fn search<E: Disk>(
     seen: &[Sightings],
     most: u64,
 ) -> Result<Result<Hit, Left>, RepairError> {
-    let (mut partial, mut lacks): (Vec<(String, Row)>, Vec<(String, Lack)>) = Default::default();
-    let mut too_much = false;
+    let mut partial: Vec<(String, Row)> = Vec::new();
+    let (mut lacks, mut too_much) = (Vec::new(), false);
     for (donor, sightings) in donors.iter_mut().zip(seen) {
         let mut lack = Lack::Absent;
         for (shift, nth) in sightings.shifts(loss).into_iter().zip(0..) {
