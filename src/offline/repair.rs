@@ -1,12 +1,14 @@
 //! Putting back what a log has lost, from logs of other replicas.
 
 use crate::storage::{
-    Disk, DiskError, Entry, Lack, Log, LogError, Loss, Options, Row, SLACK, Sightings, keep,
+    Disk, DiskError, Entry, Lack, Limits, Log, LogError, Loss, Options, Row, SLACK, Sightings, keep,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Bytes of entries that are looked at for one loss, in files of the log.
+/// Bytes of entries that are looked for at one place, in files of the log.
 const MOST_FILES: u64 = 4;
+/// At least as many bytes as stand before an entry.
+const ENTRY_REST: u64 = 64;
 /// How often all that is left is tried again because something was mended. Of a file of nothing but
 /// damage each time some more places are told apart.
 const PASSES: usize = 64;
@@ -140,7 +142,7 @@ pub fn repair<D: Disk, E: Disk>(
         // Before the log is opened, which writes its last file anew.
         files.iter().try_for_each(|file| shelf.put(disk, file))?;
     }
-    let most = options.limits.segment_bytes.saturating_mul(MOST_FILES);
+    let most = most(&options.limits);
     let (mut log, _) = Log::open(disk, options, &mut |_| {})?;
     let mut done = Repaired { places: Vec::new(), files: BTreeSet::new(), kept: Vec::new() };
     for _ in 0..PASSES {
@@ -154,6 +156,12 @@ pub fn repair<D: Disk, E: Disk>(
     }
     done.kept = shelf.of.into_values().collect();
     Ok(done)
+}
+
+// Bytes of a row that are read at most: a loss of some files, and the largest entries beside it.
+fn most(limits: &Limits) -> u64 {
+    let beside = 2 * SLACK * (limits.record_bytes as u64).saturating_add(ENTRY_REST);
+    limits.segment_bytes.saturating_mul(MOST_FILES).saturating_add(beside)
 }
 
 /// The second names of files.
@@ -275,8 +283,8 @@ fn search<E: Disk>(
     seen: &[Sightings],
     most: u64,
 ) -> Result<Result<Hit, Left>, RepairError> {
-    let (mut partial, mut lacks): (Vec<(String, Row)>, Vec<(String, Lack)>) = Default::default();
-    let mut too_much = false;
+    let mut partial: Vec<(String, Row)> = Vec::new();
+    let (mut lacks, mut too_much) = (Vec::new(), false);
     for (donor, sightings) in donors.iter_mut().zip(seen) {
         let mut lack = Lack::Absent;
         for (shift, nth) in sightings.shifts(loss).into_iter().zip(0..) {

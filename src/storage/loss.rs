@@ -122,10 +122,10 @@ impl Log {
         values
     }
 
-    /// Puts back what is lost: these records, which must fit. Each file with a part of it is written
-    /// anew and put in the place of the damaged one when it is durable, the last one first; a
-    /// crash between two of them leaves the rest to be mended. To have the damaged files later,
-    /// [`keep`] them before.
+    /// Puts back what is lost: these records, which must fit. Each file with a part of it is
+    /// written anew and put in the place of the damaged one when it is durable, the last one
+    /// first; a crash between two of them leaves the rest to be mended. To have the damaged files
+    /// later, [`keep`] them before.
     ///
     /// # Errors
     /// If the records do not fit; if the loss is not one of this log as it is now; if there is no

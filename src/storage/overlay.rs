@@ -180,6 +180,16 @@ mod tests {
         let mut disk = overlay.below;
         assert_eq!(content(&mut disk), before);
 
+        let mut overlay = Overlay::new(disk);
+        overlay.link(Point::KeepLink, &last, "second").unwrap();
+        assert!(overlay.link(Point::KeepLink, &last, "second").is_err(), "it is there");
+        assert_eq!(overlay.link(Point::KeepLink, "none", "third"), Err(DiskError::NotFound));
+        overlay.append(Point::LogAppend, &last, &[7]).unwrap();
+        let length = overlay.below.length(&last).unwrap();
+        assert_eq!((overlay.length("second"), overlay.length(&last)), (Ok(length), Ok(length + 1)));
+        let mut disk = overlay.below;
+        assert_eq!(content(&mut disk), before);
+
         let (_, really) = Log::open(&mut disk, options(), &mut |_| {}).unwrap();
         assert_eq!(really, seen);
         assert_ne!(content(&mut disk), before, "opening does change a disk");

@@ -89,8 +89,8 @@ impl Repair {
         let same = |a: &Path, b: &Path| a.canonicalize().ok() == b.canonicalize().ok();
         let name = from.display().to_string();
         if same(data.path(), from) {
-            let message = format!("{name} is the very directory that is to be repaired");
-            return Err(usage(format!("{message}; give those of other replicas with --from")).into());
+            let what = format!("{name} is the very directory that is to be repaired");
+            return Err(usage(format!("{what}; give those of other replicas with --from")).into());
         }
         if other.mark().cluster != data.mark().cluster {
             let (its, ours) = (other.mark().cluster, data.mark().cluster);

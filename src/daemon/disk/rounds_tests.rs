@@ -170,6 +170,13 @@ fn a_directory_does_what_a_disk_promises() {
     assert!(disk.free_space().unwrap() > 0);
     let mode = std::fs::metadata(dir.path().join("a")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    // Under a second name it stays when another takes the first.
+    disk.link(POINT, "a", "second").unwrap();
+    assert!(matches!(disk.link(POINT, "a", "second"), Err(DiskError::Failed(_))), "it is there");
+    assert_eq!(disk.link(POINT, "none", "third"), Err(DiskError::NotFound));
+    disk.create(POINT, "b").unwrap();
+    disk.rename(POINT, "b", "second").unwrap();
+    assert_eq!((content(&mut disk, "a"), content(&mut disk, "second")), (b"help".to_vec(), vec![]));
     // Another life sees the same, and appends at the end.
     let mut disk = Directory::open(dir.path()).unwrap();
     disk.append(POINT, "a", b"!").unwrap();

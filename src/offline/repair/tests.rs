@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::storage::{
-    Crash, Cursor, Faults, Limits, MemoryDisk, Moment, Overlay, Position, Space, Step, When,
+    Crash, Cursor, Faults, MemoryDisk, Moment, Overlay, Position, Space, Step, When,
 };
 use crate::types::Digest;
 use rand_chacha::ChaCha8Rng;
