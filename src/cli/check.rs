@@ -277,7 +277,7 @@ fn durability(c: &Cluster) -> &'static str {
     match c.durability {
         Durability::Reply => "reply: what is acknowledged outlives a power cut of all replicas",
         Durability::Strict => {
-            "strict: that, and a replica that stopped goes on where it was; two syncs more a request"
+            "strict: that, and who stopped goes on where it was; two syncs more for each request"
         }
         Durability::None => "none: WHAT IS ACKNOWLEDGED IS LOST when more than t replicas stop",
     }

@@ -32,8 +32,8 @@
 //! `roster.rs` is the part of it that says who is a member, and who is out and why (M1 to M4);
 //! `clock.rs` makes candidate ids; `wants.rs` asks for what is missing (R5); `history.rs` keeps
 //! what followers may have missed (R7); `lost_disk.rs` keeps what was signed on a disk that is lost
-//! from being contradicted (§7); `strict.rs` keeps own proposals back until they are durable, and goes
-//! on from them (§7); `epoch` changes the epoch (E1 to E8, F1 to F3).
+//! from being contradicted (§7); `strict.rs` keeps own proposals back until they are durable, and
+//! goes on from them (§7); `epoch` changes the epoch (E1 to E8, F1 to F3).
 //!
 //! # Properties
 //!
