@@ -159,7 +159,10 @@ fn judge_end(segments: &mut [Segment], durable: Position) -> Option<Cut> {
         let later = behind.iter().map(|run| run.next.0 - run.first.0).sum();
         return Some(Cut { file: last.file(), offset: gap.from, bytes, first: gap.first, later });
     }
-    if last.end().is_some_and(|(next, _)| next < durable) {
+    // A file of which nothing is left, its header neither, has no end and no gap.
+    let reached = last.end().map(|(next, _)| next);
+    let reached = reached.or(last.gaps.is_empty().then_some(last.reach()));
+    if reached.is_some_and(|next| next < durable) {
         let (from, first) = (last.length, last.reach());
         let what = What::Missing;
         last.add_gap(Gap { from, to: from, first, next: None, what, unfinished: false });

@@ -301,6 +301,25 @@ fn what_reaches_the_end_of_the_log_is_never_taken_for_mended() {
     assert_eq!(disk.bytes(&file).map(<[u8]>::to_vec), before);
 }
 
+/// Also of a last file of which nothing is left, where nothing says the chain's value before it.
+#[test]
+fn what_was_in_a_last_file_without_header_and_records_is_told() {
+    let (mut disk, _) = filled(30);
+    let files = segment_files(&mut disk);
+    let (last, before) = (&files[files.len() - 1], &files[files.len() - 2]);
+    let first = Position(last[4..24].parse().expect("a position"));
+    disk.lose(before);
+    disk.put(last, &[0; 60]);
+    let options = Options { known: Position(30), ..options() };
+    let (mut log, found) = Log::open(&mut disk, options, &mut |_| {}).expect("it opens");
+    let told = |d: &Damage| d.first <= first && d.next.is_none();
+    assert!(found.damages.iter().any(told), "{found:?}");
+    let read = read_all(&mut log, &mut disk, first);
+    assert!(matches!(&read[..], [Step::Damaged(d)] if d.first == first), "{read:?}");
+    let losses = log.losses();
+    assert_eq!((losses.len(), losses[0].next), (1, None));
+}
+
 /// What is known to have been durable is known still when the file is written anew.
 #[test]
 fn a_repair_before_a_damaged_end_does_not_make_it_look_unfinished() {
