@@ -10,10 +10,14 @@
 
 pub mod counter;
 pub mod kv;
+mod run;
 pub mod sessions;
+
+pub use run::{run_commands, run_queries};
 
 use crate::types::{AgreedTime, ClientId, Digest};
 use crate::wire::Writer;
+use bytes::Bytes;
 
 /// A deterministic state machine.
 ///
@@ -57,10 +61,37 @@ pub trait Service: Send {
     /// [`crate::crypto::MultisetHash`] helps.
     fn digest(&mut self) -> Digest;
 
+    /// What a command reads or writes. A replica of a chain answers a query at once if no update on
+    /// its way touches what the query does (CH-Q2 of docs/chain.md); so to name too little gives
+    /// wrong answers, and to name too much only costs a message. The default is always right.
+    fn touches(&self, _command: &[u8]) -> Touches {
+        Touches::All
+    }
+
     /// Whether a command that panicked has left the state as it was. If so the command gets a
     /// deterministic refusal; if not (the default) the replica halts before it answers.
     fn unchanged_after_panic(&self) -> bool {
         false
+    }
+}
+
+/// The part of a state that a command reads or writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Touches {
+    /// Any of it.
+    All,
+    /// Only what belongs to these keys, in the service's own terms; none: nothing at all.
+    Keys(Vec<Bytes>),
+}
+
+impl Touches {
+    /// Whether there can be something that both touch.
+    pub fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Keys(a), Self::Keys(b)) => a.iter().any(|key| b.contains(key)),
+            (Self::Keys(keys), Self::All) | (Self::All, Self::Keys(keys)) => !keys.is_empty(),
+            (Self::All, Self::All) => true,
+        }
     }
 }
 
