@@ -150,6 +150,11 @@ impl Chain {
         self.up.ready
     }
 
+    /// Whether it is the tail, and no other tail answers any more.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// Whether it would answer a query as the tail now.
     pub fn answers(&self, now: Now) -> bool {
         self.open && self.serves(now)

@@ -116,6 +116,9 @@ impl World<'_> {
             Fault::Pause(site, lasts) => {
                 let until = self.time + lasts;
                 let paused = &mut self.sites[site];
+                if paused.chain.is_none() {
+                    return Ok(());
+                }
                 paused.paused_until = paused.paused_until.max(until);
                 let life = paused.life;
                 self.after(lasts, Event::Wake { site, life });

@@ -179,12 +179,28 @@ impl<'a> World<'a> {
                 return self.finish();
             }
             if time > limit {
-                let waiting: Vec<_> = self.clients.iter().map(|c| &c.waits).collect();
-                let config = self.config();
-                return Err(format!("not done in time: {config:?}, clients wait for {waiting:?}"));
+                return Err(self.stuck());
             }
         }
         Err("nothing happens any more".to_owned())
+    }
+
+    /// What there is to see when it is not done in time.
+    fn stuck(&self) -> String {
+        let mut said = format!("not done in time: {:?}\n", self.config());
+        for site in &self.sites {
+            if let Some(chain) = &site.chain {
+                let (executed, last) = (chain.executed().number, chain.last());
+                let (number, ready) = (chain.config().number, chain.is_ready());
+                said += &format!(
+                    "{} in {number}, ready {ready}: executed {executed}, durable {}, {last:?}\n",
+                    site.setup.me,
+                    chain.durable(),
+                );
+            }
+        }
+        let waits = self.clients.iter().filter_map(|c| c.waits.as_ref());
+        waits.fold(said, |said, waits| format!("{said}a client waits for {waits:?}\n"))
     }
 
     /// Whether the chain has its length again, and all members are equally far.
