@@ -268,7 +268,7 @@ impl Chain {
         }
         match message {
             ChainMessage::Config(_) => {}
-            ChainMessage::Resume { executed, runs, .. } => self.resumed(peer, executed, &runs, out),
+            ChainMessage::Resume { executed, runs, .. } => self.resumed(peer, executed, runs),
             ChainMessage::Forward { after, durable, entries, .. } => {
                 self.forwarded(peer, after, durable, entries, out);
             }

@@ -8,6 +8,8 @@ use bytes::Bytes;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Downstream {
+    /// What the successor has said that it has: the last number executed, and runs.
+    said: Option<(u64, Vec<ChainPosition>)>,
     /// The next number to send; `None`: the successor has not said where to go on.
     next: Option<u64>,
     /// Whether it still waits for the answer to what it said.
@@ -35,7 +37,7 @@ impl Downstream {
     /// The link to the successor is gone, or a new one is there. It stays paired: nothing may be
     /// committed without it once the master may have heard that.
     pub(super) fn lost(&mut self) {
-        (self.next, self.owed, self.giving) = (None, false, None);
+        (self.said, self.next, self.owed, self.giving) = (None, None, false, None);
     }
 
     /// Whether who joins has everything, and the master may append it (CH-F4).
@@ -53,24 +55,28 @@ impl Chain {
     }
 
     /// The successor says what it has (CH-F3).
-    pub(super) fn resumed(
-        &mut self,
-        peer: ReplicaId,
-        executed: u64,
-        runs: &[ChainPosition],
-        out: &mut Actions,
-    ) {
+    pub(super) fn resumed(&mut self, peer: ReplicaId, executed: u64, runs: Vec<ChainPosition>) {
         if Some(peer) != self.successor() {
             self.stats.unfit += 1;
             return;
         }
         self.down.lost();
         self.acked(peer, executed);
+        self.down.said = Some((executed, runs));
+        if planted("ch-resumes-before-ready") {
+            self.go_on(peer, &mut Actions::new());
+        }
+    }
+
+    /// Finds where the successor goes on. Not before this replica is ready: until then its own
+    /// history may still be cut, and what both have would not be what they have.
+    fn go_on(&mut self, peer: ReplicaId, out: &mut Actions) {
+        let Some((executed, runs)) = self.down.said.take() else { return };
         let start = if planted("ch-resume-ignored") {
             Some(self.history.last().number)
         } else {
             // What it has beyond what both have is not part of the history. What it executed is.
-            let both = self.history.common(runs).unwrap_or(executed).max(executed);
+            let both = self.history.common(&runs).unwrap_or(executed).max(executed);
             self.history.position_at(both).map(|at| at.number)
         };
         match start {
@@ -134,6 +140,7 @@ impl Chain {
     /// Passes on what the successor lacks, as far as the window allows, and the watermark.
     pub(super) fn forward(&mut self, out: &mut Actions) {
         let (Some(peer), true) = (self.successor(), self.up.ready) else { return };
+        self.go_on(peer, out);
         let Some(mut next) = self.down.next.filter(|_| self.is_linked(peer)) else { return };
         if self.history.position_at(next - 1).is_none() {
             // Who joins is too slow for what is kept: it begins anew.

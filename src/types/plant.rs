@@ -116,6 +116,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("ch-head-forgets-sent", "CH-F1: a new head drops what is not committed"),
     ("ch-opens-at-once", "CH-F2: a new tail answers before it has heard from its predecessor"),
     ("ch-resume-ignored", "CH-F3: the successor's last number is ignored"),
+    ("ch-resumes-before-ready", "CH-F3: what both have is found before the own history is settled"),
     ("ch-append-unpaired", "CH-F4: who joins is appended before it has all that is committed"),
     ("ch-shortest-first", "CH-F6: who has least on its disk is the head after an outage"),
 ];

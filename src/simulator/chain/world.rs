@@ -290,7 +290,7 @@ impl<'a> World<'a> {
         if site.chain.is_none() {
             return Ok(());
         }
-        if self.time < site.paused_until {
+        if self.time < site.paused_until || !site.inbox.is_empty() {
             site.inbox.push_back(input);
             return Ok(());
         }
