@@ -60,14 +60,15 @@ impl Chain {
         self.history.executed_next();
         self.pending.remove(&entry.id());
         self.stats.executed += 1;
-        if let (Some(outcome), true) = (&done.outcome, tells) {
-            let (session, number) = (entry.request.session, entry.request.number);
-            let reply = Reply { session, number, index: 0, outcome: outcome.clone() };
-            out.push(Action::Reply { client: entry.client, number: done.number, reply });
-        }
-        let outcome = done.outcome.unwrap_or_default();
+        let (client, session) = (entry.client, entry.request.session);
+        let request = entry.request.number;
+        let outcome = done.outcome.clone().unwrap_or_default();
         let entry = Box::new(entry);
         out.push(Action::Event(Event::Executed { entry, outcome, fresh: done.fresh }));
+        if let (Some(outcome), true) = (done.outcome, tells) {
+            let reply = Reply { session, number: request, index: 0, outcome };
+            out.push(Action::Reply { client, number: done.number, reply });
+        }
     }
 
     /// A tail answers once the configuration has come down to it from the head: then every member

@@ -84,6 +84,14 @@ impl Chain {
         })
     }
 
+    /// The same replica in a later life, with what its disk has then.
+    ///
+    /// # Errors
+    /// As [`Chain::new`].
+    pub fn next_life(&self, incarnation: u64, found: Found) -> Result<Self, String> {
+        Self::new(Setup { incarnation, ..self.setup.clone() }, found)
+    }
+
     /// Handles one event and gives what is to be done.
     pub fn handle(&mut self, now: Now, input: Input) -> Actions {
         let mut out = Actions::new();

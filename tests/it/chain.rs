@@ -1,8 +1,10 @@
 //! Fail-stop chains in the fake world (docs/chain.md): seeds with faults of every kind, and all
 //! orders of delivery of small chains.
 
+use quorate::chain::Setup;
 use quorate::chain::Stats;
-use quorate::simulator::chain::{ChainOptions, ChainReport, run};
+use quorate::simulator::chain::search::{Disturbance, Seen, search};
+use quorate::simulator::chain::{ChainOptions, ChainReport, run, setup};
 
 /// Seeds of each kind of run; `CHAIN_SEEDS` asks for another number of them.
 fn seeds(usual: u64) -> u64 {
@@ -49,4 +51,37 @@ fn chains_stay_right_whatever_goes_wrong() {
             );
         }
     }
+}
+
+/// All states of a chain, its replicas in their first life.
+#[track_caller]
+fn explored(members: u8, updates: usize, disturbance: Disturbance) -> Seen {
+    let options = ChainOptions::quiet(members);
+    let spare = u8::from(disturbance == Disturbance::Join);
+    let first = |i| Setup { incarnation: 1, ..setup(i, &options) };
+    let setups = (0..members + spare).map(first).collect();
+    let seen = search(setups, usize::from(members), updates, disturbance, 2_000_000);
+    let seen = seen.unwrap_or_else(|what| panic!("{members}, {updates}, {disturbance:?}: {what}"));
+    println!("{members} members, {updates} updates, {disturbance:?}: {seen:?}");
+    seen
+}
+
+/// CH-F1, CH-F2, CH-F3, CH-F6 and turned orders.
+#[test]
+fn a_chain_of_two_is_right_in_every_order_of_delivery() {
+    for disturbance in [
+        Disturbance::None,
+        Disturbance::Stop(0),
+        Disturbance::Stop(1),
+        Disturbance::Expire(0),
+        Disturbance::Expire(1),
+        Disturbance::Break(0),
+        Disturbance::Turn,
+        Disturbance::Join,
+        Disturbance::Outage,
+    ] {
+        let seen = explored(2, 1, disturbance);
+        assert!(seen.ends > 0);
+    }
+    explored(2, 2, Disturbance::None);
 }

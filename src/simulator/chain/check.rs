@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const STEPS: u64 = 2_000_000;
 
 /// What is known to have happened.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Truth {
     /// The record and outcome of each executed number, from 1.
     order: Vec<(Bytes, Bytes)>,

@@ -36,10 +36,10 @@ pub(super) fn pairs(sites: usize) -> Vec<(usize, usize)> {
     (0..sites).flat_map(|a| (a + 1..sites).map(move |b| (a, b))).collect()
 }
 
-/// A replica that never ran.
-pub(super) fn site(index: u8, options: &ChainOptions, dice: &mut Dice) -> Site {
+/// What a replica of such runs is told when it starts: in no life yet.
+pub fn setup(index: u8, options: &ChainOptions) -> Setup {
     let make: Arc<dyn Fn() -> Box<dyn Service> + Send + Sync> = Arc::new(|| Box::new(Kv::new()));
-    let setup = Setup {
+    Setup {
         me: ReplicaId::from_index(usize::from(index)),
         incarnation: 0,
         chain: CHAIN,
@@ -51,10 +51,14 @@ pub(super) fn site(index: u8, options: &ChainOptions, dice: &mut Dice) -> Site {
         order: OrderLimits::default(),
         limits: options.limits,
         service: MakeService(make),
-    };
+    }
+}
+
+/// A replica that never ran.
+pub(super) fn site(index: u8, options: &ChainOptions, dice: &mut Dice) -> Site {
     let drift = i64::try_from(dice.below(2 * options.drift + 1)).expect("small");
     Site {
-        setup,
+        setup: setup(index, options),
         chain: None,
         disk: Disk::default(),
         life: 0,

@@ -2,13 +2,16 @@
 //! replicas that stop, start again or sleep, a master that takes out who is silent, and clients.
 //!
 //! [`run`] plays one seed. The checkers look after every event; what they check is in [`check`].
+//! [`search`] goes through all orders of delivery of small chains instead.
 
 pub mod check;
 mod client;
 mod faults;
 mod options;
+pub mod search;
 mod site;
 mod world;
 
+pub use faults::setup;
 pub use options::{ChainOptions, ChainReport};
 pub use world::run;

@@ -14,7 +14,7 @@ pub(super) enum Write {
     Save { number: u64, state: Bytes, anew: bool },
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     state: Option<(u64, Bytes)>,
     log: Vec<Bytes>,
@@ -50,13 +50,31 @@ impl Disk {
         self.writes.clear();
     }
 
+    /// The process is gone, and nothing of what was not synced has come to the disk.
+    pub(super) fn lose(&mut self) {
+        self.writes.clear();
+    }
+
+    /// Whether a write is on its way.
+    pub(super) fn is_writing(&self) -> bool {
+        !self.writes.is_empty()
+    }
+
+    /// Whether it has this entry, or a state behind it.
+    pub(super) fn has(&self, entry: &ChainEntry) -> bool {
+        let (state, entries) = self.holds();
+        entry.position.number.checked_sub(state + 1).is_none_or(|place| {
+            entries.get(usize::try_from(place).expect("few")) == Some(&entry.to_record())
+        })
+    }
+
     pub(super) fn found(&self) -> Found {
         let state = self.state.as_ref().map(|(_, state)| state.clone());
         Found { state, log: self.log.clone() }
     }
 
     /// The entries that a start would find, as number and record, and the number of the state.
-    pub(super) fn holds(&self) -> (u64, Vec<Bytes>) {
+    fn holds(&self) -> (u64, Vec<Bytes>) {
         let state = self.state.as_ref().map_or(0, |(number, _)| *number);
         let mut entries: Vec<Bytes> = Vec::new();
         for record in &self.log {

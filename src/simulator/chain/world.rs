@@ -389,13 +389,9 @@ impl<'a> World<'a> {
     /// CH-U4.
     fn is_on_every_disk(&self, at: usize, entry: &ChainEntry) -> Result<(), String> {
         let chain = self.sites[at].chain.as_ref().expect("it has just executed");
-        let (number, record) = (entry.position.number, entry.to_record());
+        let number = entry.position.number;
         for member in &chain.config().members {
-            let (state, entries) = self.sites[member.replica.index()].disk.holds();
-            let has = number.checked_sub(state + 1).is_none_or(|place| {
-                entries.get(usize::try_from(place).expect("few")) == Some(&record)
-            });
-            if !has {
+            if !self.sites[member.replica.index()].disk.has(entry) {
                 return Err(format!("{number} is committed and not on disk of {}", member.replica));
             }
         }
