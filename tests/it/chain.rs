@@ -119,8 +119,9 @@ fn hunt(name: &str) -> ChainOptions {
         "ch-reads-uncommitted-keys" => ChainOptions { calls: 60, ..quiet },
         // Who is cut off or stands still goes on with a lease that is over.
         "ch-lease-from-answer" | "ch-serves-after-lease" | "ch-master-takes-early" => {
-            let margin = Duration::ZERO;
-            ChainOptions { cuts: 8, pauses: 4, reads_any: false, margin, drift: 0, ..quiet }
+            let (margin, master_delay) = (Duration::ZERO, Duration::from_millis(150));
+            let quiet = ChainOptions::quiet(2);
+            ChainOptions { cuts: 10, margin, master_delay, drift: 0, calls: 60, ..quiet }
         }
         "ch-opens-at-once" => ChainOptions { reorders: 12, calls: 60, ..quiet },
         "ch-resumes-before-ready" => ChainOptions { reorders: 12, crashes: 6, ..rough },

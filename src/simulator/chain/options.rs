@@ -28,6 +28,8 @@ pub struct ChainOptions {
     pub cuts: u32,
     /// Times that the master itself does not answer.
     pub master_stops: u32,
+    /// How long a message to the master, or from it, takes at most.
+    pub master_delay: Duration,
     /// Orders of members that an operator changes.
     pub reorders: u32,
     /// Faults happen within this time from the start; after it all is well.
@@ -59,6 +61,7 @@ impl ChainOptions {
             breaks: 0,
             cuts: 0,
             master_stops: 0,
+            master_delay: Duration::from_millis(6),
             reorders: 0,
             within: Duration::from_millis(3000),
             time_limit: Duration::from_secs(60),

@@ -160,6 +160,10 @@ impl<'a> World<'a> {
         self.dice.between(DELAY.0, DELAY.1)
     }
 
+    fn master_delay(&mut self) -> u64 {
+        self.dice.between(DELAY.0, micros(self.options.master_delay))
+    }
+
     pub(super) fn lost(&mut self) -> bool {
         self.dice.chance(LOSS)
     }
@@ -364,7 +368,7 @@ impl<'a> World<'a> {
                 self.tell(client, Told::Answer(answer));
             }
             Action::Renew { serial, command } => {
-                let delay = self.delay();
+                let delay = self.master_delay();
                 if !self.lost() && self.hears(at) {
                     self.after(delay, Event::Renew { from: at, life, serial, command });
                 }
@@ -428,7 +432,7 @@ impl<'a> World<'a> {
             return;
         }
         let output = self.master.execute(self.agreed(), &ClientId([0; 32]), command);
-        let delay = self.delay();
+        let delay = self.master_delay();
         if !self.lost() {
             let input = Input::Renewed { serial, output: output.into() };
             self.after(delay, Event::Site { to: from, life, input });
