@@ -67,7 +67,7 @@ impl Lease {
 
     /// Whether it has ended since this was asked last.
     pub(super) fn lost(&mut self, now: Instant) -> bool {
-        !self.holds(now) && !std::mem::replace(&mut self.told, true)
+        now >= self.until && !std::mem::replace(&mut self.told, true)
     }
 
     pub(super) fn next_wake(&self) -> Instant {

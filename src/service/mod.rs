@@ -137,6 +137,23 @@ pub fn built_in(name: &str) -> Option<Box<dyn Service>> {
 mod tests {
     use super::*;
 
+    /// CH-Q2.
+    #[test]
+    fn what_touches_a_common_key_or_everything_meets() {
+        let keys = |names: &[&'static str]| {
+            Touches::Keys(names.iter().map(|n| Bytes::from_static(n.as_bytes())).collect())
+        };
+        assert!(keys(&["a", "b"]).meets(&keys(&["b"])));
+        assert!(!keys(&["a"]).meets(&keys(&["b"])));
+        assert!(Touches::All.meets(&Touches::All) && Touches::All.meets(&keys(&["a"])));
+        assert!(!Touches::All.meets(&keys(&[])) && !keys(&[]).meets(&Touches::All));
+        let kv = kv::Kv::new();
+        assert_eq!(kv.touches(&kv::Command::incr("a", 1).encode()), keys(&["a"]));
+        assert_eq!(kv.touches(&kv::Command::scan("", 5).encode()), Touches::All);
+        assert_eq!(kv.touches(&kv::Command::ping("x").encode()), keys(&[]));
+        assert_eq!(counter::Counter::new().touches(b""), Touches::All);
+    }
+
     #[test]
     fn built_in_services_are_found_by_the_names_they_give() {
         for name in BUILT_IN {
