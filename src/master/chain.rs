@@ -223,9 +223,6 @@ impl Managed {
         let Some(mut reports) = reports.filter(|r| !r.is_empty()) else { return };
         // Stable: of equals the one that was nearer to the head stays so.
         reports.sort_by_key(|m| std::cmp::Reverse(m.last));
-        if planted("ch-shortest-first") {
-            reports.reverse();
-        }
         let member = |m: &Member| ChainMember { replica: m.replica, incarnation: m.incarnation };
         self.configure(reports.iter().map(member).collect(), None);
     }

@@ -48,7 +48,7 @@ pub enum Command {
         /// All its members, from head to tail.
         order: Vec<ReplicaId>,
     },
-    /// Takes a replica out, and lets it in no more. A member that lives goes when its lease is over.
+    /// Takes a replica out, and lets it in no more. A member that lives goes when its lease ends.
     /// In a chain of which nobody lives: it is lost, and not waited for (CH-F6). Answers the chain.
     Remove {
         /// Which chain.

@@ -118,7 +118,6 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("ch-resume-ignored", "CH-F3: the successor's last number is ignored"),
     ("ch-resumes-before-ready", "CH-F3: what both have is found before the own history is settled"),
     ("ch-append-unpaired", "CH-F4: who joins is appended before it has all that is committed"),
-    ("ch-shortest-first", "CH-F6: who has least on its disk is the head after an outage"),
 ];
 
 #[cfg(feature = "plant")]

@@ -1,5 +1,5 @@
-//! What the replicas of a fail-stop chain say to each other (docs/chain.md). Nothing here is signed:
-//! in this mode nobody lies.
+//! What the replicas of a fail-stop chain say to each other (docs/chain.md). Nothing here is
+//! signed: in this mode nobody lies.
 
 use super::client::Request;
 use super::layout::{Layout, get_list, put_list};

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 const SEEDS: u64 = 12;
 
-/// Bugs that no run here hunts. Those of the chain are hunted in `tests/it/chain.rs`. The next are shown by step tables beside the code that has them
+/// Bugs that no run here hunts. Those of the chain are hunted in `tests/it/chain.rs`. The next are
+/// shown by step tables beside the code that has them
 /// (`src/ordering`, `src/replica/transfer`), the others by crashes at every call of the disk
 /// (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`) and by the modes of
 /// `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 84] = [
+const ELSEWHERE: [&str; 83] = [
     "ch-repeats-run",
     "ch-ack-before-commit",
     "ch-commit-before-durable",
@@ -30,7 +31,6 @@ const ELSEWHERE: [&str; 84] = [
     "ch-resume-ignored",
     "ch-resumes-before-ready",
     "ch-append-unpaired",
-    "ch-shortest-first",
     "s7-empty-disk-starts",
     "s7-replaced-disk-reports",
     "s7-rounds-unsynced",
