@@ -51,7 +51,7 @@ impl Default for ChainLimits {
             window: 16_384,
             batch_bytes: 512 * 1024,
             kept: 65_536,
-            close: 256,
+            close: 4096,
             save_every: 100_000,
             queries: 16_384,
             snapshot_bytes: 4 << 30,

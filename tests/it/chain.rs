@@ -35,6 +35,7 @@ fn chains_of_one_two_and_three_answer_all_their_clients() {
 
 #[test]
 fn chains_stay_right_whatever_goes_wrong() {
+    let mut all_of_them = Vec::new();
     for length in 1..=3 {
         for reads_any in [false, true] {
             let options = ChainOptions { reads_any, ..ChainOptions::rough(length) };
@@ -49,8 +50,26 @@ fn chains_stay_right_whatever_goes_wrong() {
                 reports.iter().map(|r| r.repeats).sum::<u64>(),
                 reports.last().map(|r| r.stats),
             );
+            all_of_them.extend(reports);
         }
     }
+    // What these runs are about has happened.
+    let happened = |of: fn(&Stats) -> u64| assert!(sum(&all_of_them, of) > 0);
+    happened(|s| s.leases_lost);
+    happened(|s| s.states_taken);
+    happened(|s| s.dropped);
+    happened(|s| s.answered_repeats);
+    happened(|s| s.waiting_repeats);
+    happened(|s| s.other_config);
+}
+
+/// A head that takes one at a time refuses the others for a while, and all are done in the end.
+#[test]
+fn a_full_head_pushes_back_and_loses_nothing() {
+    let mut options = ChainOptions { clients: 6, ..ChainOptions::quiet(3) };
+    options.limits.pending = 1;
+    let reports = all(2, &options);
+    assert!(sum(&reports, |s| s.busy) > 0);
 }
 
 /// All states of a chain, its replicas in their first life.

@@ -2,7 +2,7 @@
 
 use super::options::ChainOptions;
 use super::site::{Disk, Site};
-use super::world::{CHAIN, Event, World, micros};
+use super::world::{CHAIN, Event, World, add, micros};
 use crate::chain::{Input, MakeService, Setup};
 use crate::crypto::{Context, Domain, hash};
 use crate::master::Command as MasterCommand;
@@ -158,9 +158,8 @@ impl World<'_> {
     }
 
     fn crash(&mut self, site: usize, down: u64) -> Result<(), String> {
-        if self.sites[site].chain.is_none() {
-            return Ok(());
-        }
+        let Some(chain) = &self.sites[site].chain else { return Ok(()) };
+        add(&mut self.report.stats, chain.stats());
         let mut dice = self.dice.clone();
         self.dice.any();
         self.sites[site].stop(&mut dice);

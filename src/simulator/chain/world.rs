@@ -80,7 +80,7 @@ pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).expect("runs are short")
 }
 
-fn add(sum: &mut Stats, of: Stats) {
+pub(super) fn add(sum: &mut Stats, of: Stats) {
     let Stats { taken, waiting_repeats, answered_repeats, busy, refused, forwarded, .. } = of;
     let Stats { batches, executed, answered, asked, other_config, unfit, resumed, .. } = of;
     let Stats { states_given, states_taken, dropped, leases_lost, renewals, .. } = of;
