@@ -28,6 +28,8 @@
 //! | 2 | `service` | the `Service` trait, the session table (at most once), the built-in services | types crypto wire | yes |
 //! | 3 | `proof` | proofs of lying: what convicts a replica, and the files that people keep | types crypto wire | yes |
 //! | 4 | `ordering` | rounds (R1 to R7), the order that follows from committed vectors (O1 to O4), the change of the epoch (E1 to E8) | types crypto wire proof | yes |
+//! | 4 | `chain` | one replica of a fail-stop chain as a state machine (docs/chain.md) | types crypto wire service | yes |
+//! | 4 | `master` | the master of such chains: a service for a voting group | types crypto wire service | yes |
 //! | 4 | `voter` | the client's voter: what `t + 1` equal replies are, and who said what | types crypto wire | yes |
 //! | 4 | `storage` | log, snapshots, recovery over a `Disk` trait | types crypto wire | yes |
 //! | 5 | `replica` | one replica as a state machine: events in, actions out | 0–4 | yes |
@@ -47,12 +49,14 @@
 
 pub mod adversary;
 pub mod caller;
+pub mod chain;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod crypto;
 pub mod daemon;
 pub mod files;
+pub mod master;
 pub mod metrics;
 pub mod offline;
 pub mod ordering;

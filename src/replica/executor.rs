@@ -7,14 +7,14 @@ use super::transfer::{FrozenState, Head, Snapshot};
 use super::{StepTrace, TraceEntry};
 use crate::crypto::{Domain, Leaf, MerkleTree, hash, running_root};
 use crate::ordering::{Checkpoint, Ordered, Step};
-use crate::service::Service;
 use crate::service::sessions::{Admission, SessionLimits, SessionTable, StoredReply};
+use crate::service::{Service, run_commands};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{
     AgreedTime, ClientId, Digest, DigestMap, LinkId, OrderLimits, RequestId, Round,
 };
-use crate::wire::{CommandKind, Outcome, Refusal, Reply, Request, RequestBody, StepPosition};
+use crate::wire::{Outcome, Refusal, Reply, Request, StepPosition};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -252,44 +252,7 @@ impl Executor {
         client: &ClientId,
         body: &Bytes,
     ) -> Result<Outcome, String> {
-        let limits = self.limits;
-        let fits = body.len() <= limits.max_request as usize;
-        let Some(parsed) = RequestBody::parse(body).ok().filter(|_| fits) else {
-            return Ok(Outcome::Refused(Refusal::Malformed));
-        };
-        if parsed.commands.len() > limits.max_commands as usize {
-            return Ok(Outcome::Refused(Refusal::Malformed));
-        }
-        let (service, limit) = (&mut self.service, limits.max_output as usize);
-        let mut bytes = 0;
-        let run = AssertUnwindSafe(|| {
-            let mut outputs = Vec::with_capacity(parsed.commands.len());
-            for command in &parsed.commands {
-                // Nobody will see the outputs: what only reads need not run any more (K9).
-                let output = match command.kind {
-                    CommandKind::Query if bytes > limit => continue,
-                    CommandKind::Query => service.query(time, client, &command.bytes),
-                    CommandKind::Execute => service.execute(time, client, &command.bytes),
-                };
-                bytes += output.len() + Outcome::OUTPUT_OVERHEAD;
-                if bytes <= limit {
-                    outputs.push(Bytes::from(output));
-                }
-            }
-            outputs
-        });
-        let outputs = match catch_unwind(run) {
-            Ok(outputs) => outputs,
-            // With several commands in a request the earlier ones may have changed the state.
-            Err(_) if self.service.unchanged_after_panic() && parsed.commands.len() == 1 => {
-                return Ok(Outcome::Refused(Refusal::ServicePanicked));
-            }
-            Err(_) => return Err("the service panicked and its state is in doubt".to_owned()),
-        };
-        if bytes > limit {
-            return Ok(Outcome::Refused(Refusal::OutputTooLarge));
-        }
-        Ok(Outcome::Executed(outputs))
+        run_commands(&mut *self.service, &self.limits, time, client, body)
     }
 
     fn remember_refusal(

@@ -266,8 +266,8 @@ impl<S: Scheme> Replica<S> {
             | Kind::Change
             | Kind::WantHistory
             | Kind::Gone => self.epoch_frame(now, peer, frame, out),
-            Kind::Greeting | Kind::Request | Kind::Replies | Kind::Note | Kind::OperatorChange => {
-                self.close_peer(peer, CloseReason::Malformed("a client's message"), out);
+            _ => {
+                self.close_peer(peer, CloseReason::Malformed("a message for others"), out);
                 Ok(())
             }
         };

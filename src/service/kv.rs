@@ -13,7 +13,7 @@ mod pages;
 pub use command::{Command, MAX_KEY, MAX_SCAN, MAX_VALUE};
 pub use output::{MAX_SCAN_BYTES, Output};
 
-use super::{Frozen, RestoreError, Service};
+use super::{Frozen, RestoreError, Service, Touches};
 use crate::crypto::{Domain, Hasher, MultisetHash};
 use crate::types::{AgreedTime, ClientId, Digest};
 use crate::wire::{DecodeError, Reader, Writer};
@@ -276,6 +276,21 @@ impl Service for Kv {
             self.settle(&key, old);
         }
         self.set.digest()
+    }
+
+    fn touches(&self, command: &[u8]) -> Touches {
+        match Command::parse(command) {
+            Ok(
+                Command::Put { key, .. }
+                | Command::Get { key }
+                | Command::Delete { key }
+                | Command::Cas { key, .. }
+                | Command::Incr { key, .. },
+            ) => Touches::Keys(vec![Bytes::copy_from_slice(key)]),
+            Ok(Command::Scan { .. }) => Touches::All,
+            // Neither looks at the state.
+            Ok(Command::Ping { .. }) | Err(_) => Touches::Keys(Vec::new()),
+        }
     }
 
     fn unchanged_after_panic(&self) -> bool {

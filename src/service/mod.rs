@@ -10,10 +10,14 @@
 
 pub mod counter;
 pub mod kv;
+mod run;
 pub mod sessions;
+
+pub use run::{run_commands, run_queries};
 
 use crate::types::{AgreedTime, ClientId, Digest};
 use crate::wire::Writer;
+use bytes::Bytes;
 
 /// A deterministic state machine.
 ///
@@ -57,10 +61,37 @@ pub trait Service: Send {
     /// [`crate::crypto::MultisetHash`] helps.
     fn digest(&mut self) -> Digest;
 
+    /// What a command reads or writes. A replica of a chain answers a query at once if no update on
+    /// its way touches what the query does (CH-Q2 of docs/chain.md); so to name too little gives
+    /// wrong answers, and to name too much only costs a message. The default is always right.
+    fn touches(&self, _command: &[u8]) -> Touches {
+        Touches::All
+    }
+
     /// Whether a command that panicked has left the state as it was. If so the command gets a
     /// deterministic refusal; if not (the default) the replica halts before it answers.
     fn unchanged_after_panic(&self) -> bool {
         false
+    }
+}
+
+/// The part of a state that a command reads or writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Touches {
+    /// Any of it.
+    All,
+    /// Only what belongs to these keys, in the service's own terms; none: nothing at all.
+    Keys(Vec<Bytes>),
+}
+
+impl Touches {
+    /// Whether there can be something that both touch.
+    pub fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Keys(a), Self::Keys(b)) => a.iter().any(|key| b.contains(key)),
+            (Self::Keys(keys), Self::All) | (Self::All, Self::Keys(keys)) => !keys.is_empty(),
+            (Self::All, Self::All) => true,
+        }
     }
 }
 
@@ -105,6 +136,23 @@ pub fn built_in(name: &str) -> Option<Box<dyn Service>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// CH-Q2.
+    #[test]
+    fn what_touches_a_common_key_or_everything_meets() {
+        let keys = |names: &[&'static str]| {
+            Touches::Keys(names.iter().map(|n| Bytes::from_static(n.as_bytes())).collect())
+        };
+        assert!(keys(&["a", "b"]).meets(&keys(&["b"])));
+        assert!(!keys(&["a"]).meets(&keys(&["b"])));
+        assert!(Touches::All.meets(&Touches::All) && Touches::All.meets(&keys(&["a"])));
+        assert!(!Touches::All.meets(&keys(&[])) && !keys(&[]).meets(&Touches::All));
+        let kv = kv::Kv::new();
+        assert_eq!(kv.touches(&kv::Command::incr("a", 1).encode()), keys(&["a"]));
+        assert_eq!(kv.touches(&kv::Command::scan("", 5).encode()), Touches::All);
+        assert_eq!(kv.touches(&kv::Command::ping("x").encode()), keys(&[]));
+        assert_eq!(counter::Counter::new().touches(b""), Touches::All);
+    }
 
     #[test]
     fn built_in_services_are_found_by_the_names_they_give() {

@@ -7,6 +7,7 @@
 
 mod cast;
 mod cells;
+pub mod chain;
 mod chaos;
 pub mod check;
 mod client_node;

@@ -115,6 +115,18 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("m3-no-second-change", "M3: a replaced key goes, and the new one never comes in"),
     ("c1-accept-t-replies", "C1: a client accepts what t replicas say"),
     ("c1-count-replica-twice", "C1: two replies of one replica are two votes"),
+    ("ch-repeats-run", "CH-U1: a repeat of an update runs again"),
+    ("ch-ack-before-commit", "CH-U3: a replica acknowledges what it has, not what is committed"),
+    ("ch-commit-before-durable", "CH-U4: the tail commits before the watermark covers it"),
+    ("ch-reads-uncommitted-keys", "CH-Q2: a replica reads what an update on its way touches"),
+    ("ch-lease-from-answer", "CH-L1: a lease runs from the answer to its renewal"),
+    ("ch-serves-after-lease", "CH-L1: a replica serves after its lease"),
+    ("ch-master-takes-early", "CH-L2: a member is taken out before its lease is over"),
+    ("ch-head-forgets-sent", "CH-F1: a new head drops what is not committed"),
+    ("ch-opens-at-once", "CH-F2: a new tail answers before it has heard from its predecessor"),
+    ("ch-resume-ignored", "CH-F3: the successor's last number is ignored"),
+    ("ch-resumes-before-ready", "CH-F3: what both have is found before the own history is settled"),
+    ("ch-append-unpaired", "CH-F4: who joins is appended before it has all that is committed"),
 ];
 
 #[cfg(feature = "plant")]

@@ -54,6 +54,8 @@ pub enum Kind {
     SnapshotPart = 17,
     /// A [`super::SnapshotOffer`].
     SnapshotOffer = 18,
+    /// A [`super::ChainMessage`].
+    Chain = 19,
     /// A client's [`super::Greeting`].
     Greeting = 32,
     /// A [`super::Request`].
@@ -64,11 +66,15 @@ pub enum Kind {
     Note = 35,
     /// A [`super::OperatorChange`].
     OperatorChange = 36,
+    /// A [`super::ChainQuery`].
+    ChainQuery = 37,
+    /// A [`super::ChainAnswer`].
+    ChainAnswer = 38,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 24] = [
+    pub const ALL: [Kind; 27] = [
         Kind::Open,
         Kind::Hello,
         Kind::Proposal,
@@ -88,11 +94,14 @@ impl Kind {
         Kind::WantSnapshot,
         Kind::SnapshotPart,
         Kind::SnapshotOffer,
+        Kind::Chain,
         Kind::Greeting,
         Kind::Request,
         Kind::Replies,
         Kind::Note,
         Kind::OperatorChange,
+        Kind::ChainQuery,
+        Kind::ChainAnswer,
     ];
 
     fn of(number: u8) -> Option<Kind> {

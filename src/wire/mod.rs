@@ -9,6 +9,8 @@
 //! number here; `length` counts what follows it. A frame is at most [`MAX_FRAME`] bytes.
 
 mod blame;
+mod chain;
+mod chain_client;
 mod change;
 mod client;
 mod codec;
@@ -18,6 +20,7 @@ mod frame;
 mod header;
 mod hello;
 mod layout;
+mod lease;
 mod mark;
 mod peer;
 mod proposal;
@@ -27,6 +30,8 @@ mod snapshot;
 mod transfer;
 
 pub use blame::{Blame, BlameStep, Restarted, Stalled};
+pub use chain::{ChainConfig, ChainEntry, ChainMember, ChainMessage, ChainPosition, MAX_CHAIN};
+pub use chain_client::{ChainAnswer, ChainAsked, ChainQuery, ChainRefusal};
 pub use change::{Author, Change, OperatorChange, SignedChange};
 pub use client::{
     Command, CommandKind, MAX_COMMANDS, Note, NoteKind, Outcome, Refusal, Replies, Reply, Request,
@@ -39,6 +44,7 @@ pub use frame::{Frame, FrameDecoder, Kind, MAX_FRAME, OPEN_FRAME};
 pub use header::{CandidateSummary, Header, vector_hash};
 pub use hello::{Greeting, GroupState, Hello, MAX_FIELDS, PROTOCOL_VERSION};
 pub use layout::{Layout, get_list, put_list};
+pub use lease::{ChainGrant, ChainRenewal, RENEW};
 pub use mark::Mark;
 pub use peer::{Body, Ping, Pong, Want, WantBody};
 pub use proposal::{Attestation, Candidate, MAX_CANDIDATES, MAX_CHANGES, Proposal, StepPosition};

@@ -1,6 +1,7 @@
 //! Everything that runs in memory: no process, no socket, no real time.
 
 mod bodies;
+mod chain;
 mod clients;
 mod config;
 mod epochs;

@@ -5,6 +5,7 @@
 //! round trip, no prefix of them is a message, no flipped bit gives a second encoding, no claimed
 //! count makes a decoder allocate, a signed message that was changed never verifies.
 
+mod chain;
 mod epochs;
 mod hostile;
 mod limits;

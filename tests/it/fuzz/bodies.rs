@@ -17,10 +17,11 @@ use quorate::types::{
     ClockKind, Digest, DiskState, Ensemble, GroupId, Now, OrderLimits, ReplicaId, Timing,
 };
 use quorate::wire::{
-    Blame, Body, CallMessage, DecodeError, Frame, FrameDecoder, Gone, Greeting, Hello, Kind,
-    LogEntry, Mark, Message, Note, OPEN_FRAME, OperatorChange, Outcome, Ping, Pong, Proposal,
-    Record, Replies, Report, Request, RequestBody, Restarted, SignedChange, SnapshotOffer,
-    SnapshotPart, Stalled, Want, WantBody, WantHistory, WantSnapshot,
+    Blame, Body, CallMessage, ChainAnswer, ChainMessage, ChainQuery, DecodeError, Frame,
+    FrameDecoder, Gone, Greeting, Hello, Kind, LogEntry, Mark, Message, Note, OPEN_FRAME,
+    OperatorChange, Outcome, Ping, Pong, Proposal, Record, Replies, Report, Request, RequestBody,
+    Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, Want, WantBody, WantHistory,
+    WantSnapshot,
 };
 use std::time::Duration;
 
@@ -263,7 +264,7 @@ messages! {
     Hello, Unverified<Proposal>, Want, Ping, Pong, WantBody, Body, Unverified<Blame>, CallMessage,
     Unverified<Report>, Unverified<Restarted>, Unverified<Stalled>, SignedChange, WantHistory,
     Gone, WantSnapshot, SnapshotPart, SnapshotOffer, Greeting, Request, Replies, Note,
-    OperatorChange,
+    OperatorChange, ChainMessage, ChainQuery, ChainAnswer,
 }
 
 /// A stream of frames of any kind, transfer and changes of the epoch among them, which comes in

@@ -1,6 +1,6 @@
 //! One message of every kind with every part filled in, and its golden file.
 
-use super::epochs;
+use super::{chain, epochs};
 use bytes::Bytes;
 use quorate::crypto::{
     Context, Ed25519, Keyring, Scheme, SecretKey, Signable, Unverified, Verified, hash,
@@ -8,11 +8,12 @@ use quorate::crypto::{
 use quorate::types::SessionId;
 use quorate::types::{ClientId, Digest, Ensemble, Epoch, GroupId, ReplicaId, Round};
 use quorate::wire::{
-    Attestation, Blame, Body, CallMessage, Candidate, Command, CommandKind, DecodeError, Frame,
-    Gone, Greeting, GroupState, Header, Hello, Kind, Mark, Message, Note, NoteKind, OPEN_FRAME,
-    OperatorChange, Outcome, PROTOCOL_VERSION, Piece, Ping, Pong, Proposal, Refusal, Replies,
-    Reply, Report, Request, RequestBody, Restarted, SignedChange, SnapshotOffer, SnapshotPart,
-    Stalled, StepPosition, Want, WantBody, WantHistory, WantSnapshot,
+    Attestation, Blame, Body, CallMessage, Candidate, ChainAnswer, ChainMessage, ChainQuery,
+    Command, CommandKind, DecodeError, Frame, Gone, Greeting, GroupState, Header, Hello, Kind,
+    Mark, Message, Note, NoteKind, OPEN_FRAME, OperatorChange, Outcome, PROTOCOL_VERSION, Piece,
+    Ping, Pong, Proposal, Refusal, Replies, Reply, Report, Request, RequestBody, Restarted,
+    SignedChange, SnapshotOffer, SnapshotPart, Stalled, StepPosition, Want, WantBody, WantHistory,
+    WantSnapshot,
 };
 use std::path::PathBuf;
 
@@ -107,6 +108,7 @@ pub fn all() -> Vec<Sample> {
     all.extend(transfer_samples());
     all.extend(client_samples());
     all.extend(part_samples());
+    all.extend(chain::samples());
     all
 }
 
@@ -196,6 +198,9 @@ pub fn reencode_frame(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         Kind::Request => reencode_body::<Request>(&frame),
         Kind::Replies => reencode_body::<Replies>(&frame),
         Kind::Note => reencode_body::<Note>(&frame),
+        Kind::Chain => reencode_body::<ChainMessage>(&frame),
+        Kind::ChainQuery => reencode_body::<ChainQuery>(&frame),
+        Kind::ChainAnswer => reencode_body::<ChainAnswer>(&frame),
     }
 }
 

@@ -1,0 +1,403 @@
+use super::*;
+use crate::crypto::Context;
+use crate::service::kv::{Command as KvCommand, Kv};
+use crate::types::{
+    ClientId, Digest, GroupId, Instant, LinkId, Now, OrderLimits, ReplicaId, SessionId, Wall,
+};
+use crate::wire::{
+    ChainAnswer, ChainConfig, ChainEntry, ChainGrant, ChainMember, ChainMessage, ChainPosition,
+    ChainQuery, ChainRefusal, Command, CommandKind, Request, RequestBody,
+};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+const CLIENT: ClientId = ClientId([7; 32]);
+const LINK: LinkId = LinkId(3);
+
+fn ms(n: u64) -> Now {
+    Now { monotonic: Instant(n * 1_000_000), wall: Wall(n * 1000) }
+}
+
+fn replica(number: u8) -> ReplicaId {
+    ReplicaId::new(number).unwrap()
+}
+
+fn setup(number: u8) -> Setup {
+    Setup {
+        me: replica(number),
+        incarnation: 1,
+        chain: 1,
+        context: Context { cluster: Digest([1; 32]), group: GroupId(1) },
+        lease: Duration::from_millis(100),
+        margin: Duration::from_millis(10),
+        durable: true,
+        reads_any: true,
+        order: OrderLimits::default(),
+        limits: ChainLimits { pending: 3, ..ChainLimits::default() },
+        service: MakeService(Arc::new(|| Box::new(Kv::new()))),
+    }
+}
+
+fn config(number: u64, members: &[u8]) -> ChainConfig {
+    let member = |n: &u8| ChainMember { replica: replica(*n), incarnation: 1 };
+    ChainConfig { number, members: members.iter().map(member).collect(), joining: None }
+}
+
+/// A chain whose messages wait until they are asked for, and whose writes are done when that is
+/// said.
+struct Line {
+    chains: Vec<Chain>,
+    waiting: VecDeque<(usize, usize, ChainMessage)>,
+    /// The last write of each.
+    written: Vec<u64>,
+    out: Vec<Action>,
+    now: Now,
+}
+
+impl Line {
+    fn new(length: u8) -> Self {
+        let all: Vec<u8> = (1..=length).collect();
+        let start = |n: &u8| Chain::new(setup(*n), Found::default()).unwrap();
+        let chains: Vec<Chain> = all.iter().map(start).collect();
+        let written = vec![0; chains.len()];
+        let (waiting, out) = (VecDeque::new(), Vec::new());
+        let mut line = Self { chains, waiting, written, out, now: ms(1) };
+        for at in 0..line.chains.len() {
+            line.take(at, Input::Tick);
+            for peer in all.iter().filter(|n| usize::from(**n) != at + 1) {
+                line.take(at, Input::PeerUp { peer: replica(*peer) });
+            }
+        }
+        line.configure(config(1, &all));
+        line.deliver();
+        line
+    }
+
+    /// All get a lease and this configuration.
+    fn configure(&mut self, config: ChainConfig) {
+        for at in 0..self.chains.len() {
+            let grant = ChainGrant { granted: true, config: config.clone() };
+            self.take(at, Input::Renewed { serial: 1, output: grant.to_bytes().into() });
+        }
+    }
+
+    fn take(&mut self, at: usize, input: Input) {
+        for input in [input, Input::Drained] {
+            for action in self.chains[at].handle(self.now, input) {
+                match action {
+                    Action::ToPeer { peer, message } => {
+                        self.waiting.push_back((at, peer.index(), message));
+                    }
+                    Action::Append { sequence, .. } => self.written[at] = sequence,
+                    Action::Renew { .. } => {}
+                    other => self.out.push(other),
+                }
+            }
+        }
+    }
+
+    fn deliver_one(&mut self) {
+        let (from, to, message) = self.waiting.pop_front().expect("a message waits");
+        self.take(to, Input::Peer { peer: ReplicaId::from_index(from), message });
+    }
+
+    fn deliver(&mut self) {
+        while !self.waiting.is_empty() {
+            self.deliver_one();
+        }
+    }
+
+    fn sync(&mut self, at: usize) {
+        let sequence = self.written[at];
+        self.take(at, Input::Synced { sequence });
+    }
+
+    fn sync_all(&mut self) {
+        (0..self.chains.len()).for_each(|at| self.sync(at));
+        self.deliver();
+    }
+
+    /// An update by which a session opens, or sets a key.
+    fn update(&mut self, at: usize, number: u64) {
+        let command = KvCommand::put("key", "value").encode();
+        let commands = vec![Command { kind: CommandKind::Execute, bytes: command.into() }];
+        let body = match number {
+            0 => Bytes::new(),
+            _ => RequestBody { commands }.to_bytes(),
+        };
+        let request = Request { session: SessionId(1), number, low: 0, body };
+        self.take(at, Input::Update { link: LINK, client: CLIENT, request });
+    }
+
+    fn query(&mut self, at: usize, key: &str) {
+        let command = KvCommand::get(key).encode();
+        let commands = vec![Command { kind: CommandKind::Query, bytes: command.into() }];
+        let query = ChainQuery { id: 5, body: RequestBody { commands }.to_bytes() };
+        self.take(at, Input::Query { link: LINK, client: CLIENT, query });
+    }
+
+    /// Numbers of the updates that were answered since this was asked last.
+    fn replies(&mut self) -> Vec<u64> {
+        let replies = std::mem::take(&mut self.out).into_iter().filter_map(|action| match action {
+            Action::Reply { reply, .. } => Some(reply.number),
+            _ => None,
+        });
+        replies.collect()
+    }
+
+    /// What was answered to queries or refused since this was asked last.
+    fn answers(&mut self) -> Vec<Result<u64, (ChainRefusal, u64)>> {
+        let said = std::mem::take(&mut self.out).into_iter().filter_map(|action| match action {
+            Action::Answer { answer: ChainAnswer::Answer { number, .. }, .. } => Some(Ok(number)),
+            Action::Answer { answer: ChainAnswer::Refused { why, config, .. }, .. } => {
+                Some(Err((why, config.number)))
+            }
+            _ => None,
+        });
+        said.collect()
+    }
+}
+
+/// CH-U4: the tail commits what every disk has, and not before.
+#[test]
+fn a_reply_waits_until_the_watermark_covers_its_update() {
+    let mut line = Line::new(3);
+    line.update(0, 0);
+    line.deliver();
+    line.sync(2);
+    line.sync(0);
+    line.deliver();
+    assert!(line.replies().is_empty(), "the middle has not synced it");
+    line.sync(1);
+    line.deliver();
+    assert_eq!(line.replies(), [0]);
+    assert!(line.chains.iter().all(|c| c.executed().number == 1), "acknowledged up the chain");
+}
+
+/// CH-U2: the next batch goes down without waiting for the last.
+#[test]
+fn updates_are_passed_on_while_earlier_ones_are_on_their_way() {
+    let mut line = Line::new(2);
+    line.update(0, 0);
+    line.update(0, 1);
+    let forwards: Vec<_> = line.waiting.iter().map(|(_, to, m)| (*to, m.clone())).collect();
+    assert_eq!(forwards.len(), 2);
+    for (number, (to, message)) in (0..).zip(forwards) {
+        let ChainMessage::Forward { after, entries, .. } = message else { panic!("{message:?}") };
+        assert_eq!((to, after, entries.len()), (1, number, 1));
+    }
+}
+
+/// CH-U1.
+#[test]
+fn a_repeat_waits_for_its_commit_and_later_gets_the_stored_reply() {
+    let mut line = Line::new(2);
+    line.update(0, 0);
+    line.update(0, 0);
+    assert_eq!((line.chains[0].stats().waiting_repeats, line.chains[0].last().number), (1, 1));
+    line.deliver();
+    line.sync_all();
+    assert_eq!(line.replies(), [0], "one reply, the tail's");
+    line.update(0, 0);
+    assert_eq!(line.replies(), [0]);
+    assert_eq!(line.chains[0].last().number, 1);
+}
+
+/// CH-F5.
+#[test]
+fn who_is_not_the_head_refuses_updates_and_says_who_is() {
+    let mut line = Line::new(2);
+    line.update(1, 0);
+    assert_eq!(line.answers(), [Err((ChainRefusal::NotHead, 1))]);
+}
+
+#[test]
+fn a_head_takes_no_more_than_its_limit() {
+    let mut line = Line::new(2);
+    (0..4).for_each(|number| line.update(0, number));
+    assert_eq!(line.answers(), [Err((ChainRefusal::Busy, 1))]);
+    line.deliver();
+    line.sync_all();
+    line.update(0, 3);
+    assert_eq!(line.answers(), [], "there is room again");
+}
+
+/// CH-L1.
+#[test]
+fn without_a_lease_nothing_is_taken_committed_or_answered() {
+    let mut line = Line::new(1);
+    line.update(0, 0);
+    line.now = ms(91);
+    line.sync(0);
+    assert_eq!(line.chains[0].executed().number, 0);
+    line.update(0, 1);
+    line.query(0, "key");
+    let refused = Err((ChainRefusal::NotServing, 1));
+    assert_eq!(line.answers(), [refused, refused]);
+    assert_eq!(line.chains[0].stats().leases_lost, 1);
+}
+
+/// CH-Q2.
+#[test]
+fn a_replica_answers_what_nothing_on_its_way_touches_and_else_asks_the_tail() {
+    let mut line = Line::new(2);
+    line.update(0, 0);
+    line.deliver();
+    line.sync_all();
+    line.update(0, 1);
+    line.out.clear();
+    line.query(0, "another key");
+    assert_eq!(line.answers(), [Ok(1)]);
+    line.query(0, "key");
+    assert_eq!(line.answers(), []);
+    line.deliver();
+    assert_eq!(line.answers(), [Ok(1)], "the tail has not committed it either");
+    line.query(1, "key");
+    assert_eq!(line.answers(), [Ok(1)], "the tail answers from its state");
+    line.sync_all();
+    line.out.clear();
+    line.query(0, "key");
+    assert_eq!(line.answers(), [Ok(2)]);
+}
+
+#[test]
+fn a_query_whose_tail_is_silent_is_refused_after_half_a_lease() {
+    let mut line = Line::new(2);
+    line.update(0, 0);
+    line.query(0, "key");
+    line.waiting.clear();
+    assert_eq!(line.answers(), [Ok(0)], "an opening touches nothing");
+    line.update(0, 1);
+    line.query(0, "key");
+    line.waiting.clear();
+    line.out.clear();
+    line.now = ms(51);
+    assert!(line.chains[0].next_wake() <= line.now.monotonic);
+    line.take(0, Input::Tick);
+    assert_eq!(line.answers(), [Err((ChainRefusal::NotServing, 1))]);
+}
+
+/// CH-F1 and CH-F5: what only the old head had is gone, and a message of its time is refused with
+/// the new configuration.
+#[test]
+fn a_new_head_refuses_what_the_old_one_sends() {
+    let mut line = Line::new(3);
+    line.update(0, 0);
+    let old = line.waiting.pop_front().unwrap();
+    line.configure(config(2, &[2, 3]));
+    line.deliver();
+    line.waiting.push_back(old);
+    line.deliver_one();
+    let told = line.waiting.iter().any(|(from, to, message)| {
+        (*from, *to) == (1, 0) && matches!(message, ChainMessage::Config(c) if c.number == 2)
+    });
+    assert!(told, "who is behind is told");
+    assert_eq!(line.chains[1].last().number, 0);
+    assert_eq!(line.chains[1].stats().other_config, 1);
+    line.update(1, 0);
+    assert_eq!(line.chains[1].last(), ChainPosition { config: 2, number: 1 });
+}
+
+/// CH-F2: all that the new tail had passed on becomes committed.
+#[test]
+fn a_new_tail_commits_what_it_had_passed_on() {
+    let mut line = Line::new(2);
+    line.update(0, 0);
+    line.sync(0);
+    line.waiting.clear();
+    assert!(line.replies().is_empty());
+    line.configure(config(2, &[1]));
+    assert_eq!(line.replies(), [0]);
+    assert_eq!(line.chains[0].executed().number, 1);
+}
+
+/// CH-F3: the successor says what it has, and gets what follows.
+#[test]
+fn after_a_middle_is_gone_its_successor_gets_what_it_lacks() {
+    let mut line = Line::new(3);
+    (0..3).for_each(|number| line.update(0, number));
+    line.deliver_one();
+    line.waiting.clear();
+    assert_eq!([1, 2].map(|at| line.chains[at].last().number), [1, 0]);
+    line.configure(config(2, &[1, 3]));
+    line.deliver();
+    line.sync_all();
+    assert_eq!(line.chains[2].executed().number, 3);
+    assert_eq!(line.replies(), [0, 1, 2]);
+}
+
+#[test]
+fn what_a_link_loses_is_sent_again_over_the_next() {
+    let mut line = Line::new(2);
+    line.update(0, 0);
+    line.waiting.clear();
+    for (at, peer) in [(0, 2), (1, 1)] {
+        line.take(at, Input::PeerDown { peer: replica(peer) });
+        line.take(at, Input::PeerUp { peer: replica(peer) });
+    }
+    line.deliver();
+    line.sync_all();
+    assert_eq!(line.replies(), [0]);
+}
+
+/// CH-F6: a start takes up the log; of two records with one number the later one stands.
+#[test]
+fn a_start_takes_up_what_the_log_has() {
+    let entry = |config, number| {
+        let request = Request { session: SessionId(number), number: 0, low: 0, body: Bytes::new() };
+        let position = ChainPosition { config, number };
+        let time = crate::types::AgreedTime(number);
+        ChainEntry { position, time, client: CLIENT, request }.to_record()
+    };
+    let log = vec![entry(1, 1), entry(1, 2), entry(1, 3), entry(2, 2)];
+    let chain = Chain::new(setup(1), Found { state: None, log }).unwrap();
+    assert_eq!((chain.last(), chain.durable()), (ChainPosition { config: 2, number: 2 }, 2));
+    assert_eq!(chain.executed().number, 0, "nobody has said what is committed");
+    let gap = Found { state: None, log: vec![entry(1, 1), entry(1, 3)] };
+    let why = Chain::new(setup(1), gap).unwrap_err();
+    assert!(why.contains("number 3 follows 1"), "{why}");
+    let noise = Found { state: Some(Bytes::from_static(b"noise")), log: vec![] };
+    assert!(Chain::new(setup(1), noise).unwrap_err().contains("the saved state"));
+}
+
+/// In an earlier life it was a member; in this one it is not, until the master says so.
+#[test]
+fn who_starts_again_is_no_member_of_the_configuration_that_it_was_in() {
+    let mut chain = Chain::new(Setup { incarnation: 2, ..setup(1) }, Found::default()).unwrap();
+    chain.handle(ms(0), Input::Tick);
+    let grant = ChainGrant { granted: true, config: config(1, &[1]) };
+    chain.handle(ms(1), Input::Renewed { serial: 1, output: grant.to_bytes().into() });
+    chain.handle(ms(1), Input::Drained);
+    assert!(!chain.answers(ms(1)) && !chain.is_ready());
+}
+
+/// Nonsense from a peer is dropped: nothing panics, and nothing changes.
+#[test]
+fn what_fits_nothing_is_dropped() {
+    let mut line = Line::new(3);
+    line.update(0, 0);
+    line.deliver();
+    line.sync_all();
+    let before = line.chains[1].fingerprint();
+    let (config, bytes) = (1, Bytes::from_static(b"noise"));
+    let entries = Vec::new();
+    for (from, message) in [
+        (0, ChainMessage::Forward { config, after: 0, durable: 9, entries: entries.clone() }),
+        (2, ChainMessage::Forward { config, after: 1, durable: 9, entries }),
+        (0, ChainMessage::Ack { config, committed: 99 }),
+        (0, ChainMessage::Snapshot { config, number: 5, size: 5, offset: 0, bytes }),
+        (0, ChainMessage::More { config, number: 1, offset: u64::MAX }),
+        (2, ChainMessage::More { config, number: 1, offset: u64::MAX }),
+        (0, ChainMessage::Committed { config, id: 77, number: 1 }),
+        (2, ChainMessage::Committed { config, id: 77, number: u64::MAX }),
+    ] {
+        line.take(1, Input::Peer { peer: ReplicaId::from_index(from), message });
+    }
+    assert!(line.waiting.is_empty(), "{:?}", line.waiting);
+    assert_eq!(line.chains[1].fingerprint(), before);
+    line.take(1, Input::Renewed { serial: 1, output: Bytes::from_static(b"noise") });
+    line.take(1, Input::Synced { sequence: 99 });
+    assert_eq!(line.chains[1].fingerprint(), before);
+}

@@ -1,0 +1,262 @@
+use super::*;
+use crate::types::ReplicaId;
+use crate::wire::{ChainConfig, ChainPosition, ChainRenewal};
+
+const LEASE: u64 = 1000;
+const MARGIN: u64 = 100;
+
+fn replica(number: u8) -> ReplicaId {
+    ReplicaId::new(number).unwrap()
+}
+
+struct Bench {
+    master: Master,
+    time: u64,
+}
+
+impl Bench {
+    /// A chain of these members, which have not reported, and spares.
+    fn new(wanted: u8, members: &[u8], spares: &[u8]) -> Self {
+        let ids = |numbers: &[u8]| numbers.iter().map(|n| replica(*n)).collect();
+        let master = Master::new(Terms { lease: LEASE, margin: MARGIN });
+        let mut bench = Self { master, time: 10_000 };
+        let (members, spares) = (ids(members), ids(spares));
+        let made = bench.say(Command::Create { chain: 1, wanted, members, spares });
+        assert!(matches!(made, Answer::Chain { down: true, .. }));
+        bench
+    }
+
+    /// The same, begun: all are in their first life.
+    fn begun(wanted: u8, members: &[u8], spares: &[u8]) -> Self {
+        let mut bench = Self::new(wanted, members, spares);
+        for number in members.iter().chain(spares) {
+            bench.renew(*number, 1, (0, 0), 0);
+        }
+        bench
+    }
+
+    fn run(&mut self, command: &Command) -> Vec<u8> {
+        self.master.execute(AgreedTime(self.time), &ClientId([0; 32]), &command.encode())
+    }
+
+    fn say(&mut self, command: Command) -> Answer {
+        Answer::parse(&self.run(&command)).unwrap()
+    }
+
+    fn renew(&mut self, number: u8, incarnation: u64, last: (u64, u64), paired: u64) -> ChainGrant {
+        let last = ChainPosition { config: last.0, number: last.1 };
+        let replica = replica(number);
+        let renewal = ChainRenewal { chain: 1, replica, incarnation, last, paired };
+        ChainGrant::parse(&self.run(&Command::Renew(renewal))).unwrap()
+    }
+
+    /// Time passes in steps so small that the master does not think it had stood still; these
+    /// renew meanwhile.
+    fn pass(&mut self, time: u64, renew: &[u8]) {
+        let end = self.time + time;
+        while self.time < end {
+            self.time = end.min(self.time + LEASE / 4);
+            self.say(Command::Show { chain: 1 });
+            for number in renew {
+                self.renew(*number, 1, (0, 0), 0);
+            }
+        }
+    }
+
+    fn config(&mut self) -> ChainConfig {
+        match self.say(Command::Show { chain: 1 }) {
+            Answer::Chain { config, .. } => config,
+            refused => panic!("{refused:?}"),
+        }
+    }
+
+    fn members(&mut self) -> Vec<u8> {
+        self.config().members.iter().map(|m| m.replica.number()).collect()
+    }
+}
+
+fn refused(answer: Answer) -> String {
+    match answer {
+        Answer::Refused(why) => why,
+        done => panic!("{done:?}"),
+    }
+}
+
+#[test]
+fn a_chain_begins_when_all_its_members_have_reported() {
+    let mut bench = Bench::new(2, &[2, 1], &[]);
+    assert_eq!(bench.renew(2, 1, (0, 0), 0).config.number, 0);
+    let grant = bench.renew(1, 1, (0, 0), 0);
+    assert!(grant.granted);
+    assert_eq!((grant.config.number, bench.members()), (1, vec![2, 1]));
+}
+
+/// CH-L2.
+#[test]
+fn a_member_goes_when_its_lease_and_the_margin_are_over_and_the_last_one_never() {
+    let mut bench = Bench::begun(3, &[1, 2, 3], &[]);
+    bench.pass(LEASE + MARGIN, &[2]);
+    assert_eq!(bench.members(), [1, 2, 3]);
+    bench.pass(1, &[2]);
+    assert_eq!(bench.members(), [2]);
+    bench.pass(10 * LEASE, &[]);
+    assert_eq!(bench.members(), [2], "nobody else has what it has");
+}
+
+#[test]
+fn who_starts_again_is_taken_out_at_once_and_an_older_life_gets_nothing() {
+    let mut bench = Bench::begun(2, &[1, 2], &[]);
+    let grant = bench.renew(2, 2, (1, 7), 0);
+    assert!(grant.granted);
+    assert_eq!(bench.config().members.len(), 1);
+    assert_eq!(bench.config().joining.map(|m| (m.replica, m.incarnation)), Some((replica(2), 2)));
+    assert!(!bench.renew(2, 1, (0, 0), 0).granted);
+    assert!(!bench.renew(9, 1, (0, 0), 0).granted, "nobody knows it");
+}
+
+/// CH-F4.
+#[test]
+fn a_spare_joins_and_is_appended_when_the_tail_says_so_in_that_configuration() {
+    let mut bench = Bench::begun(2, &[1, 2], &[3, 4]);
+    bench.pass(LEASE + MARGIN + 1, &[1, 3, 4]);
+    let config = bench.config();
+    assert_eq!((config.members.len(), config.joining.map(|m| m.replica)), (1, Some(replica(3))));
+    bench.renew(1, 1, (1, 5), config.number - 1);
+    bench.renew(3, 1, (1, 5), config.number);
+    assert_eq!(bench.members(), [1], "another configuration, and not the tail");
+    bench.renew(1, 1, (1, 5), config.number);
+    assert_eq!(bench.members(), [1, 3]);
+    assert_eq!(bench.config().joining, None, "it has its length");
+}
+
+#[test]
+fn a_spare_that_is_silent_while_it_joins_makes_room_for_the_next() {
+    let mut bench = Bench::begun(2, &[1, 2], &[3, 4]);
+    bench.pass(LEASE + MARGIN + 1, &[1, 3, 4]);
+    bench.pass(LEASE + MARGIN + 1, &[1, 4]);
+    assert_eq!(bench.config().joining.map(|m| m.replica), Some(replica(4)));
+}
+
+/// CH-L2: while the group itself stood still nobody could renew.
+#[test]
+fn nobody_is_taken_out_because_the_master_stood_still() {
+    let mut bench = Bench::begun(3, &[1, 2, 3], &[]);
+    bench.time += 50 * LEASE;
+    bench.renew(1, 1, (0, 0), 0);
+    assert_eq!(bench.members(), [1, 2, 3]);
+    bench.pass(LEASE + MARGIN + 1, &[1]);
+    assert_eq!(bench.members(), [1]);
+}
+
+/// CH-F6.
+#[test]
+fn after_an_outage_who_has_most_is_the_head_once_all_have_reported() {
+    let mut bench = Bench::begun(3, &[1, 2, 3], &[4]);
+    bench.pass(LEASE + MARGIN + 1, &[]);
+    let before = bench.config();
+    bench.renew(1, 2, (1, 7), 0);
+    bench.renew(2, 2, (1, 9), 0);
+    bench.renew(4, 2, (1, 99), 0);
+    assert_eq!(bench.config(), before, "the third may have more than these");
+    let grant = bench.renew(3, 2, (2, 8), 0);
+    let order: Vec<u8> = grant.config.members.iter().map(|m| m.replica.number()).collect();
+    assert_eq!(order, [3, 2, 1], "a later configuration is more than a higher number");
+    assert!(grant.config.members.iter().all(|m| m.incarnation == 2));
+}
+
+#[test]
+fn a_member_that_lives_after_all_were_silent_makes_no_new_chain_of_reports() {
+    let mut bench = Bench::begun(2, &[1, 2], &[]);
+    bench.pass(LEASE + MARGIN + 1, &[]);
+    bench.renew(1, 2, (1, 7), 0);
+    assert_eq!(bench.members(), [1, 2], "the other has not said anything");
+    bench.renew(2, 1, (1, 9), 0);
+    assert_eq!(bench.members(), [2], "it goes on, and who started again is out");
+}
+
+#[test]
+fn the_operator_can_strike_out_who_is_lost() {
+    let mut bench = Bench::begun(2, &[1, 2], &[]);
+    bench.pass(LEASE + MARGIN + 1, &[]);
+    bench.renew(1, 2, (1, 7), 0);
+    let number = bench.config().number;
+    bench.say(Command::Remove { chain: 1, replica: replica(2) });
+    assert_eq!(bench.members(), [1]);
+    assert!(bench.config().number > number);
+    let why = refused(bench.say(Command::Remove { chain: 1, replica: replica(1) }));
+    assert!(why.contains("last member"), "{why}");
+}
+
+#[test]
+fn who_is_removed_goes_when_its_lease_is_over_and_comes_back_when_it_is_added() {
+    let mut bench = Bench::begun(2, &[1, 2], &[]);
+    bench.say(Command::Remove { chain: 1, replica: replica(2) });
+    assert_eq!(bench.members(), [1, 2], "it may still serve");
+    assert!(!bench.renew(2, 1, (0, 0), 0).granted);
+    bench.pass(LEASE + MARGIN + 1, &[1, 2]);
+    assert_eq!((bench.members(), bench.config().joining), (vec![1], None));
+    bench.say(Command::Add { chain: 1, replica: replica(2) });
+    bench.renew(2, 1, (0, 0), 0);
+    assert_eq!(bench.config().joining.map(|m| m.replica), Some(replica(2)));
+}
+
+#[test]
+fn an_order_names_every_member_once_and_the_present_configuration() {
+    let mut bench = Bench::begun(3, &[1, 2, 3], &[]);
+    let order = |number, numbers: &[u8]| Command::Reorder {
+        chain: 1,
+        number,
+        order: numbers.iter().map(|n| replica(*n)).collect(),
+    };
+    for wrong in [order(1, &[1, 2]), order(1, &[1, 2, 2]), order(1, &[1, 2, 4])] {
+        assert!(refused(bench.say(wrong)).contains("every member"));
+    }
+    assert!(refused(bench.say(order(7, &[3, 2, 1]))).contains("another configuration"));
+    bench.say(order(1, &[3, 1, 2]));
+    assert_eq!((bench.members(), bench.config().number), (vec![3, 1, 2], 2));
+    bench.say(order(2, &[3, 1, 2]));
+    assert_eq!(bench.config().number, 2, "it is so already");
+}
+
+#[test]
+fn one_master_serves_several_chains() {
+    let mut bench = Bench::begun(2, &[1, 2], &[]);
+    let (members, spares) = (vec![replica(2)], vec![]);
+    bench.say(Command::Create { chain: 9, wanted: 1, members: members.clone(), spares: vec![] });
+    bench.pass(LEASE + MARGIN + 1, &[1]);
+    assert_eq!(bench.members(), [1]);
+    let Answer::Chain { config, down, .. } = bench.say(Command::Show { chain: 9 }) else {
+        panic!()
+    };
+    assert_eq!((config.members.len(), down), (1, true));
+    let again = Command::Create { chain: 9, wanted: 1, members, spares };
+    assert!(refused(bench.say(again)).contains("already"));
+    assert!(refused(bench.say(Command::Show { chain: 5 })).contains("no chain"));
+}
+
+#[test]
+fn a_state_is_restored_whole_or_not_at_all() {
+    let mut bench = Bench::begun(2, &[1, 2], &[3]);
+    bench.pass(LEASE + MARGIN + 1, &[1, 3]);
+    let snapshot = bench.master.snapshot();
+    let mut other = Master::new(Terms { lease: LEASE, margin: MARGIN });
+    other.restore(&snapshot).unwrap();
+    assert_eq!(other.digest(), bench.master.digest());
+    for end in 0..snapshot.len() {
+        assert!(other.restore(&snapshot[..end]).is_err(), "cut to {end}");
+    }
+    assert_eq!(other.digest(), bench.master.digest(), "nothing was changed");
+}
+
+#[test]
+fn a_query_changes_nothing_and_only_shows() {
+    let bench = Bench::begun(2, &[1, 2], &[3]);
+    let ask = |command: Command| {
+        let said =
+            bench.master.query(AgreedTime(bench.time), &ClientId([0; 32]), &command.encode());
+        Answer::parse(&said).unwrap()
+    };
+    let Answer::Chain { down, replicas, .. } = ask(Command::Show { chain: 1 }) else { panic!() };
+    assert_eq!((down, replicas.len()), (false, 3));
+    assert!(refused(ask(Command::Add { chain: 1, replica: replica(4) })).contains("cannot write"));
+}

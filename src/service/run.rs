@@ -1,0 +1,85 @@
+//! Running a request's commands: the same in every mode, so that all replicas refuse alike.
+
+use super::Service;
+use crate::types::{AgreedTime, ClientId, OrderLimits};
+use crate::wire::{CommandKind, Outcome, Refusal, RequestBody};
+use bytes::Bytes;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs the commands of one admitted request and gives what becomes of it.
+///
+/// # Errors
+/// If the service panicked and its state is in doubt: nothing may be answered any more.
+pub fn run_commands(
+    service: &mut dyn Service,
+    limits: &OrderLimits,
+    time: AgreedTime,
+    client: &ClientId,
+    body: &Bytes,
+) -> Result<Outcome, String> {
+    let fits = body.len() <= limits.max_request as usize;
+    let Some(parsed) = RequestBody::parse(body).ok().filter(|_| fits) else {
+        return Ok(Outcome::Refused(Refusal::Malformed));
+    };
+    if parsed.commands.len() > limits.max_commands as usize {
+        return Ok(Outcome::Refused(Refusal::Malformed));
+    }
+    let limit = limits.max_output as usize;
+    let mut bytes = 0;
+    let run = AssertUnwindSafe(|| {
+        let mut outputs = Vec::with_capacity(parsed.commands.len());
+        for command in &parsed.commands {
+            // Nobody will see the outputs: what only reads need not run any more (K9).
+            let output = match command.kind {
+                CommandKind::Query if bytes > limit => continue,
+                CommandKind::Query => service.query(time, client, &command.bytes),
+                CommandKind::Execute => service.execute(time, client, &command.bytes),
+            };
+            bytes += output.len() + Outcome::OUTPUT_OVERHEAD;
+            if bytes <= limit {
+                outputs.push(Bytes::from(output));
+            }
+        }
+        outputs
+    });
+    let outputs = match catch_unwind(run) {
+        Ok(outputs) => outputs,
+        // With several commands in a request the earlier ones may have changed the state.
+        Err(_) if service.unchanged_after_panic() && parsed.commands.len() == 1 => {
+            return Ok(Outcome::Refused(Refusal::ServicePanicked));
+        }
+        Err(_) => return Err("the service panicked and its state is in doubt".to_owned()),
+    };
+    if bytes > limit {
+        return Ok(Outcome::Refused(Refusal::OutputTooLarge));
+    }
+    Ok(Outcome::Executed(outputs))
+}
+
+/// Runs commands that all only read, outside of any order; a panic is a refusal.
+pub fn run_queries(
+    service: &dyn Service,
+    limits: &OrderLimits,
+    time: AgreedTime,
+    client: &ClientId,
+    body: &RequestBody,
+) -> Outcome {
+    let limit = limits.max_output as usize;
+    let run = AssertUnwindSafe(|| {
+        let (mut outputs, mut bytes) = (Vec::with_capacity(body.commands.len()), 0);
+        for command in &body.commands {
+            let output = service.query(time, client, &command.bytes);
+            bytes += output.len() + Outcome::OUTPUT_OVERHEAD;
+            if bytes > limit {
+                return None;
+            }
+            outputs.push(Bytes::from(output));
+        }
+        Some(outputs)
+    });
+    match catch_unwind(run) {
+        Ok(Some(outputs)) => Outcome::Executed(outputs),
+        Ok(None) => Outcome::Refused(Refusal::OutputTooLarge),
+        Err(_) => Outcome::Refused(Refusal::ServicePanicked),
+    }
+}

@@ -1,0 +1,120 @@
+//! What is to be played, and what came of it.
+
+use crate::chain::{ChainLimits, Stats};
+use std::time::Duration;
+
+/// A run.
+#[derive(Clone, Debug)]
+pub struct ChainOptions {
+    /// Replicas that there are; the first ones are the chain's first members, the rest spares.
+    pub replicas: u8,
+    /// Members that the chain begins with, and that it should have.
+    pub length: u8,
+    /// Whether queries go to any replica (CH-Q2), or to the tail alone.
+    pub reads_any: bool,
+    /// Clients, each with one request at a time.
+    pub clients: u8,
+    /// Requests of each.
+    pub calls: u32,
+    /// Replicas that stop and lose what is not synced; they start again a little later.
+    pub crashes: u32,
+    /// Outages that hit all replicas at once.
+    pub outages: u32,
+    /// Replicas that stand still for a while and go on.
+    pub pauses: u32,
+    /// Links between replicas that break and come back.
+    pub breaks: u32,
+    /// Replicas that the master does not hear for a while: it takes them out, and they live.
+    pub cuts: u32,
+    /// Times that the master itself does not answer.
+    pub master_stops: u32,
+    /// How long a message to the master, or from it, takes at most.
+    pub master_delay: Duration,
+    /// Orders of members that an operator changes.
+    pub reorders: u32,
+    /// Faults happen within this time from the start; after it all is well.
+    pub within: Duration,
+    /// When everything must be done.
+    pub time_limit: Duration,
+    /// A lease.
+    pub lease: Duration,
+    /// Its margin, at both ends.
+    pub margin: Duration,
+    /// How much faster or slower clocks run at most, in thousandths.
+    pub drift: u64,
+    /// Bounds of the replicas: small ones, so that they are reached.
+    pub limits: ChainLimits,
+}
+
+impl ChainOptions {
+    /// A chain of this length without any faults, and one spare.
+    pub fn quiet(length: u8) -> Self {
+        Self {
+            replicas: length + 1,
+            length,
+            reads_any: true,
+            clients: 3,
+            calls: 30,
+            crashes: 0,
+            outages: 0,
+            pauses: 0,
+            breaks: 0,
+            cuts: 0,
+            master_stops: 0,
+            master_delay: Duration::from_millis(6),
+            reorders: 0,
+            within: Duration::from_millis(3000),
+            time_limit: Duration::from_secs(60),
+            lease: Duration::from_millis(400),
+            margin: Duration::from_millis(40),
+            drift: 20,
+            limits: ChainLimits {
+                pending: 16,
+                pending_bytes: 4096,
+                window: 8,
+                batch_bytes: 400,
+                kept: 6,
+                close: 2,
+                save_every: 12,
+                queries: 16,
+                snapshot_bytes: 1 << 20,
+            },
+        }
+    }
+
+    /// The same with faults of every kind.
+    pub fn rough(length: u8) -> Self {
+        Self {
+            crashes: 4,
+            outages: 1,
+            pauses: 3,
+            breaks: 5,
+            cuts: 2,
+            master_stops: 1,
+            reorders: 2,
+            calls: 60,
+            ..Self::quiet(length)
+        }
+    }
+}
+
+/// What a run did: so that tests can see that what they are about has happened.
+#[derive(Clone, Debug, Default)]
+pub struct ChainReport {
+    /// Events of the world.
+    pub events: u64,
+    /// When the last client was done, in microseconds.
+    pub done: u64,
+    /// Updates executed.
+    pub updates: u64,
+    /// Queries answered.
+    pub queries: u64,
+    /// The number of the last configuration.
+    pub configs: u64,
+    /// How often an update's number was asked for again by its client.
+    pub repeats: u64,
+    /// Times that a state that was reached by several was compared.
+    pub states_compared: u64,
+    /// Counters of all lives of all replicas together.
+    pub stats: Stats,
+}

@@ -1,0 +1,178 @@
+//! Fail-stop chains in the fake world (docs/chain.md): seeds with faults of every kind, and all
+//! orders of delivery of small chains.
+
+use quorate::chain::Setup;
+use quorate::chain::Stats;
+use quorate::simulator::chain::search::{Disturbance, Seen, search};
+use quorate::simulator::chain::{ChainOptions, ChainReport, run, setup};
+
+/// Seeds of each kind of run; `CHAIN_SEEDS` asks for another number of them.
+fn seeds(usual: u64) -> u64 {
+    let asked = std::env::var("CHAIN_SEEDS").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or(usual)
+}
+
+#[track_caller]
+fn all(usual: u64, options: &ChainOptions) -> Vec<ChainReport> {
+    let play = |seed| run(seed, options).unwrap_or_else(|what| panic!("{what}"));
+    (0..seeds(usual)).map(play).collect()
+}
+
+fn sum(reports: &[ChainReport], of: impl Fn(&Stats) -> u64) -> u64 {
+    reports.iter().map(|r| of(&r.stats)).sum()
+}
+
+/// CH-U1 to CH-U4, CH-Q2.
+#[test]
+fn chains_of_one_two_and_three_answer_all_their_clients() {
+    for length in 1..=3 {
+        let reports = all(4, &ChainOptions::quiet(length));
+        assert!(reports.iter().all(|r| r.configs == 1), "nobody was taken out");
+        assert!(sum(&reports, |s| s.answered) > 0);
+        assert!(length == 1 || sum(&reports, |s| s.asked) > 0, "some had to ask the tail");
+    }
+}
+
+#[test]
+fn chains_stay_right_whatever_goes_wrong() {
+    let mut all_of_them = Vec::new();
+    for length in 1..=3 {
+        for reads_any in [false, true] {
+            let options = ChainOptions { reads_any, ..ChainOptions::rough(length) };
+            let reports = all(8, &options);
+            println!(
+                "{length} members: {} events, {} updates, {} queries, {} configurations, \
+                 {} repeats, {:?}",
+                reports.iter().map(|r| r.events).sum::<u64>(),
+                reports.iter().map(|r| r.updates).sum::<u64>(),
+                reports.iter().map(|r| r.queries).sum::<u64>(),
+                reports.iter().map(|r| r.configs).sum::<u64>(),
+                reports.iter().map(|r| r.repeats).sum::<u64>(),
+                reports.last().map(|r| r.stats),
+            );
+            all_of_them.extend(reports);
+        }
+    }
+    // What these runs are about has happened.
+    let happened = |of: fn(&Stats) -> u64| assert!(sum(&all_of_them, of) > 0);
+    happened(|s| s.leases_lost);
+    happened(|s| s.states_taken);
+    happened(|s| s.dropped);
+    happened(|s| s.answered_repeats);
+    happened(|s| s.waiting_repeats);
+    happened(|s| s.other_config);
+}
+
+/// A head that takes one at a time refuses the others for a while, and all are done in the end.
+#[test]
+fn a_full_head_pushes_back_and_loses_nothing() {
+    let mut options = ChainOptions { clients: 6, ..ChainOptions::quiet(3) };
+    options.limits.pending = 1;
+    let reports = all(2, &options);
+    assert!(sum(&reports, |s| s.busy) > 0);
+}
+
+/// All states of a chain, its replicas in their first life.
+fn searched(members: u8, updates: usize, disturbance: Disturbance) -> Result<Seen, String> {
+    let options = ChainOptions::quiet(members);
+    let spare = u8::from(disturbance == Disturbance::Join);
+    let first = |i| Setup { incarnation: 1, ..setup(i, &options) };
+    let setups = (0..members + spare).map(first).collect();
+    search(setups, usize::from(members), updates, disturbance, 2_000_000)
+}
+
+#[track_caller]
+fn explored(members: u8, updates: usize, disturbance: Disturbance) -> Seen {
+    let seen = searched(members, updates, disturbance);
+    let seen = seen.unwrap_or_else(|what| panic!("{members}, {updates}, {disturbance:?}: {what}"));
+    println!("{members} members, {updates} updates, {disturbance:?}: {seen:?}");
+    seen
+}
+
+/// CH-F1, CH-F2, CH-F3, CH-F6 and turned orders.
+#[test]
+fn a_chain_of_two_is_right_in_every_order_of_delivery() {
+    for disturbance in [
+        Disturbance::None,
+        Disturbance::Stop(0),
+        Disturbance::Stop(1),
+        Disturbance::Expire(0),
+        Disturbance::Expire(1),
+        Disturbance::Break(0),
+        Disturbance::Turn,
+        Disturbance::Join,
+        Disturbance::Outage,
+    ] {
+        let seen = explored(2, 1, disturbance);
+        assert!(seen.ends > 0);
+    }
+    explored(2, 2, Disturbance::None);
+}
+
+/// CH-U1 to CH-U3, CH-F1, CH-F3 with two on their way.
+#[test]
+fn two_updates_and_a_stop_are_right_in_every_order_of_delivery() {
+    for disturbance in [Disturbance::Stop(0), Disturbance::Stop(1), Disturbance::Outage] {
+        explored(2, 2, disturbance);
+    }
+}
+
+/// CH-F1 to CH-F3: head, middle and tail.
+#[test]
+fn a_chain_of_three_is_right_in_every_order_of_delivery() {
+    for disturbance in [
+        Disturbance::None,
+        Disturbance::Stop(0),
+        Disturbance::Stop(1),
+        Disturbance::Stop(2),
+        Disturbance::Expire(1),
+        Disturbance::Expire(2),
+        Disturbance::Break(1),
+        Disturbance::Turn,
+        Disturbance::Outage,
+    ] {
+        explored(3, 1, disturbance);
+    }
+}
+
+/// What goes wrong in the run that hunts a bug, beside what it is about.
+#[cfg(feature = "plant")]
+fn hunt(name: &str) -> ChainOptions {
+    use std::time::Duration;
+    let rough = ChainOptions::rough(3);
+    let quiet = ChainOptions::quiet(3);
+    match name {
+        "ch-repeats-run" | "ch-ack-before-commit" | "ch-commit-before-durable" => quiet,
+        "ch-reads-uncommitted-keys" => ChainOptions { calls: 60, ..quiet },
+        // Who is cut off or stands still goes on with a lease that is over.
+        "ch-lease-from-answer" | "ch-serves-after-lease" | "ch-master-takes-early" => {
+            let (margin, master_delay) = (Duration::ZERO, Duration::from_millis(150));
+            let quiet = ChainOptions::quiet(2);
+            ChainOptions { cuts: 10, margin, master_delay, drift: 0, calls: 60, ..quiet }
+        }
+        "ch-opens-at-once" => ChainOptions { reorders: 12, calls: 60, ..quiet },
+        "ch-append-unpaired" => ChainOptions { crashes: 6, calls: 60, ..quiet },
+        _ => rough,
+    }
+}
+
+#[cfg(feature = "plant")]
+#[test]
+fn every_planted_bug_of_the_chain_is_noticed() {
+    use quorate::types::plant::{PLANTS, plant};
+    let mut missed = Vec::new();
+    for (name, rule) in PLANTS.iter().filter(|(name, _)| name.starts_with("ch-")) {
+        plant(Some(name));
+        let found = match *name {
+            "ch-resume-ignored" => searched(3, 1, Disturbance::Stop(1)).err(),
+            "ch-resumes-before-ready" => searched(3, 1, Disturbance::Turn).err(),
+            other => (0..40).find_map(|seed| run(seed, &hunt(other)).err()),
+        };
+        plant(None);
+        match found {
+            Some(what) => println!("{name}: {}", what.lines().next().unwrap_or_default()),
+            None => missed.push(rule),
+        }
+    }
+    assert!(missed.is_empty(), "not noticed: {missed:#?}");
+}
