@@ -58,6 +58,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("o7-nothing-is-void", "O7: requests whose bodies are lost are not void"),
     ("s7-signs-on", "§7: a restarted replica signs in the epoch that it had entered"),
     ("s7-signs-again", "§7: a restarted replica that enters its old epoch again signs in it"),
+    ("o7-seen-while-read", "O7: void requests are seen again while the log is read"),
     ("o7-spent-goes", "O7: a request that can have no effect any more is not kept for its turn"),
     ("s7-legs-forgotten", "§7: openings on the way to one that was entered are not in the log"),
     ("s7-strict-sends-first", "§7, strict: a proposal leaves before it is on the disk"),

@@ -298,6 +298,14 @@ fn openings_on_the_way_are_in_the_log() {
     assert_fails_with("s7-legs-forgotten", 711_721, "calls wait");
 }
 
+/// A replica has a void request in its log that its client sent again: it must not put that forward
+/// before it has said that it restarted.
+#[cfg(feature = "plant")]
+#[test]
+fn nothing_is_seen_while_the_log_is_read() {
+    assert_fails_with("o7-seen-while-read", 951_076, "R1 has executed");
+}
+
 /// With `durability = "strict"`, when the power is gone again and again.
 #[cfg(feature = "plant")]
 #[test]
