@@ -269,7 +269,7 @@ impl<S: Scheme> Core<S> {
         if self.lost {
             return None;
         }
-        let change = [self.resend_due(), self.change.entry_at, self.join_due(), self.stall_due()];
+        let change = [self.resend_due(), self.entry_due(), self.join_due(), self.stall_due()];
         let change = change.into_iter().flatten().min();
         if self.change.is_frozen() || self.blank {
             let ask = self.change.reporting_since().map(|_| self.report_ask_due());

@@ -32,6 +32,7 @@ pub const PLANTS: &[(&str, &str)] = &[
         "e6-other-reports-unasked",
         "E6: Reports that others' first proposals choose are not asked for",
     ),
+    ("e6-wait-stays", "E6: the end of a wait that is given up is still waited for"),
     ("e8-never-stalled", "E8: nobody ever says that a root is stalled"),
     ("e8-own-root-only", "E8: a Stalled of a later reset does not count for the one before"),
     ("s7-opening-stays", "§7: an opening that a state taken over has already waits on"),

@@ -306,6 +306,15 @@ fn nothing_is_seen_while_the_log_is_read() {
     assert_fails_with("o7-seen-while-read", 951_076, "R1 has executed");
 }
 
+/// One that waits before it enters an epoch goes over to another, and writes that down for a while.
+#[cfg(feature = "plant")]
+#[test]
+fn a_wait_that_is_given_up_is_over() {
+    let options = Mode::Outages.options(970_329, 2, Some(2));
+    let strict = Options { durability: Durability::Strict, ..options };
+    assert_fails("e6-wait-stays", (970_329, &strict), "livelock");
+}
+
 /// With `durability = "strict"`, when the power is gone again and again.
 #[cfg(feature = "plant")]
 #[test]

@@ -47,6 +47,13 @@ impl<S: Scheme> Core<S> {
         self.enter(now, opening, prepared, out);
     }
 
+    /// When the wait of E6 is over, as long as this replica waits there: another call, or a state
+    /// taken over, may have come between.
+    pub(in crate::ordering) fn entry_due(&self) -> Option<Instant> {
+        let waits = self.change.reporting_since().is_some() || planted("e6-wait-stays");
+        self.change.entry_at.filter(|_| waits)
+    }
+
     /// E6: whether something else that is known keeps this replica from entering.
     fn is_blocked(&mut self, call: &Call, now: Now, out: &mut Vec<Action>) -> bool {
         let accused = self.said_accused(call.root);
