@@ -97,7 +97,7 @@ impl<S: Scheme> Core<S> {
     }
 
     /// A start found an own proposal in its log.
-    pub fn replay_own(&mut self, proposal: Held) {
+    pub(super) fn replay_own(&mut self, proposal: Held) {
         if proposal.replica == self.id {
             self.signed.found = Some(proposal);
         }

@@ -88,10 +88,10 @@ impl Bodies {
         }
     }
 
-    /// It is in the log behind the last place where that may begin, or not there any more.
-    pub(super) fn set_logged(&mut self, digest: &Digest, logged: bool) {
+    /// It is in the log, and will be again behind each place where that may begin.
+    pub(super) fn logged(&mut self, digest: &Digest) {
         if let Some(held) = self.held.get_mut(digest) {
-            held.logged = logged;
+            held.logged = true;
         }
     }
 

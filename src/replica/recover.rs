@@ -15,6 +15,8 @@ use crate::wire::{Body, LogEntry, Proposal, Report, Request, Writer};
 use bytes::Bytes;
 use std::sync::Arc;
 
+const UNSIGNED: &str = "a signature that does not fit";
+
 impl<S: Scheme> Replica<S> {
     // --- writing ------------------------------------------------------------------------------
 
@@ -67,7 +69,7 @@ impl<S: Scheme> Replica<S> {
         if !planted("s7-strict-without-bodies") {
             let named: Vec<Digest> = proposal.candidates.iter().map(|c| c.request).collect();
             self.log_bodies(proposal.round, &named);
-            named.iter().for_each(|digest| self.bodies.set_logged(digest, true));
+            named.iter().for_each(|digest| self.bodies.logged(digest));
         }
         let entry = LogEntry::Own(Box::new(Unverified::from(Verified::clone(proposal))));
         self.journal.add(entry.to_bytes(), None);
@@ -79,21 +81,27 @@ impl<S: Scheme> Replica<S> {
         let open = self.bodies.outstanding_requests(|_, held| held.logged);
         let open: Vec<Digest> = open.into_iter().filter(|(_, l)| *l).map(|(d, _)| d).collect();
         if !open.is_empty() && !planted("s7-strict-bodies-go") {
-            open.iter().for_each(|digest| self.bodies.set_logged(digest, false));
-            self.log_bodies(round, &open);
-            open.iter().for_each(|digest| self.bodies.set_logged(digest, true));
+            self.write_bodies(round, &open);
         }
     }
 
     /// A step was executed: its requests belong to it, but for those that are in the log already.
     pub(super) fn log_bodies(&mut self, round: Round, requests: &[Digest]) {
+        if !self.journal.keeps() {
+            return;
+        }
+        let is_new = |d: &&Digest| self.bodies.get(d).is_some_and(|held| !held.logged);
+        let new: Vec<Digest> = requests.iter().filter(is_new).copied().collect();
+        self.write_bodies(round, &new);
+    }
+
+    fn write_bodies(&mut self, round: Round, requests: &[Digest]) {
         if !self.journal.keeps() || requests.is_empty() {
             return;
         }
         let (mut bodies, mut bytes) = (Vec::new(), 0);
         for digest in requests {
-            // Executed a moment ago, from there.
-            let Some(held) = self.bodies.get(digest).filter(|held| !held.logged) else { continue };
+            let Some(held) = self.bodies.get(digest) else { continue };
             let mut request = Writer::new();
             crate::wire::Message::encode(&held.request, &mut request);
             let request = Bytes::from(request.into_bytes());
@@ -106,9 +114,7 @@ impl<S: Scheme> Replica<S> {
             bytes += size;
             bodies.push(Body { client: held.client, request });
         }
-        if !bodies.is_empty() {
-            self.journal.add(LogEntry::Bodies { round, bodies }.to_bytes(), None);
-        }
+        self.journal.add(LogEntry::Bodies { round, bodies }.to_bytes(), None);
     }
 
     /// Something is on the disk: the core hears of it, and what waited for it leaves.
@@ -239,9 +245,8 @@ impl<S: Scheme> Replica<S> {
                 return self.core.replay(now, leg, &mut Vec::new());
             }
             LogEntry::Own(own) => {
-                let own = self.verified(std::slice::from_ref(&own))?;
-                own.into_iter().for_each(|own| self.core.replay_own(own));
-                return Ok(());
+                let own = own.verify_ref(&self.keyring).map_err(|_| UNSIGNED)?;
+                return self.core.replay(now, Logged::Own(own.into()), &mut Vec::new());
             }
         };
         self.note_place(&logged, place);
@@ -331,7 +336,7 @@ impl<S: Scheme> Replica<S> {
         vector: &[Unverified<Proposal>],
     ) -> Result<Vec<Arc<Verified<Proposal>>>, &'static str> {
         let checked = vector.iter().map(|p| p.verify_ref(&self.keyring).map(Arc::new));
-        checked.collect::<Result<_, _>>().map_err(|_| "a signature that does not fit")
+        checked.collect::<Result<_, _>>().map_err(|_| UNSIGNED)
     }
 
     fn checked_reports(
@@ -340,8 +345,7 @@ impl<S: Scheme> Replica<S> {
     ) -> Result<Vec<Arc<Checked>>, &'static str> {
         let limit = self.limits.max_candidates;
         let checked = reports.iter().map(|r| {
-            let signed =
-                r.verify_ref(&self.keyring).map_err(|_| "a signature that does not fit")?;
+            let signed = r.verify_ref(&self.keyring).map_err(|_| UNSIGNED)?;
             Checked::new(signed, &self.keyring, limit).map(Arc::new)
         });
         checked.collect()

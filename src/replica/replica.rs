@@ -266,7 +266,14 @@ impl<S: Scheme> Replica<S> {
             | Kind::Change
             | Kind::WantHistory
             | Kind::Gone => self.epoch_frame(now, peer, frame, out),
-            _ => {
+            Kind::Greeting
+            | Kind::Request
+            | Kind::Replies
+            | Kind::Note
+            | Kind::OperatorChange
+            | Kind::Chain
+            | Kind::ChainQuery
+            | Kind::ChainAnswer => {
                 self.close_peer(peer, CloseReason::Malformed("a message for others"), out);
                 Ok(())
             }
