@@ -77,9 +77,8 @@ impl Subcommand for Init {
 fn fault_model(text: &str) -> Result<FaultModel, String> {
     match text {
         "byzantine" => Ok(FaultModel::Byzantine),
-        // Refused with its reason when the cluster is made.
         "fail-stop" => Ok(FaultModel::FailStop),
-        _ => Err("write byzantine".to_owned()),
+        _ => Err("write byzantine or fail-stop".to_owned()),
     }
 }
 

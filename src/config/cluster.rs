@@ -4,6 +4,7 @@ use crate::crypto::{Context, Domain, Hasher, KeyChange, KeyError, Keyring, Publi
 use crate::types::{ClientId, ClockKind, Digest, Durability, Ensemble, GroupId, OrderLimits};
 use crate::types::{Quotas, ReplicaId, Role, Timing};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// What a cluster must survive. One line of the file picks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -11,8 +12,34 @@ use std::net::SocketAddr;
 pub enum FaultModel {
     /// Up to `t` of `2t + 1` replicas may crash, stall or lie.
     Byzantine,
-    /// Up to `t` of `t + 1` replicas may stop.
+    /// Up to `t` replicas may stop, and nobody lies: a chain of `t + 1` of them, with the others
+    /// as spares; all of them are its master (docs/chain.md).
     FailStop,
+}
+
+/// Which replicas of a chain answer queries (CH-Q1 and CH-Q2 of docs/chain.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reads {
+    /// The tail alone.
+    Tail,
+    /// Every member.
+    Any,
+}
+
+/// What a cluster in the fail-stop model does besides (docs/chain.md). The voting mode has no use
+/// for it, so that one line of the file changes the mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainSettings {
+    /// How long the master's leave to serve lasts (CH-L1). Default: 20 Δ.
+    pub lease: Duration,
+    /// How much earlier a replica stops, and how much later the master takes it out: for clocks
+    /// that run unlike and wall clocks that are apart. Default: Δ.
+    pub margin: Duration,
+    /// Who answers queries.
+    pub reads: Reads,
+    /// How many members the master sees to. Default: `t + 1`; the other replicas are spares.
+    pub length: u8,
 }
 
 /// A replica of the roster.
@@ -104,6 +131,8 @@ pub struct Cluster {
     pub ensemble: Ensemble,
     /// Δ and the timers.
     pub timing: Timing,
+    /// What a chain does besides, in the fail-stop model.
+    pub chains: ChainSettings,
     /// Where candidate ids come from.
     pub clock: ClockKind,
     /// What replicas have on disk before they say something.
@@ -178,6 +207,7 @@ impl Cluster {
         self.identity_values()
             .into_iter()
             .chain(self.process_values())
+            .chain(self.chain_values())
             .chain(self.order_values())
             .map(|(name, value)| {
                 let mut h = Hasher::new(Domain::Config);
@@ -223,6 +253,20 @@ impl Cluster {
         ]
     }
 
+    // What the members of a chain, and its master, do alike.
+    fn chain_values(&self) -> Vec<(&'static str, String)> {
+        let ChainSettings { lease, margin, reads, length } = self.chains;
+        match self.fault_model {
+            FaultModel::Byzantine => Vec::new(),
+            FaultModel::FailStop => vec![
+                ("lease", format!("{}us", lease.as_micros())),
+                ("margin", format!("{}us", margin.as_micros())),
+                ("reads", format!("{reads:?}")),
+                ("length", length.to_string()),
+            ],
+        }
+    }
+
     // What the order follows from: it stands in the opening of the first epoch.
     fn order_values(&self) -> Vec<(&'static str, String)> {
         let (l, m) = (&self.limits, &self.limits.membership);
@@ -259,6 +303,15 @@ impl Cluster {
     /// The client with this key, if it is admitted.
     pub fn client_with_key(&self, key: &PublicKey) -> Option<&ClientEntry> {
         self.clients.iter().find(|c| c.public_key == *key)
+    }
+
+    /// In which group clients find the service: a chain has one of its own, since the main group
+    /// is its master then.
+    pub fn service_group(&self) -> GroupId {
+        match self.fault_model {
+            FaultModel::Byzantine => GroupId::MAIN,
+            FaultModel::FailStop => GroupId::CHAIN,
+        }
     }
 
     /// The hash of the opening of epoch (0,0,0): cluster id, group, member list and limits (§2).

@@ -9,6 +9,7 @@
 
 mod address;
 mod bounds;
+mod chains;
 mod cluster;
 mod duration;
 mod error;
@@ -22,8 +23,10 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
+pub use chains::default_lease;
 pub use cluster::{
-    ClientEntry, Cluster, FaultModel, FormerKey, ReplicaEntry, ServiceChoice, Testing,
+    ChainSettings, ClientEntry, Cluster, FaultModel, FormerKey, Reads, ReplicaEntry, ServiceChoice,
+    Testing,
 };
 pub use duration::{MAX_DURATION, parse_duration, show_duration};
 pub use error::ConfigError;

@@ -6,7 +6,7 @@ use super::field::Section;
 use super::raw::RawTesting;
 use super::raw::{Placed, RawCluster, RawDisk, RawFile, RawOrder, RawService, RawSettings};
 use super::roster::Roster;
-use super::{bounds, timers};
+use super::{bounds, chains, timers};
 use crate::crypto::pem::from_hex;
 use crate::types::{ClockKind, Digest, Durability, Ensemble, MAX_T, Quotas};
 
@@ -37,6 +37,9 @@ impl Cluster {
         let clock = parse_clock(source, &raw.order)?;
         let (durability, snapshots) = parse_disk(source, &raw.disk)?;
         let timing = timers::parse(source, &raw.timers, head.delta, &head.delta_span)?;
+        let at_head = (head.ensemble, &head.delta_span);
+        let chains = chains::parse(source, &raw.chains, &timing, at_head)?;
+        chains::check_clock(source, (head.fault_model, &head.model_span), clock)?;
         let limits = bounds::parse_limits(source, &raw.limits, clock)?;
         let quotas = bounds::parse_quotas(source, &raw.quotas, &limits, Quotas::default())?;
         let service = parse_service(source, &raw.service)?;
@@ -49,6 +52,7 @@ impl Cluster {
             fault_model: head.fault_model,
             ensemble: head.ensemble,
             timing,
+            chains,
             clock,
             durability,
             snapshots,
@@ -79,6 +83,7 @@ impl Cluster {
 struct Head {
     nonce: [u8; 32],
     fault_model: FaultModel,
+    model_span: std::ops::Range<usize>,
     ensemble: Ensemble,
     delta: std::time::Duration,
     t_span: std::ops::Range<usize>,
@@ -97,13 +102,6 @@ fn parse_head(source: Source<'_>, raw: &Placed<RawCluster>) -> Result<Head, Conf
     let raw = raw.get_ref();
     let model = section.key("fault_model", &raw.fault_model, "\"byzantine\"");
     let fault_model = model.choice()?;
-    if fault_model == FaultModel::FailStop {
-        return Err(model.error(
-            "\"fail-stop\" is not built yet",
-            "write fault_model = \"byzantine\", which survives stopped replicas as well, \
-             with n = 2t + 1",
-        ));
-    }
     let nonce_key = section.key("nonce", &raw.nonce, "\"<64 hexadecimal digits>\"");
     let nonce = from_hex(nonce_key.text()?).filter(|n| *n != [0; 32]).ok_or_else(|| {
         nonce_key.error(
@@ -117,6 +115,7 @@ fn parse_head(source: Source<'_>, raw: &Placed<RawCluster>) -> Result<Head, Conf
     Ok(Head {
         nonce,
         fault_model,
+        model_span: model.span(),
         ensemble: Ensemble::new(faults).expect("1 to MAX_T by the lines above"),
         delta: delta.duration()?,
         t_span: t.span(),

@@ -27,6 +27,7 @@ macro_rules! section {
 pub(super) struct RawFile {
     pub(super) cluster: Placed<RawCluster>,
     pub(super) timers: Placed<RawTimers>,
+    pub(super) chains: Placed<RawChains>,
     pub(super) order: Placed<RawOrder>,
     pub(super) limits: Placed<RawLimits>,
     pub(super) quotas: Placed<RawQuotas>,
@@ -53,6 +54,10 @@ section!(
 section!(
     /// Timers that differ from what Δ gives.
     RawTimers, "a section [timers]", { patience, join_delay, gather, heartbeat, ping_every }
+);
+section!(
+    /// What a chain does besides.
+    RawChains, "a section [chains]", { lease, margin, reads, length }
 );
 section!(
     /// How requests are ordered.

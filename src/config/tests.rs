@@ -77,6 +77,11 @@ public_key = "KEY5"
 [disk]
 durability = "none"
 snapshots = 5
+[chains]
+lease = "3s"
+margin = "50ms"
+reads = "any"
+length = 3
 "#;
 
 fn key(n: u8) -> crate::crypto::PublicKey {
@@ -139,6 +144,8 @@ fn every_value_arrives() {
         ping_every: ms(250),
     };
     assert_eq!((c.timing, c.clock), (timing, ClockKind::RealTime));
+    let chains = ChainSettings { lease: ms(3000), margin: ms(50), reads: Reads::Any, length: 3 };
+    assert_eq!(c.chains, chains);
     let limits = OrderLimits {
         max_request: 65_536,
         max_output: 65_537,
@@ -192,11 +199,36 @@ fn optional_sections_may_be_left_out() {
     let text = full();
     let (head, rest) = text.split_once("[timers]").unwrap();
     let (_, roster) = rest.split_once("[[replica]]").unwrap();
+    let (roster, _) = roster.split_once("[chains]").unwrap();
     let c = parse(&format!("{head}[[replica]]{roster}")).unwrap();
     assert_eq!(c.timing, Timing::from_delta(Duration::from_millis(100)));
     assert_eq!((c.limits, c.quotas), (OrderLimits::default(), Quotas::default()));
     assert_eq!((c.clock, &*c.service.name), (ClockKind::Hybrid, "kv"));
     assert!(!c.testing.allow_liars);
+    let ms = Duration::from_millis;
+    let chains = ChainSettings { lease: ms(2000), margin: ms(100), reads: Reads::Tail, length: 2 };
+    assert_eq!(c.chains, chains);
+}
+
+/// One line of the file picks the mode; what only chains have is no difference in the other one.
+#[test]
+fn one_line_switches_to_a_chain() {
+    let voting = parse(&full()).unwrap();
+    let chain = parse(&with("fault_model = \"byzantine\"", "fault_model = \"fail-stop\"")).unwrap();
+    assert_eq!(Cluster { fault_model: FaultModel::Byzantine, ..chain.clone() }, voting);
+    assert_ne!(chain.id(), voting.id());
+    assert_eq!((voting.service_group(), chain.service_group()), (GroupId::MAIN, GroupId::CHAIN));
+    let names = |c: &Cluster| c.fields().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert!(!names(&voting).contains(&"lease".to_owned()));
+    assert!(names(&chain).contains(&"lease".to_owned()));
+    let other = Cluster { chains: ChainSettings { length: 2, ..chain.chains }, ..chain.clone() };
+    assert_ne!(other.fields(), chain.fields());
+    let logical = full().replace("\"real-time\"", "\"logical\"");
+    let logical = logical.replace("forget_time = \"20s\"\n", "");
+    let logical = logical.replace("\"byzantine\"", "\"fail-stop\"");
+    let text = logical.replace("join_wait = \"2s\"\n", "").replace("join_wait_cap = \"3s\"\n", "");
+    let refused = parse(&text.replace("good_service = \"4s\"\n", "")).unwrap_err();
+    assert!(refused.to_string().contains("a logical clock cannot measure"), "{refused}");
 }
 
 #[test]
@@ -332,12 +364,10 @@ fn refusals_in_cluster() {
         Row("t = 1", "t = 2", 4, "t = 2 needs n = 2t + 1 = 5 replicas, the file lists 3; add"),
         Row("t = 1", "t = 2", 4, "with id = 4, and id = 5"),
         Row("fault_model = \"byzantine\"", "", 1, "has no `fault_model`"),
-        Row(
-            "fault_model = \"byzantine\"",
-            "fault_model = \"fail-stop\"",
-            3,
-            "not built yet; write fault_model = \"byzantine\"",
-        ),
+        Row("lease = \"3s\"", "lease = \"1s\"", 72, "below 1267ms"),
+        Row("lease = \"3s\"", "lease = \"61m\"", 72, "above 60m"),
+        Row("length = 3", "length = 4", 75, "must be from 1 to 3"),
+        Row("reads = \"any\"", "reads = \"head\"", 74, "write \"tail\" or \"any\""),
         Row(
             "fault_model = \"byzantine\"",
             "fault_model = \"crash\"",

@@ -3,7 +3,7 @@
 use super::keys::{create_key_directory, identity_files, write_private};
 use super::write::{create_directories, sync_directory_of};
 use super::{FileError, create_new, generate_key};
-use crate::config::{Cluster, FaultModel, show_duration};
+use crate::config::{Cluster, FaultModel, default_lease, show_duration};
 use crate::crypto::SecretKey;
 use crate::service::kv::Kv;
 use crate::types::{Digest, Ensemble, MAX_T};
@@ -126,13 +126,6 @@ struct NewIdentity {
 
 fn check_options(o: &InitOptions) -> Result<Ensemble, FileError> {
     let refuse = |message: String| Err(FileError::Request(message));
-    if o.fault_model == FaultModel::FailStop {
-        return refuse(
-            "--fault-model fail-stop is not built yet; byzantine survives stopped replicas as \
-             well, with n = 2t + 1"
-                .to_owned(),
-        );
-    }
     let Some(ensemble) = Ensemble::new(o.t) else {
         return refuse(format!("--t {} is out of range; write 1 to {MAX_T}", o.t));
     };
@@ -218,10 +211,18 @@ fn render(
     let mut out = String::new();
     let (n, t) = (ensemble.n(), ensemble.t());
     let timing = crate::types::Timing::from_delta(o.delta);
+    let fault_model = match o.fault_model {
+        FaultModel::Byzantine => "byzantine",
+        FaultModel::FailStop => "fail-stop",
+    };
     let mut put = |text: String| out.push_str(&text);
     put(include_str!("template/cluster.toml")
         .replace("@N@", &n.to_string())
         .replace("@T@", &t.to_string())
+        .replace("@FAULT_MODEL@", fault_model)
+        .replace("@LEASE@", &show_duration(default_lease(&timing)))
+        .replace("@MARGIN@", &show_duration(timing.delta))
+        .replace("@MAJORITY@", &ensemble.majority().to_string())
         .replace("@NONCE@", &Digest(*nonce).to_hex())
         .replace("@SERVICE@", &o.service)
         .replace("@INITIAL@", &initial(o))
@@ -400,7 +401,6 @@ mod tests {
             (with(&|o| o.delta = Duration::ZERO), "outside of 100us"),
             (with(&|o| o.delta = Duration::from_micros(500)), "at least 1ms"),
             (with(&|o| o.delta = Duration::from_secs(61)), "outside of 100us to 1m"),
-            (with(&|o| o.fault_model = FaultModel::FailStop), "not built yet"),
             (host("0.0.0.0"), "for all interfaces"),
             (host("a b"), "neither a host name"),
             (host(""), "neither a host name"),

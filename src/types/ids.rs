@@ -232,6 +232,9 @@ pub struct GroupId(pub u32);
 impl GroupId {
     /// The cluster's own group.
     pub const MAIN: GroupId = GroupId(0);
+
+    /// The first chain of a cluster in the fail-stop model; group 0 is its master.
+    pub const CHAIN: GroupId = GroupId(1);
 }
 
 /// One connection of a client to this process, named by the driver. Local: never on the wire.

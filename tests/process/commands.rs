@@ -59,7 +59,7 @@ fn mistakes_end_with_code_two_and_one_message() {
         (&["dance"], "unrecognized subcommand"),
         (&["init"], "--dir"),
         (&["init", "--dir", "x", "--t", "99"], "1 to 15"),
-        (&["init", "--dir", "x", "--fault-model", "fail-stop"], "not built yet"),
+        (&["init", "--dir", "x", "--fault-model", "crash"], "write byzantine or fail-stop"),
         (&["sim", "--liars", "4"], "at most 3 liars"),
         (&["sim", "--seeds", "1", "--minutes", "1"], "cannot be used with"),
         (&["sim", "--t", "16"], "1..=15"),

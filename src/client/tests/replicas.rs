@@ -1,6 +1,8 @@
 //! Replicas for tests: the real core over real links, in tasks of the test's own runtime.
 
-use crate::config::{ClientEntry, Cluster, FaultModel, ReplicaEntry, ServiceChoice, Testing};
+use crate::config::{
+    ChainSettings, ClientEntry, Cluster, FaultModel, Reads, ReplicaEntry, ServiceChoice, Testing,
+};
 use crate::crypto::{Ed25519, Scheme, SecretKey};
 use crate::replica::{self, Action, Input, Replica};
 use crate::service;
@@ -97,6 +99,12 @@ fn cluster(ensemble: Ensemble, endpoints: &[Arc<Endpoint>]) -> Cluster {
         fault_model: FaultModel::Byzantine,
         ensemble,
         timing: Timing::from_delta(Duration::from_millis(100)),
+        chains: ChainSettings {
+            lease: Duration::from_secs(2),
+            margin: Duration::from_millis(100),
+            reads: Reads::Tail,
+            length: 2,
+        },
         clock: ClockKind::Hybrid,
         durability: crate::types::Durability::None,
         snapshots: Cluster::SNAPSHOTS,
