@@ -40,7 +40,7 @@
 //! | 6 | `transport` | quinn and rustls: mutual TLS with raw public keys pinned to the roster | types crypto wire config | no |
 //! | 6 | `metrics` | names and export of the cores' counters | 0–5 | no |
 //! | 7 | `client` | the async client: a caller driven over transport | 0–5 transport metrics | no |
-//! | 7 | `daemon` | the process of a replica: driver, clocks, signals, admin address, its directory | 0–5 offline adversary files transport metrics | no |
+//! | 7 | `daemon` | the process of a replica: driver, clocks, signals, admin address, its directory | 0–5 offline adversary files transport metrics client | no |
 //! | 7 | `simulator` | a fake world for whole clusters: virtual time, bad networks, checkers | 0–5 adversary | yes |
 //! | 9 | `cli` | the subcommands | all | no |
 //!

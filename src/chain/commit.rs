@@ -62,9 +62,11 @@ impl Chain {
         self.stats.executed += 1;
         let (client, session) = (entry.client, entry.request.session);
         let request = entry.request.number;
-        let outcome = done.outcome.clone().unwrap_or_default();
-        let entry = Box::new(entry);
-        out.push(Action::Event(Event::Executed { entry, outcome, fresh: done.fresh }));
+        if self.setup.trace {
+            let outcome = done.outcome.clone().unwrap_or_default();
+            let entry = Box::new(entry);
+            out.push(Action::Event(Event::Executed { entry, outcome, fresh: done.fresh }));
+        }
         if let (Some(outcome), true) = (done.outcome, tells) {
             let reply = Reply { session, number: request, index: 0, outcome };
             out.push(Action::Reply { client, number: done.number, reply });

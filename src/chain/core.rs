@@ -36,6 +36,8 @@ pub struct Chain {
     links: BTreeMap<ReplicaId, u64>,
     /// The number after which the last saved state was taken.
     saved: u64,
+    /// Whether its disk is another than in an earlier life, and lacks what it had.
+    lost: bool,
     halted: Option<String>,
 }
 
@@ -77,6 +79,7 @@ impl Chain {
             stats: Stats::default(),
             links: BTreeMap::new(),
             halted: None,
+            lost: setup.lost,
             setup,
             history,
             executor,
@@ -89,7 +92,7 @@ impl Chain {
     /// # Errors
     /// As [`Chain::new`].
     pub fn next_life(&self, incarnation: u64, found: Found) -> Result<Self, String> {
-        Self::new(Setup { incarnation, ..self.setup.clone() }, found)
+        Self::new(Setup { incarnation, lost: self.lost, ..self.setup.clone() }, found)
     }
 
     /// Handles one event and gives what is to be done.
@@ -171,6 +174,21 @@ impl Chain {
     /// The last number up to which its disk has all.
     pub fn durable(&self) -> u64 {
         if self.setup.durable { self.log.durable() } else { self.history.last().number }
+    }
+
+    /// Whether its disk stands in for a lost one, and it has not been a member since.
+    pub fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// For how long it may serve yet (CH-L1); nothing if it may not.
+    pub fn lease_left(&self, now: Now) -> std::time::Duration {
+        self.lease.left(now.monotonic)
+    }
+
+    /// Updates that it has and that are not executed here.
+    pub fn pending(&self) -> usize {
+        self.history.pending()
     }
 
     /// Why it has stopped itself, if it has.
@@ -328,6 +346,8 @@ impl Chain {
                 self.drop_above(self.history.executed(), out);
             }
         }
+        // Who is made a member has all that was committed.
+        self.lost &= self.place().is_none();
         self.resume(out);
     }
 
@@ -359,6 +379,7 @@ impl Chain {
             incarnation: self.setup.incarnation,
             last: self.history.position_at(durable).unwrap_or_default(),
             paired: if self.down.is_paired() { self.config.number } else { 0 },
+            lost: self.lost,
         };
         out.push(Action::Renew { serial, command: renewal.to_command().into() });
     }

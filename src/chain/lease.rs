@@ -65,6 +65,11 @@ impl Lease {
         now < self.until || planted("ch-serves-after-lease") && self.until > Instant::default()
     }
 
+    /// How long it holds yet.
+    pub(super) fn left(&self, now: Instant) -> Duration {
+        self.until.since(now)
+    }
+
     /// Whether it has ended since this was asked last.
     pub(super) fn lost(&mut self, now: Instant) -> bool {
         now >= self.until && !std::mem::replace(&mut self.told, true)

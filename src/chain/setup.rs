@@ -76,6 +76,11 @@ pub struct Setup {
     pub margin: Duration,
     /// Whether an update is committed only when it is on every disk (CH-U4).
     pub durable: bool,
+    /// Whether its disk stands in for one that is lost: until it is a member, what it has is not
+    /// what it had (CH-F6).
+    pub lost: bool,
+    /// Whether every executed update becomes an event, for checkers.
+    pub trace: bool,
     /// Whether queries are answered by every replica (CH-Q2), or by the tail alone (CH-Q1).
     pub reads_any: bool,
     /// Bounds that decide what becomes of a request; the same at all replicas.

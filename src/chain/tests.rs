@@ -26,6 +26,8 @@ fn replica(number: u8) -> ReplicaId {
 
 fn setup(number: u8) -> Setup {
     Setup {
+        lost: false,
+        trace: true,
         me: replica(number),
         incarnation: 1,
         chain: 1,

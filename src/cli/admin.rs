@@ -1,5 +1,6 @@
 //! `quorate admin`.
 
+mod chain;
 mod replace;
 mod send;
 
@@ -46,6 +47,7 @@ enum Command {
     /// Let a replica in again that was expelled for a lie; proofs of older lies are void then. Or
     /// forgive a member that it gave up, after a power cut, what it may have answered
     Readmit(Order),
+    Chain(chain::Chain),
     /// Give a replica another key: the old one is refused, the new one joins by itself
     ReplaceKey(Replace),
 }
@@ -92,6 +94,7 @@ enum What {
 impl Subcommand for Admin {
     fn run(self) -> anyhow::Result<ExitCode> {
         let (what, order, replace) = match self.command {
+            Command::Chain(chain) => return chain.run(),
             Command::Leave(order) => (What::Leave, order, None),
             Command::Join(order) => (What::Join, order, None),
             Command::Readmit(order) => (What::Readmit, order, None),
@@ -100,7 +103,7 @@ impl Subcommand for Admin {
         };
         let cluster = load_cluster(&order.config)?;
         let key = read_secret_key(&order.key)?;
-        judge_key(&cluster, &key.public(), &order)?;
+        judge_key(&cluster, &key.public(), &order.key, &order.config)?;
         let replica = ReplicaId::new(order.replica).filter(|r| cluster.ensemble.contains(*r));
         let Some(replica) = replica else {
             let (file, n) = (order.config.display(), cluster.ensemble.n());
@@ -135,9 +138,14 @@ impl Subcommand for Admin {
 }
 
 // The replicas judge it by their own files; here the mistake can be explained.
-fn judge_key(cluster: &Cluster, key: &PublicKey, order: &Order) -> anyhow::Result<()> {
+fn judge_key(
+    cluster: &Cluster,
+    key: &PublicKey,
+    key_file: &Path,
+    config: &Path,
+) -> anyhow::Result<()> {
     let named = |path: &Path| path.display().to_string();
-    let (file, config) = (named(&order.key), named(&order.config));
+    let (file, config) = (named(key_file), named(config));
     let message = match cluster.client_with_key(key) {
         Some(client) if client.role == Role::Admin => return Ok(()),
         Some(client) => format!(

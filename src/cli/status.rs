@@ -5,9 +5,9 @@ pub(super) mod trouble;
 use super::votes::escape;
 use super::ask::{self, Answer};
 use super::{Subcommand, output};
-use crate::config::{Cluster, ReplicaEntry};
+use crate::config::{Cluster, FaultModel, ReplicaEntry};
 use crate::files::load_cluster;
-use crate::replica::{LinkStatus, Standing};
+use crate::replica::{LinkStatus, Standing, Status as Condition};
 use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -63,7 +63,9 @@ impl Subcommand for Status {
 }
 
 fn is_well(answer: &Answer) -> bool {
-    answer.as_ref().is_ok_and(|s| s.standing == Standing::Member && s.waiting.is_none())
+    let chain_is = |s: &Condition| s.chain.as_ref().is_none_or(|c| c.halted.is_none() && !c.lost);
+    let is = |s: &Condition| s.standing == Standing::Member && s.waiting.is_none() && chain_is(s);
+    answer.as_ref().is_ok_and(is)
 }
 
 fn as_json(cluster: &Cluster, answers: &[Answer]) -> Value {
@@ -111,7 +113,35 @@ fn as_text(cluster: &Cluster, answers: &[Answer]) -> String {
             }
         }
     }
+    if cluster.fault_model == FaultModel::FailStop {
+        text.push_str(&chain_text(cluster, answers));
+    }
     text.push_str(&trouble(cluster, answers));
+    text
+}
+
+/// The chain, in the fail-stop model: what is above is the group of its master.
+fn chain_text(cluster: &Cluster, answers: &[Answer]) -> String {
+    let head = "replica  chain    configuration      executed  has       durable   lease";
+    let mut text = format!("\nthe chain (above: the group of its master)\n\n{head}\n");
+    for (entry, answer) in cluster.replicas.iter().zip(answers) {
+        let Some(c) = answer.as_ref().ok().and_then(|s| s.chain.as_ref()) else { continue };
+        let members = c.members.iter().map(|m| format!("R{m}")).collect::<Vec<_>>().join(">");
+        let _ = writeln!(
+            text,
+            "{:<8} {:<8} {:<18} {:<9} {:<9} {:<9} {}",
+            entry.id.to_string(),
+            c.role.name(),
+            format!("{} {members}", c.config),
+            c.executed,
+            c.last,
+            c.durable,
+            match c.lease_ms {
+                0 => "none".to_owned(),
+                left => format!("{left} ms"),
+            }
+        );
+    }
     text
 }
 
@@ -145,7 +175,6 @@ fn link(l: &LinkStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replica::Status as Condition;
     use crate::files::init::{InitOptions, write_cluster};
 
     #[test]

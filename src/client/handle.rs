@@ -76,6 +76,19 @@ impl Client {
         Ok(Client { inner: Arc::new(inner) })
     }
 
+    /// A client of the group that is the master of a cluster's chains, and not of its service
+    /// (docs/chain.md). Otherwise as [`Client::connect`].
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub fn connect_to_master(
+        cluster: &Cluster,
+        key: SecretKey,
+        options: ClientOptions,
+    ) -> Result<Client, ClientError> {
+        Self::connect(cluster, key, options)
+    }
+
     /// Waits until links to `t + 1` replicas are up, so that calls can be answered.
     ///
     /// # Errors

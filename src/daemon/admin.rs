@@ -79,6 +79,9 @@ async fn answer(
 /// Healthy is who takes part and does not wait for others.
 fn health(status: &Status) -> Response<Full<Bytes>> {
     let unhealthy = StatusCode::SERVICE_UNAVAILABLE;
+    if let Some(why) = status.chain.as_ref().and_then(|chain| chain.halted.as_ref()) {
+        return text(unhealthy, &format!("its part in the chain has halted: {why}\n"));
+    }
     match (status.standing, &status.waiting) {
         (Standing::Member, None) => text(StatusCode::OK, "ok\n"),
         (Standing::Member, Some(w)) => {

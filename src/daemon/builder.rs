@@ -1,12 +1,14 @@
 //! Putting a daemon together, and holding a running one.
 
+use super::chained::{self, Chained};
 use super::disk::{Claim, Opening};
 use super::node::Node;
 use super::parts::Parts;
 use super::pins::{Pins, outdated};
 use super::{DaemonError, admin, initial, mark, node};
 use crate::adversary::Lie;
-use crate::config::Cluster;
+use crate::chain::MakeService;
+use crate::config::{Cluster, FaultModel};
 use crate::crypto::SecretKey;
 use crate::replica::{Status, Stored, recorded_keys};
 use crate::service::{self, Service};
@@ -15,6 +17,7 @@ use crate::types::{DiskState, Durability, ReplicaId};
 use crate::wire::Mark;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tracing::{info, warn};
@@ -36,6 +39,7 @@ pub struct Builder {
     key: SecretKey,
     data: PathBuf,
     service: Option<Box<dyn Service>>,
+    maker: Option<MakeService>,
     listen: Option<SocketAddr>,
     lie: Option<Lie>,
     replace_disk: bool,
@@ -54,6 +58,17 @@ impl Builder {
     /// built-in service of that name runs.
     pub fn service(mut self, service: Box<dyn Service>) -> Self {
         self.service = Some(service);
+        self
+    }
+
+    /// How the service to run is made, again and again: a replica of a chain needs another one to
+    /// take a state up into. Otherwise as [`Builder::service`], and does as well in the voting
+    /// mode.
+    pub fn make_service(
+        mut self,
+        make: impl Fn() -> Box<dyn Service> + Send + Sync + 'static,
+    ) -> Self {
+        self.maker = Some(MakeService(Arc::new(make)));
         self
     }
 
@@ -99,7 +114,7 @@ impl Builder {
             let listed = entry.public_key.fingerprint();
             return Err(DaemonError::WrongKey { id: number, found, listed });
         }
-        let mut service = self.take_service()?;
+        let (mut service, maker) = self.take_services()?;
         if self.lie.is_some() && !self.cluster.testing.allow_liars {
             return Err(DaemonError::LiarsNotAllowed);
         }
@@ -123,6 +138,7 @@ impl Builder {
         let cluster = self.cluster.id();
         let (claim, mut before) = self.claim().await?;
         initial::load(claim.directory(), &self.cluster, &mut *service)?;
+        let initial = initial::read(claim.directory(), &self.cluster)?;
         if self.replace_disk {
             before = Some(mark::replaced(claim.directory(), (cluster, id), before)?);
         }
@@ -139,6 +155,15 @@ impl Builder {
         let (requests, inbox) = mpsc::channel(64);
         let admin_server = tokio::spawn(admin::serve(admin, requests.clone()));
         let (cluster, key, lie) = (self.cluster, self.key, self.lie);
+        let chain = match maker {
+            None => None,
+            Some(maker) => {
+                let maker = chained::beginning_with(maker, initial);
+                let found = (self.data.as_path(), before.map(|mark| mark.disk));
+                service = Box::new(chained::master_of(&cluster));
+                Some(Chained::start((&cluster, id, &key), found, maker)?)
+            }
+        };
         let parts = Parts {
             cluster,
             id,
@@ -153,6 +178,7 @@ impl Builder {
             endpoint,
             inbox,
             pins,
+            chain,
             file_behind,
         };
         let node = Some(tokio::spawn(Node::new(parts).run()));
@@ -212,9 +238,30 @@ impl Builder {
         Ok(!behind.is_empty())
     }
 
-    fn take_service(&mut self) -> Result<Box<dyn Service>, DaemonError> {
+    /// The service, and how more of it are made, if a chain runs it.
+    fn take_services(&mut self) -> Result<(Box<dyn Service>, Option<MakeService>), DaemonError> {
+        let made = self.maker.as_ref().map(|maker| (maker.0)());
+        let given = self.service.take().or(made);
+        let is_given = given.is_some();
+        let service = self.take_service(given)?;
+        if self.cluster.fault_model == FaultModel::Byzantine {
+            return Ok((service, None));
+        }
+        let name = service.name();
+        let built_in = move || service::built_in(name).expect("it was found before");
+        let maker = match self.maker.take() {
+            Some(maker) => maker,
+            None if is_given => return Err(DaemonError::NoMaker),
+            None => MakeService(Arc::new(built_in)),
+        };
+        Ok((service, Some(maker)))
+    }
+
+    fn take_service(
+        &self,
+        given: Option<Box<dyn Service>>,
+    ) -> Result<Box<dyn Service>, DaemonError> {
         let configured = self.cluster.service.name.clone();
-        let given = self.service.take();
         let offered =
             given.as_ref().map_or("the built-in ones".to_owned(), |s| format!("`{}`", s.name()));
         let found = given.or_else(|| service::built_in(&configured));
@@ -228,8 +275,8 @@ impl Daemon {
     pub fn builder(cluster: Cluster, id: ReplicaId, key: SecretKey) -> Builder {
         let data = PathBuf::from(format!("quorate-data/replica-{}", id.number()));
         let transport = Settings::default();
-        let (service, listen, lie, replace_disk) = (None, None, None, false);
-        Builder { cluster, id, key, data, service, listen, lie, replace_disk, transport }
+        let (service, maker, listen, lie, replace_disk) = (None, None, None, None, false);
+        Builder { cluster, id, key, data, service, maker, listen, lie, replace_disk, transport }
     }
 
     /// Where it speaks QUIC.

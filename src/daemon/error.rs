@@ -61,6 +61,12 @@ pub enum DaemonError {
         /// What there is.
         offered: String,
     },
+    /// A chain needs more than one service.
+    #[error(
+        "a replica of a chain has to make its service more than once: give the daemon's builder \
+         `make_service` instead of `service`"
+    )]
+    NoMaker,
     /// A liar was asked for in a cluster that does not allow it.
     #[error(
         "this replica was asked to lie, which only test clusters allow: \

@@ -6,6 +6,9 @@
 //! batching. Frames of other replicas are taken before those of clients.
 //!
 //! `peers.rs` dials and judges introductions, `places.rs` counts the links of each key,
+//! In the fail-stop model the replica is of the group of the chain's master, and `chained.rs` has its
+//! part in the chain itself: `renewals.rs` asks the master for leases, `gate.rs` judges who may ask
+//! it for what, `chain_disk.rs` writes.
 //! `pending.rs` holds what is to be done, `mark.rs` remembers on disk that this replica took
 //! part, `disk.rs` keeps what must outlive it, `admin.rs` answers on the admin address,
 //! `journal.rs` turns events into log lines.
@@ -27,12 +30,15 @@
 
 mod admin;
 mod builder;
+mod chain_disk;
+mod chained;
 mod clock;
 mod data;
 mod determinism;
 mod disk;
 mod encoder;
 mod error;
+mod gate;
 mod initial;
 mod journal;
 mod mark;
@@ -42,10 +48,12 @@ mod peers;
 mod pending;
 mod pins;
 mod places;
+mod renewals;
 #[cfg(test)]
 mod tests;
 
 pub use builder::{Builder, Daemon};
+pub use chained::{CHAIN, master_of};
 pub use data::{ClaimedRounds, DataDirectory, RoundsFiles};
 pub use determinism::{Runs, check_determinism};
 pub use disk::{Directory as RoundsDirectory, RoundsDisk};

@@ -1,5 +1,11 @@
 //! The loop: what has arrived goes into the core, what it asks for is done.
 
+mod chain;
+mod status;
+
+pub(super) use chain::{asks_the_master, client_of};
+
+use super::chained::Chained;
 use super::clock::Clock;
 use super::disk::{Disk, Done};
 use super::encoder::Encoder;
@@ -64,6 +70,8 @@ pub(super) struct Node {
     file_behind: bool,
     mark: Mark,
     directory: PathBuf,
+    /// Its part in a chain, in the fail-stop model: the replica is of the master's group then.
+    chain: Option<Chained>,
     /// Why it cannot go on, if it cannot.
     failed: Option<DaemonError>,
 }
@@ -132,6 +140,7 @@ impl Node {
             file_behind: parts.file_behind,
             mark,
             directory: parts.directory,
+            chain: parts.chain,
             failed: None,
         }
     }
@@ -153,6 +162,7 @@ impl Node {
             tokio::select! {
                 biased;
                 Some(done) = self.synced.recv() => self.event(Input::Synced { sequence: done? }),
+                news = Chained::next(&mut self.chain) => self.chain_news(news),
                 Some(encoded) = self.encoder.next() => self.event(encoded),
                 Some((key, event)) = from_peers.recv() => self.peer_event(key, event),
                 Some(request) = self.inbox.recv() => match request {
@@ -167,6 +177,8 @@ impl Node {
             }
             self.take_what_waits(&mut from_peers, &mut from_clients);
             self.event(Input::Drained);
+            self.chain_input(crate::chain::Input::Drained);
+            self.act_for_chain();
             self.act();
             let wake = self.wake();
             if timer.deadline() != wake {
@@ -203,10 +215,12 @@ impl Node {
     }
 
     fn wake(&self) -> Instant {
-        self.clock.deadline(match &self.replica {
+        let own = match &self.replica {
             Player::Honest(replica) => replica.next_wake(),
             Player::Lying(liar) => liar.next_wake(),
-        })
+        };
+        let of_chain = self.chain.as_ref().map(Chained::next_wake);
+        self.clock.deadline(own.into_iter().chain(of_chain).min())
     }
 
     fn input(&mut self, now: Now, input: Input) {
@@ -223,27 +237,6 @@ impl Node {
     fn event(&mut self, input: Input) {
         let now = self.clock.now();
         self.input(now, input);
-    }
-
-    fn status(&self) -> Status {
-        let now = self.clock.now();
-        let status = match &self.replica {
-            Player::Honest(replica) => replica.status(now),
-            Player::Lying(liar) => liar.status(now),
-        };
-        let mut counters = status.counters;
-        let handshakes = self.endpoint.handshakes();
-        counters.insert("handshakes_admitted".to_owned(), handshakes.admitted);
-        counters.insert("handshakes_failed".to_owned(), handshakes.failed);
-        counters.insert("handshakes_refused".to_owned(), handshakes.refused);
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            counters,
-            file_outdated: self.file_behind,
-            ..status
-        }
     }
 
     // --- links --------------------------------------------------------------------------------
@@ -341,9 +334,11 @@ impl Node {
                 if let Some(old) = self.peers.insert(peer, open) {
                     old.link.close("replaced by a newer link");
                     self.event(Input::PeerDown { peer });
+                    self.chain_input(crate::chain::Input::PeerDown { peer });
                 }
                 info!(%peer, incarnation = hello.incarnation, "link up");
                 self.event(Input::PeerUp { peer, hello: *hello });
+                self.chain_input(crate::chain::Input::PeerUp { peer });
             }
             Party::Client(client, role) => {
                 let link = LinkId(serial);
@@ -351,6 +346,7 @@ impl Node {
                 debug!(%client, remote = %new.link.remote(), "client link up");
                 self.clients.insert(link, Open::new(serial, new.link, new.place));
                 self.event(Input::ClientUp { link, client, role });
+                self.chain_client_up(link, client, role);
             }
         }
     }
@@ -370,7 +366,9 @@ impl Node {
                     if !self.peers.get(&peer).is_some_and(is_open) {
                         return;
                     }
-                    self.event(Input::PeerFrame { peer, frame });
+                    if !self.chain_peer_frame(peer, &frame) {
+                        self.event(Input::PeerFrame { peer, frame });
+                    }
                 }
             }
             LinkEvent::Closed { reason, .. } => {
@@ -378,6 +376,7 @@ impl Node {
                     self.peers.remove(&peer);
                     info!(%peer, reason, "link down");
                     self.event(Input::PeerDown { peer });
+                    self.chain_input(crate::chain::Input::PeerDown { peer });
                     if let Some(gone) = self.gone.get(&peer) {
                         let _ = gone.try_send(());
                     }
@@ -394,13 +393,16 @@ impl Node {
                     if self.clients.get(&link).is_none_or(|open| open.closing) {
                         return;
                     }
-                    self.event(Input::ClientFrames { link, frames: vec![frame] });
+                    if !self.chain_client_frame(link, &frame) {
+                        self.event(Input::ClientFrames { link, frames: vec![frame] });
+                    }
                 }
             }
             LinkEvent::Closed { reason, .. } => {
                 debug!(link = link.0, reason, "client link down");
                 self.clients.remove(&link);
                 self.event(Input::ClientDown { link });
+                self.chain_client_down(link);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Dialling other replicas, and judging who introduces themselves (docs/protocol.md §11).
 
+use super::node::{asks_the_master, client_of};
 use super::pins::Pins;
 use super::places::Place;
 use crate::config::{Cluster, ReplicaEntry};
@@ -147,7 +148,7 @@ pub(super) fn judge(
     let (link, first) = (&introduced.link, &introduced.first);
     match link.class() {
         LinkClass::Replica => judge_replica((cluster, pins), &link.peer(), first),
-        LinkClass::Client => judge_client(cluster, &link.peer(), first),
+        LinkClass::Client => judge_client((cluster, pins), &link.peer(), first),
     }
 }
 
@@ -170,8 +171,15 @@ fn judge_replica(
     Ok(Party::Replica(owner, Box::new(hello)))
 }
 
-fn judge_client(cluster: &Cluster, key: &PublicKey, first: &Frame) -> Result<Party, String> {
-    let entry = cluster.client_with_key(key).ok_or("the key is no client of this cluster")?;
+fn judge_client(
+    (cluster, pins): (&Cluster, &Pins),
+    key: &PublicKey,
+    first: &Frame,
+) -> Result<Party, String> {
+    let role = cluster.client_with_key(key).map(|entry| entry.role);
+    // What a replica may ask of the master is judged with each request.
+    let replica = asks_the_master(cluster.fault_model, pins.owner(key)).then_some(Role::Write);
+    let role = role.or(replica).ok_or("the key is no client of this cluster")?;
     let greeting = parse::<Greeting>(first, Kind::Greeting)?;
     check_version(greeting.version)?;
     if greeting.cluster != cluster.id() {
@@ -179,7 +187,7 @@ fn judge_client(cluster: &Cluster, key: &PublicKey, first: &Frame) -> Result<Par
             "another cluster: its cluster id differs; use the file of the replicas".to_owned()
         );
     }
-    Ok(Party::Client(entry.id(), entry.role))
+    Ok(Party::Client(client_of(key), role))
 }
 
 fn parse<M: Message>(first: &Frame, kind: Kind) -> Result<M, String> {

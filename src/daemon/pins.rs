@@ -2,6 +2,7 @@
 //! handshakes ask for them at any time.
 
 use super::DaemonError;
+use super::node::asks_the_master;
 use crate::config::Cluster;
 use crate::crypto::{KeyChange, PublicKey};
 use crate::transport::{Admit, LinkClass};
@@ -41,10 +42,10 @@ impl Pins {
     /// Who gets a link: other replicas with their present keys, and the clients.
     pub(super) fn admission(&self, cluster: &Cluster, me: ReplicaId) -> Admit {
         let clients: BTreeSet<PublicKey> = cluster.clients.iter().map(|c| c.public_key).collect();
-        let pins = self.clone();
+        let (pins, model) = (self.clone(), cluster.fault_model);
         Arc::new(move |key, class| match class {
             LinkClass::Replica => pins.owner(key).is_some_and(|owner| owner != me),
-            LinkClass::Client => clients.contains(key),
+            LinkClass::Client => clients.contains(key) || asks_the_master(model, pins.owner(key)),
         })
     }
 

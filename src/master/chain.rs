@@ -34,8 +34,9 @@ impl Managed {
             return Err("a chain has at least one member, and at most 31");
         }
         let unheard = |replica: &ReplicaId| {
-            let (incarnation, last) = (0, ChainPosition::default());
-            (*replica, Member { replica: *replica, incarnation, expires: 0, last, barred: false })
+            let (replica, last) = (*replica, ChainPosition::default());
+            let (incarnation, expires, barred, lost) = (0, 0, false, false);
+            (replica, Member { replica, incarnation, expires, last, barred, lost })
         };
         let known: BTreeMap<_, _> = members.iter().chain(spares).map(unheard).collect();
         if known.len() != all || all > MAX_REPLICAS {
@@ -93,7 +94,7 @@ impl Managed {
             // It has started again: what it held as a lease it holds no more.
             (member.incarnation, member.expires) = (renewal.incarnation, 0);
         }
-        member.last = renewal.last;
+        (member.last, member.lost) = (renewal.last, renewal.lost);
         // Who is to leave is let go when its lease is over.
         if member.barred {
             return false;
@@ -170,8 +171,8 @@ impl Managed {
         if !self.known.contains_key(&replica) && self.known.len() >= MAX_REPLICAS {
             return Err("the chain has as many replicas as it can");
         }
-        let (last, barred) = (ChainPosition::default(), false);
-        let new = Member { replica, incarnation: 0, expires: 0, last, barred };
+        let (last, barred, lost) = (ChainPosition::default(), false, false);
+        let new = Member { replica, incarnation: 0, expires: 0, last, barred, lost };
         self.known.entry(replica).or_insert(new).barred = false;
         Ok(())
     }
@@ -217,7 +218,8 @@ impl Managed {
             let known = self.known.get(&m.replica)?;
             let speaks = time <= known.expires.saturating_add(terms.margin);
             let reported = known.incarnation > m.incarnation && known.expires > 0 && speaks;
-            reported.then_some(*known)
+            let counts = reported && (!known.lost || planted("master-lost-reports"));
+            counts.then_some(*known)
         };
         let reports: Option<Vec<Member>> = self.config.members.iter().map(report).collect();
         let Some(mut reports) = reports.filter(|r| !r.is_empty()) else { return };

@@ -181,22 +181,26 @@ pub struct Member {
     pub last: ChainPosition,
     /// Whether an operator keeps it out, or has it leave.
     pub barred: bool,
+    /// Whether it says that what it had is lost: a chain of which nobody lives waits until an
+    /// operator has struck it out (CH-F6).
+    pub lost: bool,
 }
 
 impl Layout for Member {
-    const LEAST: usize = 1 + 8 + 8 + 16 + 1;
+    const LEAST: usize = 1 + 8 + 8 + 16 + 1 + 1;
 
     fn put(&self, out: &mut Writer) {
         out.replica(self.replica).u64(self.incarnation).u64(self.expires);
         self.last.put(out);
-        out.bool(self.barred);
+        out.bool(self.barred).bool(self.lost);
     }
 
     fn get(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let replica = r.replica("replica of a chain")?;
         let (incarnation, expires) = (r.u64("incarnation")?, r.u64("end of a lease")?);
         let last = ChainPosition::get(r)?;
-        Ok(Self { replica, incarnation, expires, last, barred: r.bool("flag of a replica")? })
+        let (barred, lost) = (r.bool("flag of a replica")?, r.bool("flag of a lost disk")?);
+        Ok(Self { replica, incarnation, expires, last, barred, lost })
     }
 }
 

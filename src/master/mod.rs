@@ -25,7 +25,7 @@ pub use command::{Answer, Command, MAX_REPLICAS, Member};
 
 use crate::crypto::{Domain, hash};
 use crate::service::{RestoreError, Service};
-use crate::types::{AgreedTime, ClientId, Digest};
+use crate::types::{AgreedTime, ClientId, Digest, ReplicaId};
 use crate::wire::{ChainGrant, DecodeError, Layout, Reader, Writer};
 use chain::Managed;
 use std::collections::BTreeMap;
@@ -58,6 +58,23 @@ impl Master {
     /// A master of no chain.
     pub fn new(terms: Terms) -> Self {
         Self { terms, chains: BTreeMap::new() }
+    }
+
+    /// The same with one chain more, as [`Command::Create`] makes one.
+    ///
+    /// # Errors
+    /// As the command is refused.
+    pub fn with_chain(
+        mut self,
+        chain: u32,
+        wanted: u8,
+        members: Vec<ReplicaId>,
+        spares: Vec<ReplicaId>,
+    ) -> Result<Self, String> {
+        match self.create(0, chain, wanted, members, spares) {
+            Answer::Chain { .. } => Ok(self),
+            Answer::Refused(why) => Err(why),
+        }
     }
 
     fn run(&mut self, time: u64, command: Command) -> Vec<u8> {
@@ -97,8 +114,8 @@ impl Master {
         time: u64,
         chain: u32,
         wanted: u8,
-        members: Vec<crate::types::ReplicaId>,
-        spares: Vec<crate::types::ReplicaId>,
+        members: Vec<ReplicaId>,
+        spares: Vec<ReplicaId>,
     ) -> Answer {
         if self.chains.contains_key(&chain) {
             return Answer::Refused("there is a chain of this number already".into());

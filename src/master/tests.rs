@@ -46,7 +46,10 @@ impl Bench {
     fn renew(&mut self, number: u8, incarnation: u64, last: (u64, u64), paired: u64) -> ChainGrant {
         let last = ChainPosition { config: last.0, number: last.1 };
         let replica = replica(number);
-        let renewal = ChainRenewal { chain: 1, replica, incarnation, last, paired };
+        self.said(ChainRenewal { chain: 1, replica, incarnation, last, paired, lost: false })
+    }
+
+    fn said(&mut self, renewal: ChainRenewal) -> ChainGrant {
         ChainGrant::parse(&self.run(&Command::Renew(renewal))).unwrap()
     }
 
@@ -259,4 +262,37 @@ fn a_query_changes_nothing_and_only_shows() {
     let Answer::Chain { down, replicas, .. } = ask(Command::Show { chain: 1 }) else { panic!() };
     assert_eq!((down, replicas.len()), (false, 3));
     assert!(refused(ask(Command::Add { chain: 1, replica: replica(4) })).contains("cannot write"));
+}
+
+/// A chain of which all have stopped, one of them on a disk that stands in for a lost one; who is
+/// in it when both have reported, and when the operator has struck the other out.
+fn after_a_lost_disk() -> (Vec<u8>, Vec<u8>) {
+    let mut bench = Bench::begun(2, &[1, 2], &[]);
+    bench.pass(3 * LEASE, &[]);
+    bench.renew(1, 2, (1, 7), 0);
+    let last = ChainPosition::default();
+    let (chain, replica, incarnation, paired) = (1, replica(2), 2, 0);
+    bench.said(ChainRenewal { chain, replica, incarnation, last, paired, lost: true });
+    bench.renew(1, 2, (1, 7), 0);
+    let before: Vec<ChainMember> = bench.config().members;
+    let lives = before.iter().filter(|m| m.incarnation == 2);
+    let lives = lives.map(|m| m.replica.number()).collect();
+    bench.say(Command::Remove { chain: 1, replica });
+    bench.renew(1, 2, (1, 7), 0);
+    (lives, bench.members())
+}
+
+/// CH-F6: what it had may be on no other disk, so the chain waits for the operator's word.
+#[test]
+fn a_replaced_disk_is_no_report() {
+    assert_eq!(after_a_lost_disk(), (vec![], vec![1]));
+}
+
+#[cfg(feature = "plant")]
+#[test]
+fn a_replaced_disk_that_reports_is_noticed() {
+    crate::types::plant::plant(Some("master-lost-reports"));
+    let (lives, _) = after_a_lost_disk();
+    crate::types::plant::plant(None);
+    assert_eq!(lives, [1, 2]);
 }

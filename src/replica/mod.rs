@@ -49,7 +49,7 @@ pub use keys::recorded_keys;
 pub use replay::Replay;
 pub use replica::Replica;
 pub use setup::{ENCODE_AT_ONCE, Setup, Stored};
-pub use status::{
+pub use status::{ChainRole, ChainStatus, 
     FormerKey, Glance, LinkStatus, Place, Promised, Standing, Status, TransferLie, TransferStatus,
     Waiting, Why,
 };

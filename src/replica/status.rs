@@ -72,8 +72,74 @@ pub struct Status {
     /// filled in by the daemon.
     #[serde(default)]
     pub file_outdated: bool,
+    /// Its part in the chain, in the fail-stop model; everything else is about the group that is
+    /// the chain's master then. Filled in by the daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<ChainStatus>,
     /// All counters by name.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// What a replica of a chain says of itself (docs/chain.md).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainStatus {
+    /// What it is in the configuration that it knows.
+    pub role: ChainRole,
+    /// The number of that configuration; 0: it knows none.
+    pub config: u64,
+    /// Its members from head to tail, by number.
+    pub members: Vec<u8>,
+    /// Who joins behind the tail.
+    pub joining: Option<u8>,
+    /// The last update that it has executed.
+    pub executed: u64,
+    /// The last update that it has.
+    pub last: u64,
+    /// Up to which its disk has all.
+    pub durable: u64,
+    /// Updates that it has and has not executed.
+    pub pending: u64,
+    /// Whether, as the tail, it answers.
+    pub open: bool,
+    /// For how many milliseconds it may serve yet (CH-L1).
+    pub lease_ms: u64,
+    /// Whether its disk stands in for a lost one, and it has not been a member since (CH-F6).
+    pub lost: bool,
+    /// Why it has stopped itself, if it has.
+    pub halted: Option<String>,
+}
+
+/// What a replica is in a chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChainRole {
+    /// Takes updates.
+    Head,
+    /// Passes updates on.
+    Middle,
+    /// Commits and answers.
+    Tail,
+    /// The only member: head and tail.
+    Alone,
+    /// Copies the state of the tail, to be a member.
+    Joining,
+    /// No member.
+    #[default]
+    Spare,
+}
+
+impl ChainRole {
+    /// In one word, as in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            ChainRole::Head => "head",
+            ChainRole::Middle => "middle",
+            ChainRole::Tail => "tail",
+            ChainRole::Alone => "alone",
+            ChainRole::Joining => "joining",
+            ChainRole::Spare => "spare",
+        }
+    }
 }
 
 /// The little of a status that changes all the time, without any text.

@@ -23,22 +23,26 @@ pub struct ChainRenewal {
     /// The number of the configuration in which who joins has all that this replica, the tail, has
     /// committed, and in which nothing more is committed without it (CH-F4); 0: none.
     pub paired: u64,
+    /// Whether its disk stands in for a lost one, and it has not become a member since: then what
+    /// it reports is not what it had (CH-F6).
+    pub lost: bool,
 }
 
 impl Layout for ChainRenewal {
-    const LEAST: usize = 4 + 1 + 8 + 16 + 8;
+    const LEAST: usize = 4 + 1 + 8 + 16 + 8 + 1;
 
     fn put(&self, out: &mut Writer) {
         out.u32(self.chain).replica(self.replica).u64(self.incarnation);
         self.last.put(out);
-        out.u64(self.paired);
+        out.u64(self.paired).bool(self.lost);
     }
 
     fn get(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let (chain, replica) = (r.u32("chain")?, r.replica("replica that renews")?);
         let incarnation = r.u64("incarnation")?;
         let last = ChainPosition::get(r)?;
-        Ok(Self { chain, replica, incarnation, last, paired: r.u64("paired")? })
+        let (paired, lost) = (r.u64("paired")?, r.bool("flag of a lost disk")?);
+        Ok(Self { chain, replica, incarnation, last, paired, lost })
     }
 }
 

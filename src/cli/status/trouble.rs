@@ -3,7 +3,7 @@
 use crate::cli::ask::{Answer, Said, most_say};
 use crate::cli::votes::escape;
 use crate::config::{Cluster, ReplicaEntry};
-use crate::replica::{Promised, Standing, Status as Condition, Waiting, Why};
+use crate::replica::{ChainStatus, Promised, Standing, Status as Condition, Waiting, Why};
 use crate::types::{ClockKind, ReplicaId};
 use std::fmt::Write as _;
 
@@ -82,8 +82,35 @@ fn of_one(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
             id.number()
         );
     }
+    if let Some(chain) = &s.chain {
+        of_chain(id, chain, text);
+    }
     if s.standing == Standing::Halted {
         let _ = writeln!(text, "{id} has halted; its log says why.");
+    }
+}
+
+fn of_chain(id: ReplicaId, chain: &ChainStatus, text: &mut String) {
+    if let Some(why) = &chain.halted {
+        let why = escape(why.as_bytes());
+        let _ = writeln!(text, "{id} has stopped its part in the chain: {why}");
+    }
+    if chain.lost {
+        let number = id.number();
+        let _ = writeln!(
+            text,
+            "{id} has a new disk in place of one that was lost, and has not been a member of the \
+             chain since. If the whole chain is down and that disk is gone for good, say so: \
+             quorate admin chain remove --replica {number}, and then add --replica {number}."
+        );
+    }
+    let is_member = chain.members.contains(&id.number());
+    if is_member && chain.lease_ms == 0 && chain.config > 0 {
+        let _ = writeln!(
+            text,
+            "{id} is a member of the chain and has no lease: it serves nobody until the master's \
+             group gives it one."
+        );
     }
 }
 

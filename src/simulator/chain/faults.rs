@@ -40,6 +40,8 @@ pub(super) fn pairs(sites: usize) -> Vec<(usize, usize)> {
 pub fn setup(index: u8, options: &ChainOptions) -> Setup {
     let make: Arc<dyn Fn() -> Box<dyn Service> + Send + Sync> = Arc::new(|| Box::new(Kv::new()));
     Setup {
+        lost: false,
+        trace: true,
         me: ReplicaId::from_index(usize::from(index)),
         incarnation: 0,
         chain: CHAIN,

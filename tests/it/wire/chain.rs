@@ -96,8 +96,9 @@ fn with_clients() -> Vec<Sample> {
 }
 
 fn with_the_master() -> Vec<Sample> {
+    let (two, last) = (replica(2), at(6, 40));
     let renewal =
-        ChainRenewal { chain: 4, replica: replica(2), incarnation: 5, last: at(6, 40), paired: 7 };
+        ChainRenewal { chain: 4, replica: two, incarnation: 5, last, paired: 7, lost: true };
     let grant = ChainGrant { granted: true, config: config() };
     let (members, spares) = (vec![replica(1), replica(2)], vec![replica(3)]);
     let create = Command::Create { chain: 4, wanted: 2, members, spares };
@@ -108,6 +109,7 @@ fn with_the_master() -> Vec<Sample> {
         expires: 1_700_000_000_000_000,
         last: at(6, 40),
         barred: false,
+        lost: true,
     };
     let shown = Answer::Chain { config: config(), wanted: 2, down: false, replicas: vec![member] };
     let command = |name, command: Command, counts: &[usize]| {

@@ -1,0 +1,383 @@
+//! A replica's part in a chain: the core, its disk, and its way to the master.
+
+use super::DaemonError;
+use super::chain_disk::{ChainDisk, ChainOpened, ChainOpening};
+use super::disk::Done;
+use super::renewals::Renewals;
+use crate::chain::{Action, Actions, Chain, ChainLimits, Event, Input, MakeService, Setup};
+use crate::config::{Cluster, Reads};
+use crate::crypto::SecretKey;
+use crate::master::{Master, Terms};
+use crate::replica::{ChainRole, ChainStatus};
+use crate::service::Service;
+use crate::types::{ClientId, DiskState, Durability, GroupId, Instant, LinkId, Now, ReplicaId};
+use crate::types::{Role, SessionId};
+use crate::wire::{ChainMember, ChainMessage, ChainQuery, CommandKind, Frame, Kind, Message};
+use crate::wire::{Note, NoteKind, Request, RequestBody};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+/// The number of the one chain of a cluster, at its master.
+pub const CHAIN: u32 = 0;
+
+/// Sessions of which a link is remembered, at most; replies to others go to all links of their
+/// client.
+const SESSIONS: usize = 64;
+
+/// The master of a cluster's chain, as it begins: the first replicas are the members, the others
+/// spares.
+pub fn master_of(cluster: &Cluster) -> Master {
+    let micros = |d: std::time::Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+    let chains = cluster.chains;
+    let terms = Terms { lease: micros(chains.lease), margin: micros(chains.margin) };
+    let mut members: Vec<ReplicaId> = cluster.ensemble.replicas().collect();
+    let spares = members.split_off(usize::from(chains.length).min(members.len()));
+    let master = Master::new(terms).with_chain(CHAIN, chains.length, members, spares);
+    master.expect("a roster is no longer than a chain may be")
+}
+
+/// What has come from outside of the loop.
+pub(super) enum News {
+    Disk(Done),
+    Master(u64, Bytes),
+}
+
+/// A client's link.
+struct ClientLink {
+    client: ClientId,
+    role: Role,
+    /// Its sessions, the one heard of last at the end.
+    sessions: VecDeque<SessionId>,
+}
+
+pub(super) struct Chained {
+    chain: Chain,
+    actions: Actions,
+    disk: ChainDisk,
+    done: mpsc::UnboundedReceiver<Done>,
+    renewals: Renewals,
+    links: BTreeMap<LinkId, ClientLink>,
+    by_client: BTreeMap<ClientId, Vec<LinkId>>,
+}
+
+impl Chained {
+    /// Takes up what the disk has.
+    ///
+    /// # Errors
+    /// If it cannot be read, or no link to the master can be made.
+    pub(super) fn start(
+        (cluster, me, key): (&Cluster, ReplicaId, &SecretKey),
+        (data, disk): (&Path, Option<DiskState>),
+        service: MakeService,
+    ) -> Result<Self, DaemonError> {
+        let durable = cluster.durability != Durability::None;
+        let id = cluster.id();
+        let opening = ChainOpening { cluster: id, replica: me, chain: CHAIN, disk, durable };
+        let ChainOpened { disk, found, life, blank, done } = ChainDisk::open(data, opening)?;
+        let quotas = cluster.quotas;
+        let half = |bytes: u64| usize::try_from(bytes / 2).unwrap_or(usize::MAX);
+        let default = ChainLimits::default();
+        let limits = ChainLimits {
+            pending: default.pending.min(quotas.global as usize),
+            // A link closes when more than its limit waits in it.
+            pending_bytes: default.pending_bytes.min(half(quotas.link_bytes)),
+            snapshot_bytes: quotas.snapshot_bytes,
+            ..default
+        };
+        let setup = Setup {
+            me,
+            incarnation: life,
+            chain: CHAIN,
+            context: cluster.context(GroupId::CHAIN),
+            lease: cluster.chains.lease,
+            margin: cluster.chains.margin,
+            durable,
+            lost: blank,
+            trace: false,
+            reads_any: cluster.chains.reads == Reads::Any,
+            order: cluster.limits,
+            limits,
+            service,
+        };
+        let failed = |reason| DaemonError::Data { path: data.to_owned(), reason };
+        let chain = Chain::new(setup, found).map_err(|why| {
+            let remedy = "if other members of the chain are well, move this data directory away \
+                          and start once with --replace-disk: the replica joins as a spare";
+            failed(format!("the chain's log does not fit together: {why}; {remedy}"))
+        })?;
+        let renewals = Renewals::new(cluster, key);
+        let renewals = renewals.map_err(|e| failed(format!("no way to the master: {e}")))?;
+        info!(
+            replica = %me, life, executed = chain.executed().number, last = chain.last().number,
+            "has its part of the chain; nobody is served before the master gives a lease"
+        );
+        warn!(
+            replica = %me,
+            "FAIL-STOP: one member that lies, or whose memory fails, can make clients believe \
+             anything; fault_model = \"byzantine\" survives that"
+        );
+        if blank {
+            warn!(
+                replica = %me,
+                "this disk stands in for one that is lost: if the whole chain is down, it waits \
+                 until an operator says so (`quorate admin chain remove`)"
+            );
+        }
+        let (links, by_client) = (BTreeMap::new(), BTreeMap::new());
+        let actions = Actions::new();
+        Ok(Self { chain, actions, disk, done, renewals, links, by_client })
+    }
+
+    /// Waits for the disk and the master; for ever if there is no chain.
+    pub(super) async fn next(chained: &mut Option<Chained>) -> News {
+        let Some(this) = chained else { return std::future::pending().await };
+        tokio::select! {
+            Some(done) = this.done.recv() => News::Disk(done),
+            (serial, output) = this.renewals.next() => News::Master(serial, output),
+        }
+    }
+
+    /// Takes what came.
+    ///
+    /// # Errors
+    /// What is wrong with the disk.
+    pub(super) fn news(&mut self, now: Now, news: News) -> Result<(), DaemonError> {
+        let input = match news {
+            News::Disk(done) => Input::Synced { sequence: done? },
+            News::Master(serial, output) => Input::Renewed { serial, output },
+        };
+        self.input(now, input);
+        Ok(())
+    }
+
+    pub(super) fn input(&mut self, now: Now, input: Input) {
+        let mut actions = self.chain.handle(now, input);
+        self.actions.append(&mut actions);
+    }
+
+    pub(super) fn next_wake(&self) -> Instant {
+        self.chain.next_wake()
+    }
+
+    /// What is to be done; events are told here.
+    pub(super) fn take(&mut self) -> Actions {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// How many actions wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.actions.len()
+    }
+
+    pub(super) fn renew(&self, serial: u64, command: Bytes) {
+        self.renewals.send(serial, command);
+    }
+
+    pub(super) fn disk(&self) -> &ChainDisk {
+        &self.disk
+    }
+
+    // --- replicas ------------------------------------------------------------------------------
+
+    /// A frame of another replica.
+    ///
+    /// # Errors
+    /// Why its link is to be closed.
+    pub(super) fn peer_frame(
+        &mut self,
+        now: Now,
+        peer: ReplicaId,
+        frame: &Frame,
+    ) -> Result<(), String> {
+        if frame.kind != Kind::Chain {
+            return Err(format!("{:?} is no message between replicas of a chain", frame.kind));
+        }
+        let message = ChainMessage::from_body(&frame.body);
+        let message = message.map_err(|e| format!("a malformed message of a chain: {e}"))?;
+        self.input(now, Input::Peer { peer, message });
+        Ok(())
+    }
+
+    // --- clients -------------------------------------------------------------------------------
+
+    pub(super) fn client_up(&mut self, link: LinkId, client: ClientId, role: Role) {
+        self.links.insert(link, ClientLink { client, role, sessions: VecDeque::new() });
+        self.by_client.entry(client).or_default().push(link);
+    }
+
+    pub(super) fn client_down(&mut self, link: LinkId) {
+        let Some(ClientLink { client, .. }) = self.links.remove(&link) else { return };
+        if let Some(links) = self.by_client.get_mut(&client) {
+            links.retain(|l| *l != link);
+            if links.is_empty() {
+                self.by_client.remove(&client);
+            }
+        }
+    }
+
+    /// A client's frame; gives what it is told at once, if anything.
+    ///
+    /// # Errors
+    /// Why its link is to be closed.
+    pub(super) fn client_frame(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        frame: &Frame,
+    ) -> Result<Option<Note>, String> {
+        let Some(at) = self.links.get_mut(&link) else { return Ok(None) };
+        let client = at.client;
+        match frame.kind {
+            Kind::Request => {
+                let request = Request::from_body(&frame.body);
+                let request = request.map_err(|e| format!("a malformed request: {e}"))?;
+                at.heard(request.session);
+                let (session, number) = (request.session, request.number);
+                if at.role == Role::Read && !only_reads(&request) {
+                    return Ok(Some(Note { session, number, kind: NoteKind::Forbidden }));
+                }
+                self.input(now, Input::Update { link, client, request });
+            }
+            Kind::ChainQuery => {
+                let query = ChainQuery::from_body(&frame.body);
+                let query = query.map_err(|e| format!("a malformed query: {e}"))?;
+                self.input(now, Input::Query { link, client, query });
+            }
+            other => return Err(format!("{other:?} is nothing that a client asks of a chain")),
+        }
+        Ok(None)
+    }
+
+    /// Where the reply to a session's request goes: to the link on which the session was heard of
+    /// last, or to all links of its client.
+    pub(super) fn links_of(&self, client: &ClientId, session: SessionId) -> Vec<LinkId> {
+        let Some(all) = self.by_client.get(client) else { return Vec::new() };
+        let knows = |l: &&LinkId| {
+            self.links.get(l).is_some_and(|link| link.sessions.contains(&session))
+        };
+        match all.iter().rev().find(knows) {
+            Some(link) => vec![*link],
+            None => all.clone(),
+        }
+    }
+
+    // --- for people ----------------------------------------------------------------------------
+
+    pub(super) fn status(&self, now: Now) -> ChainStatus {
+        let (chain, config) = (&self.chain, self.chain.config());
+        let place = config.members.iter().position(|m| *m == chain.member());
+        let role = match place {
+            Some(0) if config.members.len() == 1 => ChainRole::Alone,
+            Some(0) => ChainRole::Head,
+            Some(place) if place + 1 == config.members.len() => ChainRole::Tail,
+            Some(_) => ChainRole::Middle,
+            None if config.joining == Some(chain.member()) => ChainRole::Joining,
+            None => ChainRole::Spare,
+        };
+        let number = |m: &ChainMember| m.replica.number();
+        ChainStatus {
+            role,
+            config: config.number,
+            members: config.members.iter().map(number).collect(),
+            joining: config.joining.as_ref().map(number),
+            executed: chain.executed().number,
+            last: chain.last().number,
+            durable: chain.durable(),
+            pending: chain.pending() as u64,
+            open: chain.is_open(),
+            lease_ms: u64::try_from(chain.lease_left(now).as_millis()).unwrap_or(u64::MAX),
+            lost: chain.is_lost(),
+            halted: chain.halted().map(str::to_owned),
+        }
+    }
+
+    /// All counters by name.
+    pub(super) fn counters(&self) -> [(&'static str, u64); 18] {
+        let s = self.chain.stats();
+        [
+            ("chain_taken", s.taken),
+            ("chain_waiting_repeats", s.waiting_repeats),
+            ("chain_answered_repeats", s.answered_repeats),
+            ("chain_busy", s.busy),
+            ("chain_refused", s.refused),
+            ("chain_forwarded", s.forwarded),
+            ("chain_batches", s.batches),
+            ("chain_executed", s.executed),
+            ("chain_answered", s.answered),
+            ("chain_asked", s.asked),
+            ("chain_other_config", s.other_config),
+            ("chain_unfit", s.unfit),
+            ("chain_resumed", s.resumed),
+            ("chain_states_given", s.states_given),
+            ("chain_states_taken", s.states_taken),
+            ("chain_dropped", s.dropped),
+            ("chain_leases_lost", s.leases_lost),
+            ("chain_renewals", s.renewals),
+        ]
+    }
+}
+
+impl ClientLink {
+    fn heard(&mut self, session: SessionId) {
+        if self.sessions.contains(&session) {
+            return;
+        }
+        if self.sessions.len() >= SESSIONS {
+            self.sessions.pop_front();
+        }
+        self.sessions.push_back(session);
+    }
+}
+
+fn only_reads(request: &Request) -> bool {
+    request.number == 0
+        || RequestBody::parse(&request.body)
+            .is_ok_and(|body| body.commands.iter().all(|c| c.kind == CommandKind::Query))
+}
+
+/// A new service that begins as this cluster's does.
+pub(super) fn beginning_with(make: MakeService, initial: Option<Bytes>) -> MakeService {
+    let Some(state) = initial else { return make };
+    let fresh = move || -> Box<dyn Service> {
+        let mut service = (make.0)();
+        service.restore(&state).expect("the service has read this state when the replica started");
+        service
+    };
+    MakeService(std::sync::Arc::new(fresh))
+}
+
+/// Logs an event in words that a person can act on.
+pub(super) fn log(event: &Event) {
+    match event {
+        Event::Configured { config } => {
+            let members = config.members.iter().map(|m| m.replica.to_string());
+            let members = members.collect::<Vec<_>>().join(" > ");
+            let joining = config.joining.map_or("nobody".to_owned(), |m| m.replica.to_string());
+            info!(number = config.number, %members, joining, "the chain has a configuration");
+        }
+        Event::LeaseLost => {
+            warn!("the lease is over, and no new one has come: serves nobody until then");
+        }
+        Event::Open { config } => info!(config, "answers as the tail"),
+        Event::Dropped { updates } => {
+            info!(updates, "dropped updates that were never committed; their clients repeat them");
+        }
+        Event::TookState { number } => info!(number, "took in the state of its predecessor"),
+        Event::Executed { .. } => {}
+        Event::Halted { why } => error!(why, "this replica's part in the chain has halted"),
+    }
+}
+
+/// Whether an action is only to be told.
+pub(super) fn told(action: Action) -> Option<Action> {
+    match action {
+        Action::Event(event) => {
+            log(&event);
+            None
+        }
+        other => Some(other),
+    }
+}
