@@ -1,7 +1,7 @@
 //! `quorate check`.
 
 use super::{Subcommand, output};
-use crate::config::{Cluster, FaultModel, least_patience, show_duration};
+use crate::config::{Cluster, FaultModel, Reads, least_patience, show_duration};
 use crate::files::load_cluster;
 use crate::types::{ClockKind, Durability, Role, Timing};
 use clap::Args;
@@ -76,10 +76,27 @@ fn warnings(c: &Cluster) -> Vec<String> {
             show_duration(default)
         ));
     }
+    if c.fault_model == FaultModel::FailStop {
+        warnings.push(
+            "fail-stop: ONE member that lies, or whose memory or disk gives wrong bytes, can make \
+             clients believe anything; fault_model = \"byzantine\" survives t of them"
+                .to_owned(),
+        );
+        if c.chains.length < e_majority(c) {
+            warnings.push(format!(
+                "a chain of {} members loses what was acknowledged when {} disks are lost",
+                c.chains.length, c.chains.length
+            ));
+        }
+    }
     if c.clients.is_empty() {
         warnings.push("there is no [[client]]: nobody can use this cluster".to_owned());
     }
     warnings
+}
+
+fn e_majority(c: &Cluster) -> u8 {
+    u8::try_from(c.ensemble.majority()).unwrap_or(u8::MAX)
 }
 
 /// The limits that are durations in agreed time.
@@ -135,9 +152,26 @@ fn as_text(c: &Cluster) -> String {
     put("configuration digest", c.digest().to_hex());
     put("fault model", fault_model(c).to_owned());
     put("replicas", format!("n = {} = 2t + 1", e.n()));
-    put("may be bad", format!("t = {}", e.t()));
-    put("majority", format!("{} equal replies are accepted (t + 1)", e.majority()));
-    put("strong", format!("{} equal replies that no timing contradicts", e.strong()));
+    match c.fault_model {
+        FaultModel::Byzantine => put("may be bad", format!("t = {}", e.t())),
+        FaultModel::FailStop => put("may stop", format!("t = {}", e.t())),
+    }
+    match c.fault_model {
+        FaultModel::Byzantine => {
+            put("majority", format!("{} equal replies are accepted (t + 1)", e.majority()));
+            put("strong", format!("{} equal replies that no timing contradicts", e.strong()));
+        }
+        FaultModel::FailStop => put("accepted", "ONE reply, that of the tail".to_owned()),
+    }
+    if c.fault_model == FaultModel::FailStop {
+        let chains = c.chains;
+        put("chain", format!("{} members, {} spares", chains.length, e.n() - usize::from(chains.length)));
+        put("lease", format!("{}, margin {}", show_duration(chains.lease), show_duration(chains.margin)));
+        put("queries", match chains.reads {
+            Reads::Tail => "the tail answers".to_owned(),
+            Reads::Any => "any member answers".to_owned(),
+        });
+    }
     put("service", c.service.name.clone());
     if let Some(initial) = &c.service.initial {
         put("initial state", initial.to_hex());
@@ -242,6 +276,7 @@ fn as_json(c: &Cluster) -> Value {
         "configuration_digest": c.digest().to_hex(),
         "fields": fields,
         "fault_model": fault_model(c),
+        "chain": chain_json(c),
         "n": e.n(),
         "t": e.t(),
         "majority": e.majority(),
@@ -260,6 +295,19 @@ fn as_json(c: &Cluster) -> Value {
         "replicas": replicas,
         "clients": clients,
     })
+}
+
+fn chain_json(c: &Cluster) -> Value {
+    let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+    match c.fault_model {
+        FaultModel::Byzantine => Value::Null,
+        FaultModel::FailStop => json!({
+            "length": c.chains.length,
+            "lease_microseconds": micros(c.chains.lease),
+            "margin_microseconds": micros(c.chains.margin),
+            "reads": c.chains.reads,
+        }),
+    }
 }
 
 fn numbers(values: Vec<(&'static str, u64)>) -> Value {
@@ -348,6 +396,18 @@ mod tests {
             let c = cluster("delta = \"100ms\"", &format!("delta = \"{delta}\""));
             assert!(timers(&c.timing).iter().all(|t| t.value == t.derived), "{delta}");
         }
+    }
+
+    /// What it does not survive is the first thing to know of this mode.
+    #[test]
+    fn a_chain_is_explained_with_what_it_does_not_survive() {
+        let c = cluster("fault_model = \"byzantine\"", "fault_model = \"fail-stop\"");
+        let text = as_text(&c);
+        for part in ["2 members, 1 spares", "ONE reply", "may stop", "can make clients believe"] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert_eq!(as_json(&c)["chain"]["lease_microseconds"], 2_000_000);
+        assert!(as_json(&cluster("", ""))["chain"].is_null());
     }
 
     #[test]

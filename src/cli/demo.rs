@@ -1,6 +1,7 @@
 //! `quorate demo`.
 
 mod all;
+mod chain;
 mod check;
 mod model;
 mod perform;
@@ -11,7 +12,8 @@ mod times;
 mod trick;
 mod workload;
 
-use super::{Failure, Subcommand, output};
+use super::{Failure, Subcommand, USAGE, output};
+use crate::config::FaultModel;
 use clap::Args;
 use perform::{Outcome, Performance};
 use show::Ink;
@@ -22,18 +24,25 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use trick::Trick;
 
+/// What is shown if nothing else is asked for.
+const WRONG_OUTPUT: &str = "wrong-output";
+
 /// Show it all: start a cluster with liars, use it, check every answer, stop it
 ///
 /// Needs no preparation and leaves nothing behind. Exit code: 0 if every accepted output was
 /// right, 1 if not; what went wrong is said, and the logs are kept.
 #[derive(Args)]
 pub(super) struct Demo {
-    /// How many of the 2t + 1 replicas lie
-    #[arg(long, default_value_t = 1)]
-    t: u8,
+    /// How many of the 2t + 1 replicas lie; 1 if not given. In the fail-stop model: how many may
+    /// stop, for a chain of t + 1; 2 if not given
+    #[arg(long)]
+    t: Option<u8>,
+    /// byzantine, or fail-stop: head, middle and tail of a chain are killed in turn
+    #[arg(long, default_value = "byzantine", value_parser = super::init::fault_model)]
+    fault_model: FaultModel,
     /// What they do: a lie such as wrong-output, random, equivocate, withhold, selective,
     /// false-blame, forge, slow-drip; or crash, or stop. A wrong name lists all
-    #[arg(long, default_value = "wrong-output")]
+    #[arg(long, default_value = WRONG_OUTPUT)]
     lie: Trick,
     /// Show each of them in turn, and print a table of what came of it
     #[arg(long, conflicts_with = "lie")]
@@ -63,6 +72,9 @@ impl Subcommand for Demo {
             let mut interrupt = signal(SignalKind::interrupt())?;
             // Dropping the run drops the stage, which stops the replicas.
             let play = async {
+                if self.fault_model == FaultModel::FailStop {
+                    return self.play_chain().await;
+                }
                 match (self.all, self.times) {
                     (true, _) => all::play(&self).await,
                     (false, Some(times)) => times::play(&self, times).await,
@@ -80,8 +92,24 @@ impl Subcommand for Demo {
 }
 
 impl Demo {
+    fn t(&self) -> u8 {
+        self.t.unwrap_or(match self.fault_model {
+            FaultModel::Byzantine => 1,
+            FaultModel::FailStop => 2,
+        })
+    }
+
+    async fn play_chain(&self) -> anyhow::Result<ExitCode> {
+        if self.all || self.lie.name() != WRONG_OUTPUT {
+            let message = "in the fail-stop model nobody lies: leave --lie and --all out; it kills \
+                           head, middle and tail by itself";
+            return Err(Failure { code: USAGE, message: message.to_owned() }.into());
+        }
+        chain::play(self).await
+    }
+
     async fn play(&self) -> anyhow::Result<ExitCode> {
-        let (n, t) = (2 * usize::from(self.t) + 1, self.t);
+        let (n, t) = (2 * usize::from(self.t()) + 1, self.t());
         let verb = match (self.lie, t) {
             (Trick::Lie(_), 1) => "1 lies".to_owned(),
             (Trick::Lie(_), _) => format!("{t} lie"),
@@ -93,7 +121,7 @@ impl Demo {
             self.lie, self.clients, self.requests
         ))?;
         let started = Instant::now();
-        let plan = Plan { t: self.t, clients: self.clients, trick: self.lie };
+        let plan = Plan { t: self.t(), clients: self.clients, trick: self.lie, model: self.fault_model };
         let mut stage = Stage::set(&plan).await?;
         if self.keep {
             stage.keep();
@@ -120,7 +148,7 @@ impl Demo {
     /// # Errors
     /// If the cluster cannot be set up, or a process cannot be signalled or started.
     async fn perform_silently(&self, trick: Trick) -> anyhow::Result<(Stage, Outcome)> {
-        let plan = Plan { t: self.t, clients: self.clients, trick };
+        let plan = Plan { t: self.t(), clients: self.clients, trick, model: self.fault_model };
         let mut stage = Stage::set(&plan).await?;
         let performance = Performance { trick, requests: self.requests, ink: None };
         let outcome = performance.run(&mut stage).await?;

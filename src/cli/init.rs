@@ -74,7 +74,7 @@ impl Subcommand for Init {
     }
 }
 
-fn fault_model(text: &str) -> Result<FaultModel, String> {
+pub(super) fn fault_model(text: &str) -> Result<FaultModel, String> {
     match text {
         "byzantine" => Ok(FaultModel::Byzantine),
         "fail-stop" => Ok(FaultModel::FailStop),

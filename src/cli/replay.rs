@@ -3,10 +3,11 @@
 mod show;
 
 use super::{Failure, Subcommand, USAGE, output};
-use crate::config::Cluster;
+use crate::config::{Cluster, FaultModel};
 use crate::crypto::Ed25519;
-use crate::daemon::{DataDirectory, Runs, check_determinism};
+use crate::daemon::{DataDirectory, Runs, check_determinism, master_of};
 use crate::files::load_cluster;
+use crate::master::Master;
 use crate::offline::{Difference, Lockstep, Player, Watch};
 use crate::service::{BUILT_IN, Service, built_in};
 use crate::types::Round;
@@ -72,8 +73,8 @@ impl Played {
 impl Subcommand for Replay {
     fn run(self) -> anyhow::Result<ExitCode> {
         let cluster = load_cluster(&self.config)?;
-        let name = cluster.service.name.as_str();
-        if !BUILT_IN.contains(&name) {
+        let name = ordered_name(&cluster);
+        if cluster.fault_model == FaultModel::Byzantine && !BUILT_IN.contains(&name) {
             let message = format!(
                 "this program has no service `{name}`: whoever has it calls \
                  quorate::daemon::DataDirectory::player, or check_determinism beside it"
@@ -119,7 +120,18 @@ fn reaches(to: Option<u64>, began: Round, data: &Path) -> Result<(), Failure> {
     }
 }
 
+/// What the group of all replicas orders commands for.
+fn ordered_name(cluster: &Cluster) -> &str {
+    match cluster.fault_model {
+        FaultModel::Byzantine => cluster.service.name.as_str(),
+        FaultModel::FailStop => Master::NAME,
+    }
+}
+
 fn new_service(cluster: &Cluster) -> Box<dyn Service> {
+    if cluster.fault_model == FaultModel::FailStop {
+        return Box::new(master_of(cluster));
+    }
     built_in(&cluster.service.name).expect("it was looked for before")
 }
 

@@ -1,7 +1,7 @@
 //! `quorate snapshot`.
 
 use super::{Failure, Subcommand, USAGE, log, output};
-use crate::config::Cluster;
+use crate::config::{Cluster, FaultModel};
 use crate::crypto::{Ed25519, Keyring};
 use crate::daemon::{DataDirectory, prepare};
 use crate::files::{create_new, load_cluster};
@@ -102,6 +102,12 @@ impl Save {
     fn run(self) -> anyhow::Result<ExitCode> {
         let data = DataDirectory::look(&self.data)?;
         let cluster = self.config.as_deref().map(load_cluster).transpose()?;
+        if cluster.as_ref().is_some_and(|c| c.fault_model == FaultModel::FailStop) {
+            let message = "in the fail-stop model this log is that of the chain's master, and no \
+                           state that replicas attest exists; `quorate convert` makes the chain's \
+                           state one of the voting mode";
+            return Err(Failure { code: USAGE, message: message.to_owned() }.into());
+        }
         let (head, state) = match &cluster {
             Some(cluster) => newest(cluster, &data)?,
             None => data.stored(None)?.snapshot,

@@ -255,9 +255,8 @@ impl Chained {
     /// last, or to all links of its client.
     pub(super) fn links_of(&self, client: &ClientId, session: SessionId) -> Vec<LinkId> {
         let Some(all) = self.by_client.get(client) else { return Vec::new() };
-        let knows = |l: &&LinkId| {
-            self.links.get(l).is_some_and(|link| link.sessions.contains(&session))
-        };
+        let knows =
+            |l: &&LinkId| self.links.get(l).is_some_and(|link| link.sessions.contains(&session));
         match all.iter().rev().find(knows) {
             Some(link) => vec![*link],
             None => all.clone(),

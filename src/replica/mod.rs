@@ -49,8 +49,8 @@ pub use keys::recorded_keys;
 pub use replay::Replay;
 pub use replica::Replica;
 pub use setup::{ENCODE_AT_ONCE, Setup, Stored};
-pub use status::{ChainRole, ChainStatus, 
-    FormerKey, Glance, LinkStatus, Place, Promised, Standing, Status, TransferLie, TransferStatus,
-    Waiting, Why,
+pub use status::{
+    ChainRole, ChainStatus, FormerKey, Glance, LinkStatus, Place, Promised, Standing, Status,
+    TransferLie, TransferStatus, Waiting, Why,
 };
 pub use transfer::{ChunkList, Encoded, Encoding, FrozenState, OpenedSnapshot};

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cables;
+mod chains;
 mod changes;
 mod client;
 mod cluster;

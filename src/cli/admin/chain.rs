@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Look at the chain of a cluster in the fail-stop model, or change who is in it
 ///
@@ -112,7 +112,7 @@ impl Chain {
         let reads = entry.is_some_and(|e| e.role == Role::Read) || !changes;
         match runtime.block_on(ask.run(&cluster, key, common.wait, reads))? {
             Ok(shown) if common.json => output::print_json(&shown.json())?,
-            Ok(shown) => output::print(&shown.text())?,
+            Ok(shown) => output::print(&shown.text(wall()))?,
             Err(why) => {
                 eprintln!("error: {why}");
                 return Ok(ExitCode::from(super::NOT_DONE));
@@ -120,6 +120,11 @@ impl Chain {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn wall() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 enum Ask {
@@ -199,7 +204,8 @@ impl Shown {
         }
     }
 
-    fn text(&self) -> String {
+    /// For people; `now` is the wall clock in microseconds.
+    fn text(&self, now: u64) -> String {
         let number = self.config.number;
         let members = self.config.members.iter().map(|m| m.replica.to_string());
         let members = members.collect::<Vec<_>>().join(" > ");
@@ -213,9 +219,11 @@ impl Shown {
                  have. If one is lost for good: quorate admin chain remove\n",
             );
         }
-        let _ = writeln!(text, "\nreplica  place    heard  last on its disk  ");
+        let _ = writeln!(text, "\nreplica  place    lease    last on its disk");
         for m in &self.replicas {
-            let heard = if m.expires > 0 { "yes" } else { "no" };
+            // Agreed time follows the wall clock, within the margin.
+            let left = Duration::from_micros(m.expires.saturating_sub(now));
+            let lease = if left.is_zero() { "none".to_owned() } else { format!("{left:.1?}") };
             let last = format!("{} of configuration {}", m.last.number, m.last.config);
             let mut notes = String::new();
             for (is, note) in [(m.barred, "removed"), (m.lost, "its disk was replaced")] {
@@ -224,7 +232,7 @@ impl Shown {
                 }
             }
             let (id, place) = (m.replica.to_string(), self.place(m.replica));
-            let _ = writeln!(text, "{id:<8} {place:<8} {heard:<6} {last}{notes}");
+            let _ = writeln!(text, "{id:<8} {place:<8} {lease:<8} {last}{notes}");
         }
         text
     }
@@ -262,17 +270,18 @@ mod tests {
         let known = |i: usize, lost| {
             let last = ChainPosition { config: 3, number: 40 };
             let (replica, barred) = (replica(i), i == 2);
-            Member { replica, incarnation: 1, expires: i as u64, last, barred, lost }
+            let expires = 1_500_001 * i as u64;
+            Member { replica, incarnation: 1, expires, last, barred, lost }
         };
         let config = ChainConfig { number: 4, members: vec![member(1), member(0)], joining: None };
         let replicas = vec![known(0, true), known(1, false), known(2, false)];
         let shown = Shown { config, wanted: 2, down: true, replicas };
-        let text = shown.text();
+        let text = shown.text(1);
         for line in [
             "configuration 4: R2 > R1 (2 wanted)",
-            "R1       tail     no     40 of configuration 3  its disk was replaced",
-            "R2       head     yes    40 of configuration 3",
-            "R3       spare    yes    40 of configuration 3  removed",
+            "R1       tail     none     40 of configuration 3  its disk was replaced",
+            "R2       head     1.5s     40 of configuration 3",
+            "R3       spare    3.0s     40 of configuration 3  removed",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         }

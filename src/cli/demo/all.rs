@@ -13,8 +13,8 @@ pub(super) async fn play(demo: &Demo) -> anyhow::Result<ExitCode> {
         "{} replicas, of which {} bad; {} requests each time, and more until the story is over\n\n\
          lie                  what happened                      still     out as     back after  \
          wrong answers\n",
-        2 * usize::from(demo.t) + 1,
-        demo.t,
+        2 * usize::from(demo.t()) + 1,
+        demo.t(),
         demo.requests
     ))?;
     let mut failed = Vec::new();

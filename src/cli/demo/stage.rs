@@ -3,7 +3,7 @@
 use super::trick::Trick;
 use crate::adversary::Lie;
 use crate::cli::ask;
-use crate::config::Cluster;
+use crate::config::{Cluster, FaultModel};
 use crate::files::free_base_port;
 use crate::files::init::{InitOptions, NewCluster, write_cluster};
 use crate::types::ReplicaId;
@@ -29,6 +29,7 @@ pub(super) struct Plan {
     pub(super) t: u8,
     pub(super) clients: u16,
     pub(super) trick: Trick,
+    pub(super) model: FaultModel,
 }
 
 /// A running cluster. Dropping it stops the replicas, then removes the directory.
@@ -150,9 +151,10 @@ impl Stage {
         let NewCluster { cluster, config_file, replica_keys, client_keys, .. } =
             write_cluster(&InitOptions {
                 t: plan.t,
+                fault_model: plan.model,
                 clients: plan.clients,
                 base_port: free_base_port(plan.t.saturating_mul(2).saturating_add(1))?,
-                allow_liars: true,
+                allow_liars: plan.model == FaultModel::Byzantine,
                 ..InitOptions::new(&directory.path)
             })?;
         let replicas = Vec::new();

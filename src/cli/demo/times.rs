@@ -48,7 +48,7 @@ pub(super) async fn play(demo: &Demo, times: u16) -> anyhow::Result<ExitCode> {
 }
 
 fn title(demo: &Demo, times: u16) -> String {
-    let (n, t, lie) = (2 * usize::from(demo.t) + 1, demo.t, demo.lie);
+    let (n, t, lie) = (2 * usize::from(demo.t()) + 1, demo.t(), demo.lie);
     format!(
         "{times} times {n} replicas, of which {t} bad ({lie}); {} clients, each with one request \
          under way or more\n\n  number  still       out after   back after\n",

@@ -1,0 +1,177 @@
+//! A cluster in the fail-stop model: members of its chain die, stand still and lose their disks
+//! while clients work whose whole history is checked (docs/chain.md).
+
+use crate::cluster::Cluster;
+use crate::faults::had_doubts;
+use crate::load::{CLIENTS, Load};
+use quorate::config::FaultModel;
+use serde_json::Value;
+use std::time::Duration;
+
+/// A lease is twenty of these: busy machines keep it, and stops are not too long.
+const DELTA: Duration = Duration::from_millis(150);
+
+fn start(t: u8) -> Cluster {
+    let cluster = Cluster::start_with(
+        |options| {
+            (options.t, options.fault_model) = (t, FaultModel::FailStop);
+            (options.delta, options.clients) = (DELTA, CLIENTS);
+        },
+        |_| Vec::new(),
+    );
+    cluster.wait_until("the chain to begin", |c| is_whole(c, None));
+    cluster
+}
+
+/// What a replica says of the chain.
+fn says(cluster: &Cluster, number: u8) -> Option<Value> {
+    let chain = cluster.status(number)?["chain"].clone();
+    (!chain.is_null()).then_some(chain)
+}
+
+/// The members from head to tail, as the tail says that answers.
+fn members(cluster: &Cluster) -> Option<Vec<u8>> {
+    let open = (1..=cluster.n()).filter_map(|number| says(cluster, number));
+    let newest = open.filter(|c| c["open"] == true).max_by_key(|c| c["config"].as_u64());
+    let members = newest?["members"].as_array()?.clone();
+    members.iter().map(|m| u8::try_from(m.as_u64()?).ok()).collect()
+}
+
+/// Whether the chain has its length, without one replica, and answers.
+fn is_whole(cluster: &Cluster, without: Option<u8>) -> bool {
+    let length = usize::from(cluster.cluster().chains.length);
+    members(cluster).is_some_and(|m| m.len() == length && without.is_none_or(|w| !m.contains(&w)))
+}
+
+fn operator(cluster: &Cluster, args: &[&str]) -> (i32, String, String) {
+    let (config, key) = (cluster.config().to_str().unwrap(), cluster.operator_key());
+    let rest = ["--config", config, "--key", key.to_str().unwrap()];
+    cluster.quorate(&[&["admin", "chain"], args, &rest].concat())
+}
+
+/// CH-F1 to CH-F4: each place in turn dies and comes back as a spare.
+#[test]
+fn head_middle_and_tail_are_killed_under_load_and_nothing_is_lost() {
+    let mut cluster = start(2);
+    let load = Load::on(&cluster);
+    load.gets_on(&cluster, "the clients to begin");
+    for place in [0, 1, 2] {
+        let chain = members(&cluster).unwrap();
+        let killed = chain[place];
+        cluster.kill(killed);
+        cluster.wait_until("the chain to have its length again", |c| is_whole(c, Some(killed)));
+        load.gets_on(&cluster, "the clients to go on without it");
+        cluster.launch(killed, &[]);
+        cluster.wait_until("it to be a spare", |c| {
+            says(c, killed).is_some_and(|s| s["role"] == "spare" && s["lease_ms"] != 0)
+        });
+    }
+    had_doubts(load.finish(&cluster));
+    let (code, text, err) = operator(&cluster, &["show"]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(text.lines().filter(|l| l.contains(" spare ")).count(), 2, "{text}");
+}
+
+/// CH-F6 and D17: all that was acknowledged is on every member's disk.
+#[test]
+fn a_chain_whose_replicas_are_all_killed_goes_on_with_what_was_acknowledged() {
+    let mut cluster = start(1);
+    let load = Load::on(&cluster);
+    for turn in 0..3 {
+        load.gets_on(&cluster, "the clients to get on");
+        (1..=3).for_each(|number| cluster.kill(number));
+        (0..3).for_each(|i| cluster.launch(1 + (turn + i) % 3, &[]));
+        cluster.wait_until("the chain to be whole again", |c| is_whole(c, None));
+    }
+    load.gets_on(&cluster, "the clients to go on");
+    had_doubts(load.finish(&cluster));
+}
+
+/// CH-L1: who stands still beyond its lease answers nobody when it goes on, though it was the tail
+/// and knows of no other.
+#[test]
+fn a_tail_that_stood_still_beyond_its_lease_answers_nothing_old() {
+    let cluster = start(1);
+    let load = Load::on(&cluster);
+    load.gets_on(&cluster, "the clients to begin");
+    let tail = *members(&cluster).unwrap().last().unwrap();
+    cluster.tell(tail, "-STOP");
+    cluster.wait_until("another to take its place", |c| is_whole(c, Some(tail)));
+    load.gets_on(&cluster, "the clients to go on without it");
+    cluster.tell(tail, "-CONT");
+    cluster.wait_until("it to be a spare", |c| says(c, tail).is_some_and(|s| s["role"] == "spare"));
+    load.gets_on(&cluster, "the clients to go on beside it");
+    had_doubts(load.finish(&cluster));
+}
+
+/// An operator changes the order under load; who may not is told so.
+#[test]
+fn an_operator_reorders_removes_and_adds_under_load() {
+    let cluster = start(1);
+    let load = Load::on(&cluster);
+    load.gets_on(&cluster, "the clients to begin");
+    let chain = members(&cluster).unwrap();
+    let order = format!("{},{}", chain[1], chain[0]);
+    let (code, _, err) = operator(&cluster, &["reorder", "--order", &order]);
+    assert_eq!(code, 0, "{err}");
+    cluster.wait_until("the other order", |c| members(c) == Some(vec![chain[1], chain[0]]));
+    load.gets_on(&cluster, "the clients to go on in it");
+    let removed = chain[0].to_string();
+    let (code, text, err) = operator(&cluster, &["remove", "--replica", &removed]);
+    assert_eq!((code, text.contains("removed")), (0, true), "{err}");
+    cluster.wait_until("it to be out", |c| is_whole(c, Some(chain[0])));
+    let (code, _, err) = operator(&cluster, &["add", "--replica", &removed]);
+    assert_eq!(code, 0, "{err}");
+    load.gets_on(&cluster, "the clients to go on");
+    had_doubts(load.finish(&cluster));
+    let (config, key) = (cluster.config().to_str().unwrap(), cluster.client_key(1));
+    let key = key.to_str().unwrap();
+    let asked = ["admin", "chain", "remove", "--replica", "1", "--config", config, "--key", key];
+    let (code, _, err) = cluster.quorate(&asked);
+    assert!(code == 2 && err.contains("is not admin"), "{code} {err}");
+}
+
+/// CH-F6: what a lost disk had may be on no other one, so the chain waits for the operator's word.
+#[test]
+fn a_chain_that_is_down_waits_for_a_lost_disk_until_the_operator_strikes_it_out() {
+    let mut cluster = start(1);
+    let ran = cluster.run("client", &["--timeout", "60s", "put", "colour", "blue"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let chain = members(&cluster).unwrap();
+    let lost = chain[1];
+    (1..=3).for_each(|number| cluster.kill(number));
+    let data = cluster.config().with_file_name(format!("data/replica-{lost}"));
+    std::fs::remove_dir_all(data).unwrap();
+    for number in 1..=3 {
+        let replaces = (number == lost).then(|| "--replace-disk".to_owned());
+        cluster.launch(number, &replaces.into_iter().collect::<Vec<_>>());
+    }
+    cluster.wait_until("the operator to be told", |c| {
+        let (code, text, _) = operator(c, &["show"]);
+        code == 0 && text.contains("no member lives") && text.contains("its disk was replaced")
+    });
+    assert_eq!(members(&cluster), None, "nobody serves");
+    let lost = lost.to_string();
+    for what in ["remove", "add"] {
+        let (code, _, err) = operator(&cluster, &[what, "--replica", &lost]);
+        assert_eq!(code, 0, "{err}");
+    }
+    cluster.wait_until("the chain to be whole again", |c| is_whole(c, None));
+    let ran = cluster.run("client", &["--timeout", "60s", "get", "colour"]);
+    assert_eq!((ran.code, &*ran.out), (0, "blue"), "{}", ran.err);
+}
+
+#[test]
+fn the_demonstration_kills_each_place_of_a_chain() {
+    let program = env!("CARGO_BIN_EXE_quorate");
+    let demo = ["demo", "--fault-model", "fail-stop", "--t", "1", "--clients", "2"];
+    let ran = std::process::Command::new(program).args(demo).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{out}\n{err}");
+    for part in ["  head (R1)", "  tail (", "counted without a gap", "does not survive one that lies"] {
+        assert!(out.contains(part), "{part}\n{out}");
+    }
+    let refused = ["demo", "--fault-model", "fail-stop", "--lie", "forge"];
+    let ran = std::process::Command::new(program).args(refused).output().unwrap();
+    assert_eq!(ran.status.code(), Some(2));
+}
