@@ -146,6 +146,16 @@ impl Builder {
         let (disk, recovered) = ((opened.disk, opened.done), opened.records);
         let stored = opened.rounds.map(Stored::from).unwrap_or_default();
         let file_behind = self.check_keys(&recovered, &pins)?;
+        // Before the mark says that it was there.
+        let chain = match maker {
+            None => None,
+            Some(maker) => {
+                let maker = chained::beginning_with(maker, initial);
+                let found = (self.data.as_path(), before.map(|mark| mark.disk));
+                service = Box::new(chained::master_of(&self.cluster));
+                Some(Chained::start((&self.cluster, id, &self.key), found, maker)?)
+            }
+        };
         let mark = mark::count(&self.data, cluster, id, before)?;
         info!(
             replica = %id, %address, admin = %admin_address, cluster = %self.cluster.id(),
@@ -155,15 +165,6 @@ impl Builder {
         let (requests, inbox) = mpsc::channel(64);
         let admin_server = tokio::spawn(admin::serve(admin, requests.clone()));
         let (cluster, key, lie) = (self.cluster, self.key, self.lie);
-        let chain = match maker {
-            None => None,
-            Some(maker) => {
-                let maker = chained::beginning_with(maker, initial);
-                let found = (self.data.as_path(), before.map(|mark| mark.disk));
-                service = Box::new(chained::master_of(&cluster));
-                Some(Chained::start((&cluster, id, &key), found, maker)?)
-            }
-        };
         let parts = Parts {
             cluster,
             id,

@@ -8,14 +8,16 @@
 
 mod directory;
 mod frozen;
+mod inbox;
 mod log;
-mod rounds;
-mod saving;
-mod secret;
+pub(super) mod rounds;
+pub(super) mod saving;
+pub(super) mod secret;
 mod worker;
 
 pub use directory::Directory;
 pub use frozen::Frozen as RoundsDisk;
+pub(super) use inbox::{End, GROUP_BYTES, IDLE, Inbox, Patience};
 pub(super) use rounds::FoundRounds;
 
 use super::DaemonError;
@@ -43,7 +45,7 @@ const REWRITE_ABOVE: u64 = 8 << 20;
 const NO_LOG: &str = "there was no log, though this replica has started here before; if the \
                       cluster had no durability until now, start all replicas on empty directories";
 
-const WRITABLE: &str = "free some space, let this user write there, or give another directory \
+pub(super) const WRITABLE: &str = "free some space, let this user write there, or give another directory \
                         with --data";
 
 /// A data directory that no other process uses.
@@ -280,7 +282,7 @@ pub(super) fn look_at_rounds(
     let disk = RoundsDisk::open(&path);
     let disk = disk.map_err(|e| failed(format!("cannot be read: {e}; run it as who can")))?;
     let owner = secret::owner(cluster, replica);
-    let secret = secret::secret(&path.join(secret::SECRET), owner, true)?;
+    let secret = secret::secret(&path.join(secret::SECRET), owner, (true, secret::GO_ON_WITHOUT))?;
     Ok((disk, owner, secret))
 }
 
@@ -335,7 +337,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod rounds_tests;
+pub(super) mod rounds_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

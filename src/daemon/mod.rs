@@ -10,7 +10,7 @@
 //! part in the chain itself: `renewals.rs` asks the master for leases, `gate.rs` judges who may ask
 //! it for what, `chain_disk.rs` writes.
 //! `pending.rs` holds what is to be done, `mark.rs` remembers on disk that this replica took
-//! part, `disk.rs` keeps what must outlive it, `admin.rs` answers on the admin address,
+//! part, `disk.rs` keeps what must outlive it (`chain_disk.rs` in a fail-stop chain), `admin.rs` answers on the admin address,
 //! `journal.rs` turns events into log lines.
 //!
 //! ```no_run

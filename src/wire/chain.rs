@@ -156,6 +156,12 @@ impl ChainEntry {
         out.into_bytes().into()
     }
 
+    /// The number of the entry in a record, of which nothing else is looked at; `None` if it is
+    /// too short to be one.
+    pub fn number_in(record: &[u8]) -> Option<u64> {
+        Reader::new(record).u64("number of an entry").ok()
+    }
+
     /// Reads a record.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! lowest first, and then the head. The other chunks are the state, in slices.
 
 use super::directory::Directory;
-use super::secret::{SECRET, owner, secret};
+use super::secret::{GO_ON_WITHOUT, SECRET, owner, secret};
 use super::{DaemonError, WRITABLE};
 use crate::files;
 use crate::replica::Stored;
@@ -21,10 +21,10 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 /// The directory of the log and the snapshots.
-pub(super) const DIRECTORY: &str = "rounds";
+pub(in crate::daemon) const DIRECTORY: &str = "rounds";
 const MIB: usize = 1 << 20;
 /// Bytes of the state in one chunk of a snapshot.
-pub(super) const SLICE: usize = MIB / 4;
+pub(in crate::daemon) const SLICE: usize = MIB / 4;
 /// Bytes before the head in the first chunk.
 const POSITION: usize = 8;
 /// At least as many bytes as stand before the payload of a record.
@@ -37,18 +37,20 @@ const PROGRESS: Duration = Duration::from_secs(1);
 
 /// The open log with its snapshots.
 #[derive(Debug)]
-pub(super) struct Rounds<D = Directory> {
-    pub(super) place: Place,
-    pub(super) disk: D,
-    pub(super) log: Log,
-    pub(super) snapshots: Snapshots,
+pub(in crate::daemon) struct Rounds<D = Directory> {
+    pub(in crate::daemon) place: Place,
+    pub(in crate::daemon) disk: D,
+    pub(in crate::daemon) log: Log,
+    pub(in crate::daemon) snapshots: Snapshots,
     /// For each snapshot, the position in the log from which it goes on.
-    pub(super) firsts: BTreeMap<u64, u64>,
+    pub(in crate::daemon) firsts: BTreeMap<u64, u64>,
     /// The position from which the newest one goes on. The log must reach it.
-    pub(super) needed: u64,
+    pub(in crate::daemon) needed: u64,
     limits: Limits,
     /// How many snapshots are kept.
-    pub(super) kept: usize,
+    pub(in crate::daemon) kept: usize,
+    /// What all records are, if their first byte does not say it.
+    kind: Option<u8>,
     is_new: bool,
 }
 
@@ -77,15 +79,15 @@ impl From<FoundRounds> for Stored {
 
 /// Where the files are, for errors.
 #[derive(Clone, Debug)]
-pub(super) struct Place(PathBuf);
+pub(in crate::daemon) struct Place(PathBuf);
 
 impl Place {
-    pub(super) fn failed(&self, reason: impl std::fmt::Display) -> DaemonError {
+    pub(in crate::daemon) fn failed(&self, reason: impl std::fmt::Display) -> DaemonError {
         DaemonError::Data { path: self.0.clone(), reason: reason.to_string() }
     }
 
     // An error of the log. Most name their file and remedy.
-    pub(super) fn log(&self, error: LogError) -> DaemonError {
+    pub(in crate::daemon) fn log(&self, error: LogError) -> DaemonError {
         match error {
             LogError::NoSpace => self.failed(format!("no space left; {WRITABLE}")),
             LogError::Dead(_) | LogError::Disk { .. } => {
@@ -98,7 +100,7 @@ impl Place {
         }
     }
 
-    pub(super) fn snapshot(&self, error: SnapshotError) -> DaemonError {
+    pub(in crate::daemon) fn snapshot(&self, error: SnapshotError) -> DaemonError {
         match error {
             SnapshotError::Disk { .. } => self.failed(format!("{error}; {WRITABLE}")),
             error => self.failed(error),
@@ -120,7 +122,7 @@ impl Rounds {
     ///
     /// # Errors
     /// If they belong to another replica, if the secret is missing, if the disk fails or is full.
-    pub(super) fn open(
+    pub(in crate::daemon) fn open(
         directory: &Path,
         cluster: Digest,
         replica: ReplicaId,
@@ -135,14 +137,15 @@ impl Rounds {
         let names = disk.list().map_err(|e| cannot(e.to_string()))?;
         let is_log = |name: &String| name.starts_with("log-") && name.ends_with(".seg");
         let owner = owner(cluster, replica);
-        let secret = secret(&path.join(SECRET), owner, names.iter().any(is_log))?;
+        let has_log = names.iter().any(is_log);
+        let secret = secret(&path.join(SECRET), owner, (has_log, GO_ON_WITHOUT))?;
         Self::open_on(disk, path, (owner, secret), limits(members))
     }
 }
 
 impl<D: Disk> Rounds<D> {
     /// As [`Rounds::open`], on any disk; `path` is for people.
-    pub(super) fn open_on(
+    pub(in crate::daemon) fn open_on(
         mut disk: D,
         path: PathBuf,
         (owner, secret): (Digest, Digest),
@@ -166,8 +169,9 @@ impl<D: Disk> Rounds<D> {
             pace.say(|| info!(files, of, bytes, "checking the log of rounds"));
         });
         let (log, found) = opened.map_err(|e| place.log(e))?;
+        let kind = None;
         let mut rounds =
-            Self { place, disk, log, snapshots, firsts, needed, limits, kept: KEPT, is_new };
+            Self { place, disk, log, snapshots, firsts, needed, limits, kept: KEPT, kind, is_new };
         let (entries, damage) = rounds.read(&found, newest.is_some(), &mut pace)?;
         rounds.tell(newest.as_ref().map(|n| n.round), entries.len(), &found, damage.as_deref());
         let (first, next) = (needed, found.next.0.max(needed));
@@ -181,7 +185,11 @@ impl<D: Disk> Rounds<D> {
     ///
     /// # Errors
     /// If the disk fails or is full.
-    pub(super) fn lose(&mut self, found: &mut FoundRounds, what: &str) -> Result<(), DaemonError> {
+    pub(in crate::daemon) fn lose(
+        &mut self,
+        found: &mut FoundRounds,
+        what: &str,
+    ) -> Result<(), DaemonError> {
         let begun = self.log.start_over(&mut self.disk, Position(1));
         begun.map_err(|e| self.place.log(e))?;
         found.next = 1;
@@ -189,19 +197,29 @@ impl<D: Disk> Rounds<D> {
         Ok(())
     }
 
+    /// The position that the next entry gets.
+    pub(in crate::daemon) fn next(&self) -> u64 {
+        self.log.next().0
+    }
+
     /// Whether there was neither a log nor a snapshot.
-    pub(super) fn is_new(&self) -> bool {
+    pub(in crate::daemon) fn is_new(&self) -> bool {
         self.is_new
     }
 
     /// Where its files are.
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::daemon) fn path(&self) -> &Path {
         &self.place.0
     }
 
     /// An error about this directory.
-    pub(super) fn failed(&self, error: LogError) -> DaemonError {
+    pub(in crate::daemon) fn failed(&self, error: LogError) -> DaemonError {
         self.place.log(error)
+    }
+
+    /// An error about it, with these words.
+    pub(in crate::daemon) fn about(&self, reason: String) -> DaemonError {
+        self.place.failed(reason)
     }
 
     /// Appends entries, in as many groups as it takes, and counts in `done` how many are in the
@@ -209,17 +227,22 @@ impl<D: Disk> Rounds<D> {
     /// They are durable when [`Rounds::sync`] has returned.
     ///
     /// # Errors
-    /// If one is empty, has 0 as its first byte or is too long: then none is appended. If the end
+    /// If one is empty, has 0 as its first byte (unless all are of one kind) or is too long: then
+    /// none is appended. If the end
     /// of the log is damaged, if the disk is full or fails.
-    pub(super) fn append(&mut self, entries: &[Bytes], done: &mut usize) -> Result<(), LogError> {
+    pub(in crate::daemon) fn append(
+        &mut self,
+        entries: &[Bytes],
+        done: &mut usize,
+    ) -> Result<(), LogError> {
         if self.must_start_over(self.needed) {
             return Err(LogError::DamagedEnd(self.log.next()));
         }
         let limit = self.limits.record_bytes;
-        let entry = |bytes: &'_ Bytes| match bytes.first() {
+        let entry = |bytes: &'_ Bytes| match self.kind.or(bytes.first().copied()) {
             None | Some(0) => Err(LogError::Kind),
             Some(_) if bytes.len() > limit => Err(LogError::TooLong { bytes: bytes.len(), limit }),
-            Some(kind) => Ok(*kind),
+            Some(kind) => Ok(kind),
         };
         let kinds = entries.iter().map(entry).collect::<Result<Vec<u8>, LogError>>()?;
         let room = self.limits.segment_bytes.saturating_sub(FILE_REST);
@@ -242,7 +265,7 @@ impl<D: Disk> Rounds<D> {
     ///
     /// # Errors
     /// If the disk fails: nothing may be written there any more.
-    pub(super) fn sync(&mut self) -> Result<(), LogError> {
+    pub(in crate::daemon) fn sync(&mut self) -> Result<(), LogError> {
         if planted("s7-rounds-unsynced") {
             return Ok(());
         }
@@ -253,17 +276,42 @@ impl<D: Disk> Rounds<D> {
     ///
     /// # Errors
     /// As [`Rounds::append`].
-    pub(super) fn mark(&mut self) -> Result<(), LogError> {
+    pub(in crate::daemon) fn mark(&mut self) -> Result<(), LogError> {
         self.log.mark(&mut self.disk)
     }
 
     /// Keeps so many snapshots from now on, at least one.
-    pub(super) fn keep(&mut self, snapshots: usize) {
+    pub(in crate::daemon) fn keep(&mut self, snapshots: usize) {
         self.kept = snapshots.max(1);
     }
 
+    /// From now on all entries are of this kind, which is not 0, whatever their first bytes are.
+    pub(in crate::daemon) fn all_of_kind(&mut self, kind: u8) {
+        self.kind = Some(kind);
+    }
+
+    /// The state that was found was to stand in place of all that was logged before it, and the log
+    /// was not begun anew behind it when the process ended: does that now.
+    ///
+    /// # Errors
+    /// If the disk fails or is full.
+    pub(in crate::daemon) fn finish_save(
+        &mut self,
+        found: &mut FoundRounds,
+    ) -> Result<(), DaemonError> {
+        let retained = self.snapshots.retain(&mut self.disk, 1);
+        retained.map_err(|e| self.place.snapshot(e))?;
+        self.firsts.retain(|_, first| *first == self.needed);
+        if self.log.next().0 < self.needed {
+            let begun = self.log.start_over(&mut self.disk, Position(self.needed));
+            begun.map_err(|e| self.place.log(e))?;
+            *found = FoundRounds { next: self.needed, damage: None, ..found.clone() };
+        }
+        Ok(())
+    }
+
     /// Whether nothing can be appended behind `first` before the log is begun anew there.
-    pub(super) fn must_start_over(&self, first: u64) -> bool {
+    pub(in crate::daemon) fn must_start_over(&self, first: u64) -> bool {
         self.log.chain().is_none() || self.log.next().0 < first
     }
 
@@ -325,7 +373,7 @@ impl<D: Disk> Rounds<D> {
 }
 
 /// How large things get where so many replicas propose.
-pub(super) fn limits(members: usize) -> Limits {
+pub(in crate::daemon) fn limits(members: usize) -> Limits {
     let record_bytes = members.saturating_add(1).saturating_mul(MIB);
     let segment_bytes = (record_bytes as u64).saturating_mul(2).max(32 * MIB as u64);
     Limits { segment_bytes, record_bytes, reserve_bytes: segment_bytes }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 const CLUSTER: Digest = Digest([1; 32]);
 const POINT: Point = Point::LogAppend;
-pub(super) const SMALL: Limits =
+pub(in crate::daemon) const SMALL: Limits =
     Limits { segment_bytes: 4096, record_bytes: 1024, reserve_bytes: 4096 };
 
 fn me() -> ReplicaId {
@@ -73,24 +73,24 @@ fn files(directory: &Path, suffix: &str) -> Vec<PathBuf> {
 
 /// A disk in memory that a test has a hand in.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shared(Arc<Mutex<MemoryDisk>>, Arc<AtomicU64>);
+pub(in crate::daemon) struct Shared(Arc<Mutex<MemoryDisk>>, Arc<AtomicU64>);
 
 impl Shared {
-    pub(super) fn with<T>(&self, f: impl FnOnce(&mut MemoryDisk) -> T) -> T {
+    pub(in crate::daemon) fn with<T>(&self, f: impl FnOnce(&mut MemoryDisk) -> T) -> T {
         f(&mut self.0.lock().unwrap())
     }
 
     /// How often it was asked for its free space.
-    pub(super) fn asked(&self) -> u64 {
+    pub(in crate::daemon) fn asked(&self) -> u64 {
         self.1.load(Ordering::Relaxed)
     }
 
     /// From now on all files can have so many bytes more than they have.
-    pub(super) fn leave(&self, bytes: u64) {
+    pub(in crate::daemon) fn leave(&self, bytes: u64) {
         self.with(|disk| disk.faults.capacity = Some(disk.used() + bytes));
     }
 
-    pub(super) fn heal(&self) {
+    pub(in crate::daemon) fn heal(&self) {
         self.with(|disk| disk.faults = Faults::default());
     }
 

@@ -9,7 +9,7 @@ use tracing::warn;
 
 /// A snapshot that is being saved.
 #[derive(Debug)]
-pub(super) struct Saving {
+pub(in crate::daemon) struct Saving {
     round: u64,
     /// The position in the log from which it goes on.
     first: u64,
@@ -21,7 +21,7 @@ pub(super) struct Saving {
 
 /// Why a snapshot was not saved.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SaveError {
+pub(in crate::daemon) enum SaveError {
     /// The disk is full. All is as it was before.
     #[error("no space left for a snapshot")]
     NoSpace,
@@ -40,7 +40,7 @@ impl<D: Disk> Rounds<D> {
     /// # Errors
     /// If the disk is full or fails; if there is a snapshot of a later round from which the log
     /// goes on there or later.
-    pub(super) fn save(
+    pub(in crate::daemon) fn save(
         &mut self,
         round: u64,
         first: u64,
@@ -58,7 +58,7 @@ impl<D: Disk> Rounds<D> {
     ///
     /// # Errors
     /// As [`Rounds::save`].
-    pub(super) fn begin_save(
+    pub(in crate::daemon) fn begin_save(
         &mut self,
         round: u64,
         first: u64,
@@ -90,7 +90,10 @@ impl<D: Disk> Rounds<D> {
     ///
     /// # Errors
     /// As [`Rounds::save`]. It is given up then.
-    pub(super) fn save_slice(&mut self, saving: Saving) -> Result<Option<Saving>, SaveError> {
+    pub(in crate::daemon) fn save_slice(
+        &mut self,
+        saving: Saving,
+    ) -> Result<Option<Saving>, SaveError> {
         let Saving { round, first, file, state, done } = saving;
         let end = state.len().min(done + SLICE);
         let file = match done < end {

@@ -11,29 +11,43 @@ use crate::types::{Digest, ReplicaId};
 use std::path::Path;
 
 /// The file.
-pub(super) const SECRET: &str = "rounds.secret";
+pub(in crate::daemon) const SECRET: &str = "rounds.secret";
 const SECRET_BYTES: usize = 32;
 
+/// What is left to do without it, for the log of rounds.
+pub(in crate::daemon) const GO_ON_WITHOUT: &str = "put it back from a copy, or move the directory away; the replica starts without its state \
+     then and takes that of the others";
+
 /// Whose log and snapshots these are.
-pub(super) fn owner(cluster: Digest, replica: ReplicaId) -> Digest {
+pub(in crate::daemon) fn owner(cluster: Digest, replica: ReplicaId) -> Digest {
     let mut hasher = Hasher::new(Domain::Owner);
     hasher.put(&cluster.0).put_u64(u64::from(replica.number()));
     hasher.finish()
 }
 
-/// The secret in this file, or a new one where there is no log yet.
+/// Whose log and states of a chain these are: another's than those of rounds.
+pub(in crate::daemon) fn chain_owner(cluster: Digest, replica: ReplicaId, chain: u32) -> Digest {
+    let mut hasher = Hasher::new(Domain::Owner);
+    hasher.put(&cluster.0).put_u64(u64::from(replica.number())).put_u64(u64::from(chain));
+    hasher.finish()
+}
+
+/// The secret in this file, or a new one where there is no log yet. The remedy is told where it
+/// cannot be used.
 ///
 /// # Errors
 /// If it is missing beside a log, is damaged or another's, or cannot be read or made.
-pub(super) fn secret(path: &Path, owner: Digest, has_log: bool) -> Result<Digest, DaemonError> {
+pub(in crate::daemon) fn secret(
+    path: &Path,
+    owner: Digest,
+    (has_log, remedy): (bool, &str),
+) -> Result<Digest, DaemonError> {
     let failed = |reason| DaemonError::Data { path: path.to_owned(), reason };
     let check = |secret: &[u8]| {
         let mut hasher = Hasher::new(Domain::Owner);
         hasher.put(&owner.0).put(secret);
         hasher.finish()
     };
-    let remedy = "put it back from a copy, or move the directory away; the replica starts without \
-                  its state then and takes that of the others";
     match std::fs::read(path) {
         Ok(bytes) => {
             let split = bytes.split_first_chunk::<SECRET_BYTES>();

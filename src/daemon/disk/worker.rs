@@ -8,6 +8,7 @@
 //! While the disk is full it tries again and again, and says nothing.
 
 use super::directory::Directory;
+use super::inbox::{End, GROUP_BYTES, IDLE, Inbox, Patience};
 use super::log::Log;
 use super::rounds::Rounds;
 use super::saving::{SaveError, Saving};
@@ -15,21 +16,13 @@ use super::{DaemonError, Done, Job, is_plain};
 use crate::files;
 use crate::storage::{Disk, LogError};
 use bytes::Bytes;
-use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::Receiver;
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 /// Files of evidence that are kept; a replica is convicted once, so that these are far too many.
 pub(super) const MAX_EVIDENCE: usize = 1000;
-/// Writes that wait are written and synced together, up to about so many bytes.
-pub(super) const GROUP_BYTES: usize = 16 << 20;
-/// After so long without a job, the log is told how far it is durable.
-const IDLE: Duration = Duration::from_millis(50);
-/// After so long a full disk is tried again.
-const AGAIN: Duration = Duration::from_millis(500);
 
 /// What the thread has.
 pub(super) struct Worker<D = Directory, L = Directory> {
@@ -43,64 +36,6 @@ pub(super) struct Worker<D = Directory, L = Directory> {
     is_unmarked: bool,
     /// Sequences of writes that are not synced yet, since nobody waits for them.
     unsynced: Vec<u64>,
-}
-
-/// Why it ends.
-pub(super) enum End {
-    /// Nobody asks for anything any more.
-    Closed,
-    Failed(DaemonError),
-}
-
-impl From<DaemonError> for End {
-    fn from(why: DaemonError) -> Self {
-        End::Failed(why)
-    }
-}
-
-/// Jobs, and those of them that came while a full disk was waited for.
-pub(super) struct Inbox {
-    jobs: Receiver<Job>,
-    waiting: VecDeque<Job>,
-}
-
-impl Inbox {
-    pub(super) fn new(jobs: Receiver<Job>) -> Self {
-        Self { jobs, waiting: VecDeque::new() }
-    }
-
-    fn next(&mut self) -> Result<Job, End> {
-        let job = self.waiting.pop_front();
-        job.map_or_else(|| self.jobs.recv().map_err(|_| End::Closed), Ok)
-    }
-
-    // Nothing if there is none for so long.
-    fn next_within(&mut self, time: Duration) -> Result<Option<Job>, End> {
-        if let Some(job) = self.waiting.pop_front() {
-            return Ok(Some(job));
-        }
-        match self.jobs.recv_timeout(time) {
-            Ok(job) => Ok(Some(job)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(End::Closed),
-        }
-    }
-
-    pub(super) fn try_next(&mut self) -> Option<Job> {
-        self.waiting.pop_front().or_else(|| self.jobs.try_recv().ok())
-    }
-
-    // Waits so long, but not for somebody who has gone.
-    fn pass(&mut self, time: Duration) -> Result<(), End> {
-        let end = Instant::now() + time;
-        loop {
-            match self.jobs.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(job) => self.waiting.push_back(job),
-                Err(RecvTimeoutError::Timeout) => return Ok(()),
-                Err(RecvTimeoutError::Disconnected) => return Err(End::Closed),
-            }
-        }
-    }
 }
 
 /// Jobs that are done together.
@@ -122,37 +57,6 @@ struct Save {
     first: u64,
     head: Bytes,
     state: Bytes,
-}
-
-/// Says once that the disk is full, and that it is no longer.
-struct Patience {
-    said: bool,
-}
-
-impl Patience {
-    fn new() -> Self {
-        Self { said: false }
-    }
-
-    fn wait<D: Disk>(&mut self, rounds: &Rounds<D>, inbox: &mut Inbox) -> Result<(), End> {
-        if !self.said {
-            warn!(
-                path = %rounds.path().display(),
-                "the disk is full: the replica waits, and answers nobody until space is free; \
-                 free some, or give it a larger disk"
-            );
-            self.said = true;
-        }
-        inbox.pass(AGAIN).inspect_err(|_| {
-            warn!("it ends while the disk is full: what waits was never said to be durable");
-        })
-    }
-
-    fn end<D: Disk>(&self, rounds: &Rounds<D>) {
-        if self.said {
-            info!(path = %rounds.path().display(), "there is space on the disk: it goes on");
-        }
-    }
 }
 
 impl<D: Disk, L: Disk> Worker<D, L> {
@@ -185,7 +89,7 @@ impl<D: Disk, L: Disk> Worker<D, L> {
         }
     }
 
-    fn step(&mut self, inbox: &mut Inbox) -> Result<(), End> {
+    fn step(&mut self, inbox: &mut Inbox<Job>) -> Result<(), End> {
         let first = match self.is_unmarked {
             _ if self.saving.is_some() => inbox.try_next(),
             false => Some(inbox.next()?),
@@ -201,7 +105,7 @@ impl<D: Disk, L: Disk> Worker<D, L> {
     }
 
     /// Does this job and those that wait; of a snapshot only the beginning.
-    pub(super) fn write(&mut self, first: Job, inbox: &mut Inbox) -> Result<(), End> {
+    pub(super) fn write(&mut self, first: Job, inbox: &mut Inbox<Job>) -> Result<(), End> {
         let group = self.gather(first, inbox);
         if !group.entries.is_empty() {
             self.append(&group.entries, inbox)?;
@@ -229,7 +133,7 @@ impl<D: Disk, L: Disk> Worker<D, L> {
     }
 
     // This job and those that wait, up to a snapshot.
-    fn gather(&self, first: Job, inbox: &mut Inbox) -> Group {
+    fn gather(&self, first: Job, inbox: &mut Inbox<Job>) -> Group {
         let mut group = Group::default();
         let mut next = Some(first);
         let size = |parts: &[Bytes]| parts.iter().map(Bytes::len).sum::<usize>();
@@ -270,7 +174,7 @@ impl<D: Disk, L: Disk> Worker<D, L> {
     }
 
     // Returns when they are written.
-    fn append(&mut self, entries: &[Bytes], inbox: &mut Inbox) -> Result<(), End> {
+    fn append(&mut self, entries: &[Bytes], inbox: &mut Inbox<Job>) -> Result<(), End> {
         let Some(rounds) = &mut self.rounds else { return Err(End::Failed(self.not_durable())) };
         let (mut done, mut patience) = (0, Patience::new());
         loop {
@@ -286,7 +190,7 @@ impl<D: Disk, L: Disk> Worker<D, L> {
     }
 
     // Returns when it is begun; when it is durable, if nothing can be appended before that.
-    fn begin_save(&mut self, save: &Save, inbox: &mut Inbox) -> Result<(), End> {
+    fn begin_save(&mut self, save: &Save, inbox: &mut Inbox<Job>) -> Result<(), End> {
         while self.saving.is_some() {
             self.save_slice()?;
         }
@@ -304,7 +208,7 @@ impl<D: Disk, L: Disk> Worker<D, L> {
     }
 
     // Without it nothing could be appended at the right place.
-    fn save_whole(&mut self, save: &Save, inbox: &mut Inbox) -> Result<(), End> {
+    fn save_whole(&mut self, save: &Save, inbox: &mut Inbox<Job>) -> Result<(), End> {
         let Some(rounds) = &mut self.rounds else { return Err(End::Failed(self.not_durable())) };
         let mut patience = Patience::new();
         loop {
