@@ -73,9 +73,10 @@ impl Managed {
         self.time = time;
     }
 
-    /// After each command: takes out whom it must, and sees to the chain's length.
-    pub(super) fn tend(&mut self, time: u64, terms: Terms) {
-        self.take_out(time, terms);
+    /// After each command: takes out whom it must, and sees to the chain's length. `speaks` is who
+    /// has just asked for a lease.
+    pub(super) fn tend(&mut self, time: u64, terms: Terms, speaks: Option<ChainMember>) {
+        self.take_out(time, terms, speaks);
         if self.is_down(time, terms) {
             self.rebuild(time, terms);
         } else {
@@ -199,14 +200,19 @@ impl Managed {
         self.config = ChainConfig { number, members, joining };
     }
 
-    /// CH-L2. If nobody lives, nobody is taken out: who stopped last has all updates, and nobody
-    /// knows who that was.
-    fn take_out(&mut self, time: u64, terms: Terms) {
+    /// CH-L2. Somebody is taken out only while a member that stays speaks. A lease that has not ended
+    /// yet does not show that its holder lives: if it is dead and its disk lost, who is taken out
+    /// would be the only one that has everything, and nobody would know. So if nobody lives, nobody
+    /// is taken out, and all are waited for (CH-F6).
+    fn take_out(&mut self, time: u64, terms: Terms, speaks: Option<ChainMember>) {
         let lives = |m: &ChainMember| self.lives(m, time, terms);
         let members: Vec<ChainMember> = self.config.members.iter().copied().filter(lives).collect();
         let joining = self.config.joining.filter(lives);
         let same = members.len() == self.config.members.len() && joining == self.config.joining;
-        if !members.is_empty() && !same {
+        let is_witnessed = speaks.is_some_and(|s| members.contains(&s))
+            || members == self.config.members
+            || planted("master-takes-unwitnessed");
+        if !members.is_empty() && !same && is_witnessed {
             self.configure(members, joining);
         }
     }

@@ -6,8 +6,8 @@
 //! docs/chain.md.
 //!
 //! - Replicas, spares too, renew a lease with every command [`Command::Renew`] (CH-L1).
-//! - Every command begins with a look at the leases: members whose lease is over are taken out,
-//!   as long as one stays; who starts again in a new life is taken out at once (CH-L2).
+//! - When a member asks for its lease, others whose lease is over are taken out, and those that
+//!   have started again in a new life (CH-L2).
 //! - A chain that is shorter than wanted gets a spare that joins behind the tail; it is a member
 //!   when the tail has said that it has everything (CH-F4).
 //! - When no member is left that lives, nobody is taken out any more. The chain is built again once
@@ -26,7 +26,7 @@ pub use command::{Answer, Command, MAX_REPLICAS, Member};
 use crate::crypto::{Domain, hash};
 use crate::service::{RestoreError, Service};
 use crate::types::{AgreedTime, ClientId, Digest, ReplicaId};
-use crate::wire::{ChainGrant, DecodeError, Layout, Reader, Writer};
+use crate::wire::{ChainGrant, ChainMember, DecodeError, Layout, Reader, Writer};
 use chain::Managed;
 use std::collections::BTreeMap;
 
@@ -94,7 +94,8 @@ impl Master {
         let said = match command {
             Command::Renew(renewal) => {
                 let granted = managed.renew(time, terms, &renewal);
-                managed.tend(time, terms);
+                let (replica, incarnation) = (renewal.replica, renewal.incarnation);
+                managed.tend(time, terms, Some(ChainMember { replica, incarnation }));
                 return ChainGrant { granted, config: managed.config().clone() }.to_bytes();
             }
             Command::Create { .. } | Command::Show { .. } => Ok(()),
@@ -102,7 +103,7 @@ impl Master {
             Command::Remove { replica, .. } => managed.remove(time, terms, replica),
             Command::Add { replica, .. } => managed.add(replica),
         };
-        managed.tend(time, terms);
+        managed.tend(time, terms, None);
         match said {
             Ok(()) => managed.show(time, terms).encode(),
             Err(why) => Answer::Refused(why.into()).encode(),

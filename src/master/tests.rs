@@ -296,3 +296,32 @@ fn a_replaced_disk_that_reports_is_noticed() {
     crate::types::plant::plant(None);
     assert_eq!(lives, [1, 2]);
 }
+
+/// Both stop; one comes back before the lease of the other has ended, and the other much later.
+/// The members while only the first is back, and when the other has said what it has.
+fn after_a_stop_of_all() -> (Vec<u64>, Vec<u8>) {
+    let mut bench = Bench::begun(2, &[1, 2], &[]);
+    bench.renew(1, 2, (1, 7), 0);
+    bench.pass(3 * LEASE, &[]);
+    bench.renew(1, 2, (1, 7), 0);
+    let lives = bench.config().members.iter().map(|m| m.incarnation).collect();
+    bench.renew(2, 2, (1, 6), 0);
+    bench.renew(1, 2, (1, 7), 0);
+    (lives, bench.members())
+}
+
+/// CH-L2 and CH-F6: a lease is no sign of life. If the other's disk is lost, too, the chain can go
+/// on with what the first one has.
+#[test]
+fn nobody_is_taken_out_before_another_member_has_spoken() {
+    assert_eq!(after_a_stop_of_all(), (vec![1, 1], vec![1, 2]));
+}
+
+#[cfg(feature = "plant")]
+#[test]
+fn one_that_is_taken_out_unwitnessed_is_noticed() {
+    crate::types::plant::plant(Some("master-takes-unwitnessed"));
+    let (lives, _) = after_a_stop_of_all();
+    crate::types::plant::plant(None);
+    assert_eq!(lives, [1], "the second one alone, of which nobody knows whether it lives");
+}

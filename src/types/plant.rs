@@ -128,6 +128,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("ch-opens-at-once", "CH-F2: a new tail answers before it has heard from its predecessor"),
     ("ch-resume-ignored", "CH-F3: the successor's last number is ignored"),
     ("ch-resumes-before-ready", "CH-F3: what both have is found before the own history is settled"),
+    ("master-takes-unwitnessed", "CH-L2: a member is taken out though no other is known to live"),
     ("master-lost-reports", "CH-F6: what a replaced disk has counts as a report"),
     ("ch-append-unpaired", "CH-F4: who joins is appended before it has all that is committed"),
 ];

@@ -33,6 +33,21 @@ fn chains_of_one_two_and_three_answer_all_their_clients() {
     }
 }
 
+/// CH-F6: a chain that is down waits for who has lost its disk, and goes on when it is struck out,
+/// with all that was committed.
+#[test]
+fn a_lost_disk_costs_nothing_that_another_has() {
+    let mut reports = Vec::new();
+    for length in 2..=3 {
+        let quiet = ChainOptions::quiet(length);
+        let options = ChainOptions { losses: 6, breaks: 4, jumps: 3, calls: 60, ..quiet };
+        reports.extend(all(12, &options));
+    }
+    let total = |of: fn(&ChainReport) -> u64| reports.iter().map(of).sum::<u64>();
+    println!("{} disks lost, {} struck out", total(|r| r.losses), total(|r| r.struck));
+    assert!(total(|r| r.losses) > 0 && total(|r| r.struck) > 0);
+}
+
 #[test]
 fn chains_stay_right_whatever_goes_wrong() {
     let mut all_of_them = Vec::new();

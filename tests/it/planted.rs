@@ -18,7 +18,8 @@ const SEEDS: u64 = 12;
 /// (`src/ordering`, `src/replica/transfer`), the others by crashes at every call of the disk
 /// (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`) and by the modes of
 /// `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 95] = [
+const ELSEWHERE: [&str; 96] = [
+    "master-takes-unwitnessed",
     "master-lost-reports",
     "e6-wait-stays",
     "o7-seen-while-read",

@@ -168,7 +168,9 @@ fn the_demonstration_kills_each_place_of_a_chain() {
     let ran = std::process::Command::new(program).args(demo).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert!(ran.status.success(), "{out}\n{err}");
-    for part in ["  head (R1)", "  tail (", "counted without a gap", "does not survive one that lies"] {
+    for part in
+        ["  head (R1)", "  tail (", "counted without a gap", "does not survive one that lies"]
+    {
         assert!(out.contains(part), "{part}\n{out}");
     }
     let refused = ["demo", "--fault-model", "fail-stop", "--lie", "forge"];

@@ -58,7 +58,7 @@ fn only_the_key_of_an_admin_commands() {
             wait: Duration::ZERO,
             json: false,
         };
-        judge_key(&made.cluster, &read_secret_key(key).unwrap().public(), &order)
+        judge_key(&made.cluster, &read_secret_key(key).unwrap().public(), &order.key, &order.config)
     };
     judge(&made.operator_key).unwrap();
     let told = judge(&made.client_keys[0]).unwrap_err().to_string();

@@ -25,7 +25,8 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 92] = [
+const ELSEWHERE: [(&str, &str); 93] = [
+    ("master-takes-unwitnessed", WITNESS),
     ("master-lost-reports", MASTER),
     ("ch-repeats-run", CHAINS),
     ("ch-ack-before-commit", CHAINS),
@@ -160,6 +161,7 @@ const ORDER: &str =
     "src/ordering/order_tests.rs the_planted_bugs_of_the_order_change_what_runs";
 const OPENINGS: &str = "src/ordering/epoch/opening_tests.rs \
                         the_planted_bugs_of_openings_change_who_is_a_member";
+const WITNESS: &str = "src/master/tests.rs one_that_is_taken_out_unwitnessed_is_noticed";
 const MASTER: &str = "src/master/tests.rs a_replaced_disk_that_reports_is_noticed";
 /// Runs that are made for the bug.
 const CHAINS: &str = "tests/it/chain.rs every_planted_bug_of_the_chain_is_noticed";

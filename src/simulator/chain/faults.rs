@@ -5,11 +5,12 @@ use super::site::{Disk, Site};
 use super::world::{CHAIN, Event, World, add, micros};
 use crate::chain::{Input, MakeService, Setup};
 use crate::crypto::{Context, Domain, hash};
-use crate::master::Command as MasterCommand;
+use crate::master::{Answer, Command as MasterCommand};
 use crate::service::Service;
 use crate::service::kv::Kv;
 use crate::simulator::Dice;
 use crate::types::{ClientId, GroupId, OrderLimits, ReplicaId};
+use crate::wire::ChainMember;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -29,6 +30,10 @@ pub(super) enum Fault {
     MasterStops(u64),
     /// An operator gives the chain another order.
     Reorder,
+    /// A replica stops, alone or with all others, and starts again on an empty disk.
+    Lose(usize, u64),
+    /// A wall clock shows something else.
+    Jump(usize, u64),
 }
 
 /// All pairs of sites, the lower one first.
@@ -107,6 +112,17 @@ impl World<'_> {
             let at = dice.between(lease / 2, within);
             self.after(at, Event::Fault(fault));
         }
+        let mut dice = Dice::new(seed, 2);
+        for _ in 0..o.losses {
+            let (site, down) = (one(&mut dice), dice.between(1000, 3 * lease));
+            let at = dice.between(lease / 2, within);
+            self.after(at, Event::Fault(Fault::Lose(site, down)));
+        }
+        for _ in 0..o.jumps {
+            let (site, skew) = (one(&mut dice), dice.below(2_000_000_000));
+            let at = dice.between(lease / 2, within);
+            self.after(at, Event::Fault(Fault::Jump(site, skew)));
+        }
     }
 
     pub(super) fn fault(&mut self, fault: Fault) -> Result<(), String> {
@@ -146,7 +162,56 @@ impl World<'_> {
                 self.reorder();
                 Ok(())
             }
+            Fault::Lose(site, down) => self.lose(site, down),
+            Fault::Jump(site, skew) => {
+                self.sites[site].skew = skew;
+                Ok(())
+            }
         }
+    }
+
+    /// Only while the chain has its length, all of it lives, and no other disk is lost.
+    fn lose(&mut self, site: usize, down: u64) -> Result<(), String> {
+        let config = self.config();
+        let lives = |m: &ChainMember| {
+            let chain = self.sites[m.replica.index()].chain.as_ref();
+            chain.is_some_and(|c| c.member() == *m)
+        };
+        let is_whole = config.members.len() == usize::from(self.options.length)
+            && config.members.iter().all(lives);
+        if !is_whole || self.sites[site].chain.is_none() || self.sites.iter().any(Site::is_lost) {
+            return Ok(());
+        }
+        self.report.losses += 1;
+        if down % 2 == 0 {
+            self.crash(site, down)?;
+        } else {
+            // So long that the master knows that nobody lives before anybody starts again.
+            let silence = 2 * micros(self.options.lease + self.options.margin);
+            for other in 0..self.sites.len() {
+                let more = self.dice.below(down);
+                self.crash(other, silence + more)?;
+            }
+        }
+        self.sites[site].lose_disk();
+        self.after(down, Event::Operator);
+        Ok(())
+    }
+
+    /// Looks whether the chain waits for what is lost, and says that it is; again and again while
+    /// a disk is lost.
+    pub(super) fn operate(&mut self) {
+        let lease = micros(self.options.lease);
+        if !self.sites.iter().any(Site::is_lost) {
+            return;
+        }
+        self.after(lease, Event::Operator);
+        let Answer::Chain { config, down: true, replicas, .. } = self.show() else { return };
+        let lost = replicas.iter().find(|m| m.lost && config.has(m.replica));
+        let Some(replica) = lost.map(|m| m.replica) else { return };
+        self.report.struck += 1;
+        self.order(&MasterCommand::Remove { chain: CHAIN, replica }.encode());
+        self.order(&MasterCommand::Add { chain: CHAIN, replica }.encode());
     }
 
     fn reorder(&mut self) {

@@ -32,6 +32,13 @@ pub struct ChainOptions {
     pub master_delay: Duration,
     /// Orders of members that an operator changes.
     pub reorders: u32,
+    /// Disks that are lost: of one replica while all members live, or of one while all are down.
+    /// It starts on an empty one, and an operator strikes it out if the chain waits for it. Not to
+    /// be played with other stops: if another member starts again before the master has noticed,
+    /// the lost one is the last member, and nobody knows that it had nothing that others lack.
+    pub losses: u32,
+    /// Wall clocks that jump, forwards or back.
+    pub jumps: u32,
     /// Faults happen within this time from the start; after it all is well.
     pub within: Duration,
     /// When everything must be done.
@@ -63,6 +70,8 @@ impl ChainOptions {
             master_stops: 0,
             master_delay: Duration::from_millis(6),
             reorders: 0,
+            losses: 0,
+            jumps: 0,
             within: Duration::from_millis(3000),
             time_limit: Duration::from_secs(60),
             lease: Duration::from_millis(400),
@@ -92,6 +101,7 @@ impl ChainOptions {
             cuts: 2,
             master_stops: 1,
             reorders: 2,
+            jumps: 3,
             calls: 60,
             ..Self::quiet(length)
         }
@@ -115,6 +125,10 @@ pub struct ChainReport {
     pub repeats: u64,
     /// Times that a state that was reached by several was compared.
     pub states_compared: u64,
+    /// Disks that were lost.
+    pub losses: u64,
+    /// Times that an operator struck a lost disk out of a chain that waited for it.
+    pub struck: u64,
     /// Counters of all lives of all replicas together.
     pub stats: Stats,
 }

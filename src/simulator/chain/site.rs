@@ -122,9 +122,22 @@ impl Site {
         instant.0.div_ceil(rate)
     }
 
+    /// Its disk is another one from now on.
+    pub(super) fn lose_disk(&mut self) {
+        self.disk = Disk::default();
+        self.setup.lost = true;
+    }
+
+    /// Whether its disk was lost, and it has not been a member since.
+    pub(super) fn is_lost(&self) -> bool {
+        self.setup.lost && self.chain.as_ref().is_none_or(Chain::is_lost)
+    }
+
     /// Starts it in a new life, from what its disk has.
     pub(super) fn start(&mut self) -> Result<(), String> {
         self.life += 1;
+        let found = self.disk.found();
+        self.setup.lost &= found.state.is_none() && found.log.is_empty();
         let setup = Setup { incarnation: self.life, ..self.setup.clone() };
         self.chain = Some(Chain::new(setup, self.disk.found())?);
         (self.wake, self.undrained) = (0, true);

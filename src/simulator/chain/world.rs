@@ -35,6 +35,7 @@ pub(super) enum Event {
     Fault(Fault),
     LinkUp { a: usize, b: usize },
     Restart { site: usize },
+    Operator,
 }
 
 #[derive(Clone)]
@@ -233,11 +234,15 @@ impl<'a> World<'a> {
         self.truth.linearizable()
     }
 
-    pub(super) fn config(&self) -> ChainConfig {
+    pub(super) fn show(&self) -> Answer {
         let show = MasterCommand::Show { chain: CHAIN }.encode();
         let said = self.master.query(self.agreed(), &ClientId([0; 32]), &show);
-        match Answer::parse(&said) {
-            Ok(Answer::Chain { config, .. }) => config,
+        Answer::parse(&said).expect("a master's answer")
+    }
+
+    pub(super) fn config(&self) -> ChainConfig {
+        match self.show() {
+            Answer::Chain { config, .. } => config,
             other => unreachable!("the chain was made: {other:?}"),
         }
     }
@@ -284,6 +289,10 @@ impl<'a> World<'a> {
             Event::Fault(fault) => self.fault(fault),
             Event::LinkUp { a, b } => self.link_up(a, b),
             Event::Restart { site } => self.restart(site),
+            Event::Operator => {
+                self.operate();
+                Ok(())
+            }
         }
     }
 

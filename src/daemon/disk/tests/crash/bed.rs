@@ -4,7 +4,8 @@
 use super::media::{End, Media};
 use super::start::{Book, Started, put_mark, replica, start};
 use crate::crypto::Keyed;
-use crate::daemon::disk::worker::{End as WorkerEnd, Inbox, Worker};
+use crate::daemon::disk::worker::Worker;
+use crate::daemon::disk::{End as WorkerEnd, Inbox};
 use crate::daemon::disk::{Done, Job};
 use crate::replica::{Action, Actions, Event, Input, Replica, Standing, Stored};
 use crate::service::kv::Command as KvCommand;
