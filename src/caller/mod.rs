@@ -60,19 +60,22 @@
 //! The queue of calls is the driver's to bound: it hands them in.
 
 mod actions;
+mod chain;
 mod core;
 mod input;
 mod links;
 mod queue;
 mod replies;
+mod route;
 mod setup;
 mod stats;
 mod window;
 
 pub use self::core::Caller;
 pub use actions::{Action, Actions, Answer, CallError};
+pub use chain::{ChainCaller, ChainSetup};
 pub use input::{Input, Token};
-pub use setup::Setup;
+pub use setup::{Mode, Setup};
 pub use stats::{ReplicaStats, Stats};
 
 #[cfg(test)]
