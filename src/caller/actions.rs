@@ -28,7 +28,7 @@ pub enum Action {
     Done {
         /// Which.
         token: Token,
-        /// What `t + 1` replicas said.
+        /// What `t + 1` replicas said; in a fail-stop chain, what one did.
         result: Result<Answer, CallError>,
     },
 }
@@ -39,11 +39,13 @@ pub type Actions = Vec<Action>;
 /// An accepted answer (rule C1).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The request that carried the call.
+    /// The request that carried the call. Queries of a fail-stop chain have no session; theirs is
+    /// shown as 0.
     pub request: RequestId,
     /// One output a command of the call.
     pub outputs: Vec<Bytes>,
-    /// The step that executed it.
+    /// The step that executed it. In a fail-stop chain the round is the number of the update, or
+    /// how many the state had executed that a query was asked of, and the vector is zero.
     pub position: StepPosition,
     /// Its index in the step.
     pub index: u32,
@@ -63,7 +65,8 @@ pub enum CallError {
         explanation: Explanation,
     },
     /// So many replicas refuse to take it that it cannot be accepted; it was not executed as far
-    /// as they say.
+    /// as they say. In a fail-stop chain one replica's word is enough, and
+    /// [`NoteKind::NumberTaken`] can mean that it was executed and its reply is no longer kept.
     #[error("not taken: {why}")]
     NotTaken {
         /// What they say.
@@ -71,10 +74,10 @@ pub enum CallError {
         /// Who said what.
         explanation: Explanation,
     },
-    /// No `t + 1` equal replies in time. The request may still be executed, unless it was never
+    /// No `t + 1` equal replies in time; in a fail-stop chain, no reply. The request may still be executed, unless it was never
     /// sent ([`Explanation::sends`] is 0) because requests before it, or the opening of the
     /// session, got no majority.
-    #[error("no majority in time; {}", what_now(explanation))]
+    #[error("{}; {}", none_in_time(explanation), what_now(explanation))]
     NoMajority {
         /// Who said what, and who is silent since when.
         explanation: Explanation,
@@ -87,8 +90,9 @@ pub enum CallError {
         explanation: Explanation,
     },
     /// `t + 1` replicas agree on an outcome that is none for this request: more than `t` are
-    /// faulty, or their software is of another version than the client's.
-    #[error("replicas agree on an outcome that does not fit the request; compare their versions")]
+    /// faulty, or their software is of another version than the client's. In a fail-stop chain: the
+    /// one that answered is faulty, or of another version.
+    #[error("{} an outcome that does not fit the request; compare versions", who_said(explanation))]
     Unreadable {
         /// Who said what.
         explanation: Explanation,
@@ -102,6 +106,24 @@ pub enum CallError {
     /// The call can never be sent: it is empty or larger than the cluster's limits.
     #[error("{0}")]
     Unacceptable(String),
+}
+
+fn none_in_time(explanation: &Explanation) -> &'static str {
+    match &explanation.chain {
+        None => "no majority in time",
+        Some(config) if config.number == 0 => {
+            "no answer in time, since the master has not said who is in the chain: it takes links \
+             to t + 1 replicas that run"
+        }
+        Some(_) => "no answer of the chain in time",
+    }
+}
+
+fn who_said(explanation: &Explanation) -> &'static str {
+    match explanation.chain {
+        None => "replicas agree on",
+        Some(_) => "the replica that answered gave",
+    }
 }
 
 fn what_now(explanation: &Explanation) -> &'static str {
@@ -154,6 +176,10 @@ impl CallError {
                 explanation.sends > 0
             }
             CallError::SessionLost { .. } | CallError::Unreadable { .. } => true,
+            // The head of a chain says so also of what it executed and has no reply to any more.
+            CallError::NotTaken { why: NoteKind::NumberTaken, explanation } => {
+                explanation.chain.is_some()
+            }
             CallError::NotTaken { .. } | CallError::Unacceptable(_) => false,
         }
     }

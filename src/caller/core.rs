@@ -2,12 +2,14 @@
 
 use super::links::Links;
 use super::queue::Queue;
+use super::route::{Route, Trail};
+use super::setup::Mode;
 use super::window::{Pending, Window};
 use super::{Action, Actions, CallError, Input, Setup, Stats, Token};
 use crate::crypto::{Domain, Hasher};
 use crate::types::{Instant, ReplicaId, SessionId, Timing};
-use crate::voter::{Explanation, Voter};
-use crate::wire::{Message, Request};
+use crate::voter::Explanation;
+use crate::wire::{ChainQuery, Message, Request};
 use bytes::Bytes;
 
 /// One client's core. See the module's page.
@@ -20,6 +22,10 @@ pub struct Caller {
     // The last attempt to open a session failed: the next waits for a call.
     pub(super) discouraged: bool,
     pub(super) counts: Stats,
+    // In a chain: a request was repeated of which nothing at all was heard.
+    pub(super) unheard: bool,
+    // In a chain: requests below this number have been sent to somebody once.
+    pub(super) placed: u64,
     // Sessions begun so far, to derive the nonce of the next.
     begun: u64,
     // Time never goes back, whatever the driver says.
@@ -42,15 +48,23 @@ const NEVER: Instant = Instant(u64::MAX);
 
 impl Caller {
     /// A caller without links. It opens its session at the first [`Input::Drained`] that finds a
-    /// link up.
+    /// link up; in a fail-stop chain at the first that finds an update. Queries have no session.
     pub fn new(setup: Setup, now: Instant) -> Self {
         let setup = setup.normalized();
+        let session = matches!(setup.mode, Mode::Queries { .. }).then(|| Session {
+            id: SessionId(0),
+            open: true,
+            window: Window::starting_at(1),
+        });
         Self {
-            links: Links::new(setup.ensemble, now),
+            links: Links::new(setup.ensemble, now, Route::of(setup.mode)),
             queue: Queue::new(&setup),
-            session: None,
-            discouraged: false,
+            session,
+            // Who only queries a chain needs no session there.
+            discouraged: setup.mode == Mode::Updates,
             counts: Stats::default(),
+            unheard: false,
+            placed: 0,
             begun: 0,
             now,
             wake: NEVER,
@@ -64,8 +78,11 @@ impl Caller {
         let now = self.now;
         let drained = matches!(input, Input::Drained);
         match input {
-            Input::Up { replica, hello } => self.links.up(replica, now, hello.restarted),
-            Input::Down { replica } => self.links.down(replica, now),
+            Input::Up { replica, hello } => {
+                self.links.up(replica, now, hello.restarted);
+                self.unplace(|to| to == replica);
+            }
+            Input::Down { replica } => self.lose_link(replica, now),
             Input::Frames { replica, frames } => self.frames(replica, &frames, now, out),
             Input::Call { token, commands, coalesce } => {
                 match self.queue.push(token, commands, coalesce, now) {
@@ -119,8 +136,9 @@ impl Caller {
         let explanation = match first {
             Some((_, p)) => explain(p, &self.links, self.now),
             None => {
-                let voter = Voter::new(self.setup.ensemble);
-                voter.explain(self.now, self.now, 0, |r| self.links.state(r))
+                let voter = self.setup.voter();
+                let said = voter.explain(self.now, self.now, 0, |r| self.links.state(r));
+                self.links.overlay(said, &Trail::default(), self.now)
             }
         };
         Explanation { sends: 0, ..explanation }
@@ -137,7 +155,7 @@ impl Caller {
         }
     }
 
-    fn wake_by(&mut self, at: Instant) {
+    pub(super) fn wake_by(&mut self, at: Instant) {
         self.wake = self.wake.min(at);
     }
 
@@ -164,12 +182,17 @@ impl Caller {
                 continue;
             }
             if pending.repeat_at <= now {
+                // Who refuses is there: then the distance has its own growth.
+                let is_refused = pending.trail.is_refused();
+                self.unheard |= !is_refused;
                 if self.links.repeat(number, pending) {
                     pending.sends = pending.sends.saturating_add(1);
                     self.counts.repeats += 1;
                 }
                 pending.repeat_at = now + pending.backoff;
-                pending.backoff = pending.backoff.saturating_mul(2).min(self.setup.repeat_cap);
+                if !is_refused {
+                    pending.backoff = pending.backoff.saturating_mul(2).min(self.setup.repeat_cap);
+                }
             }
             self.wake = self.wake.min(pending.repeat_at).min(deadline.unwrap_or(NEVER));
         }
@@ -182,8 +205,8 @@ impl Caller {
 
     // Makes requests of what waits and sends everything that is to be sent.
     fn flush(&mut self, now: Instant, out: &mut Actions) {
-        if !self.links.any_up() {
-            return;
+        if !self.links.can_send() {
+            return self.links.flush_repeats(self.session.as_ref().map(|s| &s.window), out);
         }
         if self.session.is_none() && (!self.discouraged || !self.queue.is_empty()) {
             self.begin_session(now);
@@ -197,7 +220,8 @@ impl Caller {
             let commands = body.commands.len();
             let number = session.window.next();
             let low = session.window.low();
-            let request = Request { session: session.id, number, low, body: body.to_bytes() };
+            let body = body.to_bytes();
+            let request = Request { session: session.id, number, low, body };
             let mut pending = pending(&self.setup, &request, now);
             (pending.parts, pending.commands) = (parts, commands);
             self.wake = self.wake.min(pending.repeat_at);
@@ -206,7 +230,11 @@ impl Caller {
         for (_, pending) in session.window.all_from_mut(first_new) {
             pending.sends = 1;
         }
-        self.links.flush(&session.window, first_new, out);
+        if self.links.route.is_some() {
+            self.place(now, out);
+        } else {
+            self.links.flush(&session.window, first_new, out);
+        }
     }
 
     fn begin_session(&mut self, now: Instant) {
@@ -218,6 +246,7 @@ impl Caller {
         let mut window = Window::default();
         window.push(opening);
         self.session = Some(Session { id, open: false, window });
+        self.placed = 0;
         self.links.forget_repeats();
     }
 }
@@ -233,7 +262,9 @@ impl Setup {
 
 /// What is known of a request, counted from when it was first sent.
 pub(super) fn explain(pending: &Pending, links: &Links, now: Instant) -> Explanation {
-    pending.voter.explain(now, pending.sent, pending.sends, |r: ReplicaId| links.state(r))
+    let Pending { voter, sent, sends, trail, .. } = pending;
+    let said = voter.explain(now, *sent, *sends, |r: ReplicaId| links.state(r));
+    links.overlay(said, trail, *sent)
 }
 
 // Tells the calls in a request whose time is over; how many.
@@ -260,15 +291,23 @@ fn expire(
 }
 
 fn pending(setup: &Setup, request: &Request, now: Instant) -> Pending {
+    let group = setup.context.group;
+    let frame = match setup.mode {
+        Mode::Vote | Mode::Updates => request.to_frame(group),
+        Mode::Queries { .. } => {
+            ChainQuery { id: request.number, body: request.body.clone() }.to_frame(group)
+        }
+    };
     Pending {
-        frame: request.to_frame(setup.context.group).into(),
+        frame: frame.into(),
         parts: Vec::new(),
         commands: 0,
-        voter: Voter::new(setup.ensemble),
+        voter: setup.voter(),
         sent: now,
         sends: 0,
         repeat_at: now + setup.repeat_after,
         backoff: setup.repeat_after.saturating_mul(2).min(setup.repeat_cap),
+        trail: Trail::default(),
     }
 }
 

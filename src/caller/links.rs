@@ -1,5 +1,6 @@
 //! Links to the replicas, and what is to be sent over each.
 
+use super::route::Route;
 use super::window::{Pending, Window};
 use super::{Action, Actions, ReplicaStats};
 use crate::types::{Ensemble, Instant, ReplicaId};
@@ -7,7 +8,11 @@ use crate::voter::LinkState;
 use bytes::{Bytes, BytesMut};
 
 #[derive(Debug)]
-pub(super) struct Links(Vec<Link>);
+pub(super) struct Links {
+    links: Vec<Link>,
+    /// Where requests go in a fail-stop chain; `None` where every replica gets all of them.
+    pub route: Option<Route>,
+}
 
 #[derive(Debug)]
 struct Link {
@@ -21,7 +26,7 @@ struct Link {
 }
 
 impl Links {
-    pub fn new(ensemble: Ensemble, now: Instant) -> Self {
+    pub fn new(ensemble: Ensemble, now: Instant, route: Option<Route>) -> Self {
         let link = || Link {
             state: LinkState::Down(now),
             since: now,
@@ -29,20 +34,21 @@ impl Links {
             repeat: Vec::new(),
             stats: ReplicaStats::default(),
         };
-        Self((0..ensemble.n()).map(|_| link()).collect())
+        Self { links: (0..ensemble.n()).map(|_| link()).collect(), route }
     }
 
     pub fn up(&mut self, replica: ReplicaId, now: Instant, restarted: bool) {
-        if let Some(link) = self.0.get_mut(replica.index()) {
+        if let Some(link) = self.links.get_mut(replica.index()) {
             link.state = if restarted { LinkState::Restarted } else { LinkState::Up };
             link.since = now;
-            link.fresh = true;
+            // In a chain each request has its own place to go to.
+            link.fresh = self.route.is_none();
             link.repeat.clear();
         }
     }
 
     pub fn down(&mut self, replica: ReplicaId, now: Instant) {
-        if let Some(link) = self.0.get_mut(replica.index()).filter(|l| l.is_up()) {
+        if let Some(link) = self.links.get_mut(replica.index()).filter(|l| l.is_up()) {
             link.state = LinkState::Down(now);
             link.since = now;
             link.fresh = false;
@@ -51,37 +57,49 @@ impl Links {
     }
 
     pub fn is_up(&self, replica: ReplicaId) -> bool {
-        self.0.get(replica.index()).is_some_and(Link::is_up)
+        self.links.get(replica.index()).is_some_and(Link::is_up)
     }
 
-    pub fn any_up(&self) -> bool {
-        self.0.iter().any(Link::is_up)
+    /// Whether there is somebody to send requests to.
+    pub fn can_send(&self) -> bool {
+        match &self.route {
+            None => self.links.iter().any(Link::is_up),
+            Some(route) => route.preferred().iter().any(|r| self.is_up(*r)),
+        }
     }
 
     pub fn state(&self, replica: ReplicaId) -> LinkState {
-        self.0[replica.index()].state
+        match self.links[replica.index()].state {
+            // That it lacks its state matters to the voting group, not to the chain.
+            LinkState::Restarted if self.route.is_some() => LinkState::Up,
+            state => state,
+        }
     }
 
     /// Counts something of a replica of the roster.
     pub fn count(&mut self, replica: ReplicaId) -> &mut ReplicaStats {
-        &mut self.0[replica.index()].stats
+        &mut self.links[replica.index()].stats
     }
 
     pub fn stats(&self, now: Instant) -> Vec<ReplicaStats> {
-        let stats = self.0.iter();
+        let stats = self.links.iter();
         stats
             .map(|l| ReplicaStats { up: l.is_up(), since: now.since(l.since), ..l.stats.clone() })
             .collect()
     }
 
     /// Notes that a request is to be sent again: to those that have not voted on it; if all that
-    /// are up have, without a majority, to all of them. False if no link is up.
-    pub fn repeat(&mut self, number: u64, pending: &Pending) -> bool {
+    /// are up have, without a majority, to all of them. In a chain, to who is next. False if no
+    /// link is up.
+    pub fn repeat(&mut self, number: u64, pending: &mut Pending) -> bool {
+        if self.route.is_some() {
+            return self.send_on(number, pending, true);
+        }
         let voted = pending.voter.voted();
-        let up = || self.0.iter().enumerate().filter(|(_, l)| l.is_up());
+        let up = || self.links.iter().enumerate().filter(|(_, l)| l.is_up());
         let any_up = up().next().is_some();
         let all_voted = up().all(|(i, _)| voted.contains(ReplicaId::from_index(i)));
-        for (i, link) in self.0.iter_mut().enumerate().filter(|(_, l)| l.is_up()) {
+        for (i, link) in self.links.iter_mut().enumerate().filter(|(_, l)| l.is_up()) {
             if all_voted || !voted.contains(ReplicaId::from_index(i)) {
                 link.repeat.push(number);
             }
@@ -89,16 +107,35 @@ impl Links {
         any_up
     }
 
+    /// In a chain: notes that a request goes to one who is up, at a repeat rather to another than
+    /// before. False if there is none.
+    pub fn send_on(&mut self, number: u64, pending: &mut Pending, again: bool) -> bool {
+        let Some(route) = &mut self.route else { return false };
+        let links = &self.links;
+        let up = |r: ReplicaId| links.get(r.index()).is_some_and(Link::is_up);
+        let Some(to) = route.choose(pending.trail.to, again, up) else { return false };
+        pending.trail.goes_to(to);
+        self.links[to.index()].repeat.push(number);
+        true
+    }
+
     /// The session is another one: what was to be repeated no longer is.
     pub fn forget_repeats(&mut self) {
-        self.0.iter_mut().for_each(|l| l.repeat.clear());
+        self.links.iter_mut().for_each(|l| l.repeat.clear());
+    }
+
+    /// In a chain: sends what was noted to be sent to somebody.
+    pub fn flush_repeats(&mut self, window: Option<&Window>, out: &mut Actions) {
+        if let Some(window) = window.filter(|_| self.route.is_some()) {
+            self.flush(window, window.next(), out);
+        }
     }
 
     /// Sends what is to be sent: one action a replica at most. `first_new` is the number of the
     /// first request that goes out for the first time.
     pub fn flush(&mut self, window: &Window, first_new: u64, out: &mut Actions) {
         let new = join((first_new..window.next()).filter_map(|n| window.pending(n)));
-        for (i, link) in self.0.iter_mut().enumerate().filter(|(_, l)| l.is_up()) {
+        for (i, link) in self.links.iter_mut().enumerate().filter(|(_, l)| l.is_up()) {
             let frame = if link.fresh {
                 join(window.all().map(|(_, p)| p))
             } else if link.repeat.is_empty() {

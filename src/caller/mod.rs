@@ -24,6 +24,13 @@
 //!    they will not take it; when its session is lost; or when the time of its last call is over.
 //!    Each call ends at its own deadline, counted from when it came.
 //!
+//! # Chains
+//!
+//! In a fail-stop cluster nobody votes. [`ChainCaller`] puts three callers together: two of another
+//! [`Mode`], in which a request goes to one replica and the first reply is its answer, and one that
+//! votes on what the master says. Queue, window, session, repeats and deadlines are the same; what
+//! differs, where a request goes and what follows from a refusal, is in `route.rs`.
+//!
 //! # Numbers, window and low-water mark (rule O6)
 //!
 //! A request carries the lowest number that is unanswered when it is made. *Answered* means
@@ -60,19 +67,22 @@
 //! The queue of calls is the driver's to bound: it hands them in.
 
 mod actions;
+mod chain;
 mod core;
 mod input;
 mod links;
 mod queue;
 mod replies;
+mod route;
 mod setup;
 mod stats;
 mod window;
 
 pub use self::core::Caller;
 pub use actions::{Action, Actions, Answer, CallError};
+pub use chain::{ChainCaller, ChainSetup};
 pub use input::{Input, Token};
-pub use setup::Setup;
+pub use setup::{Mode, Setup};
 pub use stats::{ReplicaStats, Stats};
 
 #[cfg(test)]

@@ -31,11 +31,22 @@ impl Caller {
                 continue;
             }
             if let Err(why) = self.frame(replica, frame, now, out) {
-                self.links.down(replica, now);
-                self.links.count(replica).closed += 1;
-                out.push(Action::Close { replica, why });
+                self.fault(replica, why, now, out);
             }
         }
+    }
+
+    /// Closes the link of a replica that sent what is no message.
+    pub(super) fn fault(
+        &mut self,
+        replica: ReplicaId,
+        why: &'static str,
+        now: Instant,
+        out: &mut Actions,
+    ) {
+        self.lose_link(replica, now);
+        self.links.count(replica).closed += 1;
+        out.push(Action::Close { replica, why });
     }
 
     fn frame(
@@ -69,7 +80,7 @@ impl Caller {
     }
 
     // Rule C1. What fits no request changes a counter and nothing else.
-    fn reply(
+    pub(super) fn reply(
         &mut self,
         replica: ReplicaId,
         position: StepPosition,
@@ -110,7 +121,7 @@ impl Caller {
     // A note is never a vote. But when so many replicas would not take a request that it cannot
     // get the candidates it needs from those that are good, waiting on is of no use.
     fn note(&mut self, replica: ReplicaId, note: &Note, now: Instant, out: &mut Actions) {
-        let majority = self.setup.ensemble.majority();
+        let needed = self.setup.needed();
         let slot = find(&mut self.session, note.session, note.number);
         let Some(Found::Slot(Slot::Pending(pending))) = slot else {
             if matches!(slot, None | Some(Found::Unknown)) {
@@ -123,15 +134,25 @@ impl Caller {
             NoteKind::Forbidden | NoteKind::Unacceptable | NoteKind::NumberTaken => true,
             NoteKind::Busy | NoteKind::Restarted | NoteKind::Halted => false,
         };
-        if final_word && pending.voter.noted(note.kind) >= majority {
-            let why = note.kind;
-            self.counts.not_taken += 1;
-            let Some(pending) = self.take_out(note.number) else { return };
-            self.fail(note.number, &pending, now, out, |explanation| CallError::NotTaken {
-                why,
-                explanation,
-            });
+        if final_word && pending.voter.noted(note.kind) >= needed {
+            self.not_taken(note.number, note.kind, now, out);
         }
+    }
+
+    /// Ends a request that cannot be done.
+    pub(super) fn not_taken(
+        &mut self,
+        number: u64,
+        why: NoteKind,
+        now: Instant,
+        out: &mut Actions,
+    ) {
+        let Some(pending) = self.take_out(number) else { return };
+        self.counts.not_taken += 1;
+        self.fail(number, &pending, now, out, |explanation| CallError::NotTaken {
+            why,
+            explanation,
+        });
     }
 
     // `t + 1` replicas said the same: now it is read.
@@ -157,7 +178,8 @@ impl Caller {
                     why,
                     explanation,
                 });
-                if why == Refusal::UnknownSession {
+                // Queries have no session to lose.
+                if why == Refusal::UnknownSession && self.setup.mode.has_sessions() {
                     self.lose_session(now, out);
                 }
             }
@@ -229,7 +251,7 @@ impl Caller {
 }
 
 // Where a number of a session stands; `None` if it is not the session in use.
-fn find(
+pub(super) fn find(
     session: &mut Option<super::core::Session>,
     id: SessionId,
     number: u64,

@@ -2,12 +2,36 @@
 
 use crate::crypto::Context;
 use crate::types::{ClientId, Ensemble, OrderLimits, SessionId};
+use crate::voter::Voter;
 use crate::wire::{MAX_FRAME, RequestBody};
 use std::time::Duration;
+
+/// Who is asked, and whose answer counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// All replicas are asked, and `t + 1` equal replies are believed (rule C1).
+    Vote,
+    /// Updates of a fail-stop chain: the head is asked, and the first reply is believed (CH-U1).
+    Updates,
+    /// Queries of a fail-stop chain: no session, one replica is asked, and its answer is believed.
+    Queries {
+        /// Whether every member of the chain may be asked (CH-Q2), or the tail only (CH-Q1).
+        any: bool,
+    },
+}
+
+impl Mode {
+    /// Whether requests go into a session, which is opened first (rule O6).
+    pub(super) fn has_sessions(self) -> bool {
+        !matches!(self, Mode::Queries { .. })
+    }
+}
 
 /// Everything that a caller needs to know.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// Who is asked, and whose answer counts. [`super::ChainCaller`] sets it itself.
+    pub mode: Mode,
     /// The group's size and thresholds.
     pub ensemble: Ensemble,
     /// Cluster and group.
@@ -36,6 +60,19 @@ const REQUEST_OVERHEAD: usize = 64;
 const BODY_OVERHEAD: usize = 4;
 
 impl Setup {
+    // Equal replies that a request needs.
+    pub(super) fn needed(&self) -> usize {
+        match self.mode {
+            Mode::Vote => self.ensemble.majority(),
+            Mode::Updates | Mode::Queries { .. } => 1,
+        }
+    }
+
+    // A vote that nobody has voted in yet.
+    pub(super) fn voter(&self) -> Voter {
+        Voter::needing(self.ensemble.n(), self.needed())
+    }
+
     // The setup with every number inside its bounds, so that nothing else needs to check.
     pub(super) fn normalized(mut self) -> Self {
         self.repeat_after = self.repeat_after.max(Duration::from_millis(1));

@@ -13,6 +13,8 @@ pub struct Stats {
     pub not_taken: u64,
     /// Repeats of a request after its timeout.
     pub repeats: u64,
+    /// Requests sent to another replica of a chain, or over another link, without a timeout.
+    pub moved: u64,
     /// Calls whose time was over.
     pub timeouts: u64,
     /// Sessions opened.
@@ -40,6 +42,8 @@ pub struct ReplicaStats {
     pub changed: u64,
     /// Notes received.
     pub notes: u64,
+    /// Requests that it refused as a replica of a chain.
+    pub refusals: u64,
     /// Replies and notes for requests that were never sent, that belong to no or an older
     /// session, or that no good replica could send.
     pub strays: u64,

@@ -1,6 +1,7 @@
 //! The requests of one session by number: what is outstanding and what was answered lately.
 
 use super::queue::Part;
+use super::route::Trail;
 use crate::types::{Instant, Members};
 use crate::voter::{Value, Voter};
 use bytes::Bytes;
@@ -31,6 +32,8 @@ pub(super) struct Pending {
     pub repeat_at: Instant,
     /// How long to wait after that repeat.
     pub backoff: Duration,
+    /// In a fail-stop chain: where it went. Empty where replicas vote.
+    pub trail: Trail,
 }
 
 /// A request that is over.
@@ -72,6 +75,11 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// A window whose first number is this.
+    pub fn starting_at(base: u64) -> Self {
+        Self { base, ..Self::default() }
+    }
+
     /// The number of the next request.
     pub fn next(&self) -> u64 {
         self.base + self.slots.len() as u64
@@ -198,6 +206,7 @@ mod tests {
             sends: 1,
             repeat_at: Instant(0),
             backoff: Duration::ZERO,
+            trail: Trail::default(),
         }
     }
 

@@ -18,7 +18,7 @@ mod workers;
 
 use super::{Failure, Subcommand, USAGE, output};
 use crate::client::{Client, ClientOptions, Command, CommandKind, Stats};
-use crate::config::{Cluster, parse_duration};
+use crate::config::{Cluster, FaultModel, parse_duration};
 use crate::files::{load_cluster, read_secret_key};
 use crate::service::kv;
 use crate::types::Role;
@@ -255,11 +255,13 @@ impl Bench {
         }
         let measured = until.min(now).saturating_duration_since(from);
         let not_sent = self.rate.map(|_| unsent);
-        Report::new(self.settings(), measured, not_sent, &shared.tally(), (&before, &after), &stats)
+        let settings = self.settings(watch.fault_model);
+        Report::new(settings, measured, not_sent, &shared.tally(), (&before, &after), &stats)
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self, fault_model: FaultModel) -> Settings {
         Settings {
+            fault_model,
             clients: self.clients,
             outstanding: self.outstanding,
             value_bytes: self.size,

@@ -7,7 +7,7 @@ mod words;
 
 use super::{Failure, Subcommand, USAGE, output, votes};
 use crate::client::{CallError, Client as Connection, ClientError, ClientOptions};
-use crate::config::parse_duration;
+use crate::config::{FaultModel, parse_duration};
 use crate::files::{load_cluster, read_secret_key};
 use crate::service::kv;
 use ask::{Asked, ask};
@@ -23,17 +23,20 @@ use words::{Ask, Words};
 
 /// Accepted, but the answer is no.
 const NEGATIVE: u8 = 1;
-/// No majority in time.
+/// No majority in time, or no answer of a chain.
 const NO_MAJORITY: u8 = 3;
 
 /// Ask the key-value service of a cluster, and believe what a majority answers alike
+///
+/// In a fail-stop cluster nobody votes: one replica of the chain is asked, and its answer is
+/// believed.
 ///
 /// Values are bytes: a literal, @FILE for a file's content, or - for standard input. A literal
 /// that begins with @ is written with @@; before words that begin with - write --.
 ///
 /// Exit code: 0 accepted; 1 accepted, but the answer is no (no such key, a mismatch, an error of
 /// the service, refused by the order); 2 the command line, a file, or a configuration, such as a
-/// key that is not admitted; 3 no majority in time.
+/// key that is not admitted; 3 no majority in time, or in a fail-stop cluster no answer.
 ///
 /// With --json bytes are {"text": ...} if they are UTF-8, else {"hex": ...}.
 #[derive(Args)]
@@ -44,7 +47,7 @@ pub(super) struct Client {
     /// The client's private key file
     #[arg(long)]
     key: PathBuf,
-    /// How long to wait for a majority
+    /// How long to wait for an answer
     #[arg(long, global = true, default_value = "10s", value_parser = parse_duration)]
     timeout: Duration,
     /// Print on standard error who said what; waits a little for those who are slower
@@ -85,7 +88,8 @@ impl Subcommand for Client {
             key_file.display(),
             config.display()
         );
-        let show = Show { explain, json, advice };
+        let chain = cluster.fault_model == FaultModel::FailStop;
+        let show = Show { explain, json, chain, advice };
         // Values come from files or from a person before there is a link that waits.
         let work = match command {
             Command::One(words) => Work::One(words.resolve(true)?),
@@ -115,6 +119,8 @@ enum Work {
 struct Show {
     explain: bool,
     json: bool,
+    /// Whether it is a fail-stop chain, in which nobody votes.
+    chain: bool,
     /// What to do when there is no majority.
     advice: String,
 }
@@ -150,10 +156,11 @@ impl Trouble {
         let table = votes::table(explanation);
         let waited = explanation.waited;
         let advice = if self.code() == NO_MAJORITY { &show.advice } else { "" };
-        format!(
-            "{error}\n{needed} equal answers of {n} replicas are needed; after {waited:.1?}:\n\
-             {table}{advice}"
-        )
+        let needs = match show.chain {
+            true => String::new(),
+            false => format!("{needed} equal answers of {n} replicas are needed; "),
+        };
+        format!("{error}\n{needs}after {waited:.1?}:\n{table}{advice}")
     }
 
     fn short(&self) -> String {
@@ -164,12 +171,17 @@ impl Trouble {
     }
 
     fn json(&self) -> Value {
-        let votes = match self {
-            Trouble::Call(error) => error.explanation().map(votes::json),
+        let may_have_run = matches!(self, Trouble::Call(error) if error.may_have_run());
+        let mut document = json!({ "error": self.short(), "may_have_run": may_have_run });
+        let explanation = match self {
+            Trouble::Call(error) => error.explanation(),
             Trouble::Links(_) => None,
         };
-        let may_have_run = matches!(self, Trouble::Call(error) if error.may_have_run());
-        json!({ "error": self.short(), "may_have_run": may_have_run, "votes": votes })
+        match explanation {
+            Some(explanation) => votes::put_json(explanation, &mut document),
+            None => document["votes"] = Value::Null,
+        }
+        document
     }
 }
 
@@ -183,7 +195,8 @@ async fn one(client: &Connection, what: Ask, show: &Show) -> anyhow::Result<u8> 
     let took = began.elapsed();
     match asked {
         Ok(mut asked) => {
-            if show.explain {
+            // Of a chain one answers; the others stay silent.
+            if show.explain && !show.chain {
                 late::hear_the_rest(client, &mut asked.answer.explanation).await;
             }
             match show.json {
@@ -219,16 +232,28 @@ async fn hopeless(client: &Connection) -> ClientError {
 
 fn asked_json(what: &Ask, asked: &Asked) -> Value {
     let answer = &asked.answer;
-    json!({
+    let mut document = json!({
         "command": what.word(),
         "negative": asked.output.is_negative(),
         "output": votes::output_json(&asked.output),
-        "request": answer.request.to_string(),
-        "round": answer.position.round.0,
-        "vector": answer.position.vector.to_hex(),
-        "index": answer.index,
-        "votes": votes::json(&answer.explanation),
-    })
+    });
+    let mut put = |key: &str, value: Value| document[key] = value;
+    match &answer.explanation.chain {
+        // Queries have no session.
+        Some(_) => {
+            let is_update = !what.command().is_read_only();
+            put("request", is_update.then(|| answer.request.to_string()).into());
+            put("number", answer.position.round.0.into());
+        }
+        None => {
+            put("request", answer.request.to_string().into());
+            put("round", answer.position.round.0.into());
+            put("vector", answer.position.vector.to_hex().into());
+            put("index", answer.index.into());
+        }
+    }
+    votes::put_json(&answer.explanation, &mut document);
+    document
 }
 
 fn print_output(what: &Ask, shown: &kv::Output, took: Duration) -> std::io::Result<()> {

@@ -1,7 +1,7 @@
 //! Who said what, as tables for people and as JSON.
 
 use crate::service::kv;
-use crate::voter::{Ballot, Explanation, Verdict};
+use crate::voter::{Ballot, Explanation, Verdict, chain_text};
 use crate::wire::Outcome;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -11,14 +11,23 @@ use std::time::Duration;
 /// Characters of one answer that a table shows at most.
 const SHOWN: usize = 60;
 
-/// A table with one line a replica: verdict, time, answer.
+/// A table with one line a replica: verdict, time, answer. Of a fail-stop chain the chain is shown
+/// above it.
 pub(super) fn table(explanation: &Explanation) -> String {
-    let mut out = format!("{:<8} {:<8} {:>9}  {}\n", "replica", "verdict", "after", "answer");
+    let (chain, verdicts) = match &explanation.chain {
+        Some(config) => (format!("{}\n", chain_text(config)), "part"),
+        None => (String::new(), "verdict"),
+    };
+    let mut out = format!("{chain}{:<8} {verdicts:<8} {:>9}  {}\n", "replica", "after", "answer");
     let accepted = explanation.agreeing().len() >= explanation.needed;
     let waited = (!accepted).then_some(explanation.waited);
     for ballot in &explanation.ballots {
         let after = ballot.after.map_or_else(|| "-".to_owned(), |d| format!("{d:.1?}"));
-        let (replica, verdict) = (ballot.replica.to_string(), verdict(&ballot.verdict));
+        let verdict = match (&ballot.verdict, &explanation.chain) {
+            (Verdict::Note(_), Some(_)) => "refuses",
+            (other, _) => verdict(other),
+        };
+        let replica = ballot.replica.to_string();
         let answer = said(ballot, waited);
         writeln!(out, "{replica:<8} {verdict:<8} {after:>9}  {answer}")
             .expect("a string takes all");
@@ -26,8 +35,24 @@ pub(super) fn table(explanation: &Explanation) -> String {
     out
 }
 
-/// The same for programs.
-pub(super) fn json(explanation: &Explanation) -> Value {
+/// Writes the same for programs into a document: under `votes`, or under `chain` where nobody
+/// votes.
+pub(super) fn put_json(explanation: &Explanation, document: &mut Value) {
+    let Some(config) = &explanation.chain else {
+        document["votes"] = json(explanation);
+        return;
+    };
+    let members: Vec<u8> = config.members.iter().map(|m| m.replica.number()).collect();
+    document["chain"] = json!({
+        "configuration": config.number,
+        "members": members,
+        "waited_us": micros(explanation.waited),
+        "sends": explanation.sends,
+        "replicas": explanation.ballots.iter().map(ballot_json).collect::<Vec<_>>(),
+    });
+}
+
+fn json(explanation: &Explanation) -> Value {
     let replicas: Vec<Value> = explanation.ballots.iter().map(ballot_json).collect();
     json!({
         "needed": explanation.needed,
@@ -108,6 +133,9 @@ fn verdict(verdict: &Verdict) -> &'static str {
         Verdict::Differs => "differs",
         Verdict::Silent { .. } => "silent",
         Verdict::Note(_) => "no vote",
+        Verdict::Answers => "answers",
+        Verdict::Refuses(_) => "refuses",
+        Verdict::Asked | Verdict::NotAsked => "-",
     }
 }
 
@@ -115,6 +143,9 @@ fn verdict(verdict: &Verdict) -> &'static str {
 fn said(ballot: &Ballot, waited: Option<Duration>) -> String {
     let mut text = match (&ballot.verdict, &ballot.outcome) {
         (Verdict::Note(note), _) => note.to_string(),
+        (Verdict::Refuses(why), _) => why.to_string(),
+        (Verdict::Asked, _) => "was asked; another gave the answer".to_owned(),
+        (Verdict::NotAsked, _) => "was not asked".to_owned(),
         (Verdict::Silent { down_for: Some(d) }, _) => format!("no link for {d:.1?}"),
         (Verdict::Silent { down_for: None }, _) => match waited {
             Some(waited) => format!("its link is up, nothing came for {waited:.1?}"),
@@ -123,7 +154,9 @@ fn said(ballot: &Ballot, waited: Option<Duration>) -> String {
         (_, None) => "its answer came after the majority had agreed".to_owned(),
         (_, outcome) => outcome_text(outcome.as_ref().unwrap_or(&Bytes::new())),
     };
-    if let (Some(position), Some(index)) = (ballot.position, ballot.index) {
+    if let (Some(position), Verdict::Answers) = (ballot.position, &ballot.verdict) {
+        let _ = write!(text, " (update {})", position.round);
+    } else if let (Some(position), Some(index)) = (ballot.position, ballot.index) {
         let (round, vector) = (position.round, position.vector);
         let _ = write!(text, " (round {round}, vector {vector}, index {index})");
     }
@@ -174,9 +207,18 @@ fn ballot_json(ballot: &Ballot) -> Value {
             set("verdict", "note".into());
             set("note", note.to_string().into());
         }
+        Verdict::Answers => set("verdict", "answers".into()),
+        Verdict::Refuses(why) => {
+            set("verdict", "refuses".into());
+            set("refusal", why.to_string().into());
+        }
+        Verdict::Asked => set("verdict", "asked".into()),
+        Verdict::NotAsked => set("verdict", "not asked".into()),
     }
     set("after_us", ballot.after.map(micros).into());
-    if let Some(position) = ballot.position {
+    if let (Some(position), Verdict::Answers) = (ballot.position, &ballot.verdict) {
+        set("number", position.round.0.into());
+    } else if let Some(position) = ballot.position {
         set("round", position.round.0.into());
         set("vector", position.vector.to_hex().into());
         set("index", ballot.index.into());
@@ -213,7 +255,7 @@ fn micros(d: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::types::{Digest, ReplicaId, Round};
-    use crate::wire::{NoteKind, StepPosition};
+    use crate::wire::{ChainConfig, ChainMember, ChainRefusal, NoteKind, StepPosition};
 
     fn explanation() -> Explanation {
         let ballot = |n, verdict, outcome: Option<Bytes>| Ballot {
@@ -242,7 +284,8 @@ mod tests {
             },
             ballot(5, Verdict::Note(NoteKind::Busy), None),
         ];
-        Explanation { needed: 3, waited: Duration::from_secs(9), sends: 2, ballots }
+        let waited = Duration::from_secs(9);
+        Explanation { needed: 3, waited, sends: 2, ballots, chain: None }
     }
 
     #[test]
@@ -292,6 +335,32 @@ mod tests {
         assert_eq!(replicas[3]["link_error"], "no answer");
         assert_eq!(replicas[4]["verdict"], "note");
         assert_eq!((&json["needed"], &json["sends"]), (&json!(3), &json!(2)));
+    }
+
+    #[test]
+    fn a_chain_is_explained_without_votes() {
+        let member = |n| ChainMember { replica: ReplicaId::new(n).unwrap(), incarnation: 1 };
+        let config = ChainConfig { number: 7, members: vec![member(2), member(1)], joining: None };
+        let mut said = Explanation { needed: 1, chain: Some(config), ..explanation() };
+        said.ballots[0].verdict = Verdict::Answers;
+        said.ballots[1] = Ballot::without_answer(said.ballots[1].replica, Verdict::Asked);
+        let why = ChainRefusal::NotServing;
+        said.ballots[2] = Ballot::without_answer(said.ballots[2].replica, Verdict::Refuses(why));
+        let text = table(&said);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "chain of configuration 7: R2 (head), R1 (tail)");
+        assert_eq!(lines[2], "R1       answers      1.5ms  \"41\" (update 4)");
+        assert!(lines[3].ends_with("was asked; another gave the answer"), "{}", lines[3]);
+        assert_eq!(lines[4], "R3       refuses          -  not serving at present");
+        assert!(lines[6].contains("R5       refuses          -  busy"), "{}", lines[6]);
+        assert!(!text.contains("vote") && !text.contains("equal"), "{text}");
+        let mut document = json!({});
+        put_json(&said, &mut document);
+        let chain = &document["chain"];
+        assert_eq!((&chain["configuration"], &chain["members"]), (&json!(7), &json!([2, 1])));
+        assert_eq!(chain["replicas"][0]["number"], 4);
+        assert_eq!(chain["replicas"][2]["refusal"], "not serving at present");
+        assert_eq!(document.get("votes"), None);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The driver: one task that owns everything of a client.
 
 use super::links::{Attempt, LinkKey, Links, Meaning};
-use crate::caller::{self, Action, Actions, Answer, CallError, Caller, Input, Stats, Token};
+use crate::caller::{Action, Actions, Answer, CallError, Caller, ChainCaller, Input, Stats, Token};
 use crate::transport::LinkEvent;
 use crate::types::Instant;
+use crate::voter::Explanation;
 use crate::wire::Command;
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -50,11 +51,47 @@ enum First {
     Attempt(Box<Result<Attempt, JoinError>>),
 }
 
+/// The core, by the cluster's fault model.
+pub(super) enum Core {
+    Vote(Box<Caller>),
+    Chain(Box<ChainCaller>),
+}
+
+impl Core {
+    fn handle(&mut self, now: Instant, input: Input, out: &mut Actions) {
+        match self {
+            Core::Vote(caller) => caller.handle(now, input, out),
+            Core::Chain(caller) => caller.handle(now, input, out),
+        }
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        match self {
+            Core::Vote(caller) => caller.next_wake(),
+            Core::Chain(caller) => caller.next_wake(),
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        match self {
+            Core::Vote(caller) => caller.stats(),
+            Core::Chain(caller) => caller.stats(),
+        }
+    }
+
+    fn explain(&self, token: Token) -> Option<Explanation> {
+        match self {
+            Core::Vote(caller) => caller.explain(token),
+            Core::Chain(caller) => caller.explain(token),
+        }
+    }
+}
+
 pub(super) struct Driver {
     started: std::time::Instant,
     // Read once a batch.
     now: Instant,
-    caller: Caller,
+    core: Core,
     links: Links,
     waiting: HashMap<Token, oneshot::Sender<Outcome>>,
     max_calls: usize,
@@ -64,17 +101,12 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// A driver that leaves its last counters in `last`.
-    pub fn new(
-        setup: caller::Setup,
-        links: Links,
-        max_calls: usize,
-        last: Arc<OnceLock<Stats>>,
-    ) -> Self {
+    /// A driver of a core that was made at time 0; it leaves its last counters in `last`.
+    pub fn new(core: Core, links: Links, max_calls: usize, last: Arc<OnceLock<Stats>>) -> Self {
         Self {
             started: std::time::Instant::now(),
             now: Instant(0),
-            caller: Caller::new(setup, Instant(0)),
+            core,
             links,
             waiting: HashMap::new(),
             max_calls: max_calls.max(1),
@@ -113,7 +145,7 @@ impl Driver {
             self.take_all(&mut inbox, &mut calls, &mut events);
             self.handle(Input::Drained);
             self.perform();
-            timer.set(self.caller.next_wake(), self.started);
+            timer.set(self.core.next_wake(), self.started);
         }
         self.end(inbox).await;
     }
@@ -176,14 +208,14 @@ impl Driver {
             }
             Order::Stats(reply) => {
                 // Whoever asked may have gone.
-                let _ = reply.send(self.caller.stats());
+                let _ = reply.send(self.core.stats());
             }
             Order::Close(done) => self.closing = Some(done),
         }
     }
 
     fn handle(&mut self, input: Input) {
-        self.caller.handle(self.now, input, &mut self.actions);
+        self.core.handle(self.now, input, &mut self.actions);
     }
 
     fn perform(&mut self) {
@@ -216,10 +248,10 @@ impl Driver {
             self.waiting.insert(call.token, call.reply);
         }
         for token in self.waiting.keys().copied().collect::<Vec<_>>() {
-            let explanation = self.caller.explain(token).unwrap_or_default();
+            let explanation = self.core.explain(token).unwrap_or_default();
             self.tell(token, Err(CallError::Closed { explanation }));
         }
-        let _ = self.last.set(self.caller.stats());
+        let _ = self.last.set(self.core.stats());
         drop(inbox);
         self.links.end("the client was closed").await;
         // Dropping `closing` here tells who closed the client.

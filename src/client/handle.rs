@@ -1,14 +1,14 @@
 //! The handle.
 
 use super::dial::any_address;
-use super::driver::{Call, Driver, Inbox, Order, Outcome};
+use super::driver::{Call, Core, Driver, Inbox, Order, Outcome};
 use super::links::Links;
 use super::{ClientError, ClientOptions, Explanation, LinkReport};
-use crate::caller::{Answer, CallError, Stats, Token};
-use crate::config::Cluster;
+use crate::caller::{Answer, CallError, Caller, ChainCaller, Stats, Token};
+use crate::config::{Cluster, FaultModel};
 use crate::crypto::SecretKey;
 use crate::transport::Endpoint;
-use crate::types::{ClientId, SessionId};
+use crate::types::{ClientId, Instant, SessionId};
 use crate::wire::{Command, CommandKind, Refusal};
 use bytes::Bytes;
 use std::fmt;
@@ -26,6 +26,10 @@ const ON_THE_WAY: usize = 1024;
 const ONE_OUTPUT: &str = "the core gives one output a command";
 
 /// A client of a cluster: sends commands to all replicas and believes what `t + 1` of them say.
+///
+/// With `fault_model = "fail-stop"` in the cluster file it asks the head or tail of the chain
+/// instead, and believes the one that answers; see [`crate::caller::ChainCaller`]. A query may then
+/// overtake an update of the same client that is not answered yet.
 ///
 /// Cheap to clone; all clones share one session, its links and its limits. Any number of calls
 /// may be made at once, from any thread. When the last clone and the last call are gone, the
@@ -45,6 +49,13 @@ struct Inner {
     last: Arc<OnceLock<Stats>>,
 }
 
+// One that nobody has used before.
+fn new_session() -> Result<SessionId, ClientError> {
+    let mut nonce = [0; 8];
+    getrandom::fill(&mut nonce).map_err(ClientError::Random)?;
+    Ok(SessionId(u64::from_le_bytes(nonce)))
+}
+
 impl Client {
     /// Makes a client and begins to dial all replicas, in a task on the tokio runtime that this
     /// is called on. Returns at once: calls wait for links inside of their time, and
@@ -58,22 +69,18 @@ impl Client {
         key: SecretKey,
         options: ClientOptions,
     ) -> Result<Client, ClientError> {
-        let mut nonce = [0; 8];
-        getrandom::fill(&mut nonce).map_err(ClientError::Random)?;
-        let session = SessionId(u64::from_le_bytes(nonce));
-        let setup = options.setup(cluster, ClientId(key.public().0), session);
-        let transport = options.transport.clone();
-        let endpoint = Endpoint::bind(any_address(cluster), &key, None, transport)?;
-        let (links, events, watching) = Links::new(cluster, endpoint);
-        let (calls, coming) = mpsc::channel(ON_THE_WAY.min(options.max_calls.max(1)));
-        let (orders, ordered) = mpsc::unbounded_channel();
-        let last = Arc::new(OnceLock::new());
-        let driver = Driver::new(setup, links, options.max_calls, last.clone());
-        tokio::spawn(driver.run(Inbox { calls: coming, orders: ordered, events }));
-        let majority = cluster.ensemble.majority();
-        let next = AtomicU64::new(0);
-        let inner = Inner { calls, orders, links: watching, next, majority, last };
-        Ok(Client { inner: Arc::new(inner) })
+        let session = new_session()?;
+        let (client, start) = (ClientId(key.public().0), Instant(0));
+        let core = match cluster.fault_model {
+            FaultModel::Byzantine => {
+                Core::Vote(Caller::new(options.setup(cluster, client, session), start).into())
+            }
+            FaultModel::FailStop => {
+                let setup = options.chain_setup(cluster, client, session);
+                Core::Chain(ChainCaller::new(setup, start).into())
+            }
+        };
+        Self::start(cluster, &key, &options, core)
     }
 
     /// A client of the group that is the master of a cluster's chains, and not of its service
@@ -86,10 +93,33 @@ impl Client {
         key: SecretKey,
         options: ClientOptions,
     ) -> Result<Client, ClientError> {
-        Self::connect(cluster, key, options)
+        let setup = options.setup(cluster, ClientId(key.public().0), new_session()?);
+        let core = Core::Vote(Caller::new(setup, Instant(0)).into());
+        Self::start(cluster, &key, &options, core)
     }
 
-    /// Waits until links to `t + 1` replicas are up, so that calls can be answered.
+    fn start(
+        cluster: &Cluster,
+        key: &SecretKey,
+        options: &ClientOptions,
+        core: Core,
+    ) -> Result<Client, ClientError> {
+        let transport = options.transport.clone();
+        let endpoint = Endpoint::bind(any_address(cluster), key, None, transport)?;
+        let (links, events, watching) = Links::new(cluster, endpoint);
+        let (calls, coming) = mpsc::channel(ON_THE_WAY.min(options.max_calls.max(1)));
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let last = Arc::new(OnceLock::new());
+        let driver = Driver::new(core, links, options.max_calls, last.clone());
+        tokio::spawn(driver.run(Inbox { calls: coming, orders: ordered, events }));
+        let majority = cluster.ensemble.majority();
+        let next = AtomicU64::new(0);
+        let inner = Inner { calls, orders, links: watching, next, majority, last };
+        Ok(Client { inner: Arc::new(inner) })
+    }
+
+    /// Waits until links to `t + 1` replicas are up, so that calls can be answered, or in a
+    /// fail-stop cluster the master be asked.
     ///
     /// # Errors
     /// [`ClientError::NotReady`] with what is wrong with each link: after `within`, or at once if
@@ -125,7 +155,8 @@ impl Client {
     }
 
     /// Runs a command that changes nothing, at a position in the order; otherwise as
-    /// [`Client::execute`]. Keys that may only read are allowed this. If the outputs of all calls
+    /// [`Client::execute`]. Keys that may only read are allowed this. A chain answers it from the
+    /// state of one replica, and it has no place in the order of this client's updates. If the outputs of all calls
     /// in its request are too large together, it is asked again in a request of its own.
     ///
     /// # Errors

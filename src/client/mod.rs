@@ -10,6 +10,8 @@
 //!   roster gives its key); what does not fit is kept as the link's error.
 //! - Calls never fail because a link is down: they wait inside of their time. What is wrong with
 //!   a link then stands in the error's [`Explanation`] beside the replica that said nothing.
+//! - The cluster file's fault model picks the core: [`Caller`] where replicas vote,
+//!   [`ChainCaller`] for a fail-stop chain. Links and handles are the same.
 //! - [`Client::ready`] waits until `t + 1` links are up, and says at once if that is hopeless.
 //!
 //! ```no_run
@@ -33,6 +35,7 @@
 //! | `options.rs`, `report.rs`, `error.rs` | what users set, and what they are told |
 //!
 //! [`Caller`]: crate::caller::Caller
+//! [`ChainCaller`]: crate::caller::ChainCaller
 //! [`Explanation`]: crate::voter::Explanation
 
 mod dial;
@@ -47,7 +50,7 @@ mod tests;
 
 pub use crate::caller::{Answer, CallError, ReplicaStats, Stats};
 pub use crate::transport::{MAX_ADDRESSES, resolve};
-pub use crate::voter::{Ballot, Explanation, Verdict};
+pub use crate::voter::{Ballot, Explanation, Verdict, chain_text};
 pub use crate::wire::{Command, CommandKind};
 pub use dial::any_address;
 pub(crate) use dial::{Target, dial};

@@ -1,7 +1,7 @@
 //! What a client's user may set.
 
 use crate::caller;
-use crate::config::Cluster;
+use crate::config::{Cluster, Reads};
 use crate::transport::Settings;
 use crate::types::{ClientId, GroupId, SessionId};
 use std::time::Duration;
@@ -35,6 +35,9 @@ impl Default for ClientOptions {
     }
 }
 
+/// The number at the master of the chain that a cluster runs.
+const CHAIN: u32 = 0;
+
 /// Repeats are at most so far apart.
 const REPEAT_CAP: Duration = Duration::from_secs(5);
 
@@ -48,6 +51,7 @@ impl ClientOptions {
     ) -> caller::Setup {
         let patience = cluster.timing.patience.max(Duration::from_millis(100));
         caller::Setup {
+            mode: caller::Mode::Vote,
             ensemble: cluster.ensemble,
             context: cluster.context(GroupId::MAIN),
             client,
@@ -57,6 +61,24 @@ impl ClientOptions {
             repeat_cap: REPEAT_CAP,
             timeout: self.timeout,
             pipeline: self.pipeline,
+        }
+    }
+
+    /// What the core of a fail-stop cluster's client is told.
+    pub(super) fn chain_setup(
+        &self,
+        cluster: &Cluster,
+        client: ClientId,
+        session: SessionId,
+    ) -> caller::ChainSetup {
+        let setup = self.setup(cluster, client, session);
+        let context = cluster.context(cluster.service_group());
+        caller::ChainSetup {
+            setup: caller::Setup { context, ..setup },
+            master: GroupId::MAIN,
+            chain: CHAIN,
+            reads_any: cluster.chains.reads == Reads::Any,
+            ask_every: cluster.chains.lease / 2,
         }
     }
 }

@@ -128,6 +128,7 @@ pub(super) fn caller(
     session: SessionId,
 ) -> caller::Setup {
     caller::Setup {
+        mode: caller::Mode::Vote,
         ensemble: Ensemble::new(options.t).expect("the options name a t of 1 to 15"),
         context,
         client: super::client_id(number),

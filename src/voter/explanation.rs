@@ -1,7 +1,7 @@
 //! Who answered what and when (rule C2).
 
 use crate::types::{Members, ReplicaId};
-use crate::wire::{NoteKind, Outcome, StepPosition};
+use crate::wire::{ChainConfig, ChainRefusal, NoteKind, Outcome, StepPosition};
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +24,16 @@ pub enum Verdict {
     },
     /// A note outside of the order, which is no vote.
     Note(NoteKind),
+    /// In a fail-stop chain: its answer is the one that was taken. The round of its position is
+    /// the number of the update, or how many the state had executed that a query was asked of.
+    Answers,
+    /// In a fail-stop chain: it would not do it, and nothing was done there.
+    Refuses(ChainRefusal),
+    /// In a fail-stop chain: it was asked, and another gave the answer, as when the head passes an
+    /// update on.
+    Asked,
+    /// In a fail-stop chain: it was not asked, and nothing was to come from it.
+    NotAsked,
 }
 
 /// One replica's part in an explanation.
@@ -72,12 +82,16 @@ pub struct Explanation {
     pub sends: u32,
     /// The ballots.
     pub ballots: Vec<Ballot>,
+    /// In a fail-stop chain: the newest configuration that the client knew, with number 0 if none.
+    /// `None` where replicas vote.
+    pub chain: Option<ChainConfig>,
 }
 
 impl Explanation {
-    /// Whose replies equal what was accepted (or the largest bucket, while nothing is).
+    /// Whose replies equal what was accepted (or the largest bucket, while nothing is). In a
+    /// fail-stop chain: whose answer was taken.
     pub fn agreeing(&self) -> Members {
-        self.members(|v| matches!(v, Verdict::Agrees))
+        self.members(|v| matches!(v, Verdict::Agrees | Verdict::Answers))
     }
 
     /// Whose replies differ from that.
@@ -96,13 +110,17 @@ impl Explanation {
 }
 
 impl fmt::Display for Explanation {
-    /// One line a replica, for people. What replicas sent is shortened and escaped.
+    /// One line a replica, for people. What replicas sent is shortened and escaped. Before them,
+    /// in a fail-stop chain, a line with the chain as the client knows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, ballot) in self.ballots.iter().enumerate() {
+        let chain = self.chain.iter().map(|config| chain_text(config));
+        let votes = self.chain.is_none();
+        let ballots = self.ballots.iter().map(|ballot| Line { ballot, votes }.to_string());
+        for (i, line) in chain.chain(ballots).enumerate() {
             if i > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{ballot}")?;
+            write!(f, "{line}")?;
         }
         Ok(())
     }
@@ -111,29 +129,69 @@ impl fmt::Display for Explanation {
 impl fmt::Display for Ballot {
     /// As in `R2 differs after 1.2ms: "41" (round 17, vector 0a1b2c3d4e5f6071, index 0)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.replica)?;
-        match &self.verdict {
+        Line { ballot: self, votes: true }.fmt(f)
+    }
+}
+
+// A ballot, in a group that votes or in a chain, where nobody does.
+struct Line<'a> {
+    ballot: &'a Ballot,
+    votes: bool,
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ballot, votes } = self;
+        write!(f, "{} ", ballot.replica)?;
+        match &ballot.verdict {
             Verdict::Agrees => write!(f, "agrees")?,
             Verdict::Differs => write!(f, "differs")?,
             Verdict::Silent { down_for: None } => write!(f, "silent, its link is up")?,
             Verdict::Silent { down_for: Some(d) } => write!(f, "silent, no link for {d:.1?}")?,
-            Verdict::Note(kind) => write!(f, "does not vote ({kind})")?,
+            Verdict::Note(kind) if *votes => write!(f, "does not vote ({kind})")?,
+            Verdict::Note(kind) => write!(f, "refuses ({kind})")?,
+            Verdict::Answers => write!(f, "answers")?,
+            Verdict::Refuses(why) => write!(f, "refuses ({why})")?,
+            Verdict::Asked => write!(f, "was asked")?,
+            Verdict::NotAsked => write!(f, "was not asked")?,
         }
-        if let Some(after) = self.after {
+        if let Some(after) = ballot.after {
             write!(f, " after {after:.1?}")?;
         }
-        if let Some(error) = &self.link_error {
+        if let Some(error) = &ballot.link_error {
             write!(f, ": {error}")?;
         }
-        if let Some(outcome) = &self.outcome {
+        if let Some(outcome) = &ballot.outcome {
             write!(f, ": ")?;
             write_outcome(f, outcome)?;
         }
-        if let (Some(p), Some(index)) = (self.position, self.index) {
-            write!(f, " (round {}, vector {}, index {index})", p.round, p.vector)?;
+        match (ballot.position, ballot.index) {
+            (Some(p), _) if ballot.verdict == Verdict::Answers => {
+                write!(f, " (update {})", p.round)
+            }
+            (Some(p), Some(index)) => {
+                write!(f, " (round {}, vector {}, index {index})", p.round, p.vector)
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// A chain for people: `chain of configuration 3: R2 (head), R3, R1 (tail)`.
+pub fn chain_text(config: &ChainConfig) -> String {
+    if config.number == 0 {
+        return "the master has not said yet who is in the chain".to_owned();
+    }
+    let last = config.members.len().saturating_sub(1);
+    let place = |i: usize| match (i == 0, i == last) {
+        (true, true) => " (head and tail)",
+        (true, false) => " (head)",
+        (false, true) => " (tail)",
+        (false, false) => "",
+    };
+    let members = config.members.iter().enumerate();
+    let members: Vec<String> = members.map(|(i, m)| format!("{}{}", m.replica, place(i))).collect();
+    format!("chain of configuration {}: {}", config.number, members.join(", "))
 }
 
 // The bytes may be a liar's: they may be no outcome at all.

@@ -34,5 +34,5 @@
 mod explanation;
 mod votes;
 
-pub use explanation::{Ballot, Explanation, Verdict};
+pub use explanation::{Ballot, Explanation, Verdict, chain_text};
 pub use votes::{Heard, LinkState, Value, Voter};

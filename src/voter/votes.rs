@@ -58,8 +58,14 @@ struct Vote {
 impl Voter {
     /// A vote among the replicas of an ensemble that nobody has voted in yet.
     pub fn new(ensemble: Ensemble) -> Self {
-        let votes = vec![None; ensemble.n()];
-        Self { needed: ensemble.majority(), votes, notes: Vec::new(), accepted: None }
+        Self::needing(ensemble.n(), ensemble.majority())
+    }
+
+    /// A vote among `n` replicas that is over with `needed` equal replies, at least one. With one
+    /// the first reply is believed, whoever gave it: only where nobody lies (docs/chain.md).
+    pub fn needing(n: usize, needed: usize) -> Self {
+        let votes = vec![None; n];
+        Self { needed: needed.max(1), votes, notes: Vec::new(), accepted: None }
     }
 
     /// Takes a replica's reply. The last different reply of a replica is its vote, the time is
@@ -139,7 +145,8 @@ impl Voter {
                 .unwrap_or_else(|| silent(replica, now, link(replica)))
         });
         let ballots = ballots.collect();
-        Explanation { needed: self.needed, waited: now.since(sent), sends, ballots }
+        let waited = now.since(sent);
+        Explanation { needed: self.needed, waited, sends, ballots, chain: None }
     }
 
     fn members(&self, which: impl Fn(&Vote) -> bool) -> Members {

@@ -87,6 +87,40 @@ fn a_full_head_pushes_back_and_loses_nothing() {
     assert!(sum(&reports, |s| s.busy) > 0);
 }
 
+/// Clients with the core that programs use: sessions, repeats with the same number, and answers as
+/// they were executed, whatever goes wrong.
+#[test]
+fn callers_of_a_chain_are_answered_rightly_whatever_goes_wrong() {
+    for length in 1..=3 {
+        for reads_any in [false, true] {
+            let rough = ChainOptions::rough(length);
+            let options = ChainOptions { reads_any, clients: 1, callers: 3, ..rough };
+            let reports = all(6, &options);
+            let sum = |of: fn(&ChainReport) -> u64| reports.iter().map(of).sum::<u64>();
+            let (answered, queries) = (sum(|r| r.answered), sum(|r| r.queries));
+            let (moved, refused) = (sum(|r| r.moved), sum(|r| r.refused));
+            println!(
+                "{length} members, reads at any {reads_any}: {answered} updates, {queries} \
+                 queries, {} repeats, {moved} moved, {refused} refused",
+                sum(|r| r.repeats),
+            );
+            assert!(answered > 0 && queries > 0 && moved > 0 && refused > 0);
+        }
+    }
+}
+
+/// Without faults nobody is asked in vain once the chain is known.
+#[test]
+fn callers_of_a_quiet_chain_ask_the_right_replicas() {
+    for length in 1..=3 {
+        let options = ChainOptions { clients: 0, callers: 2, ..ChainOptions::quiet(length) };
+        for report in all(2, &options) {
+            assert_eq!(report.moved, 0);
+            assert!(report.answered > 0 && report.queries > 0);
+        }
+    }
+}
+
 /// All states of a chain, its replicas in their first life.
 fn searched(members: u8, updates: usize, disturbance: Disturbance) -> Result<Seen, String> {
     let options = ChainOptions::quiet(members);

@@ -2,7 +2,7 @@
 
 use super::cpu::{self, Cpu};
 use crate::cli::ask;
-use crate::config::Cluster;
+use crate::config::{Cluster, FaultModel};
 use crate::replica::Status;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 /// Where to ask each replica and, for those that run on this machine, the number of its process.
 pub(super) struct Watch {
     cluster: String,
+    /// Whether replicas vote.
+    pub(super) fault_model: FaultModel,
     replicas: Vec<(SocketAddr, Option<u32>)>,
 }
 
@@ -21,7 +23,8 @@ impl Watch {
     /// Finds out which replicas answer on their admin address and run here.
     pub(super) async fn new(cluster: &Cluster) -> Self {
         let replicas = cluster.replicas.iter().map(|r| (r.admin, None)).collect();
-        let mut watch = Self { cluster: cluster.id().to_hex(), replicas };
+        let (id, fault_model) = (cluster.id().to_hex(), cluster.fault_model);
+        let mut watch = Self { cluster: id, fault_model, replicas };
         let readings = watch.statuses().await;
         for ((address, pid), reading) in watch.replicas.iter_mut().zip(readings) {
             let Some((_, status)) = reading else { continue };

@@ -5,6 +5,7 @@ use super::replicas::Progress;
 use super::workers::{Tally, UNIT};
 use super::{Snapshot, sum};
 use crate::client::Stats;
+use crate::config::FaultModel;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::time::Duration;
 /// What was asked for.
 #[derive(Debug, Serialize)]
 pub(super) struct Settings {
+    pub(super) fault_model: FaultModel,
     pub(super) clients: u32,
     pub(super) outstanding: u32,
     pub(super) value_bytes: u32,
@@ -79,9 +81,12 @@ struct Replica {
     /// Whether the links of all sessions to it are up at the end.
     up: bool,
     replies: u64,
-    /// Requests in which its vote differed from what was accepted.
-    dissent: u64,
+    /// Requests in which its vote differed from what was accepted; `None` in a fail-stop chain.
+    dissent: Option<u64>,
+    /// Requests that it refused in a fail-stop chain; `None` in a group that votes.
+    refusals: Option<u64>,
     cpu_us_per_op: Option<f64>,
+    /// Of a group that votes only, as the next one.
     rounds_per_second: Option<f64>,
     requests_per_round: Option<f64>,
     /// What the counters of its status gained.
@@ -101,7 +106,11 @@ impl Report {
         let ops_per_second = if seconds > 0.0 { tally.answered as f64 / seconds } else { 0.0 };
         let answers = after.answers.saturating_sub(before.answers);
         let replicas: Vec<Replica> =
-            (0..before.cpu.len()).map(|i| Replica::new(i, answers, before, after, stats)).collect();
+            (0..before.cpu.len()).map(|i| Replica::new(i, answers, (before, after), stats)).collect();
+        let replicas = match settings.fault_model {
+            FaultModel::Byzantine => replicas,
+            FaultModel::FailStop => replicas.into_iter().map(|r| r.of_chain(stats)).collect(),
+        };
         let client = per_op(before.client, after.client, answers);
         let parts = replicas.iter().map(|r| r.cpu_us_per_op).chain([client]);
         let sources: Vec<Source> =
@@ -135,8 +144,7 @@ impl Replica {
     fn new(
         index: usize,
         answers: u64,
-        before: &Snapshot,
-        after: &Snapshot,
+        (before, after): (&Snapshot, &Snapshot),
         stats: &[Stats],
     ) -> Self {
         let progress = Progress::between(&before.replicas[index], &after.replicas[index]);
@@ -145,12 +153,20 @@ impl Replica {
             replica: index + 1,
             up: stats.iter().all(is_up),
             replies: sum(stats, index, |r| r.replies),
-            dissent: sum(stats, index, |r| r.dissent),
+            dissent: Some(sum(stats, index, |r| r.dissent)),
+            refusals: None,
             cpu_us_per_op: per_op(before.cpu[index], after.cpu[index], answers),
             rounds_per_second: progress.as_ref().map(|p| p.rounds_per_second),
             requests_per_round: progress.as_ref().and_then(|p| p.requests_per_round),
             counters: progress.map(|p| p.counters).unwrap_or_default(),
         }
+    }
+
+    // Nobody votes in a chain, and the rounds are those of its master.
+    fn of_chain(self, stats: &[Stats]) -> Self {
+        let refusals = Some(sum(stats, self.replica - 1, |r| r.refusals));
+        let (rounds_per_second, requests_per_round) = (None, None);
+        Self { dissent: None, refusals, rounds_per_second, requests_per_round, ..self }
     }
 }
 
@@ -241,9 +257,12 @@ impl fmt::Display for Replica {
                 write!(f, "{rounds:.1} rounds/s, {requests:.1} requests a round, ")?;
             }
             (Some(_), None) => write!(f, "no rounds, ")?,
+            (None, _) if !self.counters.is_empty() => {}
             (None, _) => write!(f, "its admin address does not answer, ")?,
         }
-        write!(f, "{} replies, dissent {}", self.replies, self.dissent)?;
+        write!(f, "{} replies", self.replies)?;
+        self.dissent.iter().try_for_each(|n| write!(f, ", dissent {n}"))?;
+        self.refusals.iter().try_for_each(|n| write!(f, ", {n} refusals"))?;
         writeln!(f, "{}", if self.up { "" } else { "; NOT ALL LINKS UP" })
     }
 }

@@ -23,7 +23,7 @@ fn cluster() -> Cluster {
 #[test]
 fn defaults_are_one_request_at_a_time_of_puts() {
     let bench = bench("").unwrap();
-    let settings = bench.settings();
+    let settings = bench.settings(crate::config::FaultModel::Byzantine);
     assert_eq!((settings.clients, settings.outstanding, settings.value_bytes), (1, 1, 128));
     assert_eq!((&*settings.mix, settings.keys, settings.rate), ("put=1", 10_000, None));
     assert_eq!((settings.commands_per_request, bench.timeout), (1, Duration::from_secs(10)));

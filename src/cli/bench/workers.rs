@@ -220,6 +220,7 @@ fn kind(error: &CallError) -> &'static str {
     match error {
         CallError::Refused { .. } => "refused",
         CallError::NotTaken { .. } => "not_taken",
+        CallError::NoMajority { explanation } if explanation.chain.is_some() => "no_answer",
         CallError::NoMajority { .. } => "no_majority",
         CallError::SessionLost { .. } => "session_lost",
         CallError::Unreadable { .. } => "unreadable",

@@ -289,18 +289,25 @@ impl Run<'_> {
         let stopped = self.stop.take();
         if self.show.json {
             let stopped = stopped.as_ref().map(|(_, why)| why);
-            let summary = json!({
+            let mut summary = json!({
                 "accepted": accepted, "negative": negative, "failed": failed,
-                "with_dissent": dissent, "took_us": took.as_micros() as u64, "stopped": stopped,
+                "took_us": took.as_micros() as u64, "stopped": stopped,
             });
+            if !self.show.chain {
+                summary["with_dissent"] = dissent.into();
+            }
             let documents = std::mem::take(&mut self.documents);
             let document = json!({ "results": documents, "summary": summary });
             super::output::print_json(&document)?;
         } else {
             let rate = accepted as f64 / took.as_secs_f64().max(1e-6);
+            let differed = match self.show.chain {
+                true => String::new(),
+                false => format!("; in {dissent} a replica differed"),
+            };
             eprintln!(
                 "{accepted} accepted in {took:.1?} ({rate:.0}/s), of which {negative} negative; \
-                 {failed} failed; in {dissent} a replica differed"
+                 {failed} failed{differed}"
             );
         }
         match stopped {

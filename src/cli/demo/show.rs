@@ -78,7 +78,7 @@ pub(super) fn vote(scene: Scene<'_>, entry: &Entry, ink: Ink) -> String {
         let line = ballot_line(scene, ballot);
         let line = match ballot.verdict {
             Verdict::Differs => ink.bad(&line),
-            Verdict::Agrees | Verdict::Silent { .. } | Verdict::Note(_) => line,
+            _ => line,
         };
         writeln!(text, "    {line}").expect("a string takes all");
     }
@@ -91,6 +91,8 @@ fn ballot_line(scene: Scene<'_>, ballot: &Ballot) -> String {
         Verdict::Differs => "DIFFERS",
         Verdict::Silent { .. } => "silent",
         Verdict::Note(_) => "no vote",
+        // The demonstration runs clusters that vote.
+        Verdict::Answers | Verdict::Refuses(_) | Verdict::Asked | Verdict::NotAsked => "-",
     };
     let after = ballot.after.map_or("-".to_owned(), milliseconds);
     let (round, vector) = ballot.position.map_or(("-".to_owned(), "-".to_owned()), |p| {

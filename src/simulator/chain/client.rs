@@ -101,7 +101,11 @@ impl Client {
 }
 
 impl World<'_> {
-    pub(super) fn tell(&mut self, client: usize, what: Told) {
+    /// A replica tells a client something: one of the first kind, or behind these a caller.
+    pub(super) fn tell(&mut self, from: usize, client: usize, what: Told) {
+        if let Some(caller) = client.checked_sub(self.clients.len()) {
+            return self.tell_caller(from, caller, what);
+        }
         let delay = self.delay();
         if !self.lost() {
             self.after(delay, Event::Told { client, what });
@@ -202,7 +206,8 @@ impl World<'_> {
     }
 }
 
-fn command(dice: &mut Dice) -> Command {
+/// Something to ask.
+pub(super) fn command(dice: &mut Dice) -> Command {
     let key = format!("k{}", dice.below(3));
     let value = format!("v{}", dice.below(1000));
     let command = match dice.below(10) {

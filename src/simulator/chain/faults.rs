@@ -235,6 +235,7 @@ impl World<'_> {
                 self.link_down(a, b)?;
             }
         }
+        self.caller_links(site, false);
         self.after(down, Event::Restart { site });
         Ok(())
     }
@@ -242,6 +243,7 @@ impl World<'_> {
     /// A replica starts, in a new life.
     pub(super) fn restart(&mut self, site: usize) -> Result<(), String> {
         self.sites[site].start()?;
+        self.caller_links(site, true);
         for (a, b) in pairs(self.sites.len()) {
             if a == site || b == site {
                 let delay = self.dice.between(500, 20_000);

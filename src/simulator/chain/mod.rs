@@ -4,6 +4,7 @@
 //! [`run`] plays one seed. The checkers look after every event; what they check is in [`check`].
 //! [`search`] goes through all orders of delivery of small chains instead.
 
+mod caller;
 pub mod check;
 mod client;
 mod faults;

@@ -14,6 +14,8 @@ pub struct ChainOptions {
     pub reads_any: bool,
     /// Clients, each with one request at a time.
     pub clients: u8,
+    /// Clients with the core that programs use, each with several requests at a time.
+    pub callers: u8,
     /// Requests of each.
     pub calls: u32,
     /// Replicas that stop and lose what is not synced; they start again a little later.
@@ -61,6 +63,7 @@ impl ChainOptions {
             length,
             reads_any: true,
             clients: 3,
+            callers: 0,
             calls: 30,
             crashes: 0,
             outages: 0,
@@ -117,6 +120,12 @@ pub struct ChainReport {
     pub done: u64,
     /// Updates executed.
     pub updates: u64,
+    /// Updates of callers answered.
+    pub answered: u64,
+    /// Requests that callers sent to another replica because they had learnt something.
+    pub moved: u64,
+    /// Requests of callers that were refused.
+    pub refused: u64,
     /// Queries answered.
     pub queries: u64,
     /// The number of the last configuration.

@@ -1,10 +1,12 @@
 //! The world: what happens when, and what the replicas' actions do.
 
+use super::caller::Caller;
 use super::check::{Truth, invariants};
 use super::client::Client;
 use super::faults::{Fault, pairs, site};
 use super::options::{ChainOptions, ChainReport};
 use super::site::{Site, Write};
+use crate::caller;
 use crate::chain::{self, Action, Chain, Input, Stats};
 use crate::master::{Answer, Command as MasterCommand, Master, Terms};
 use crate::service::Service;
@@ -31,6 +33,9 @@ pub(super) enum Event {
     Wake { site: usize, life: u64 },
     Told { client: usize, what: Told },
     Timer { client: usize, attempt: u64 },
+    Call { caller: usize },
+    Caller { caller: usize, replica: ReplicaId, life: u64, input: caller::Input },
+    CallerWake { caller: usize },
     Renew { from: usize, life: u64, serial: u64, command: Bytes },
     Fault(Fault),
     LinkUp { a: usize, b: usize },
@@ -57,6 +62,7 @@ pub(super) struct World<'a> {
     pub(super) master: Master,
     pub(super) master_stops: u64,
     pub(super) clients: Vec<Client>,
+    pub(super) callers: Vec<Caller>,
     pub(super) truth: Truth,
     pub(super) dice: Dice,
     pub(super) report: ChainReport,
@@ -71,6 +77,11 @@ pub fn run(seed: u64, options: &ChainOptions) -> Result<ChainReport, String> {
     world.play().map_err(|what| format!("seed {seed}, at {} us: {what}", world.time))?;
     for site in world.sites.iter().filter_map(|s| s.chain.as_ref()) {
         add(&mut world.report.stats, site.stats());
+    }
+    for stats in world.callers.iter().map(|c| c.core.stats()) {
+        world.report.moved += stats.moved;
+        world.report.repeats += stats.repeats;
+        world.report.refused += stats.replicas.iter().map(|r| r.refusals).sum::<u64>();
     }
     world.report.updates = world.truth.len();
     world.report.states_compared = world.truth.compared;
@@ -135,6 +146,7 @@ impl<'a> World<'a> {
             master,
             master_stops: 0,
             clients: (0..options.clients).map(client).collect(),
+            callers: Vec::new(),
             truth: Truth::default(),
             dice,
             report: ChainReport::default(),
@@ -148,6 +160,7 @@ impl<'a> World<'a> {
         for client in 0..world.clients.len() {
             world.after(1000, Event::Timer { client, attempt: 0 });
         }
+        world.start_callers();
         world.plan(seed);
         Ok(world)
     }
@@ -176,7 +189,8 @@ impl<'a> World<'a> {
             self.time = time;
             self.report.events += 1;
             self.happen(event)?;
-            if self.report.done == 0 && self.clients.iter().all(Client::is_done) {
+            let done = self.clients.iter().all(Client::is_done);
+            if self.report.done == 0 && done && self.callers.iter().all(Caller::is_done) {
                 self.report.done = time;
             }
             let settled = time > within + 8 * lease && time > self.report.done + 8 * lease;
@@ -205,7 +219,14 @@ impl<'a> World<'a> {
             }
         }
         let waits = self.clients.iter().filter_map(|c| c.waits.as_ref());
-        waits.fold(said, |said, waits| format!("{said}a client waits for {waits:?}\n"))
+        said = waits.fold(said, |said, waits| format!("{said}a client waits for {waits:?}\n"));
+        for caller in &self.callers {
+            for token in caller.waits.keys() {
+                let config = caller.core.config();
+                said += &format!("a caller in {config:?}:\n{:?}\n", caller.core.explain(*token));
+            }
+        }
+        said
     }
 
     /// Whether the chain has its length again, and all members are equally far.
@@ -286,6 +307,11 @@ impl<'a> World<'a> {
                 self.renew(from, life, serial, &command);
                 Ok(())
             }
+            Event::Call { caller } => self.call(caller),
+            Event::Caller { caller, replica, life, input } => {
+                self.to_caller(caller, (replica, life), input)
+            }
+            Event::CallerWake { caller } => self.caller_woken(caller),
             Event::Fault(fault) => self.fault(fault),
             Event::LinkUp { a, b } => self.link_up(a, b),
             Event::Restart { site } => self.restart(site),
@@ -369,12 +395,14 @@ impl<'a> World<'a> {
                 self.send(at, peer.index(), message.to_frame(GroupId(CHAIN)).into());
             }
             Action::Reply { client, number, reply } => {
-                let client = self.clients.iter().position(|c| c.id == client).expect("a client");
-                self.tell(client, Told::Reply(number, reply));
+                let ids =
+                    self.clients.iter().map(|c| c.id).chain(self.callers.iter().map(|c| c.id));
+                let client = ids.zip(0..).find(|(id, _)| *id == client).expect("a client").1;
+                self.tell(at, client, Told::Reply(number, reply));
             }
             Action::Answer { link, answer } => {
                 let client = usize::try_from(link.0).expect("few clients");
-                self.tell(client, Told::Answer(answer));
+                self.tell(at, client, Told::Answer(answer));
             }
             Action::Renew { serial, command } => {
                 let delay = self.master_delay();

@@ -66,7 +66,7 @@ enum Given {
 struct Thread {
     worker: Worker<super::media::Tap, super::media::Tap>,
     jobs: std_mpsc::Sender<Job>,
-    inbox: Inbox,
+    inbox: Inbox<Job>,
     done: mpsc::UnboundedReceiver<Done>,
     is_due: bool,
     given: BTreeMap<u64, Given>,

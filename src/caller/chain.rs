@@ -1,0 +1,297 @@
+//! The client of a fail-stop chain: a voting client of its master, and two that believe one reply.
+
+use super::core::Caller;
+use super::setup::Mode;
+use super::{Action, Actions, Input, ReplicaStats, Setup, Stats, Token};
+use crate::crypto::Context;
+use crate::master;
+use crate::types::{Digest, GroupId, Instant, ReplicaId, Round, SessionId};
+use crate::voter::Explanation;
+use crate::wire::{
+    ChainAnswer, ChainAsked, ChainConfig, ChainRefusal, Command, CommandKind, Frame, Kind, Message,
+    Reply, StepPosition,
+};
+use std::time::Duration;
+
+/// Everything that the client of a chain needs to know.
+#[derive(Clone, Debug)]
+pub struct ChainSetup {
+    /// As in the voting mode, with the chain's group. Times and limits are those of updates, of
+    /// queries, and of what the master is asked.
+    pub setup: Setup,
+    /// The group of the master.
+    pub master: GroupId,
+    /// The chain's number at it.
+    pub chain: u32,
+    /// Whether every member answers queries (CH-Q2), or the tail only (CH-Q1).
+    pub reads_any: bool,
+    /// The master is asked again no sooner than this after it was asked last: half a lease is a
+    /// good time.
+    pub ask_every: Duration,
+}
+
+/// One client of a fail-stop chain (docs/chain.md), with the doors of [`Caller`].
+///
+/// It consists of three callers over the same links:
+///
+/// - one of the voting kind asks the master's group who is in the chain, by an ordered query that
+///   `t + 1` replicas have to answer alike;
+/// - one has the session, and sends updates to the head. The first reply is the answer, whoever
+///   gives it (CH-U1);
+/// - one sends queries without a session to the tail, or in turn to all members (CH-Q1, CH-Q2).
+///
+/// A call of queries only goes the last way, every other one is an update. The two ways are not in
+/// order: **a query may overtake an update of the same client that is not answered yet.** Who
+/// needs to see its update waits for its answer, or sends both in one call.
+///
+/// What it knows of the chain is the configuration with the highest number that anybody has named:
+/// the master, or a replica that refused something (CH-F5). With a newer one all that was sent to
+/// somebody who is not to be asked any more goes at once to who is, updates with the same numbers,
+/// so that each runs once. The master is asked again when that does not help: there is no link to
+/// the head or tail, a request is repeated of which nothing was heard, or a refusal had no news.
+///
+/// A request that is refused because somebody does not serve at present, or is busy, is sent again
+/// after a sixteenth of the time after which a silent one is, then after twice that and so on.
+#[derive(Debug)]
+pub struct ChainCaller {
+    setup: ChainSetup,
+    master: Caller,
+    updates: Caller,
+    queries: Caller,
+    // What the voting caller asks for, before it is looked at.
+    from_master: Actions,
+    now: Instant,
+    // Whether the master's word is wanted, is under way, and when it may be asked for again.
+    wanted: bool,
+    asking: bool,
+    ask_at: Instant,
+    asked: u64,
+}
+
+impl ChainCaller {
+    /// A client without links. It asks the master as soon as it has some, before there is a call.
+    pub fn new(setup: ChainSetup, now: Instant) -> Self {
+        let of = |mode| Setup { mode, ..setup.setup.clone() };
+        let context = Context { group: setup.master, ..setup.setup.context };
+        let master = Setup { context, pipeline: 1, ..of(Mode::Vote) };
+        Self {
+            master: Caller::new(master, now),
+            updates: Caller::new(of(Mode::Updates), now),
+            queries: Caller::new(of(Mode::Queries { any: setup.reads_any }), now),
+            from_master: Actions::new(),
+            now,
+            wanted: true,
+            asking: false,
+            ask_at: now,
+            asked: 0,
+            setup,
+        }
+    }
+
+    /// Takes one event and appends what is to be done about it. One [`Input::Drained`] may send up
+    /// to three times to one replica.
+    pub fn handle(&mut self, now: Instant, input: Input, out: &mut Actions) {
+        self.now = self.now.max(now);
+        let now = self.now;
+        match input {
+            Input::Call { token, commands, coalesce } => {
+                let reads = |c: &Command| c.kind == CommandKind::Query;
+                let queries = !commands.is_empty() && commands.iter().all(reads);
+                let caller = if queries { &mut self.queries } else { &mut self.updates };
+                caller.handle(now, Input::Call { token, commands, coalesce }, out);
+            }
+            Input::Forget { token } => {
+                self.updates.handle(now, Input::Forget { token }, out);
+                self.queries.handle(now, Input::Forget { token }, out);
+            }
+            Input::Frames { replica, frames } => self.frames(replica, frames, out),
+            Input::Drained => {
+                self.updates.handle(now, Input::Drained, out);
+                self.queries.handle(now, Input::Drained, out);
+                self.ask_master();
+                self.master.handle(now, Input::Drained, &mut self.from_master);
+                self.hear_master(out);
+            }
+            other @ (Input::Up { .. } | Input::Down { .. } | Input::Tick) => {
+                self.updates.handle(now, other.clone(), out);
+                self.queries.handle(now, other.clone(), out);
+                self.master.handle(now, other, &mut self.from_master);
+                self.hear_master(out);
+            }
+        }
+    }
+
+    /// When to call again at the latest, as [`Caller::next_wake`].
+    pub fn next_wake(&self) -> Option<Instant> {
+        let ask = (self.wanted && !self.asking && self.is_busy()).then_some(self.ask_at);
+        let callers = [&self.master, &self.updates, &self.queries];
+        callers.iter().filter_map(|c| c.next_wake()).chain(ask).min()
+    }
+
+    /// The newest configuration known; number 0 while none is.
+    pub fn config(&self) -> &ChainConfig {
+        self.updates.chain().expect("it is a caller of a chain")
+    }
+
+    /// As [`Caller::explain`].
+    pub fn explain(&self, token: Token) -> Option<Explanation> {
+        self.updates.explain(token).or_else(|| self.queries.explain(token))
+    }
+
+    /// Counters of updates and queries together. What is asked of the master is not in them, but
+    /// for messages that no good replica could send.
+    pub fn stats(&self) -> Stats {
+        let (a, b, master) = (self.updates.stats(), self.queries.stats(), self.master.stats());
+        let three = a.replicas.iter().zip(&b.replicas).zip(&master.replicas);
+        let replicas = three.map(|((a, b), m)| ReplicaStats {
+            up: a.up,
+            since: a.since,
+            replies: a.replies + b.replies,
+            dissent: a.dissent + b.dissent,
+            changed: a.changed + b.changed,
+            notes: a.notes + b.notes,
+            refusals: a.refusals + b.refusals,
+            strays: a.strays + b.strays + m.strays,
+            closed: a.closed + b.closed + m.closed,
+        });
+        Stats {
+            accepted: a.accepted + b.accepted,
+            refused: a.refused + b.refused,
+            not_taken: a.not_taken + b.not_taken,
+            repeats: a.repeats + b.repeats,
+            moved: a.moved + b.moved,
+            timeouts: a.timeouts + b.timeouts,
+            sessions: a.sessions,
+            outstanding: a.outstanding + b.outstanding,
+            queued: a.queued + b.queued,
+            replicas: replicas.collect(),
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.updates.is_busy() || self.queries.is_busy()
+    }
+
+    // --- the master ----------------------------------------------------------------------------
+
+    // Asks who is in the chain, if that is wanted and not asked too often.
+    fn ask_master(&mut self) {
+        let now = self.now;
+        self.wanted |= std::mem::take(&mut self.updates.unheard);
+        self.wanted |= std::mem::take(&mut self.queries.unheard);
+        for caller in [&self.updates, &self.queries] {
+            self.wanted |= caller.is_busy() && !caller.links.can_send();
+        }
+        let first = self.asked == 0;
+        self.wanted &= first || self.is_busy();
+        if !self.wanted || self.asking || !first && now < self.ask_at {
+            return;
+        }
+        (self.wanted, self.asking, self.ask_at) = (false, true, now + self.setup.ask_every);
+        self.asked += 1;
+        let show = master::Command::Show { chain: self.setup.chain }.encode();
+        let commands = vec![Command { kind: CommandKind::Query, bytes: show.into() }];
+        let call = Input::Call { token: Token(self.asked), commands, coalesce: false };
+        self.master.handle(now, call, &mut self.from_master);
+    }
+
+    fn hear_master(&mut self, out: &mut Actions) {
+        for action in std::mem::take(&mut self.from_master) {
+            match action {
+                Action::Send { .. } => out.push(action),
+                Action::Close { replica, .. } => {
+                    out.push(action);
+                    self.lose_link(replica);
+                }
+                Action::Done { result, .. } => {
+                    self.asking = false;
+                    let output = result.ok().and_then(|a| a.outputs.into_iter().next());
+                    let said = output.and_then(|o| master::Answer::parse(&o).ok());
+                    if let Some(master::Answer::Chain { config, .. }) = said {
+                        self.learn(&config);
+                    }
+                }
+            }
+        }
+    }
+
+    // Whether it is news.
+    fn learn(&mut self, config: &ChainConfig) -> bool {
+        let is_news = config.number > self.config().number;
+        if is_news {
+            self.updates.learn(config);
+            self.queries.learn(config);
+        }
+        is_news
+    }
+
+    // --- what comes ----------------------------------------------------------------------------
+
+    fn frames(&mut self, replica: ReplicaId, frames: Vec<Frame>, out: &mut Actions) {
+        let now = self.now;
+        let chain = self.setup.setup.context.group;
+        for frame in frames {
+            if !self.updates.links.is_up(replica) {
+                return;
+            }
+            let before = out.len();
+            if frame.group == self.setup.master {
+                let input = Input::Frames { replica, frames: vec![frame] };
+                self.master.handle(now, input, &mut self.from_master);
+                self.hear_master(out);
+            } else if frame.group == chain && frame.kind == Kind::ChainAnswer {
+                match ChainAnswer::from_body(&frame.body) {
+                    Ok(answer) => self.answer(replica, answer, out),
+                    Err(e) => self.updates.fault(replica, e.what, now, out),
+                }
+            } else {
+                self.updates.frames(replica, std::slice::from_ref(&frame), now, out);
+            }
+            if out[before..].iter().any(|a| matches!(a, Action::Close { .. })) {
+                self.lose_link(replica);
+            }
+        }
+    }
+
+    fn lose_link(&mut self, replica: ReplicaId) {
+        for caller in [&mut self.master, &mut self.updates, &mut self.queries] {
+            caller.lose_link(replica, self.now);
+        }
+    }
+
+    fn answer(&mut self, replica: ReplicaId, answer: ChainAnswer, out: &mut Actions) {
+        let now = self.now;
+        match answer {
+            ChainAnswer::Answer { id, number, outcome } => {
+                let position = StepPosition { round: Round(number), vector: Digest::ZERO };
+                let reply = Reply { session: SessionId(0), number: id, index: 0, outcome };
+                self.queries.links.count(replica).replies += 1;
+                self.queries.reply(replica, position, reply, now, out);
+            }
+            ChainAnswer::Refused { asked, why, config } => {
+                let is_news = self.learn(&config);
+                self.wanted |= !is_news && why_ask(why);
+                match asked {
+                    ChainAsked::Update { session, number } => {
+                        self.updates.refused(replica, (session, number), why, now, out);
+                    }
+                    ChainAsked::Query { id } => {
+                        self.queries.refused(replica, (SessionId(0), id), why, now, out);
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Whether a refusal without news says that the master may know more.
+fn why_ask(why: ChainRefusal) -> bool {
+    match why {
+        ChainRefusal::NotHead | ChainRefusal::NotTail | ChainRefusal::NotServing => true,
+        ChainRefusal::Busy | ChainRefusal::NumberTaken | ChainRefusal::Unacceptable => false,
+    }
+}
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;
