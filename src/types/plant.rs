@@ -97,6 +97,10 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("o7-base-not-counted", "O7: a Report tells nothing of bodies of a base from the disk"),
     ("o7-checkpoint-before-void", "O7: a state that a later opening changes is a checkpoint"),
     ("o7-takes-up-between", "O7: a state is taken up between a Report and its epoch"),
+    (
+        "o7-waits-without-a-state",
+        "O7: a state waits for an opening at one that has none to build on",
+    ),
     ("o7-dead-branch-is-dumb", "O7: one that entered an epoch others passed over knows nothing"),
     ("o7-void-in-need", "O7: an opening asks for bodies that an earlier one made void"),
     ("o7-runs-too-early", "O7: what an opening may make void is executed before it"),

@@ -18,7 +18,7 @@ const SEEDS: u64 = 12;
 /// (`src/ordering`, `src/replica/transfer`), the others by crashes at every call of the disk
 /// (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`) and by the modes of
 /// `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 94] = [
+const ELSEWHERE: [&str; 95] = [
     "e6-wait-stays",
     "o7-seen-while-read",
     "ch-repeats-run",
@@ -63,6 +63,7 @@ const ELSEWHERE: [&str; 94] = [
     "o7-takes-up-between",
     "o7-dead-branch-is-dumb",
     "o7-void-in-need",
+    "o7-waits-without-a-state",
     "o7-runs-too-early",
     "o7-forgets-what-came-since",
     "c2-restarted-is-dumb",

@@ -25,7 +25,7 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 91] = [
+const ELSEWHERE: [(&str, &str); 92] = [
     ("ch-repeats-run", CHAINS),
     ("ch-ack-before-commit", CHAINS),
     ("ch-commit-before-durable", CHAINS),
@@ -98,6 +98,7 @@ const ELSEWHERE: [(&str, &str); 91] = [
     ("o7-takes-up-between", BETWEEN),
     ("o7-dead-branch-is-dumb", BRANCH),
     ("o7-void-in-need", SEEDS),
+    ("o7-waits-without-a-state", SEEDS),
     ("o7-runs-too-early", SEEDS),
     (
         "o7-forgets-what-came-since",
