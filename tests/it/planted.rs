@@ -18,8 +18,12 @@ const SEEDS: u64 = 12;
 /// (`src/ordering`, `src/replica/transfer`), the others by crashes at every call of the disk
 /// (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`) and by the modes of
 /// `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 95] = [
+const ELSEWHERE: [&str; 99] = [
     "e6-wait-stays",
+    "e3-cut-takes-later",
+    "m2-leaves-too-few",
+    "e6-enters-at-once",
+    "e6-any-list",
     "o7-seen-while-read",
     "ch-repeats-run",
     "ch-ack-before-commit",
