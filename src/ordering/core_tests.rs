@@ -770,3 +770,6 @@ fn r7_one_that_asks_nobody_else_for_history_is_noticed() {
 #[cfg(feature = "plant")]
 #[path = "restarts_tests.rs"]
 mod restarts;
+
+#[path = "entering_tests.rs"]
+mod entering;

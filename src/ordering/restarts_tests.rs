@@ -65,3 +65,32 @@ fn one_that_restarted_signs_in_later_epochs_only() {
     plant(None);
     assert!(again);
 }
+
+/// Whether a state of this epoch is taken up at once by one that has promised the status call
+/// (1,0,0) of all.
+fn is_left_behind_by(generation: u32, list: &[usize], blank: bool) -> bool {
+    let mut core = ready(0);
+    let all = core.keyring.ensemble().all();
+    let mut order = core.order.clone();
+    let root = |generation| Root { generation, resets: 0 };
+    let list = list.iter().map(|i| ReplicaId::from_index(*i)).collect();
+    let accused = Members::NONE;
+    order.roster.call = Call { root: root(generation), list, accused };
+    core.change.promise = Call { root: root(1), list: all, accused };
+    core.blank = blank;
+    core.is_left_behind_by(&order.encode())
+}
+
+/// E4, O7: a state that is no part of what the promised call was taken for, but comes after it or
+/// beside it, shows that its group has gone on.
+#[test]
+fn one_without_a_state_waits_for_no_call_that_others_have_left_behind() {
+    assert!(is_left_behind_by(1, &[1, 2], true), "the same number of another list");
+    assert!(is_left_behind_by(2, &[0, 1, 2], true));
+    assert!(!is_left_behind_by(0, &[0, 1, 2], true), "its call may get on from there");
+    assert!(!is_left_behind_by(1, &[1, 2], false), "one with a state says Stalled");
+    plant(Some("o7-waits-without-a-state"));
+    let planted = is_left_behind_by(1, &[1, 2], true);
+    plant(None);
+    assert!(!planted);
+}

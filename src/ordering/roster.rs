@@ -250,7 +250,9 @@ impl Roster {
                 Change::Join { .. } if keyless.contains(x) => {}
                 Change::Join { .. } => members.insert(x),
                 // E3: one that would leave fewer than t + 1 is void.
-                Change::Leave { .. } if members.len() > self.ensemble.majority() => {
+                Change::Leave { .. }
+                    if members.len() > self.ensemble.majority() || planted("m2-leaves-too-few") =>
+                {
                     members.remove(x);
                 }
                 // The second of the two changes: the new key comes in, and no member.
@@ -278,6 +280,7 @@ impl Roster {
         if generation > self.call.root.generation {
             let keyless = self.after_cut().1;
             let cut = std::mem::take(&mut self.cut);
+            let cut = if planted("e3-cut-takes-later") { self.pending.len() } else { cut };
             for pending in self.pending.drain(..cut).collect::<Vec<_>>() {
                 if let Change::Leave { replica, stays: true } = pending.change {
                     to_stay_out.insert(replica);

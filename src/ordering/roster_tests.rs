@@ -248,3 +248,19 @@ fn m3_a_key_is_not_replaced_where_too_few_would_be_left_and_its_join_goes_with_i
     go_on(&mut r, 21);
     assert_eq!((r.members(), r.standings[2].new_key), (set(&[0, 1]), Some(key(9))));
 }
+
+#[cfg(feature = "plant")]
+#[test]
+fn the_planted_bugs_of_the_roster_change_who_is_a_member() {
+    use crate::types::plant::plant;
+    let broken: [(&'static str, fn()); 2] = [
+        ("e3-cut-takes-later", what_is_accepted_after_the_cut_waits_for_the_generation_after),
+        ("m2-leaves-too-few", m2_a_leave_waits_for_the_next_generation_and_never_leaves_too_few),
+    ];
+    for (name, test) in broken {
+        plant(Some(name));
+        let caught = std::panic::catch_unwind(test).is_err();
+        plant(None);
+        assert!(caught, "{name} was not caught");
+    }
+}

@@ -1,5 +1,6 @@
 //! What others may know of a core.
 
+use super::order::Order;
 use super::rounds::AHEAD;
 use super::{Core, Standing, Stats};
 use crate::crypto::Scheme;
@@ -92,6 +93,16 @@ impl<S: Scheme> Core<S> {
     pub fn awaits_opening(&self) -> bool {
         let entered = self.change.prepared.is_some() && !self.change.is_frozen();
         self.has_reported() || entered && self.members.contains(self.id)
+    }
+
+    /// Whether this ordering state shows that others have gone on without the promised call: it is
+    /// of that number or above, so it may be taken up (E4). Whoever has no state can build no
+    /// opening, and says of no root that it is stalled: nothing else would end its wait.
+    pub fn is_left_behind_by(&self, state: &[u8]) -> bool {
+        let ensemble = self.keyring.ensemble();
+        let order = Order::decode(state, ensemble, self.limits, self.seed);
+        let past = order.is_ok_and(|order| order.epoch().0 >= self.promise());
+        past && self.blank && !planted("o7-waits-without-a-state")
     }
 
     fn has_reported(&self) -> bool {

@@ -136,9 +136,8 @@ impl<S: Scheme> Replica<S> {
 
     /// When [`Replica::transfer`] has something to do because of the time.
     pub(super) fn transfer_wake(&self) -> Option<Instant> {
-        // Nothing is asked for while one that is complete waits.
         let download = self.download.next_wake(self.timing.patience);
-        let download = download.filter(|_| self.whole.is_none());
+        let download = download.filter(|_| !self.has_enough());
         download.into_iter().chain(self.pacer.next_wake()).min()
     }
 
@@ -201,11 +200,19 @@ impl<S: Scheme> Replica<S> {
 
     /// Only snapshots of later rounds are of use.
     fn above(&self) -> Round {
-        if self.core.is_astray() { Round(0) } else { self.executor.reached() }
+        let waiting = self.whole.as_ref().map(|whole| whole.round());
+        let reached = if self.core.is_astray() { Round(0) } else { self.executor.reached() };
+        waiting.unwrap_or_default().max(reached)
+    }
+
+    /// Whether one that is complete waits, and no later one is asked for meanwhile. Whoever has no
+    /// state asks for one of an epoch past the call that it waits for.
+    fn has_enough(&self) -> bool {
+        self.whole.is_some() && !self.core.is_blank()
     }
 
     fn ask_sources(&mut self, now: Now, out: &mut Actions) {
-        if self.whole.is_some() {
+        if self.has_enough() {
             return;
         }
         let times = (now.monotonic, self.timing.patience);
@@ -251,7 +258,9 @@ impl<S: Scheme> Replica<S> {
     /// until the opening says what that means (O7): it holds a state and the snapshot comes later.
     fn came_whole(&mut self, now: Now, whole: Box<Whole>, out: &mut Actions) {
         let reported = self.core.awaits_opening() && self.needed_wake().is_none();
-        let waits = reported && !self.executor.is_lost();
+        let past = Snapshot::parse(&whole.bytes);
+        let past = past.is_ok_and(|snapshot| self.core.is_left_behind_by(&snapshot.ordering));
+        let waits = reported && !self.executor.is_lost() && !past;
         if waits && !planted("o7-takes-up-between") {
             mark("O7 a snapshot waited for the opening");
             self.whole = Some(whole);

@@ -18,10 +18,14 @@ const SEEDS: u64 = 12;
 /// (`src/ordering`, `src/replica/transfer`), the others by crashes at every call of the disk
 /// (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`) and by the modes of
 /// `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 96] = [
+const ELSEWHERE: [&str; 101] = [
     "master-takes-unwitnessed",
     "master-lost-reports",
     "e6-wait-stays",
+    "e3-cut-takes-later",
+    "m2-leaves-too-few",
+    "e6-enters-at-once",
+    "e6-any-list",
     "o7-seen-while-read",
     "ch-repeats-run",
     "ch-ack-before-commit",
@@ -65,6 +69,7 @@ const ELSEWHERE: [&str; 96] = [
     "o7-takes-up-between",
     "o7-dead-branch-is-dumb",
     "o7-void-in-need",
+    "o7-waits-without-a-state",
     "o7-runs-too-early",
     "o7-forgets-what-came-since",
     "c2-restarted-is-dumb",

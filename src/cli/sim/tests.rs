@@ -243,6 +243,7 @@ fn seeds_that_once_failed_pass_and_fail_with_the_old_mistake_only() {
         ("o7-runs-too-early", "", Mode::Outages, 1, 2259, "calls wait"),
         ("o7-void-in-need", "", Mode::Outages, 1, 905_608, "calls wait"),
         ("c2-restarted-is-dumb", "", Mode::Outages, 1, 11_969, "calls wait"),
+        ("o7-waits-without-a-state", "", Mode::Crash, 1, 66_000_397, "R3 has executed 0 steps"),
     ];
     let mut wrong = Vec::new();
     for (name, others, mode, t, seed, expected) in cases {

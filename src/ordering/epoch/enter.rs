@@ -74,6 +74,7 @@ impl<S: Scheme> Core<S> {
         if let Some(lists) = self.change.lists.get(&call.root) {
             another_list |= lists.iter().any(|list| *list != call.list);
         }
+        another_list &= !planted("e6-any-list");
         if another_list {
             mark("E6 another L kept from entering");
             self.stall(now, out);
@@ -90,7 +91,7 @@ impl<S: Scheme> Core<S> {
             self.change.store.charges(call.root).keys().any(|c| call.accused.contains(c.3));
         let status = call.root.resets == 0 && call.root.generation > 0;
         let wait = blamed || status && self.change.blames_before;
-        wait && now.monotonic < sent_at + self.timing.delta
+        wait && !planted("e6-enters-at-once") && now.monotonic < sent_at + self.timing.delta
     }
 
     /// What is lacking is asked for; who named it must show it.

@@ -199,7 +199,7 @@ fn whole(reports: &[Arc<Checked>]) -> Vec<(Call, Vec<Arc<Checked>>)> {
 
 impl<S: Scheme> Core<S> {
     /// Whether this replica has no state to go on from.
-    pub(in crate::ordering) fn is_blank(&self) -> bool {
+    pub fn is_blank(&self) -> bool {
         self.blank
     }
 
