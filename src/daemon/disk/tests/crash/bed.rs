@@ -4,8 +4,9 @@
 use super::media::{End, Media};
 use super::start::{Book, Started, put_mark, replica, start};
 use crate::crypto::Keyed;
-use crate::daemon::disk::worker::{End as WorkerEnd, Inbox, Worker};
+use crate::daemon::disk::worker::Worker;
 use crate::daemon::disk::{Done, Job};
+use crate::daemon::disk::{End as WorkerEnd, Inbox};
 use crate::replica::{Action, Actions, Event, Input, Replica, Standing, Stored};
 use crate::service::kv::Command as KvCommand;
 use crate::storage::Moment;
@@ -65,7 +66,7 @@ enum Given {
 struct Thread {
     worker: Worker<super::media::Tap, super::media::Tap>,
     jobs: std_mpsc::Sender<Job>,
-    inbox: Inbox,
+    inbox: Inbox<Job>,
     done: mpsc::UnboundedReceiver<Done>,
     is_due: bool,
     given: BTreeMap<u64, Given>,
