@@ -188,11 +188,10 @@ impl Builder {
 
     /// Its data directory, and the mark in it.
     async fn claim(&self) -> Result<(Claim, Option<Mark>), DaemonError> {
-        let cluster = self.cluster.id();
         // Whose it is says more than that somebody uses it.
-        mark::look(&self.data, cluster, self.id)?;
+        mark::look_for(&self.data, &self.cluster, self.id)?;
         let claim = claim(&self.data).await?;
-        let before = mark::look(claim.directory(), cluster, self.id)?;
+        let before = mark::look_for(claim.directory(), &self.cluster, self.id)?;
         Ok((claim, before))
     }
 

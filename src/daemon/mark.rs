@@ -2,6 +2,7 @@
 
 use super::DaemonError;
 use super::disk::Directory;
+use crate::config::{Cluster, FaultModel};
 use crate::storage::{Disk, DiskError, Point, START, replace};
 use crate::types::{Digest, DiskState, ReplicaId};
 use crate::wire::Mark;
@@ -27,6 +28,34 @@ pub(super) fn read(directory: &Path) -> Result<Option<Mark>, DaemonError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(failed(&path, format!("cannot be read: {e}; {WRITABLE}"))),
     }
+}
+
+/// Reads the mark, if there is one, for a replica of this cluster file: as [`look`].
+///
+/// # Errors
+/// As there; if it was written under the other fault model, with a remedy of its own.
+pub(super) fn look_for(
+    directory: &Path,
+    cluster: &Cluster,
+    replica: ReplicaId,
+) -> Result<Option<Mark>, DaemonError> {
+    let (written, asked) = match cluster.fault_model {
+        FaultModel::Byzantine => (FaultModel::FailStop, ["fail-stop", "byzantine"]),
+        FaultModel::FailStop => (FaultModel::Byzantine, ["byzantine", "fail-stop"]),
+    };
+    let other = Cluster { fault_model: written, ..cluster.clone() }.id();
+    if read(directory)?.is_some_and(|mark| mark.cluster == other) {
+        let [written, asked] = asked;
+        return Err(failed(
+            directory,
+            format!(
+                "was written by this cluster with fault_model = \"{written}\", and the cluster \
+                 file says \"{asked}\", which cannot go on from it; write \"{written}\" back, \
+                 or start all replicas on empty directories, without what is stored in these"
+            ),
+        ));
+    }
+    look(directory, cluster.id(), replica)
 }
 
 /// Reads the mark, if there is one: then the replica took part before.
@@ -144,6 +173,29 @@ mod tests {
         let foreign = take(dir.path(), Digest([2; 32]), ReplicaId::from_index(0)).unwrap_err();
         assert!(foreign.to_string().contains("belongs to R1 of cluster 0101"), "{foreign}");
         assert!(take(dir.path(), Digest([1; 32]), ReplicaId::from_index(1)).is_err());
+    }
+
+    /// One line of the cluster file changes the model, and nothing of one is valid in the other.
+    #[test]
+    fn a_directory_of_the_other_fault_model_is_refused_and_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = crate::files::init::InitOptions::new(dir.path().join("cluster"));
+        let voting = crate::files::init::write_cluster(&options).unwrap().cluster;
+        let chain = Cluster { fault_model: FaultModel::FailStop, ..voting.clone() };
+        let me = ReplicaId::from_index(0);
+        for (first, second, told) in
+            [(&voting, &chain, "\"byzantine\", and"), (&chain, &voting, "\"fail-stop\", and")]
+        {
+            let data = tempfile::tempdir().unwrap();
+            assert_eq!(look_for(data.path(), second, me).unwrap(), None);
+            let mark = count(data.path(), first.id(), me, None).unwrap();
+            assert_eq!(look_for(data.path(), first, me).unwrap(), Some(mark));
+            let refused = look_for(data.path(), second, me).unwrap_err().to_string();
+            assert!(refused.contains(told) && refused.contains("write"), "{refused}");
+            let other = Cluster { nonce: [9; 32], ..second.clone() };
+            let foreign = look_for(data.path(), &other, me).unwrap_err().to_string();
+            assert!(foreign.contains("belongs to R1 of cluster"), "{foreign}");
+        }
     }
 
     #[test]

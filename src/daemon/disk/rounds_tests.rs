@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 const CLUSTER: Digest = Digest([1; 32]);
 const POINT: Point = Point::LogAppend;
-pub(in crate::daemon) const SMALL: Limits =
+pub(super) const SMALL: Limits =
     Limits { segment_bytes: 4096, record_bytes: 1024, reserve_bytes: 4096 };
 
 fn me() -> ReplicaId {

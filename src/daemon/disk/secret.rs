@@ -15,8 +15,9 @@ pub(in crate::daemon) const SECRET: &str = "rounds.secret";
 const SECRET_BYTES: usize = 32;
 
 /// What is left to do without it, for the log of rounds.
-pub(in crate::daemon) const GO_ON_WITHOUT: &str = "put it back from a copy, or move the directory away; the replica starts without its state \
-     then and takes that of the others";
+pub(in crate::daemon) const GO_ON_WITHOUT: &str = "put it back from a copy, or move the directory \
+                                                   away; the replica starts without its state \
+                                                   then and takes that of the others";
 
 /// Whose log and snapshots these are.
 pub(in crate::daemon) fn owner(cluster: Digest, replica: ReplicaId) -> Digest {
