@@ -74,9 +74,9 @@ pub enum CallError {
         /// Who said what.
         explanation: Explanation,
     },
-    /// No `t + 1` equal replies in time; in a fail-stop chain, no reply. The request may still be executed, unless it was never
-    /// sent ([`Explanation::sends`] is 0) because requests before it, or the opening of the
-    /// session, got no majority.
+    /// No `t + 1` equal replies in time; in a fail-stop chain, no reply. The request may still be
+    /// executed, unless it was never sent ([`Explanation::sends`] is 0): because requests before
+    /// it, or the opening of the session, got no answer, or nobody was known or reached to ask.
     #[error("{}; {}", none_in_time(explanation), what_now(explanation))]
     NoMajority {
         /// Who said what, and who is silent since when.

@@ -291,7 +291,7 @@ fn ch_u1_updates_go_to_the_head_and_one_reply_is_the_answer() {
     assert_eq!(w.output(1), b"out");
     let answer = w.result(1).as_ref().unwrap();
     assert_eq!((answer.position.round, answer.position.vector), (Round(2), Digest::ZERO));
-    assert_eq!(answer.explanation.chain, Some(config(3, &[2, 1])));
+    assert_eq!(answer.explanation.chain, Some(config(3, &[2, 1]).into()));
     assert_eq!((answer.explanation.needed, answer.explanation.sends), (1, 1));
     assert_eq!(w.parts(1), [Verdict::Answers, Verdict::Asked, NOT_ASKED]);
     let text = answer.explanation.to_string();

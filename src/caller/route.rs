@@ -143,7 +143,7 @@ impl Links {
             }
         }
         let Explanation { needed, waited, sends, .. } = said;
-        let chain = Some(route.config.clone());
+        let chain = Some(Box::new(route.config.clone()));
         Explanation { needed, waited, sends, ballots, chain }
     }
 }

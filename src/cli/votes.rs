@@ -341,7 +341,7 @@ mod tests {
     fn a_chain_is_explained_without_votes() {
         let member = |n| ChainMember { replica: ReplicaId::new(n).unwrap(), incarnation: 1 };
         let config = ChainConfig { number: 7, members: vec![member(2), member(1)], joining: None };
-        let mut said = Explanation { needed: 1, chain: Some(config), ..explanation() };
+        let mut said = Explanation { needed: 1, chain: Some(config.into()), ..explanation() };
         said.ballots[0].verdict = Verdict::Answers;
         said.ballots[1] = Ballot::without_answer(said.ballots[1].replica, Verdict::Asked);
         let why = ChainRefusal::NotServing;

@@ -156,8 +156,9 @@ impl Client {
 
     /// Runs a command that changes nothing, at a position in the order; otherwise as
     /// [`Client::execute`]. Keys that may only read are allowed this. A chain answers it from the
-    /// state of one replica, and it has no place in the order of this client's updates. If the outputs of all calls
-    /// in its request are too large together, it is asked again in a request of its own.
+    /// state of one replica, and it has no place in the order of this client's updates. If the
+    /// outputs of all calls in its request are too large together, it is asked again in a request
+    /// of its own.
     ///
     /// # Errors
     /// As [`Client::execute`].

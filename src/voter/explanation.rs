@@ -84,7 +84,7 @@ pub struct Explanation {
     pub ballots: Vec<Ballot>,
     /// In a fail-stop chain: the newest configuration that the client knew, with number 0 if none.
     /// `None` where replicas vote.
-    pub chain: Option<ChainConfig>,
+    pub chain: Option<Box<ChainConfig>>,
 }
 
 impl Explanation {

@@ -105,8 +105,8 @@ impl Report {
         let seconds = measured.as_secs_f64();
         let ops_per_second = if seconds > 0.0 { tally.answered as f64 / seconds } else { 0.0 };
         let answers = after.answers.saturating_sub(before.answers);
-        let replicas: Vec<Replica> =
-            (0..before.cpu.len()).map(|i| Replica::new(i, answers, (before, after), stats)).collect();
+        let replica = |i| Replica::new(i, answers, (before, after), stats);
+        let replicas: Vec<Replica> = (0..before.cpu.len()).map(replica).collect();
         let replicas = match settings.fault_model {
             FaultModel::Byzantine => replicas,
             FaultModel::FailStop => replicas.into_iter().map(|r| r.of_chain(stats)).collect(),

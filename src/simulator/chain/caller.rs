@@ -114,7 +114,7 @@ impl World<'_> {
     }
 
     /// Something comes to a caller; what an earlier life of a replica sent is lost with its link.
-    pub(super) fn to_caller(
+    pub(super) fn reach_caller(
         &mut self,
         index: usize,
         (replica, life): (ReplicaId, u64),
@@ -158,7 +158,7 @@ impl World<'_> {
         core.handle(now, caller::Input::Drained, &mut out);
         for action in out {
             match action {
-                Action::Send { replica, frame } => self.from_caller(index, replica, frame)?,
+                Action::Send { replica, frame } => self.send_of_caller(index, replica, frame)?,
                 Action::Close { replica, why } => {
                     return Err(format!("a client closes its link to {replica}: {why}"));
                 }
@@ -176,7 +176,7 @@ impl World<'_> {
         Ok(())
     }
 
-    fn from_caller(&mut self, index: usize, to: ReplicaId, bytes: Bytes) -> Result<(), String> {
+    fn send_of_caller(&mut self, index: usize, to: ReplicaId, bytes: Bytes) -> Result<(), String> {
         let (client, no_message) = (self.callers[index].id, |e: crate::wire::DecodeError| e.what);
         let link = LinkId((self.clients.len() + index) as u64);
         let mut decoder = FrameDecoder::default();

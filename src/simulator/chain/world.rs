@@ -309,7 +309,7 @@ impl<'a> World<'a> {
             }
             Event::Call { caller } => self.call(caller),
             Event::Caller { caller, replica, life, input } => {
-                self.to_caller(caller, (replica, life), input)
+                self.reach_caller(caller, (replica, life), input)
             }
             Event::CallerWake { caller } => self.caller_woken(caller),
             Event::Fault(fault) => self.fault(fault),
