@@ -71,10 +71,10 @@ fn e6_another_list_of_the_same_root_stalls_it() {
     let [(mut core, _), (_, report)] = reporting(10);
     let (root, list) = (Root::GENESIS, [0, 1].map(ReplicaId::from_index).into_iter().collect());
     core.change.lists.entry(root).or_default().insert(list);
-    act(&mut core, 20, report);
-    let out = act(&mut core, 110, Input::Tick);
+    let out = act(&mut core, 20, report);
     let stalled = |a: &Action| matches!(a, Action::Event(Event::Stalled { root: r }) if *r == root);
     assert!(out.iter().any(stalled), "{out:?}");
+    let out = act(&mut core, 110, Input::Tick);
     assert!(!enters(&mut core, 110, &out));
 }
 
