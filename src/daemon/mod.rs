@@ -6,12 +6,13 @@
 //! batching. Frames of other replicas are taken before those of clients.
 //!
 //! `peers.rs` dials and judges introductions, `places.rs` counts the links of each key,
-//! In the fail-stop model the replica is of the group of the chain's master, and `chained.rs` has its
-//! part in the chain itself: `renewals.rs` asks the master for leases, `gate.rs` judges who may ask
-//! it for what, `chain_disk.rs` writes.
 //! `pending.rs` holds what is to be done, `mark.rs` remembers on disk that this replica took
-//! part, `disk.rs` keeps what must outlive it (`chain_disk.rs` in a fail-stop chain), `admin.rs` answers on the admin address,
+//! part, `disk.rs` keeps what must outlive it, `admin.rs` answers on the admin address,
 //! `journal.rs` turns events into log lines.
+//!
+//! In the fail-stop model the replica is of the group of the chain's master, and `chained.rs` has
+//! its part in the chain: `chain_disk.rs` keeps that, `renewals.rs` asks the master for leases,
+//! `gate.rs` judges who may ask it for what.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), quorate::daemon::DaemonError> {
