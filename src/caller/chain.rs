@@ -207,9 +207,12 @@ impl ChainCaller {
                     self.asking = false;
                     let output = result.ok().and_then(|a| a.outputs.into_iter().next());
                     let said = output.and_then(|o| master::Answer::parse(&o).ok());
-                    if let Some(master::Answer::Chain { config, .. }) = said {
-                        self.learn(&config);
-                    }
+                    let is_news = match said {
+                        Some(master::Answer::Chain { config, .. }) => self.learn(&config),
+                        _ => false,
+                    };
+                    // A stop is noticed when a lease is over: until then the master says the same.
+                    self.wanted |= !is_news && (self.updates.repeats() || self.queries.repeats());
                 }
             }
         }
@@ -267,6 +270,9 @@ impl ChainCaller {
                 let reply = Reply { session: SessionId(0), number: id, index: 0, outcome };
                 self.queries.links.count(replica).replies += 1;
                 self.queries.reply(replica, position, reply, now, out);
+            }
+            ChainAnswer::Config(config) => {
+                self.learn(&config);
             }
             ChainAnswer::Refused { asked, why, config } => {
                 let is_news = self.learn(&config);

@@ -381,6 +381,24 @@ fn ch_f1_with_a_newer_configuration_the_same_numbers_go_to_the_new_head_at_once(
     assert_eq!(w.parts(2), [Verdict::Answers, refused, Verdict::Asked]);
 }
 
+/// A replica that learns another configuration says so unasked.
+#[test]
+fn ch_f5_who_is_told_of_a_new_head_goes_to_it_without_waiting() {
+    let mut w = World::open();
+    w.execute(7, "second");
+    w.drained();
+    let (to, before) = (w.last().0, w.last_update());
+    assert_eq!(to, 2);
+    let shows = w.shows;
+    w.frame(3, ChainAnswer::Config(config(4, &[1, 3])).to_frame(GroupId::CHAIN));
+    w.drained();
+    assert_eq!((w.last().0, w.last_update(), w.shows), (1, before, shows));
+    w.sent.clear();
+    w.frame(3, ChainAnswer::Config(config(3, &[2, 1])).to_frame(GroupId::CHAIN));
+    w.drained();
+    assert!(w.sent.is_empty(), "an older one is no news: {:?}", w.sent);
+}
+
 #[test]
 fn ch_f5_an_older_configuration_is_no_news() {
     let mut w = World::open();

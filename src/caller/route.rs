@@ -159,6 +159,11 @@ impl Caller {
         !self.queue.is_empty() || self.session.as_ref().is_some_and(|s| s.window.outstanding() > 0)
     }
 
+    /// Whether something that waits was sent more than once.
+    pub(super) fn repeats(&self) -> bool {
+        self.session.as_ref().is_some_and(|s| s.window.all().any(|(_, p)| p.sends > 1))
+    }
+
     /// Takes a newer configuration (CH-F5): what was sent to one that is no longer to be asked goes
     /// to another at the next [`super::Input::Drained`].
     pub(super) fn learn(&mut self, config: &ChainConfig) {

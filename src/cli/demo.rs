@@ -92,6 +92,10 @@ impl Subcommand for Demo {
 }
 
 impl Demo {
+    fn plan(&self, trick: Trick) -> Plan {
+        Plan { t: self.t(), clients: self.clients, trick, model: self.fault_model }
+    }
+
     fn t(&self) -> u8 {
         self.t.unwrap_or(match self.fault_model {
             FaultModel::Byzantine => 1,
@@ -121,8 +125,7 @@ impl Demo {
             self.lie, self.clients, self.requests
         ))?;
         let started = Instant::now();
-        let plan = Plan { t: self.t(), clients: self.clients, trick: self.lie, model: self.fault_model };
-        let mut stage = Stage::set(&plan).await?;
+        let mut stage = Stage::set(&self.plan(self.lie)).await?;
         if self.keep {
             stage.keep();
         }
@@ -148,8 +151,7 @@ impl Demo {
     /// # Errors
     /// If the cluster cannot be set up, or a process cannot be signalled or started.
     async fn perform_silently(&self, trick: Trick) -> anyhow::Result<(Stage, Outcome)> {
-        let plan = Plan { t: self.t(), clients: self.clients, trick, model: self.fault_model };
-        let mut stage = Stage::set(&plan).await?;
+        let mut stage = Stage::set(&self.plan(trick)).await?;
         let performance = Performance { trick, requests: self.requests, ink: None };
         let outcome = performance.run(&mut stage).await?;
         if self.keep || !outcome.problems.is_empty() {

@@ -129,12 +129,9 @@ impl Builder {
         let settings = self.transport.clone();
         let endpoint = Endpoint::bind(listen, &self.key, admit, settings)?;
         let address = endpoint.local_addr();
-        let admin = admin::bind(entry.admin)
-            .await
-            .map_err(|source| DaemonError::Admin { address: entry.admin, source })?;
-        let admin_address = admin
-            .local_addr()
-            .map_err(|source| DaemonError::Admin { address: entry.admin, source })?;
+        let failed = |source| DaemonError::Admin { address: entry.admin, source };
+        let admin = admin::bind(entry.admin).await.map_err(failed)?;
+        let admin_address = admin.local_addr().map_err(failed)?;
         let cluster = self.cluster.id();
         let (claim, mut before) = self.claim().await?;
         initial::load(claim.directory(), &self.cluster, &mut *service)?;
@@ -147,15 +144,10 @@ impl Builder {
         let stored = opened.rounds.map(Stored::from).unwrap_or_default();
         let file_behind = self.check_keys(&recovered, &pins)?;
         // Before the mark says that it was there.
-        let chain = match maker {
-            None => None,
-            Some(maker) => {
-                let maker = chained::beginning_with(maker, initial);
-                let found = (self.data.as_path(), before.map(|mark| mark.disk));
-                service = Box::new(chained::master_of(&self.cluster));
-                Some(Chained::start((&self.cluster, id, &self.key), found, maker)?)
-            }
-        };
+        let chain = self.start_chain(maker, initial, before)?;
+        if chain.is_some() {
+            service = Box::new(chained::master_of(&self.cluster));
+        }
         let mark = mark::count(&self.data, cluster, id, before)?;
         info!(
             replica = %id, %address, admin = %admin_address, cluster = %self.cluster.id(),
@@ -184,6 +176,19 @@ impl Builder {
         };
         let node = Some(tokio::spawn(Node::new(parts).run()));
         Ok(Daemon { address, admin: admin_address, stop: requests, node, admin_server })
+    }
+
+    /// Its part in a chain, in the fail-stop model.
+    fn start_chain(
+        &self,
+        maker: Option<MakeService>,
+        initial: Option<bytes::Bytes>,
+        before: Option<Mark>,
+    ) -> Result<Option<Chained>, DaemonError> {
+        let Some(maker) = maker else { return Ok(None) };
+        let maker = chained::beginning_with(maker, initial);
+        let found = (self.data.as_path(), before.map(|mark| mark.disk));
+        Chained::start((&self.cluster, self.id, &self.key), found, maker).map(Some)
     }
 
     /// Its data directory, and the mark in it.

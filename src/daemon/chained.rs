@@ -4,7 +4,7 @@ use super::DaemonError;
 use super::chain_disk::{ChainDisk, ChainOpened, ChainOpening};
 use super::disk::Done;
 use super::renewals::Renewals;
-use crate::chain::{Action, Actions, Chain, ChainLimits, Event, Input, MakeService, Setup};
+use crate::chain::{Actions, Chain, ChainLimits, Event, Input, MakeService, Setup};
 use crate::config::{Cluster, Reads};
 use crate::crypto::SecretKey;
 use crate::master::{Master, Terms};
@@ -162,7 +162,7 @@ impl Chained {
         self.chain.next_wake()
     }
 
-    /// What is to be done; events are told here.
+    /// What is to be done.
     pub(super) fn take(&mut self) -> Actions {
         std::mem::take(&mut self.actions)
     }
@@ -367,16 +367,5 @@ pub(super) fn log(event: &Event) {
         Event::TookState { number } => info!(number, "took in the state of its predecessor"),
         Event::Executed { .. } => {}
         Event::Halted { why } => error!(why, "this replica's part in the chain has halted"),
-    }
-}
-
-/// Whether an action is only to be told.
-pub(super) fn told(action: Action) -> Option<Action> {
-    match action {
-        Action::Event(event) => {
-            log(&event);
-            None
-        }
-        other => Some(other),
     }
 }

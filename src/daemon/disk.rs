@@ -45,8 +45,8 @@ const REWRITE_ABOVE: u64 = 8 << 20;
 const NO_LOG: &str = "there was no log, though this replica has started here before; if the \
                       cluster had no durability until now, start all replicas on empty directories";
 
-pub(super) const WRITABLE: &str = "free some space, let this user write there, or give another directory \
-                        with --data";
+pub(super) const WRITABLE: &str = "free some space, let this user write there, or give another \
+                                   directory with --data";
 
 /// A data directory that no other process uses.
 #[derive(Debug)]

@@ -418,7 +418,7 @@ impl Node {
             match action {
                 Action::ToPeer { peer, lane, frame } => {
                     if let Some(open) = self.peers.get(&peer) {
-                        open.link.send(lane_of(lane), &frame);
+                        open.link.send(lane.into(), &frame);
                         self.touched_peers.insert(peer);
                     }
                 }
@@ -491,12 +491,5 @@ impl Node {
         {
             open.fault(&"the key of this replica is being replaced");
         }
-    }
-}
-
-fn lane_of(lane: replica::Lane) -> Lane {
-    match lane {
-        replica::Lane::Protocol => Lane::Protocol,
-        replica::Lane::Bulk => Lane::Bulk,
     }
 }

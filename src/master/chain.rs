@@ -200,10 +200,10 @@ impl Managed {
         self.config = ChainConfig { number, members, joining };
     }
 
-    /// CH-L2. Somebody is taken out only while a member that stays speaks. A lease that has not ended
-    /// yet does not show that its holder lives: if it is dead and its disk lost, who is taken out
-    /// would be the only one that has everything, and nobody would know. So if nobody lives, nobody
-    /// is taken out, and all are waited for (CH-F6).
+    /// CH-L2. Somebody is taken out only while a member that stays speaks. A lease that has not
+    /// ended yet does not show that its holder lives: if it is dead and its disk lost, who is taken
+    /// out would be the only one that has everything, and nobody would know. So if nobody lives,
+    /// nobody is taken out, and all are waited for (CH-F6).
     fn take_out(&mut self, time: u64, terms: Terms, speaks: Option<ChainMember>) {
         let lives = |m: &ChainMember| self.lives(m, time, terms);
         let members: Vec<ChainMember> = self.config.members.iter().copied().filter(lives).collect();

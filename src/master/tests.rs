@@ -107,10 +107,12 @@ fn a_member_goes_when_its_lease_and_the_margin_are_over_and_the_last_one_never()
 }
 
 #[test]
-fn who_starts_again_is_taken_out_at_once_and_an_older_life_gets_nothing() {
+fn who_starts_again_is_taken_out_when_another_speaks_and_an_older_life_gets_nothing() {
     let mut bench = Bench::begun(2, &[1, 2], &[]);
     let grant = bench.renew(2, 2, (1, 7), 0);
     assert!(grant.granted);
+    assert_eq!(bench.config().members.len(), 2, "nobody has said yet that the other one lives");
+    bench.renew(1, 1, (1, 7), 0);
     assert_eq!(bench.config().members.len(), 1);
     assert_eq!(bench.config().joining.map(|m| (m.replica, m.incarnation)), Some((replica(2), 2)));
     assert!(!bench.renew(2, 1, (0, 0), 0).granted);

@@ -58,6 +58,9 @@ pub enum ChainAnswer {
         /// The outcome's bytes ([`super::Outcome::to_bytes`]).
         outcome: Bytes,
     },
+    /// The chain has another configuration: told to all clients, unasked, so that they need not
+    /// find out by waiting (CH-F5).
+    Config(ChainConfig),
     /// It is not done here; the configuration says where (CH-F5).
     Refused {
         /// What.
@@ -112,6 +115,7 @@ impl Message for ChainAnswer {
             Self::Answer { id, number, outcome } => {
                 out.u8(0).u64(*id).u64(*number).var(outcome);
             }
+            Self::Config(config) => config.put(out.u8(3)),
             Self::Refused { asked, why, config } => {
                 match asked {
                     ChainAsked::Update { session, number } => {
@@ -138,6 +142,7 @@ impl Message for ChainAnswer {
                 ChainAsked::Update { session, number: r.u64("refused number")? }
             }
             2 => ChainAsked::Query { id: r.u64("refused query")? },
+            3 => return ChainConfig::get(r).map(Self::Config),
             _ => return Err(r.error("chain answer")),
         };
         let code = r.u8("refusal")?;

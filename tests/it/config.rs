@@ -78,6 +78,7 @@ fn the_comments_of_the_samples_tell_the_truth() {
         let shown = |l: &str| {
             let key = l.split(" = ").next().unwrap_or_default();
             l.starts_with("[timers]")
+                || l.starts_with("[chains]")
                 || l.starts_with("[limits]")
                 || l.starts_with("[quotas]")
                 || l.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')

@@ -1,14 +1,16 @@
 //! What the loop does for its part in a chain, in the fail-stop model.
 
 use super::Node;
-use crate::chain::{Action, Input};
+use crate::chain::{Action, Event, Input};
 use crate::config::FaultModel;
 use crate::crypto::PublicKey;
 use crate::daemon::chained::{self, News};
 use crate::daemon::gate::{self, Sender};
 use crate::transport::Lane;
 use crate::types::{ClientId, Digest, GroupId, LinkId, ReplicaId, Role, Round};
-use crate::wire::{Frame, Kind, Message, Note, Replies, Request, StepPosition};
+use crate::wire::{
+    ChainAnswer, ChainConfig, Frame, Kind, Message, Note, Replies, Request, StepPosition,
+};
 use tracing::warn;
 
 /// Actions that wait at most before they are done.
@@ -107,6 +109,13 @@ impl Node {
         true
     }
 
+    /// CH-F5: who waits for a replica that has stopped learns at once who takes its place.
+    fn tell_clients(&mut self, config: ChainConfig) {
+        let frame = ChainAnswer::Config(config).to_frame(GroupId::CHAIN);
+        let links: Vec<LinkId> = self.clients.keys().copied().collect();
+        links.into_iter().for_each(|link| self.send_to_client(link, &frame));
+    }
+
     fn note(&mut self, link: LinkId, note: Note, group: GroupId) {
         self.send_to_client(link, &note.to_frame(group));
     }
@@ -122,7 +131,7 @@ impl Node {
     /// Does what the chain asks for; links are flushed by [`Node::act`].
     pub(super) fn act_for_chain(&mut self) {
         let Some(chained) = &mut self.chain else { return };
-        for action in chained.take().into_iter().filter_map(chained::told) {
+        for action in chained.take() {
             self.do_for_chain(action);
         }
     }
@@ -152,7 +161,12 @@ impl Node {
             Action::Save { sequence, number, state, anew } => {
                 chained.disk().save(sequence, number, state, anew);
             }
-            Action::Event(_) => {}
+            Action::Event(event) => {
+                chained::log(&event);
+                if let Event::Configured { config } = event {
+                    self.tell_clients(config);
+                }
+            }
         }
     }
 }

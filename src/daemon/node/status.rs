@@ -1,7 +1,8 @@
-//! What the loop adds to the core's status.
+//! What the loop adds to the core's status, and how the core's words are those of the links.
 
 use super::{Node, Player};
-use crate::replica::Status;
+use crate::replica::{self, Status};
+use crate::transport::Lane;
 
 impl Node {
     pub(super) fn status(&self) -> Status {
@@ -25,6 +26,15 @@ impl Node {
             file_outdated: self.file_behind,
             chain: self.chain.as_ref().map(|chain| chain.status(now)),
             ..status
+        }
+    }
+}
+
+impl From<replica::Lane> for Lane {
+    fn from(lane: replica::Lane) -> Self {
+        match lane {
+            replica::Lane::Protocol => Lane::Protocol,
+            replica::Lane::Bulk => Lane::Bulk,
         }
     }
 }

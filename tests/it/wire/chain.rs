@@ -90,6 +90,7 @@ fn with_clients() -> Vec<Sample> {
     vec![
         Sample::frame("chain-query", query.to_frame(GROUP), &[8]),
         frame("chain-answer", answer, &[17]),
+        frame("chain-answer-config", ChainAnswer::Config(config()), &[1 + MEMBERS]),
         frame("chain-refused-update", refused(update, ChainRefusal::NotHead), &[18 + MEMBERS]),
         frame("chain-refused-query", refused(query_id, ChainRefusal::Busy), &[10 + MEMBERS]),
     ]
