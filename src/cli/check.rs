@@ -142,36 +142,47 @@ fn quotas(c: &Cluster) -> Vec<(&'static str, u64)> {
     ]
 }
 
-fn as_text(c: &Cluster) -> String {
+/// What it survives, and by how many.
+fn survives(c: &Cluster) -> Vec<(&'static str, String)> {
     let e = c.ensemble;
+    let mut said = Vec::new();
+    let mut add = |name: &'static str, value: String| said.push((name, value));
+    add("fault model", fault_model(c).to_owned());
+    add("replicas", format!("n = {} = 2t + 1", e.n()));
+    match c.fault_model {
+        FaultModel::Byzantine => add("may be bad", format!("t = {}", e.t())),
+        FaultModel::FailStop => add("may stop", format!("t = {}", e.t())),
+    }
+    match c.fault_model {
+        FaultModel::Byzantine => {
+            add("majority", format!("{} equal replies are accepted (t + 1)", e.majority()));
+            add("strong", format!("{} equal replies that no timing contradicts", e.strong()));
+        }
+        FaultModel::FailStop => add("accepted", "ONE reply, that of the tail".to_owned()),
+    }
+    if c.fault_model == FaultModel::FailStop {
+        let chains = c.chains;
+        let spares = e.n() - usize::from(chains.length);
+        let (lease, margin) = (show_duration(chains.lease), show_duration(chains.margin));
+        let who = match chains.reads {
+            Reads::Tail => "the tail answers",
+            Reads::Any => "any member answers",
+        };
+        add("chain", format!("{} members, {spares} spares", chains.length));
+        add("lease", format!("{lease}, margin {margin}"));
+        add("queries", who.to_owned());
+    }
+    said
+}
+
+fn as_text(c: &Cluster) -> String {
     let mut out = String::new();
     let mut put = |name: &str, value: String| {
         writeln!(out, "{name:<22} {value}").expect("a string takes all that is written");
     };
     put("cluster id", c.id().to_hex());
     put("configuration digest", c.digest().to_hex());
-    put("fault model", fault_model(c).to_owned());
-    put("replicas", format!("n = {} = 2t + 1", e.n()));
-    match c.fault_model {
-        FaultModel::Byzantine => put("may be bad", format!("t = {}", e.t())),
-        FaultModel::FailStop => put("may stop", format!("t = {}", e.t())),
-    }
-    match c.fault_model {
-        FaultModel::Byzantine => {
-            put("majority", format!("{} equal replies are accepted (t + 1)", e.majority()));
-            put("strong", format!("{} equal replies that no timing contradicts", e.strong()));
-        }
-        FaultModel::FailStop => put("accepted", "ONE reply, that of the tail".to_owned()),
-    }
-    if c.fault_model == FaultModel::FailStop {
-        let chains = c.chains;
-        put("chain", format!("{} members, {} spares", chains.length, e.n() - usize::from(chains.length)));
-        put("lease", format!("{}, margin {}", show_duration(chains.lease), show_duration(chains.margin)));
-        put("queries", match chains.reads {
-            Reads::Tail => "the tail answers".to_owned(),
-            Reads::Any => "any member answers".to_owned(),
-        });
-    }
+    survives(c).into_iter().for_each(|(name, value)| put(name, value));
     put("service", c.service.name.clone());
     if let Some(initial) = &c.service.initial {
         put("initial state", initial.to_hex());

@@ -8,7 +8,7 @@ use super::pins::{Pins, outdated};
 use super::{DaemonError, admin, initial, mark, node};
 use crate::adversary::Lie;
 use crate::chain::MakeService;
-use crate::config::{Cluster, FaultModel};
+use crate::config::{Cluster, FaultModel, ReplicaEntry};
 use crate::crypto::SecretKey;
 use crate::replica::{Status, Stored, recorded_keys};
 use crate::service::{self, Service};
@@ -106,14 +106,8 @@ impl Builder {
     /// # Errors
     /// [`DaemonError`] says what is in the way and what to do.
     pub async fn start(mut self) -> Result<Daemon, DaemonError> {
-        let (id, number, n) = (self.id, self.id.number(), self.cluster.ensemble.n());
-        let entry = self.cluster.replica(id).cloned();
-        let entry = entry.ok_or(DaemonError::NoSuchReplica { id: number, n })?;
-        if self.key.public() != entry.public_key {
-            let found = self.key.public().fingerprint();
-            let listed = entry.public_key.fingerprint();
-            return Err(DaemonError::WrongKey { id: number, found, listed });
-        }
+        let id = self.id;
+        let entry = self.own_entry()?;
         let (mut service, maker) = self.take_services()?;
         if self.lie.is_some() && !self.cluster.testing.allow_liars {
             return Err(DaemonError::LiarsNotAllowed);
@@ -122,8 +116,8 @@ impl Builder {
             Some(address) => address,
             None => resolve(&entry.address).await?,
         };
-        self.transport.outbox_bytes =
-            usize::try_from(self.cluster.quotas.link_bytes).unwrap_or(usize::MAX);
+        let outbox = usize::try_from(self.cluster.quotas.link_bytes).unwrap_or(usize::MAX);
+        self.transport.outbox_bytes = outbox;
         let pins = Pins::new(&self.cluster);
         let admit = Some(pins.admission(&self.cluster, id));
         let settings = self.transport.clone();
@@ -156,7 +150,7 @@ impl Builder {
         self.warn(mark);
         let (requests, inbox) = mpsc::channel(64);
         let admin_server = tokio::spawn(admin::serve(admin, requests.clone()));
-        let (cluster, key, lie) = (self.cluster, self.key, self.lie);
+        let (cluster, key, lie, directory) = (self.cluster, self.key, self.lie, self.data);
         let parts = Parts {
             cluster,
             id,
@@ -164,7 +158,7 @@ impl Builder {
             service,
             lie,
             mark,
-            directory: self.data,
+            directory,
             disk,
             recovered,
             stored,
@@ -176,6 +170,19 @@ impl Builder {
         };
         let node = Some(tokio::spawn(Node::new(parts).run()));
         Ok(Daemon { address, admin: admin_address, stop: requests, node, admin_server })
+    }
+
+    /// What the cluster file says of this replica, whose key must be there.
+    fn own_entry(&self) -> Result<ReplicaEntry, DaemonError> {
+        let (id, n) = (self.id.number(), self.cluster.ensemble.n());
+        let entry = self.cluster.replica(self.id).cloned();
+        let entry = entry.ok_or(DaemonError::NoSuchReplica { id, n })?;
+        if self.key.public() != entry.public_key {
+            let found = self.key.public().fingerprint();
+            let listed = entry.public_key.fingerprint();
+            return Err(DaemonError::WrongKey { id, found, listed });
+        }
+        Ok(entry)
     }
 
     /// Its part in a chain, in the fail-stop model.

@@ -19,7 +19,7 @@ use crate::storage::Disk as _;
 use crate::types::{Digest, DiskState, ReplicaId};
 use bytes::Bytes;
 use records::Records;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
@@ -160,11 +160,7 @@ impl Drop for ChainDisk {
     }
 }
 
-fn open_records(
-    path: &PathBuf,
-    owner: Digest,
-    must: bool,
-) -> Result<(Records, Found), DaemonError> {
+fn open_records(path: &Path, owner: Digest, must: bool) -> Result<(Records, Found), DaemonError> {
     let made = files::create_directories(path);
     made.map_err(|e| failed(path, format!("{e}; {WRITABLE}")))?;
     let cannot = |e: String| failed(path, format!("cannot be read: {e}; {WRITABLE}"));
@@ -173,7 +169,7 @@ fn open_records(
     let has_log = names.iter().any(|name| records::is_log(name));
     let remedy = format!("put it back from a copy, or {REMEDY}");
     let secret = secret(&path.join(SECRET), owner, (has_log, &remedy))?;
-    Records::open_on(disk, path.clone(), (owner, secret), records::LIMITS, must)
+    Records::open_on(disk, path.to_owned(), (owner, secret), records::LIMITS, must)
 }
 
 // What is not continued would be believed later.

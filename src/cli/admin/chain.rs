@@ -153,7 +153,9 @@ impl Ask {
                 let number = now.config.number;
                 say(&client, Order::Reorder { chain: CHAIN, number, order }).await
             }
-            (Self::Remove(replica), _) => say(&client, Order::Remove { chain: CHAIN, replica }).await,
+            (Self::Remove(replica), _) => {
+                say(&client, Order::Remove { chain: CHAIN, replica }).await
+            }
             (Self::Add(replica), _) => say(&client, Order::Add { chain: CHAIN, replica }).await,
         };
         client.close().await;

@@ -33,7 +33,7 @@ fn records(config: u64, numbers: RangeInclusive<u64>) -> Vec<Bytes> {
 
 fn open(disk: &Shared, must: bool) -> Result<(Records<Shared>, Found), DaemonError> {
     let keys = (chain_owner(CLUSTER, me(), 1), Digest([9; 32]));
-    Records::open_on(disk.clone(), PathBuf::from("memory"), keys, LIMITS, must)
+    Records::open_on(disk.clone(), std::path::PathBuf::from("memory"), keys, LIMITS, must)
 }
 
 fn put(to: &mut Records<Shared>, records: &[Bytes]) {

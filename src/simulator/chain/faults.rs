@@ -183,7 +183,7 @@ impl World<'_> {
             return Ok(());
         }
         self.report.losses += 1;
-        if down % 2 == 0 {
+        if down.is_multiple_of(2) {
             self.crash(site, down)?;
         } else {
             // So long that the master knows that nobody lives before anybody starts again.
