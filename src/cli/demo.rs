@@ -133,6 +133,11 @@ impl Demo {
         let performance =
             Performance { trick: self.lie, requests: self.requests, ink: Some(Ink::for_stdout()) };
         let problems = performance.run(&mut stage).await?.problems;
+        self.conclude(&mut stage, &problems)
+    }
+
+    /// Says where the files are, if they are kept; they are if anything is wrong.
+    fn conclude(&self, stage: &mut Stage, problems: &[String]) -> anyhow::Result<ExitCode> {
         let directory = stage.directory().display().to_string();
         if !problems.is_empty() {
             stage.keep();

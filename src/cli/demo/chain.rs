@@ -3,7 +3,8 @@
 
 use super::stage::{Plan, Stage};
 use super::trick::Trick;
-use super::{Demo, Failure, output};
+use super::times::median;
+use super::{Demo, output};
 use crate::cli::ask;
 use crate::client::{Client, ClientOptions};
 use crate::config::{Cluster, FaultModel, show_duration};
@@ -89,17 +90,7 @@ pub(super) async fn play(demo: &Demo) -> anyhow::Result<ExitCode> {
         true => output::print_json(&as_json(&all, lease, checked.answers, &problems))?,
         false => output::print(&as_text(&all, lease, checked.answers))?,
     }
-    let directory = stage.directory().display().to_string();
-    if !problems.is_empty() {
-        stage.keep();
-        let told = problems.join("\n  ");
-        let message = format!("the demonstration failed:\n  {told}\nlogs: {directory}");
-        return Err(Failure { code: 1, message }.into());
-    }
-    if demo.keep {
-        output::print(&format!("Cluster file, keys and logs are in {directory}\n"))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    demo.conclude(&mut stage, &problems)
 }
 
 /// What came of a kill.
@@ -251,15 +242,6 @@ async fn count(
         _ if done == 0 => Ok(0),
         other => Err(format!("{name}: it reads {other:?} after {done} answers")),
     }
-}
-
-/// The median; of an even number the mean of the two in the middle.
-fn median(stops: &[Duration]) -> Option<Duration> {
-    let mut sorted = stops.to_vec();
-    sorted.sort_unstable();
-    let half = sorted.len() / 2;
-    let high = *sorted.get(half)?;
-    Some(if sorted.len() % 2 == 1 { high } else { (sorted[half - 1] + high) / 2 })
 }
 
 fn ms(d: Duration) -> String {

@@ -80,6 +80,15 @@ impl Bound {
     }
 }
 
+/// The median; of an even number the mean of the two in the middle.
+pub(super) fn median(stops: &[Duration]) -> Option<Duration> {
+    let mut sorted = stops.to_vec();
+    sorted.sort_unstable();
+    let half = sorted.len() / 2;
+    let high = *sorted.get(half)?;
+    Some(if sorted.len() % 2 == 1 { high } else { (sorted[half - 1] + high) / 2 })
+}
+
 struct Figures {
     trick: Trick,
     /// The longest time without an answer of each demonstration that went well.
@@ -88,16 +97,8 @@ struct Figures {
 }
 
 impl Figures {
-    /// The median, of an even number the mean of the two in the middle.
     fn median(&self) -> Option<Duration> {
-        let mut sorted = self.stops.clone();
-        sorted.sort_unstable();
-        let half = sorted.len() / 2;
-        let high = *sorted.get(half)?;
-        match sorted.len() % 2 {
-            1 => Some(high),
-            _ => Some(sorted[half - 1].saturating_add(high) / 2),
-        }
+        median(&self.stops)
     }
 
     fn within(&self) -> usize {
