@@ -103,9 +103,9 @@ impl Save {
         let data = DataDirectory::look(&self.data)?;
         let cluster = self.config.as_deref().map(load_cluster).transpose()?;
         if cluster.as_ref().is_some_and(|c| c.fault_model == FaultModel::FailStop) {
-            let message = "in the fail-stop model this log is that of the chain's master, and there \
-                           is no state of the service that t + 1 replicas attest: it is in the \
-                           chain's own files, which cannot be saved as a backup yet";
+            let message = "in the fail-stop model this log is that of the chain's master; the \
+                           service's state is in the chain's own files, which cannot be saved as \
+                           a backup yet";
             return Err(Failure { code: USAGE, message: message.to_owned() }.into());
         }
         let (head, state) = match &cluster {
