@@ -82,7 +82,7 @@ fn warnings(c: &Cluster) -> Vec<String> {
              clients believe anything; fault_model = \"byzantine\" survives t of them"
                 .to_owned(),
         );
-        if c.chains.length < e_majority(c) {
+        if usize::from(c.chains.length) < c.ensemble.majority() {
             warnings.push(format!(
                 "a chain of {} members loses what was acknowledged when {} disks are lost",
                 c.chains.length, c.chains.length
@@ -93,10 +93,6 @@ fn warnings(c: &Cluster) -> Vec<String> {
         warnings.push("there is no [[client]]: nobody can use this cluster".to_owned());
     }
     warnings
-}
-
-fn e_majority(c: &Cluster) -> u8 {
-    u8::try_from(c.ensemble.majority()).unwrap_or(u8::MAX)
 }
 
 /// The limits that are durations in agreed time.

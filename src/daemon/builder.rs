@@ -128,8 +128,7 @@ impl Builder {
         let admin_address = admin.local_addr().map_err(failed)?;
         let cluster = self.cluster.id();
         let (claim, mut before) = self.claim().await?;
-        initial::load(claim.directory(), &self.cluster, &mut *service)?;
-        let initial = initial::read(claim.directory(), &self.cluster)?;
+        let initial = initial::load(claim.directory(), &self.cluster, &mut *service)?;
         if self.replace_disk {
             before = Some(mark::replaced(claim.directory(), (cluster, id), before)?);
         }

@@ -117,7 +117,7 @@ impl DataDirectory {
     /// # Errors
     /// If that is not in the directory, or the service cannot read it.
     pub fn begin(&self, cluster: &Cluster, service: &mut dyn Service) -> Result<(), DaemonError> {
-        initial::load(&self.path, cluster, service)
+        initial::load(&self.path, cluster, service).map(drop)
     }
 
     /// The files of the log of rounds, with the limits of a group of so many, or of the largest.

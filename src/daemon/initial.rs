@@ -25,7 +25,7 @@ const REMEDY: &str = "give it the state that the cluster file names: `quorate sn
 ///
 /// # Errors
 /// If the directory does not hold it.
-pub(super) fn read(directory: &Path, cluster: &Cluster) -> Result<Option<Bytes>, DaemonError> {
+fn read(directory: &Path, cluster: &Cluster) -> Result<Option<Bytes>, DaemonError> {
     let Some(named) = cluster.service.initial else { return Ok(None) };
     let path = directory.join(FILE);
     let failed = |reason: String| DaemonError::Data { path: path.clone(), reason };
@@ -45,7 +45,7 @@ pub(super) fn read(directory: &Path, cluster: &Cluster) -> Result<Option<Bytes>,
     Ok(Some(contents.0))
 }
 
-/// Lets a service begin with the state of this cluster.
+/// Lets a service begin with the state of this cluster, and gives that state.
 ///
 /// # Errors
 /// As [`read`], and if the service cannot read it.
@@ -53,13 +53,14 @@ pub(super) fn load(
     directory: &Path,
     cluster: &Cluster,
     service: &mut dyn Service,
-) -> Result<(), DaemonError> {
-    let Some(state) = read(directory, cluster)? else { return Ok(()) };
+) -> Result<Option<Bytes>, DaemonError> {
+    let Some(state) = read(directory, cluster)? else { return Ok(None) };
     service.restore(&state).map_err(|e| {
         let (path, name) = (directory.join(FILE), service.name());
         let reason = format!("the service `{name}` cannot read it: {e}; {REMEDY}");
         DaemonError::Data { path, reason }
-    })
+    })?;
+    Ok(Some(state))
 }
 
 /// Prepares a data directory of a new cluster with the state that it begins with.

@@ -8,7 +8,7 @@ use crate::crypto::SecretKey;
 use crate::daemon::CHAIN;
 use crate::files::{load_cluster, read_secret_key};
 use crate::master::{Answer, Command as Order, Member};
-use crate::types::{ReplicaId, Role};
+use crate::types::ReplicaId;
 use crate::wire::{ChainConfig, ChainMember};
 use clap::Args;
 use serde_json::{Value, json};
@@ -86,10 +86,9 @@ impl Chain {
             return Err(usage(message).into());
         }
         let key = read_secret_key(&common.key)?;
-        let entry = cluster.client_with_key(&key.public());
         if changes {
             judge_key(&cluster, &key.public(), &common.key, &common.config)?;
-        } else if entry.is_none() {
+        } else if cluster.client_with_key(&key.public()).is_none() {
             let (file, config) = (common.key.display(), common.config.display());
             let message = format!("{config} lists no client with the key in {file}");
             return Err(usage(message).into());
@@ -109,8 +108,7 @@ impl Chain {
             Command::Add(about) => Ask::Add(named(about.replica)?),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let reads = entry.is_some_and(|e| e.role == Role::Read) || !changes;
-        match runtime.block_on(ask.run(&cluster, key, common.wait, reads))? {
+        match runtime.block_on(ask.run(&cluster, key, common.wait))? {
             Ok(shown) if common.json => output::print_json(&shown.json())?,
             Ok(shown) => output::print(&shown.text(wall()))?,
             Err(why) => {
@@ -140,7 +138,6 @@ impl Ask {
         cluster: &Cluster,
         key: SecretKey,
         wait: Duration,
-        reads: bool,
     ) -> anyhow::Result<Result<Shown, String>> {
         let options = ClientOptions { timeout: wait, ..ClientOptions::default() };
         let client = Client::connect_to_master(cluster, key, options)?;
@@ -148,7 +145,6 @@ impl Ask {
         let shown = match (self, shown) {
             (_, Err(why)) => Err(why),
             (Self::Show, shown) => shown,
-            _ if reads => Err("the key may only read".to_owned()),
             (Self::Reorder(order), Ok(now)) => {
                 let number = now.config.number;
                 say(&client, Order::Reorder { chain: CHAIN, number, order }).await

@@ -22,7 +22,11 @@ impl Node {
         let now = self.clock.now();
         let Some(chained) = &mut self.chain else { return };
         chained.input(now, input);
-        if chained.waiting() > ACTIONS {
+        self.act_if_much_waits();
+    }
+
+    fn act_if_much_waits(&mut self) {
+        if self.chain.as_ref().is_some_and(|c| c.waiting() > ACTIONS) {
             self.act_for_chain();
         }
     }
@@ -37,20 +41,17 @@ impl Node {
 
     /// Takes a replica's frame, if it is for the chain.
     pub(super) fn chain_peer_frame(&mut self, peer: ReplicaId, frame: &Frame) -> bool {
-        if frame.group != GroupId::CHAIN || self.chain.is_none() {
-            return false;
-        }
         let now = self.clock.now();
-        let Some(chained) = &mut self.chain else { return false };
+        let Some(chained) = self.chain.as_mut().filter(|_| frame.group == GroupId::CHAIN) else {
+            return false;
+        };
         if let Err(why) = chained.peer_frame(now, peer, frame)
             && let Some(open) = self.peers.get_mut(&peer)
             && open.fault(&why)
         {
             warn!(%peer, why, "closing the link");
         }
-        if self.chain.as_ref().is_some_and(|c| c.waiting() > ACTIONS) {
-            self.act_for_chain();
-        }
+        self.act_if_much_waits();
         true
     }
 
@@ -86,9 +87,7 @@ impl Node {
                 }
             }
         }
-        if self.chain.as_ref().is_some_and(|c| c.waiting() > ACTIONS) {
-            self.act_for_chain();
-        }
+        self.act_if_much_waits();
         true
     }
 
