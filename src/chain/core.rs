@@ -6,6 +6,7 @@ use super::history::History;
 use super::lease::Lease;
 use super::log::Log;
 use super::queries::Queries;
+use super::recovered::Recovered;
 use super::upstream::Upstream;
 use super::{Action, Actions, Event, Found, Input, Setup, Stats};
 use crate::types::plant::planted;
@@ -49,23 +50,11 @@ impl Chain {
     /// If what was found cannot be read. It is not used then; the replica may be started on an
     /// empty directory, after the operator has said to the master that it is lost.
     pub fn new(setup: Setup, found: Found) -> Result<Self, String> {
-        let mut executor = Executor::new(setup.service.clone(), setup.order, setup.context);
-        if let Some(state) = &found.state {
-            executor.restore(state).map_err(|e| format!("the saved state: {e}"))?;
-        }
-        let mut history = History::new(executor.at());
-        for record in &found.log {
-            let entry = ChainEntry::parse_record(record).map_err(|e| format!("the log: {e}"))?;
-            let number = entry.position.number;
-            if number <= history.executed() {
-                continue;
-            }
-            history.cut(number - 1);
-            if number != history.last().number + 1 {
-                return Err(format!("the log: number {number} follows {}", history.last().number));
-            }
-            history.push(entry);
-        }
+        let Recovered { executor, history } = Recovered::new(
+            (setup.service.clone(), setup.inherited.clone()),
+            (setup.order, setup.context),
+            &found,
+        )?;
         let pending = history.unexecuted().map(ChainEntry::id).collect();
         Ok(Self {
             config: ChainConfig::default(),

@@ -2,8 +2,8 @@
 
 use super::MakeService;
 use crate::crypto::{Context, Domain, Hasher};
-use crate::service::sessions::{Admission, SessionLimits, SessionTable, StoredReply};
-use crate::service::{Service, Touches, run_commands, run_queries};
+use crate::service::sessions::{Admission, Lookup, SessionLimits, SessionTable, StoredReply};
+use crate::service::{Carried, Inherited, Service, Touches, run_commands, run_queries};
 use crate::types::plant::planted;
 use crate::types::{AgreedTime, ClientId, Digest, OrderLimits, Round};
 use crate::wire::{
@@ -82,6 +82,14 @@ impl Executor {
         }
     }
 
+    /// The same, with what was taken over from the cluster before this one.
+    pub(super) fn inheriting(mut self, inherited: Option<Inherited>) -> Self {
+        if let Some(Inherited { time, sessions }) = inherited {
+            (self.time, self.sessions) = (time, sessions);
+        }
+        self
+    }
+
     /// The last executed update.
     pub(super) fn at(&self) -> ChainPosition {
         self.at
@@ -99,12 +107,13 @@ impl Executor {
             return Known::No;
         }
         let digest = request.digest(&self.context, client);
-        match self.sessions.lookup(client, session, number) {
+        match self.sessions.lookup(client, session, number, &digest) {
+            Lookup::Reply(reply) => Known::Reply(reply.position.round.0, reply.outcome.clone()),
             // An opening is answered alike, whoever asks again.
-            Some((of, reply)) if *of == digest || number == 0 => {
+            Lookup::Another(reply) if number == 0 => {
                 Known::Reply(reply.position.round.0, reply.outcome.clone())
             }
-            _ => Known::Taken,
+            Lookup::Another(_) | Lookup::Nothing => Known::Taken,
         }
     }
 
@@ -167,6 +176,11 @@ impl Executor {
         h.put_u64(self.at.number).put_u64(self.time.0);
         h.put(&self.sessions.digest().0).put(&self.service.0.digest().0);
         h.finish()
+    }
+
+    /// What another cluster goes on from.
+    pub(super) fn carried(&self) -> Carried {
+        Carried::new(self.time, &self.sessions, self.service.0.snapshot().into())
     }
 
     /// The state as bytes.

@@ -42,6 +42,7 @@ mod input;
 mod lease;
 mod log;
 mod queries;
+mod recovered;
 mod setup;
 mod stats;
 mod upstream;
@@ -49,6 +50,7 @@ mod upstream;
 pub use actions::{Action, Actions, Event};
 pub use core::Chain;
 pub use input::Input;
+pub use recovered::Recovered;
 pub use setup::{ChainLimits, Found, MakeService, Setup};
 pub use stats::Stats;
 

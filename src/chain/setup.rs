@@ -1,7 +1,7 @@
 //! What a replica of a chain is told when it starts.
 
 use crate::crypto::Context;
-use crate::service::Service;
+use crate::service::{Inherited, Service};
 use crate::types::{OrderLimits, ReplicaId};
 use bytes::Bytes;
 use std::fmt;
@@ -87,6 +87,8 @@ pub struct Setup {
     pub order: OrderLimits,
     /// Bounds of this replica.
     pub limits: ChainLimits,
+    /// What the cluster has taken over from the one before it; the same at all replicas.
+    pub inherited: Option<Inherited>,
     /// Makes its service.
     pub service: MakeService,
 }

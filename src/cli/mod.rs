@@ -55,6 +55,7 @@ subcommands! {
     log::Log,
     snapshot::Snapshot,
     replay::Replay,
+    convert::Convert,
     sim::Sim,
 }
 

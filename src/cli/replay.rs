@@ -5,9 +5,8 @@ mod show;
 use super::{Failure, Subcommand, USAGE, output};
 use crate::config::{Cluster, FaultModel};
 use crate::crypto::Ed25519;
-use crate::daemon::{DataDirectory, Runs, check_determinism, master_of};
+use crate::daemon::{DataDirectory, Runs, check_determinism, master_of, ordered_service};
 use crate::files::load_cluster;
-use crate::master::Master;
 use crate::offline::{Difference, Lockstep, Player, Watch};
 use crate::service::{BUILT_IN, Service, built_in};
 use crate::types::Round;
@@ -73,7 +72,7 @@ impl Played {
 impl Subcommand for Replay {
     fn run(self) -> anyhow::Result<ExitCode> {
         let cluster = load_cluster(&self.config)?;
-        let name = ordered_name(&cluster);
+        let name = ordered_service(&cluster);
         if cluster.fault_model == FaultModel::Byzantine && !BUILT_IN.contains(&name) {
             let message = format!(
                 "this program has no service `{name}`: whoever has it calls \
@@ -117,14 +116,6 @@ fn reaches(to: Option<u64>, began: Round, data: &Path) -> Result<(), Failure> {
             );
             Err(Failure { code: USAGE, message })
         }
-    }
-}
-
-/// What the group of all replicas orders commands for.
-fn ordered_name(cluster: &Cluster) -> &str {
-    match cluster.fault_model {
-        FaultModel::Byzantine => cluster.service.name.as_str(),
-        FaultModel::FailStop => Master::NAME,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::config::{Cluster, FaultModel};
 use crate::crypto::{Ed25519, Keyring};
 use crate::daemon::{DataDirectory, prepare};
 use crate::files::{create_new, load_cluster};
-use crate::offline::{Backup, Contents, Watch};
+use crate::offline::{Backup, InitialState, Watch};
 use crate::replica::OpenedSnapshot;
 use crate::service::{BUILT_IN, Service, built_in, kv};
 use crate::types::{Digest, GroupId, OrderLimits};
@@ -178,8 +178,8 @@ fn read(file: &Path) -> anyhow::Result<(Backup, OpenedSnapshot)> {
 }
 
 /// The state of the service in a file that `save` has made.
-pub(super) fn initial_state(file: &Path) -> anyhow::Result<Contents> {
-    Ok(Contents(read(file)?.1.service().clone()))
+pub(super) fn initial_state(file: &Path) -> anyhow::Result<InitialState> {
+    Ok(InitialState::Service(read(file)?.1.service().clone()))
 }
 
 /// What was found out about a backup.
@@ -227,7 +227,7 @@ fn judge(
         let service = built_in(service.map_or("", |(name, _)| name))?;
         attested.ok().map(|state| opened.gives(&state, service, limits))
     });
-    let initial = Contents(opened.service().clone()).digest();
+    let initial = InitialState::Service(opened.service().clone()).digest();
     let sessions = opened.sessions(&limits);
     Ok(Judged { backup, opened, initial, service, sessions, attested, gives })
 }
@@ -358,9 +358,9 @@ impl Restore {
             let why = format!("the service `{name}` of the new cluster cannot read its state");
             return Err(wrong(&self.file, &why).into());
         }
-        let contents = Contents(opened.service().clone());
+        let contents = InitialState::Service(opened.service().clone());
         prepare(&self.data, &new, &contents)?;
-        let (data, bytes) = (self.data.display(), contents.0.len());
+        let (data, bytes) = (self.data.display(), contents.bytes().len());
         let checked = match self.old_config {
             Some(_) => "attested by a majority of the old cluster",
             None => "not checked against the old cluster: give --old-config",

@@ -31,5 +31,5 @@ pub use cluster::{
 pub use duration::{MAX_DURATION, parse_duration, show_duration};
 pub use error::ConfigError;
 pub use parse::ReadKey;
-pub use rewrite::with_key_replaced;
+pub use rewrite::{with_key_replaced, with_model_changed};
 pub use timers::least_patience;

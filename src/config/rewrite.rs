@@ -1,4 +1,4 @@
-//! Changing one entry of the cluster file and nothing else of it (M3).
+//! Changing one entry of the cluster file and nothing else of it: a key (M3), the fault model.
 
 use super::raw::{RawFile, RawReplica};
 use toml::{Spanned, Value};
@@ -35,6 +35,31 @@ pub fn with_key_replaced(
     Some(changed)
 }
 
+/// The text of a cluster file with this fault model, which begins with the state of this digest.
+/// `None` if the text has no place for them that can be found.
+pub fn with_model_changed(text: &str, fault_model: &str, initial_state: &str) -> Option<String> {
+    let raw: RawFile = toml::from_str(text).ok()?;
+    let model = raw.cluster.as_ref()?.get_ref().fault_model.as_ref()?.span();
+    let mut changed = text.to_owned();
+    let named = format!("initial_state = {}", quoted(initial_state));
+    let mut edits = vec![(model, quoted(fault_model))];
+    match raw.service.as_ref().map(Spanned::get_ref) {
+        None => changed.push_str(&format!("\n[service]\nname = \"kv\"\n{named}\n")),
+        Some(service) => match (&service.initial_state, &service.name) {
+            (Some(state), _) => edits.push((state.span(), quoted(initial_state))),
+            (None, Some(name)) => {
+                let end = name.span().end;
+                edits.push((end..end, format!("\n{named}")));
+            }
+            (None, None) => return None,
+        },
+    }
+    // The later place first, so that the other one stays where it is.
+    edits.sort_by_key(|(place, _)| std::cmp::Reverse(place.start));
+    edits.into_iter().for_each(|(place, with)| changed.replace_range(place, &with));
+    Some(changed)
+}
+
 fn quoted(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
 }
@@ -57,5 +82,20 @@ mod tests {
         let expected = FILE.replace("[{ key = \"x\", until = 1 }]", "[]");
         assert_eq!(one, expected.replace("keys/r1.pub.pem", "new1"));
         assert_eq!(with_key_replaced(FILE, 3, "new", "[]"), None);
+    }
+
+    #[test]
+    fn the_model_and_the_initial_state_change_and_nothing_else() {
+        let head = "# ours\n[cluster]\nfault_model = \"byzantine\" # safe\nt = 1\n";
+        let to = |text: &str| with_model_changed(text, "fail-stop", "ab").unwrap();
+        let other = head.replace("byzantine", "fail-stop");
+        assert_eq!(to(head), format!("{other}\n[service]\nname = \"kv\"\ninitial_state = \"ab\"\n"));
+        let named = format!("[service]\nname = \"x\" # it\n\n{head}");
+        let expected = format!("[service]\nname = \"x\"\ninitial_state = \"ab\" # it\n\n{other}");
+        assert_eq!(to(&named), expected);
+        let again = expected.replace("\"ab\"", "\"cd\"");
+        assert_eq!(to(&again), expected);
+        assert_eq!(with_model_changed("[cluster]\nt = 1\n", "fail-stop", "ab"), None);
+        assert_eq!(with_model_changed(&format!("{head}[service]\n"), "fail-stop", "ab"), None);
     }
 }

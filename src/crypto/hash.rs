@@ -72,6 +72,8 @@ pub enum Domain {
     Owner,
     /// The state of a service that a cluster begins with.
     Initial,
+    /// What a cluster takes over from one before it: sessions, and the state of its service.
+    Carried,
     /// A key's fingerprint.
     Fingerprint,
     /// A secret derived from a node's key (resets, connection ids).
@@ -115,6 +117,7 @@ impl Domain {
             Domain::Page => b"quorate/1 page\0",
             Domain::Owner => b"quorate/1 owner\0",
             Domain::Initial => b"quorate/1 initial\0",
+            Domain::Carried => b"quorate/1 carried\0",
             Domain::Fingerprint => b"quorate/1 fingerprint\0",
             Domain::Derive => b"quorate/1 derive\0",
         }

@@ -2,6 +2,7 @@
 
 use super::chained::{self, Chained};
 use super::disk::{Claim, Opening};
+use super::initial::Initial;
 use super::node::Node;
 use super::parts::Parts;
 use super::pins::{Pins, outdated};
@@ -137,10 +138,13 @@ impl Builder {
         let stored = opened.rounds.map(Stored::from).unwrap_or_default();
         let file_behind = self.check_keys(&recovered, &pins)?;
         // Before the mark says that it was there.
-        let chain = self.start_chain(maker, initial, before)?;
-        if chain.is_some() {
-            service = Box::new(chained::master_of(&self.cluster));
-        }
+        let (chain, inherited) = match maker {
+            None => (None, initial.and_then(|initial| initial.inherited)),
+            Some(maker) => {
+                service = Box::new(chained::master_of(&self.cluster));
+                (Some(self.start_chain(maker, initial, before)?), None)
+            }
+        };
         let mark = mark::count(&self.data, cluster, id, before)?;
         info!(
             replica = %id, %address, admin = %admin_address, cluster = %self.cluster.id(),
@@ -161,6 +165,7 @@ impl Builder {
             disk,
             recovered,
             stored,
+            inherited,
             endpoint,
             inbox,
             pins,
@@ -187,14 +192,13 @@ impl Builder {
     /// Its part in a chain, in the fail-stop model.
     fn start_chain(
         &self,
-        maker: Option<MakeService>,
-        initial: Option<bytes::Bytes>,
+        maker: MakeService,
+        initial: Option<Initial>,
         before: Option<Mark>,
-    ) -> Result<Option<Chained>, DaemonError> {
-        let Some(maker) = maker else { return Ok(None) };
-        let maker = chained::beginning_with(maker, initial);
+    ) -> Result<Chained, DaemonError> {
+        let begins = chained::beginning_with(maker, initial);
         let found = (self.data.as_path(), before.map(|mark| mark.disk));
-        Chained::start((&self.cluster, self.id, &self.key), found, maker).map(Some)
+        Chained::start((&self.cluster, self.id, &self.key), found, begins)
     }
 
     /// Its data directory, and the mark in it.

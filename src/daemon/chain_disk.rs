@@ -12,10 +12,10 @@ mod worker;
 
 use super::DaemonError;
 use super::disk::secret::{chain_owner, secret};
-use super::disk::{Directory, Done, End, Inbox, WRITABLE};
+use super::disk::{Directory, Done, End, Inbox, RoundsDisk, WRITABLE};
 use crate::chain::Found;
 use crate::files;
-use crate::storage::Disk as _;
+use crate::storage::{Disk as _, Overlay};
 use crate::types::{Digest, DiskState, ReplicaId};
 use bytes::Bytes;
 use records::Records;
@@ -158,6 +158,31 @@ impl Drop for ChainDisk {
             error!("the thread that writes to the chain's disk has panicked");
         }
     }
+}
+
+/// What is on the disk of a replica that does not run, and the number of its last life. Nothing is
+/// changed.
+///
+/// # Errors
+/// As [`ChainDisk::open`].
+pub(super) fn look(
+    data: &Path,
+    (cluster, replica, chain): (Digest, ReplicaId, u32),
+) -> Result<(Found, u64), DaemonError> {
+    let path = data.join(format!("chain-{chain}"));
+    if !path.is_dir() {
+        let what = "is not there, though this replica has started here before";
+        return Err(failed(&path, format!("{what}; put it back from a copy")));
+    }
+    let owner = chain_owner(cluster, replica, chain);
+    let life = life::last(&path, owner)?;
+    let remedy = "put it back from a copy";
+    let secret = secret(&path.join(SECRET), owner, (true, remedy))?;
+    let disk = RoundsDisk::open(&path);
+    let disk = disk.map_err(|e| failed(&path, format!("cannot be read: {e}")))?;
+    let keys = (owner, secret);
+    let opened = Records::open_on(Overlay::new(disk), path, keys, records::LIMITS, true)?;
+    Ok((opened.1, life))
 }
 
 fn open_records(path: &Path, owner: Digest, must: bool) -> Result<(Records, Found), DaemonError> {

@@ -3,13 +3,14 @@
 use super::DaemonError;
 use super::chain_disk::{ChainDisk, ChainOpened, ChainOpening};
 use super::disk::Done;
+use super::initial::Initial;
 use super::renewals::Renewals;
 use crate::chain::{Actions, Chain, ChainLimits, Event, Input, MakeService, Setup};
 use crate::config::{Cluster, Reads};
 use crate::crypto::SecretKey;
 use crate::master::{Master, Terms};
 use crate::replica::{ChainRole, ChainStatus};
-use crate::service::Service;
+use crate::service::{Inherited, Service};
 use crate::types::{ClientId, DiskState, Durability, GroupId, Instant, LinkId, Now, ReplicaId};
 use crate::types::{Role, SessionId};
 use crate::wire::{ChainMember, ChainMessage, ChainQuery, CommandKind, Frame, Kind, Message};
@@ -71,7 +72,7 @@ impl Chained {
     pub(super) fn start(
         (cluster, me, key): (&Cluster, ReplicaId, &SecretKey),
         (data, disk): (&Path, Option<DiskState>),
-        service: MakeService,
+        (service, inherited): (MakeService, Option<Inherited>),
     ) -> Result<Self, DaemonError> {
         let durable = cluster.durability != Durability::None;
         let id = cluster.id();
@@ -100,6 +101,7 @@ impl Chained {
             reads_any: cluster.chains.reads == Reads::Any,
             order: cluster.limits,
             limits,
+            inherited,
             service,
         };
         let failed = |reason| DaemonError::Data { path: data.to_owned(), reason };
@@ -337,15 +339,18 @@ fn only_reads(request: &Request) -> bool {
             .is_ok_and(|body| body.commands.iter().all(|c| c.kind == CommandKind::Query))
 }
 
-/// A new service that begins as this cluster's does.
-pub(super) fn beginning_with(make: MakeService, initial: Option<Bytes>) -> MakeService {
-    let Some(state) = initial else { return make };
+/// New services that begin as this cluster's does, and what goes with that.
+pub(super) fn beginning_with(
+    make: MakeService,
+    initial: Option<Initial>,
+) -> (MakeService, Option<Inherited>) {
+    let Some(Initial { service: state, inherited }) = initial else { return (make, None) };
     let fresh = move || -> Box<dyn Service> {
         let mut service = (make.0)();
         service.restore(&state).expect("the service has read this state when the replica started");
         service
     };
-    MakeService(std::sync::Arc::new(fresh))
+    (MakeService(std::sync::Arc::new(fresh)), inherited)
 }
 
 /// Logs an event in words that a person can act on.

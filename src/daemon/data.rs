@@ -3,11 +3,12 @@
 
 use super::disk::{self, Claim, Directory, RoundsDisk};
 use super::{DaemonError, initial, mark};
-use crate::config::Cluster;
+use crate::config::{Cluster, FaultModel};
 use crate::crypto::{Ed25519, Scheme, SecretKey};
 use crate::offline::{Player, Watch};
 use crate::replica::{ENCODE_AT_ONCE, Setup, Stored};
-use crate::service::Service;
+use crate::master::Master;
+use crate::service::{Inherited, Service};
 use crate::storage::{Limits, Overlay};
 use crate::types::{Digest, GroupId};
 use crate::wire::Mark;
@@ -111,13 +112,18 @@ impl DataDirectory {
         disk::read_records(&self.path)
     }
 
-    /// Lets a service begin as it did in this cluster: with the initial state that the cluster
-    /// file names, if it names one.
-    ///
-    /// # Errors
-    /// If that is not in the directory, or the service cannot read it.
-    pub fn begin(&self, cluster: &Cluster, service: &mut dyn Service) -> Result<(), DaemonError> {
-        initial::load(&self.path, cluster, service).map(drop)
+    // Lets a service begin as it did in this cluster; gives what it had taken over besides. The
+    // master of a chain begins with nothing but the roster.
+    fn begin(
+        &self,
+        cluster: &Cluster,
+        service: &mut dyn Service,
+    ) -> Result<Option<Inherited>, DaemonError> {
+        if cluster.fault_model == FaultModel::FailStop {
+            return Ok(None);
+        }
+        let initial = initial::load(&self.path, cluster, service)?;
+        Ok(initial.and_then(|initial| initial.inherited))
     }
 
     /// The files of the log of rounds, with the limits of a group of so many, or of the largest.
@@ -144,7 +150,8 @@ impl DataDirectory {
     }
 
     /// Executes what is on this disk again, as a start of the replica does, with a new and empty
-    /// `service`. No private key is needed, since nothing is signed. `seed` is that of hash
+    /// `service`: that of the cluster file, or the chain's master (`master_of`) in the fail-stop
+    /// model. No private key is needed, since nothing is signed. `seed` is that of hash
     /// tables: the result does not depend on it.
     ///
     /// # Errors
@@ -157,12 +164,12 @@ impl DataDirectory {
         (watch, seed): (Watch, u64),
     ) -> Result<Player<Ed25519>, DaemonError> {
         self.belongs_to(cluster)?;
-        if service.name() != cluster.service.name {
+        let configured = ordered_service(cluster).to_owned();
+        if service.name() != configured {
             let offered = format!("`{}`", service.name());
-            let configured = cluster.service.name.clone();
             return Err(DaemonError::WrongService { configured, offered });
         }
-        initial::load(&self.path, cluster, &mut *service)?;
+        let inherited = self.begin(cluster, &mut *service)?;
         let keyring = cluster.keyring(GroupId::MAIN).expect("the parser checks every key");
         let setup = Setup {
             id: self.mark.replica,
@@ -179,6 +186,7 @@ impl DataDirectory {
             disk: crate::types::DiskState::New,
             recovered: self.records()?,
             durability: cluster.durability,
+            inherited,
             stored: self.stored(Some(cluster.ensemble.n()))?,
             fields: cluster.fields(),
             encode_at_once: ENCODE_AT_ONCE,
@@ -194,5 +202,13 @@ impl DataDirectory {
     /// As the start would fail.
     pub fn stored(&self, members: Option<usize>) -> Result<Stored, DaemonError> {
         disk::stored(self.rounds(members)?)
+    }
+}
+
+/// The service for which the group of all replicas orders commands.
+pub fn ordered_service(cluster: &Cluster) -> &str {
+    match cluster.fault_model {
+        FaultModel::Byzantine => cluster.service.name.as_str(),
+        FaultModel::FailStop => Master::NAME,
     }
 }

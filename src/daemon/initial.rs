@@ -1,7 +1,7 @@
 //! The state that a service begins with, where the cluster file names one.
 //!
-//! It lies in the data directory as the bytes that [`Service::snapshot`] gave. The cluster file
-//! has their digest, and with it the cluster's id: so no two replicas of one cluster begin with
+//! It lies in the data directory as the bytes that [`Service::snapshot`] gave, or with sessions
+//! beside them ([`crate::service::Carried`]). The cluster file has their digest, and with it the cluster's id: so no two replicas of one cluster begin with
 //! different states. It stays there, since a log without a snapshot is executed again from it.
 
 use super::DaemonError;
@@ -9,8 +9,8 @@ use super::disk::Claim;
 use super::mark;
 use crate::config::Cluster;
 use crate::files;
-use crate::offline::Contents;
-use crate::service::Service;
+use crate::offline::InitialState;
+use crate::service::{Inherited, Service};
 use bytes::Bytes;
 use std::path::Path;
 
@@ -19,13 +19,22 @@ const FILE: &str = "initial.state";
 const MODE: u32 = 0o600;
 
 const REMEDY: &str = "give it the state that the cluster file names: `quorate snapshot restore \
-                      FILE --config CLUSTER --data DIR`";
+                      FILE --config CLUSTER --data DIR` for a backup, `quorate convert --install \
+                      FILE` with the same for a state of another fault model";
 
-/// Reads the state that this cluster begins with; `None` if it begins with an empty one.
+/// What a cluster begins with.
+pub(super) struct Initial {
+    /// The state of the service.
+    pub(super) service: Bytes,
+    /// What was taken over with it, if it comes from another fault model.
+    pub(super) inherited: Option<Inherited>,
+}
+
+/// Reads what this cluster begins with; `None` if it begins with nothing.
 ///
 /// # Errors
 /// If the directory does not hold it.
-fn read(directory: &Path, cluster: &Cluster) -> Result<Option<Bytes>, DaemonError> {
+fn read(directory: &Path, cluster: &Cluster) -> Result<Option<Initial>, DaemonError> {
     let Some(named) = cluster.service.initial else { return Ok(None) };
     let path = directory.join(FILE);
     let failed = |reason: String| DaemonError::Data { path: path.clone(), reason };
@@ -36,16 +45,22 @@ fn read(directory: &Path, cluster: &Cluster) -> Result<Option<Bytes>, DaemonErro
         }
         _ => failed(format!("cannot be read: {e}; {REMEDY}")),
     })?;
-    let contents = Contents(Bytes::from(bytes));
-    let found = contents.digest();
-    if found != named {
+    let bytes = Bytes::from(bytes);
+    let state = InitialState::named(bytes.clone(), &named).ok_or_else(|| {
+        let found = InitialState::Service(bytes).digest();
         let what = format!("is another state ({found}) than the cluster file names ({named})");
-        return Err(failed(format!("{what}; {REMEDY}")));
-    }
-    Ok(Some(contents.0))
+        failed(format!("{what}; {REMEDY}"))
+    })?;
+    let (service, carried) = state.parts().map_err(|e| failed(format!("{e}; {REMEDY}")))?;
+    let inherited = carried.map(|c| c.inherited(&cluster.limits)).transpose();
+    let inherited = inherited.map_err(|e| {
+        let remedy = "write the [limits] of the former cluster file back, or higher ones";
+        failed(format!("its sessions are beyond the limits of the cluster file: {e}; {remedy}"))
+    })?;
+    Ok(Some(Initial { service, inherited }))
 }
 
-/// Lets a service begin with the state of this cluster, and gives that state.
+/// Lets a service begin with the state of this cluster, and gives what that begins with.
 ///
 /// # Errors
 /// As [`read`], and if the service cannot read it.
@@ -53,22 +68,25 @@ pub(super) fn load(
     directory: &Path,
     cluster: &Cluster,
     service: &mut dyn Service,
-) -> Result<Option<Bytes>, DaemonError> {
-    let Some(state) = read(directory, cluster)? else { return Ok(None) };
-    service.restore(&state).map_err(|e| {
+) -> Result<Option<Initial>, DaemonError> {
+    let Some(initial) = read(directory, cluster)? else { return Ok(None) };
+    service.restore(&initial.service).map_err(|e| {
         let (path, name) = (directory.join(FILE), service.name());
         let reason = format!("the service `{name}` cannot read it: {e}; {REMEDY}");
         DaemonError::Data { path, reason }
     })?;
-    Ok(Some(state))
+    Ok(Some(initial))
 }
 
-/// Prepares a data directory of a new cluster with the state that it begins with.
+/// Whether the cluster file names this state.
 ///
 /// # Errors
-/// If the cluster file does not name this state, if the directory is in use or was used before, or
-/// cannot be written.
-pub fn prepare(directory: &Path, cluster: &Cluster, state: &Contents) -> Result<(), DaemonError> {
+/// What to write into it.
+pub(super) fn is_named(
+    directory: &Path,
+    cluster: &Cluster,
+    state: &InitialState,
+) -> Result<(), DaemonError> {
     let path = directory.join(FILE);
     let failed = |reason: String| DaemonError::Data { path: path.clone(), reason };
     let digest = state.digest();
@@ -83,6 +101,23 @@ pub fn prepare(directory: &Path, cluster: &Cluster, state: &Contents) -> Result<
              the same on all hosts"
         )));
     }
+    Ok(())
+}
+
+/// Whether a directory has been given a state to begin with.
+pub(super) fn is_there(directory: &Path) -> bool {
+    directory.join(FILE).is_file()
+}
+
+/// Prepares a data directory of a new cluster with the state that it begins with.
+///
+/// # Errors
+/// If the cluster file does not name this state, if the directory is in use or was used before, or
+/// cannot be written.
+pub fn prepare(directory: &Path, cluster: &Cluster, state: &InitialState) -> Result<(), DaemonError> {
+    let path = directory.join(FILE);
+    let failed = |reason: String| DaemonError::Data { path: path.clone(), reason };
+    is_named(directory, cluster, state)?;
     let claim = Claim::take(directory)?;
     if let Some(mark) = mark::read(claim.directory())? {
         return Err(failed(format!(
@@ -91,7 +126,7 @@ pub fn prepare(directory: &Path, cluster: &Cluster, state: &Contents) -> Result<
             mark.replica, mark.cluster
         )));
     }
-    let written = files::write_atomically(&path, &state.0, MODE);
+    let written = files::write_atomically(&path, state.bytes(), MODE);
     written.map_err(|e| failed(format!("{e}; free some space, or let this user write there")))
 }
 
@@ -108,11 +143,11 @@ mod tests {
         write_cluster(&options).unwrap().cluster
     }
 
-    fn state() -> Contents {
+    fn state() -> InitialState {
         let mut kv = Kv::new();
         let put = crate::service::kv::Command::put("colour", "blue").encode();
         kv.execute(crate::types::AgreedTime(1), &crate::types::ClientId([1; 32]), &put);
-        Contents(kv.snapshot().into())
+        InitialState::Service(kv.snapshot().into())
     }
 
     #[test]
@@ -131,7 +166,7 @@ mod tests {
         load(dir.path(), &named, &mut kv).unwrap();
         assert_eq!(kv.get(b"colour"), Some(&b"blue"[..]));
 
-        let mut bytes = state.0.to_vec();
+        let mut bytes = state.bytes().to_vec();
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(dir.path().join(FILE), bytes).unwrap();
         let other = load(dir.path(), &named, &mut Kv::new()).unwrap_err().to_string();

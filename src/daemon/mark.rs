@@ -50,8 +50,8 @@ pub(super) fn look_for(
             directory,
             format!(
                 "was written by this cluster with fault_model = \"{written}\", and the cluster \
-                 file says \"{asked}\", which cannot go on from it; write \"{written}\" back, \
-                 or start all replicas on empty directories, without what is stored in these"
+                 file says \"{asked}\": stop all replicas, write \"{written}\" back, and let \
+                 `quorate convert --to {asked}` take over what is stored in these directories"
             ),
         ));
     }

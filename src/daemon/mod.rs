@@ -34,6 +34,7 @@ mod builder;
 mod chain_disk;
 mod chained;
 mod clock;
+mod convert;
 mod data;
 mod determinism;
 mod disk;
@@ -55,7 +56,8 @@ mod tests;
 
 pub use builder::{Builder, Daemon};
 pub use chained::{CHAIN, master_of};
-pub use data::{ClaimedRounds, DataDirectory, RoundsFiles};
+pub use convert::{ConvertError, FoundDisk, Installed, TakenOver, install, take_over};
+pub use data::{ClaimedRounds, DataDirectory, RoundsFiles, ordered_service};
 pub use determinism::{Runs, check_determinism};
 pub use disk::{Directory as RoundsDirectory, RoundsDisk};
 pub use error::DaemonError;

@@ -103,6 +103,7 @@ impl Node {
             disk: state,
             recovered: parts.recovered,
             durability: cluster.durability,
+            inherited: parts.inherited,
             stored: parts.stored,
             fields: cluster.fields(),
             encode_at_once: replica::ENCODE_AT_ONCE,

@@ -8,7 +8,7 @@ use crate::adversary::Lie;
 use crate::config::Cluster;
 use crate::crypto::SecretKey;
 use crate::replica::Stored;
-use crate::service::Service;
+use crate::service::{Inherited, Service};
 use crate::transport::Endpoint;
 use crate::types::{DiskState, ReplicaId};
 use crate::wire::Mark;
@@ -31,6 +31,8 @@ pub(super) struct Parts {
     /// What was found on it.
     pub(super) recovered: Vec<Bytes>,
     pub(super) stored: Stored,
+    /// What the service goes on from, beside its state.
+    pub(super) inherited: Option<Inherited>,
     pub(super) endpoint: Endpoint,
     pub(super) inbox: mpsc::Receiver<Request>,
     pub(super) pins: Pins,

@@ -14,7 +14,14 @@ const MAX_CLUSTER_FILE: u64 = 16 << 20;
 /// # Errors
 /// If it cannot be read, or [`FileError::Config`]: which line of it is wrong and what to write.
 pub fn load_cluster(path: &Path) -> Result<Cluster, FileError> {
-    let text = read_configuration(path)?;
+    parse_cluster(&read_configuration(path)?, path)
+}
+
+/// Reads the text of a cluster file that is, or is to be, in this place.
+///
+/// # Errors
+/// As [`load_cluster`].
+pub fn parse_cluster(text: &str, path: &Path) -> Result<Cluster, FileError> {
     let directory = path.parent().unwrap_or(Path::new(""));
     let mut read_key = |name: &str| {
         let path = directory.join(name);
@@ -25,7 +32,7 @@ pub fn load_cluster(path: &Path) -> Result<Cluster, FileError> {
             other => other.to_string(),
         })
     };
-    Ok(Cluster::parse(&text, &path.display().to_string(), &mut read_key)?)
+    Ok(Cluster::parse(text, &path.display().to_string(), &mut read_key)?)
 }
 
 /// Reads the settings file of one process: a section `[quotas]` for this host, which goes before
@@ -38,7 +45,11 @@ pub fn load_settings(cluster: Cluster, path: &Path) -> Result<Cluster, FileError
     Ok(cluster.with_settings(&text, &path.display().to_string())?)
 }
 
-fn read_configuration(path: &Path) -> Result<String, FileError> {
+/// The text of a configuration file.
+///
+/// # Errors
+/// If it cannot be read, or is larger than 16 MiB.
+pub fn read_configuration(path: &Path) -> Result<String, FileError> {
     let mut text = String::new();
     let read = open(path)?.take(MAX_CLUSTER_FILE + 1).read_to_string(&mut text);
     read.map_err(FileError::io("read", path))?;

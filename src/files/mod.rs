@@ -11,8 +11,8 @@ mod keys;
 mod ports;
 mod write;
 
-pub use cluster::{load_cluster, load_settings};
+pub use cluster::{load_cluster, load_settings, parse_cluster, read_configuration};
 pub use error::{FileError, shell_word};
 pub use keys::{Identity, create_identity, generate_key, read_public_key, read_secret_key};
 pub use ports::free_base_port;
-pub use write::{create_directories, create_new, write_atomically};
+pub use write::{create_directories, create_new, rename, write_atomically};

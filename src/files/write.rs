@@ -45,6 +45,16 @@ pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<(), File
     sync_directory_of(path)
 }
 
+/// Gives a file or directory another name, so that it has it after a power cut too.
+///
+/// # Errors
+/// What the system says.
+pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(FileError::io("rename", from))?;
+    sync_directory_of(from)?;
+    sync_directory_of(to)
+}
+
 /// Makes a directory with all that are missing above it, so that they are still there after a
 /// power cut.
 ///

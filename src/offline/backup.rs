@@ -12,6 +12,7 @@
 //! | | 32 | digest of all before |
 
 use crate::crypto::{Domain, Hasher, hash};
+use crate::service::{Carried, CarriedError};
 use crate::types::Digest;
 use crate::wire::{Reader, Writer};
 use bytes::Bytes;
@@ -32,9 +33,14 @@ pub struct Backup {
     pub state: Bytes,
 }
 
-/// What makes up the initial state of a cluster: bytes of the service's state.
+/// What a cluster begins with, as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Contents(pub Bytes);
+pub enum InitialState {
+    /// The state of its service.
+    Service(Bytes),
+    /// A state that goes over from another fault model, with the sessions: [`Carried`].
+    Carried(Bytes),
+}
 
 /// Why bytes are no backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,10 +61,40 @@ pub enum BackupError {
     },
 }
 
-impl Contents {
-    /// The digest of an initial state, as a cluster file names it.
+impl InitialState {
+    /// The one of these bytes that has this digest. Which of the two it is shows by that alone.
+    pub fn named(bytes: Bytes, digest: &Digest) -> Option<Self> {
+        let both = [Self::Service(bytes.clone()), Self::Carried(bytes)];
+        both.into_iter().find(|state| state.digest() == *digest)
+    }
+
+    /// Its digest, as a cluster file names it.
     pub fn digest(&self) -> Digest {
-        hash(Domain::Initial, &self.0)
+        match self {
+            Self::Service(bytes) => hash(Domain::Initial, bytes),
+            Self::Carried(bytes) => Carried::digest(bytes),
+        }
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Service(bytes) | Self::Carried(bytes) => bytes,
+        }
+    }
+
+    /// The state of the service in it, and what goes with that.
+    ///
+    /// # Errors
+    /// If it is to be a carried state and is none.
+    pub fn parts(&self) -> Result<(Bytes, Option<Carried>), CarriedError> {
+        match self {
+            Self::Service(bytes) => Ok((bytes.clone(), None)),
+            Self::Carried(bytes) => {
+                let carried = Carried::parse(bytes)?;
+                Ok((carried.service.clone(), Some(carried)))
+            }
+        }
     }
 }
 

@@ -12,9 +12,13 @@
 //!
 //! - [`repair()`] puts back what a log has lost, from logs of other replicas.
 //!
+//! - [`agreed()`] says up to where several disks of a group have the same history,
+//!   [`whole_chain()`] what several disks of a chain come to.
+//!
 //! Nothing here changes a disk but [`repair()`]: [`crate::storage::Overlay`] keeps in memory what
 //! opening a log writes.
 
+mod agreed;
 mod backup;
 mod judge;
 mod lockstep;
@@ -22,13 +26,16 @@ mod player;
 mod repair;
 mod survey;
 mod watched;
+mod whole_chain;
 mod words;
 
-pub use backup::{Backup, BackupError, Contents};
+pub use agreed::{Agreed, Executed, agreed};
+pub use backup::{Backup, BackupError, InitialState};
 pub use judge::{Judge, Problem};
 pub use lockstep::{Difference, Lockstep};
 pub use player::{Attested, Player, Seen, SeenCommand, SeenStep};
 pub use repair::{Donor, Keep, Left, Place, RepairError, Repaired, repair};
 pub use survey::{Kind, Listed, LogSurvey, SnapshotSurvey, Tally, survey, survey_snapshots};
 pub use watched::Watch;
+pub use whole_chain::{Unlike, WholeChain, whole_chain};
 pub use words::{in_words, text};

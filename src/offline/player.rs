@@ -3,7 +3,7 @@
 use super::watched::{Ran, Tape, Watch, watched};
 use crate::crypto::{Domain, Scheme, hash};
 use crate::replica::{Replay, Setup, StepTrace, TraceEntry};
-use crate::service::Service;
+use crate::service::{Carried, Service};
 use crate::types::{AgreedTime, Digest, Epoch, Members, Now, ReplicaId, RequestId, Round};
 use crate::wire::{CommandKind, LogEntry, RequestBody, StepPosition};
 use bytes::Bytes;
@@ -268,6 +268,11 @@ impl<S: Scheme> Player<S> {
     /// The service's digest now.
     pub fn service_digest(&self) -> Digest {
         self.tape.digest()
+    }
+
+    /// What another cluster goes on from: what is executed so far. `None` if there is no state.
+    pub fn carried(&self) -> Option<Carried> {
+        self.replay.carried()
     }
 
     /// The last complete vector, and its epoch.

@@ -7,7 +7,7 @@ use super::replica::{Replica, to_client};
 use super::{Action, Actions, CloseReason};
 use crate::crypto::{PublicKey, Scheme};
 use crate::ordering;
-use crate::service::sessions::StoredReply;
+use crate::service::sessions::{Lookup, StoredReply};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Digest, LinkId, Now, Role, SessionId};
@@ -144,8 +144,7 @@ impl<S: Scheme> Replica<S> {
             return false;
         }
         let digest = request.digest(&self.keyring.context(), &client.id);
-        let stored = self.executor.stored(&client.id, request);
-        let Some((_, stored)) = stored.filter(|(executed, _)| **executed == digest) else {
+        let Lookup::Reply(stored) = self.executor.stored(&client.id, request, &digest) else {
             return false;
         };
         let stored = stored.clone();

@@ -7,8 +7,8 @@ use super::transfer::{FrozenState, Head, Snapshot};
 use super::{StepTrace, TraceEntry};
 use crate::crypto::{Domain, Leaf, MerkleTree, hash, running_root};
 use crate::ordering::{Checkpoint, Ordered, Step};
-use crate::service::sessions::{Admission, SessionLimits, SessionTable, StoredReply};
-use crate::service::{Service, run_commands};
+use crate::service::sessions::{Admission, Lookup, SessionLimits, SessionTable, StoredReply};
+use crate::service::{Carried, Inherited, Service, run_commands};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{
@@ -38,6 +38,8 @@ pub(super) struct Executor {
     running: Digest,
     /// Agreed time of the last executed step.
     time: AgreedTime,
+    /// What it never is before: the time of what was taken over from another cluster.
+    earliest: AgreedTime,
     recent: VecDeque<(Round, Digest)>,
     checkpoint: (Round, Digest),
     /// The ordering state at that checkpoint, as it goes into a snapshot.
@@ -101,6 +103,7 @@ impl Executor {
             position: StepPosition::default(),
             running: Digest::ZERO,
             time: AgreedTime(0),
+            earliest: AgreedTime(0),
             recent: VecDeque::new(),
             checkpoint: (Round(0), Digest::ZERO),
             ordering: Bytes::new(),
@@ -113,6 +116,18 @@ impl Executor {
             halted: None,
             trace,
         }
+    }
+
+    /// The same, with what was taken over from the cluster before this one.
+    pub(super) fn inheriting(mut self, inherited: Option<Inherited>) -> Self {
+        if let Some(Inherited { time, sessions }) = inherited {
+            (self.time, self.earliest, self.sessions) = (time, time, sessions);
+        }
+        self
+    }
+
+    fn time_of(&self, step: &Step) -> AgreedTime {
+        step.time.max(self.earliest)
     }
 
     /// A step waits for its turn. False if too much does: then all that waits is passed over, and a
@@ -156,6 +171,7 @@ impl Executor {
     }
 
     fn run(&mut self, step: &Step, bodies: &mut Bodies) -> Option<Executed> {
+        let time = self.time_of(step);
         let mut leaves = Vec::with_capacity(step.requests.len());
         let mut replies: BTreeMap<LinkId, Vec<Reply>> = BTreeMap::new();
         let (mut entries, mut repeats) = (Vec::new(), Vec::new());
@@ -168,7 +184,7 @@ impl Executor {
             let held = bodies.get(&ordered.digest).expect("its bodies are all there");
             let (client, origin, request) = (held.client, held.origin, held.request.clone());
             let place = (step.position, index);
-            let ran = self.execute(step.time, &client, &request, ordered, place);
+            let ran = self.execute(time, &client, &request, ordered, place);
             let (outcome, fresh) = match ran {
                 Ok(Ran::Now(outcome)) => (Some(outcome), true),
                 Ok(Ran::Refused(outcome)) => {
@@ -206,7 +222,7 @@ impl Executor {
             bodies.executed(&ordered.digest, step.position.round);
         }
         self.finish(step, &leaves);
-        let (position, time) = (step.position, step.time);
+        let position = step.position;
         let trace = self.trace.then(|| {
             let running = self.running();
             let checkpoint = Some(self.checkpoint).filter(|c| c.0 == position.round).map(|c| c.1);
@@ -283,7 +299,7 @@ impl Executor {
     fn finish(&mut self, step: &Step, leaves: &[Leaf]) {
         let root = MerkleTree::new(leaves).root();
         self.running = running_root(&self.running, &step.position.vector, &root);
-        (self.position, self.time) = (step.position, step.time);
+        (self.position, self.time) = (step.position, self.time_of(step));
         self.recent.push_back((step.position.round, self.running));
         if self.recent.len() > RECENT {
             self.recent.pop_front();
@@ -384,21 +400,29 @@ impl Executor {
         self.lost
     }
 
-    /// The stored reply to this request, if it was executed; or that of another request with its
-    /// number, which has another digest.
+    /// What is stored under the number of this request, which has this digest.
     pub(super) fn stored(
         &self,
         client: &ClientId,
         request: &Request,
-    ) -> Option<(&Digest, &StoredReply)> {
+        digest: &Digest,
+    ) -> Lookup<'_> {
         // Without a state nothing is known of sessions.
-        let sessions = Some(&self.sessions).filter(|_| !self.lost)?;
-        sessions.lookup(client, request.session, request.number)
+        match self.lost {
+            true => Lookup::Nothing,
+            false => self.sessions.lookup(client, request.session, request.number, digest),
+        }
     }
 
     /// Whether no request with this number can run in this session any more.
     pub(super) fn is_spent(&self, client: &ClientId, request: &Request) -> bool {
         !self.lost && self.sessions.is_spent(client, request.session, request.number)
+    }
+
+    /// What another cluster goes on from; `None` without a state.
+    pub(super) fn carried(&self) -> Option<Carried> {
+        let service = || self.service.snapshot().into();
+        (!self.lost).then(|| Carried::new(self.time, &self.sessions, service()))
     }
 
     /// Steps and requests ordered and not executed.

@@ -4,7 +4,7 @@ use super::bodies::{Bodies, Held};
 use super::executor::Executor;
 use super::links::Client;
 use crate::crypto::Context;
-use crate::service::sessions::StoredReply;
+use crate::service::sessions::{Lookup, StoredReply};
 use crate::types::{Digest, LinkId, OrderLimits, Role};
 use crate::wire::{CommandKind, Note, NoteKind, Request, RequestBody};
 
@@ -49,11 +49,13 @@ pub(super) fn decide(
     if let Some(refused) = executor.refused(&digest) {
         return Decision::Again(refused.clone());
     }
-    match executor.stored(&client.id, &request) {
-        Some((executed, stored)) if *executed == digest => return Decision::Again(stored.clone()),
-        Some(_) => return note(NoteKind::NumberTaken),
-        None if executor.is_spent(&client.id, &request) => return note(NoteKind::NumberTaken),
-        None => {}
+    match executor.stored(&client.id, &request, &digest) {
+        Lookup::Reply(stored) => return Decision::Again(stored.clone()),
+        Lookup::Another(_) => return note(NoteKind::NumberTaken),
+        Lookup::Nothing if executor.is_spent(&client.id, &request) => {
+            return note(NoteKind::NumberTaken);
+        }
+        Lookup::Nothing => {}
     }
     if bodies.get(&digest).is_some() {
         return Decision::UnderWay;

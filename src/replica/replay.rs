@@ -5,7 +5,7 @@ use super::replica::Replica;
 use super::transfer::head_of;
 use super::{Setup, StepTrace};
 use crate::crypto::Scheme;
-use crate::service::Service;
+use crate::service::{Carried, Service};
 use crate::types::{AgreedTime, Digest, DiskState, Durability, Epoch, Now, Round};
 use crate::wire::StepPosition;
 use bytes::Bytes;
@@ -106,6 +106,11 @@ impl<S: Scheme> Replay<S> {
     /// The epoch of that.
     pub fn epoch(&self) -> Epoch {
         self.replica.core.epoch()
+    }
+
+    /// What another cluster goes on from: what is executed so far. `None` if there is no state.
+    pub fn carried(&self) -> Option<Carried> {
+        self.replica.executor.carried()
     }
 
     /// Requests that are ordered and whose bodies are not there (yet).

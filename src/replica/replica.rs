@@ -119,7 +119,8 @@ impl<S: Scheme> Replica<S> {
             incarnation: setup.incarnation,
             fields: setup.fields,
             core: Core::new(core, now),
-            executor: Executor::new(service, setup.limits, setup.seed, setup.trace),
+            executor: Executor::new(service, setup.limits, setup.seed, setup.trace)
+                .inheriting(setup.inherited),
             bodies: Bodies::new(setup.quotas, setup.seed),
             links: Links::new(peers, now.monotonic),
             attested: vec![(Round(0), Digest::ZERO); ensemble.n()],

@@ -1,6 +1,7 @@
 //! What a replica is made from.
 
 use crate::crypto::{Keyring, Scheme};
+use crate::service::Inherited;
 use crate::types::{ClockKind, Digest, DiskState, Durability, OrderLimits, Quotas};
 use crate::types::{ReplicaId, Timing};
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub struct Setup<S: Scheme> {
     pub recovered: Vec<Bytes>,
     /// What is on the disk before something is said.
     pub durability: Durability,
+    /// What the cluster has taken over from the one before it; the same at all replicas.
+    pub inherited: Option<Inherited>,
     /// What was found of the log of rounds and the snapshots; nothing on a new disk, and without
     /// a log.
     pub stored: Stored,

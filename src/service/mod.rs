@@ -8,11 +8,13 @@
 //!
 //! All of it is pure: equal commands in equal order give equal outputs, digests and snapshots.
 
+mod carried;
 pub mod counter;
 pub mod kv;
 mod run;
 pub mod sessions;
 
+pub use carried::{Carried, CarriedError, Inherited};
 pub use run::{run_commands, run_queries};
 
 use crate::types::{AgreedTime, ClientId, Digest};

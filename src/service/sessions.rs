@@ -109,6 +109,17 @@ pub enum Admission<'a> {
     Refused(Refusal),
 }
 
+/// What is stored under a number of a session.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lookup<'a> {
+    /// No reply.
+    Nothing,
+    /// The reply to this request.
+    Reply(&'a StoredReply),
+    /// The reply to another request with its number.
+    Another(&'a StoredReply),
+}
+
 type Key = (ClientId, SessionId);
 
 /// The table. See the module's documentation.
@@ -240,17 +251,33 @@ impl SessionTable {
         }
     }
 
-    /// The stored reply to a number with the digest of the request that it answers, without
-    /// counting as a use. For answering repeats at once, without ordering them (C2).
+    /// What is stored under a number, for a request with this digest, without counting as a use.
+    /// For answering repeats at once, without ordering them (C2).
     pub fn lookup(
         &self,
         client: &ClientId,
         session: SessionId,
         number: u64,
-    ) -> Option<(&Digest, &StoredReply)> {
-        let entry = self.sessions.get(&(*client, session))?;
+        digest: &Digest,
+    ) -> Lookup<'_> {
+        let Some(entry) = self.sessions.get(&(*client, session)) else { return Lookup::Nothing };
         let stored = if number == 0 { entry.opened.as_deref() } else { entry.stored(number) };
-        stored.map(|s| (&s.request, &s.reply))
+        match stored {
+            None => Lookup::Nothing,
+            Some(stored) if stored.answers(digest) => Lookup::Reply(&stored.reply),
+            Some(stored) => Lookup::Another(&stored.reply),
+        }
+    }
+
+    /// The same sessions for another cluster. Digests of requests depend on the cluster, so a
+    /// stored reply answers whatever request comes with its number from now on; and it was given
+    /// before the first step there.
+    pub fn carried_over(&self) -> Self {
+        let mut table = self.clone();
+        for (key, session) in &mut table.sessions {
+            to_be_changed(session, *key, &mut table.dirty).carry_over();
+        }
+        table
     }
 
     /// Whether the session is open.

@@ -94,6 +94,7 @@ pub(super) fn replica<S: Scheme>(
         disk: blank.disk,
         recovered,
         durability: options.durability,
+        inherited: None,
         stored,
         fields: Vec::new(),
         encode_at_once: options.encode_at_once,

@@ -30,6 +30,14 @@ pub(super) fn next(directory: &Path, owner: Digest, must: bool) -> Result<u64, D
     Ok(life)
 }
 
+/// The number of the last life.
+///
+/// # Errors
+/// If it is missing, damaged or another's, or cannot be read.
+pub(super) fn last(directory: &Path, owner: Digest) -> Result<u64, DaemonError> {
+    Ok(read(directory, owner, true)?.expect("it must be there"))
+}
+
 /// One more than the last, or the wall clock in milliseconds: an earlier directory, which may be
 /// lost, has none that is higher than the clock was then, if it was not started more than a
 /// thousand times a second.

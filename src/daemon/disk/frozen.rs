@@ -26,7 +26,7 @@ impl Frozen {
     ///
     /// # Errors
     /// What the system says, or that they change too fast.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(in crate::daemon) fn open(path: &Path) -> io::Result<Self> {
         let mut names = list(path)?;
         for _ in 0..LOOKS {
             let (mut files, mut is_same) = (BTreeMap::new(), true);

@@ -3,7 +3,7 @@
 use super::{Admission, SessionLimits, StoredReply};
 use crate::crypto::{Domain, Hasher};
 use crate::types::{ClientId, Digest, SessionId};
-use crate::wire::Refusal;
+use crate::wire::{Refusal, StepPosition};
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
@@ -77,7 +77,7 @@ impl Session {
         // What was executed comes before the request's own mark: a repeat changes nothing.
         if self.is_spent(number) {
             return match self.stored(number) {
-                Some(stored) if stored.request == *digest => Admission::Repeat(&stored.reply),
+                Some(stored) if stored.answers(digest) => Admission::Repeat(&stored.reply),
                 _ => Admission::Nothing,
             };
         }
@@ -108,6 +108,19 @@ impl Session {
         self.hint = self.hint.min(at);
         self.held = self.held.saturating_add(weight);
         weight
+    }
+
+    /// See [`super::SessionTable::carried_over`].
+    pub fn carry_over(&mut self) {
+        let stored = self.slots.iter_mut().filter_map(|slot| match slot {
+            Slot::Stored(stored) => Some(stored),
+            Slot::Free | Slot::Spent => None,
+        });
+        for stored in stored.chain(&mut self.opened) {
+            let outcome = stored.reply.outcome.clone();
+            let reply = StoredReply { position: StepPosition::default(), index: 0, outcome };
+            *stored = Arc::new(Stored::new(Stored::CARRIED, reply));
+        }
     }
 
     /// Stores the reply to the opening, unless there is one.
@@ -188,6 +201,14 @@ impl Slot {
 }
 
 impl Stored {
+    /// Stands for the digest of a request of another cluster. No request has it.
+    const CARRIED: Digest = Digest::ZERO;
+
+    /// Whether this is the reply to the request with this digest.
+    pub fn answers(&self, digest: &Digest) -> bool {
+        self.request == *digest || self.request == Self::CARRIED
+    }
+
     pub fn new(request: Digest, reply: StoredReply) -> Self {
         Self { request, reply, digest: OnceLock::new() }
     }

@@ -46,7 +46,8 @@ fn k1_k2_of_two_requests_with_one_number_the_first_runs_and_the_other_gets_nothi
     order(&mut t, 5, 0, 0, 1);
     assert_eq!(order(&mut t, 5, 1, 1, 2), "fresh");
     assert_eq!(order(&mut t, 5, 1, 1, 3), "nothing");
-    assert_eq!(t.lookup(&CLIENT, SessionId(5), 1), Some((&digest(2), &reply(2, 10))));
+    assert_eq!(t.lookup(&CLIENT, SessionId(5), 1, &digest(2)), Lookup::Reply(&reply(2, 10)));
+    assert_eq!(t.lookup(&CLIENT, SessionId(5), 1, &digest(3)), Lookup::Another(&reply(2, 10)));
     // Nor does the other raise the mark.
     assert_eq!(t.low(&CLIENT, SessionId(5)), Some(1));
 }
@@ -114,7 +115,7 @@ fn k11_the_session_not_used_for_longest_is_evicted_and_then_refused() {
     assert_eq!(order(&mut t, 2, 1, 1, 1), "unknown");
     assert!(!t.knows(&CLIENT, SessionId(2)) && t.knows(&CLIENT, SessionId(1)));
     // A look at a session is no use of it: replicas look at other times.
-    assert!(t.lookup(&CLIENT, SessionId(3), 0).is_some());
+    assert_ne!(t.lookup(&CLIENT, SessionId(3), 0, &digest(0)), Lookup::Nothing);
     order(&mut t, 5, 0, 0, 1);
     assert!(!t.knows(&CLIENT, SessionId(3)));
     order(&mut t, 6, 0, 0, 1);

@@ -57,6 +57,7 @@ pub fn setup(index: u8, options: &ChainOptions) -> Setup {
         reads_any: options.reads_any,
         order: OrderLimits::default(),
         limits: options.limits,
+        inherited: None,
         service: MakeService(make),
     }
 }
