@@ -26,6 +26,7 @@ fn replica(number: u8) -> ReplicaId {
 
 fn setup(number: u8) -> Setup {
     Setup {
+        inherited: None,
         lost: false,
         trace: true,
         me: replica(number),

@@ -298,7 +298,7 @@ fn installed_text(done: &[(&PathBuf, Installed)], config: &Path, dry_run: bool) 
                 format!("{would}begun anew; what was there {would}moved to {}", aside.display())
             }
             Installed::New => format!("{would}made"),
-            Installed::Before => "has begun with this state before: left as it is".to_owned(),
+            Installed::Before => "has this state already: left as it is".to_owned(),
         };
         writeln!(out, "{data}: {what}").expect("a string takes all");
     }

@@ -89,7 +89,10 @@ mod tests {
         let head = "# ours\n[cluster]\nfault_model = \"byzantine\" # safe\nt = 1\n";
         let to = |text: &str| with_model_changed(text, "fail-stop", "ab").unwrap();
         let other = head.replace("byzantine", "fail-stop");
-        assert_eq!(to(head), format!("{other}\n[service]\nname = \"kv\"\ninitial_state = \"ab\"\n"));
+        assert_eq!(
+            to(head),
+            format!("{other}\n[service]\nname = \"kv\"\ninitial_state = \"ab\"\n")
+        );
         let named = format!("[service]\nname = \"x\" # it\n\n{head}");
         let expected = format!("[service]\nname = \"x\"\ninitial_state = \"ab\" # it\n\n{other}");
         assert_eq!(to(&named), expected);

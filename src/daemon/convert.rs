@@ -262,9 +262,11 @@ fn of_chain(
         return refused("all members of the chain's last configuration are lost: no state is left");
     }
     let whole = whole_chain(members).map_err(|unlike| {
-        let (name, beside) = (sources[whose[unlike.of]].name(), sources[whose[unlike.beside]].name());
+        let (name, beside) =
+            (sources[whose[unlike.of]].name(), sources[whose[unlike.beside]].name());
         let why = unlike.why;
-        let remedy = "if its disk was replaced or put back from a copy, say --lost N and leave it out";
+        let remedy =
+            "if its disk was replaced or put back from a copy, say --lost N and leave it out";
         ConvertError::Refused(format!("{name}, beside {beside}: {why}; {remedy}"))
     })?;
     let disks = sources.iter().enumerate().map(|(i, source)| {
@@ -352,9 +354,8 @@ pub fn install(
     let installed = match claim.as_ref().map(|_| mark::read(directory)).transpose()?.flatten() {
         Some(mark) if mark.cluster == cluster.id() => return Ok(Installed::Before),
         Some(_) => Installed::Aside(aside),
-        None if claim.is_none() || initial::is_there(directory) || is_empty(directory) => {
-            Installed::New
-        }
+        None if initial::has(directory, state) => return Ok(Installed::Before),
+        None if claim.is_none() || is_empty(directory) => Installed::New,
         None => {
             let what = "holds files, but no cluster.mark, so no replica has started on it; give \
                         the data directory of a replica, or a new one, with --data";

@@ -23,6 +23,7 @@ const REMEDY: &str = "give it the state that the cluster file names: `quorate sn
                       FILE` with the same for a state of another fault model";
 
 /// What a cluster begins with.
+#[derive(Debug)]
 pub(super) struct Initial {
     /// The state of the service.
     pub(super) service: Bytes,
@@ -104,9 +105,9 @@ pub(super) fn is_named(
     Ok(())
 }
 
-/// Whether a directory has been given a state to begin with.
-pub(super) fn is_there(directory: &Path) -> bool {
-    directory.join(FILE).is_file()
+/// Whether a directory has been given this state to begin with.
+pub(super) fn has(directory: &Path, state: &InitialState) -> bool {
+    std::fs::read(directory.join(FILE)).is_ok_and(|bytes| bytes == *state.bytes())
 }
 
 /// Prepares a data directory of a new cluster with the state that it begins with.
@@ -114,7 +115,11 @@ pub(super) fn is_there(directory: &Path) -> bool {
 /// # Errors
 /// If the cluster file does not name this state, if the directory is in use or was used before, or
 /// cannot be written.
-pub fn prepare(directory: &Path, cluster: &Cluster, state: &InitialState) -> Result<(), DaemonError> {
+pub fn prepare(
+    directory: &Path,
+    cluster: &Cluster,
+    state: &InitialState,
+) -> Result<(), DaemonError> {
     let path = directory.join(FILE);
     let failed = |reason: String| DaemonError::Data { path: path.clone(), reason };
     is_named(directory, cluster, state)?;

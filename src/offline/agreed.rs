@@ -75,9 +75,7 @@ impl Executed {
         match (self.root(shared), other.root(shared)) {
             (Some(ours), Some(theirs)) if ours != theirs => Standing::Differs(shared),
             _ if self.end < other.end => Standing::Behind,
-            (Some(_), Some(_)) => {
-                Standing::Has(self.requests(self.end) - self.requests(other.end))
-            }
+            (Some(_), Some(_)) => Standing::Has(self.requests(self.end) - self.requests(other.end)),
             // It begins with a later state, or lacks the round.
             _ => Standing::Differs(shared),
         }

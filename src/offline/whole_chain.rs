@@ -84,10 +84,10 @@ mod tests {
     use super::*;
     use crate::chain::{Found, MakeService};
     use crate::crypto::{Context, Domain, hash};
-    use crate::service::kv::{Command, Kv};
+    use crate::service::kv::{Command as Kvs, Kv};
     use crate::service::{Carried, Service};
     use crate::types::{AgreedTime, ClientId, GroupId, OrderLimits, SessionId};
-    use crate::wire::{ChainEntry, CommandKind, Request, RequestBody};
+    use crate::wire::{ChainEntry, Command, CommandKind, Request, RequestBody};
     use bytes::Bytes;
     use std::sync::Arc;
 
@@ -102,7 +102,10 @@ mod tests {
     fn entry(config: u64, number: u64, value: &str) -> Bytes {
         let body = match number {
             1 => Bytes::new(),
-            _ => RequestBody::of(CommandKind::Update, Command::put("k", value).encode()).to_bytes(),
+            _ => {
+                let (kind, bytes) = (CommandKind::Execute, Kvs::put("k", value).encode().into());
+                RequestBody { commands: vec![Command { kind, bytes }] }.to_bytes()
+            }
         };
         let request = Request { session: SessionId(1), number: number - 1, low: 0, body };
         let position = ChainPosition { config, number };

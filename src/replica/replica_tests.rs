@@ -27,6 +27,7 @@ impl Trio {
         let context = Context { cluster: Digest([9; 32]), group: GroupId::MAIN };
         let make = |i: usize| {
             let setup = Setup::<Keyed> {
+                inherited: None,
                 id: ReplicaId::from_index(i),
                 keyring: Keyring::new(context, ensemble, keys.clone()).unwrap(),
                 signer: Keyed::signer(&secret(i)),

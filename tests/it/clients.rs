@@ -228,6 +228,7 @@ fn replica(quotas: Quotas) -> Replica<Keyed> {
     let keys = (1..=3).map(|n| Keyed::public(&Keyed::signer(&secret(n)))).collect();
     let context = Context { cluster: sha256(b"a cluster"), group: GroupId::MAIN };
     let setup = Setup {
+        inherited: None,
         id: ReplicaId::from_index(0),
         keyring: Keyring::new(context, ensemble, keys).expect("usable keys"),
         signer: Keyed::signer(&secret(1)),

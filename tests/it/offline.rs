@@ -48,6 +48,7 @@ fn limits() -> OrderLimits {
 
 fn setup(index: usize, stored: Stored, seed: u64) -> Setup<Keyed> {
     Setup {
+        inherited: None,
         encode_at_once: quorate::replica::ENCODE_AT_ONCE,
         id: ReplicaId::from_index(index),
         keyring: keyring(),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use quorate::service::kv::{Command, Kv, Output};
-use quorate::service::sessions::{Admission, SessionLimits, SessionTable, StoredReply};
+use quorate::service::sessions::{Admission, Lookup, SessionLimits, SessionTable, StoredReply};
 use quorate::service::{Frozen, Service};
 use quorate::types::{AgreedTime, ClientId, Digest, Round, SessionId};
 use quorate::wire::{Refusal, StepPosition, Writer};
@@ -429,7 +429,10 @@ proptest! {
             prop_assert_eq!(table.low(&client, session), same.map(|s| s.low));
             let executed = same.and_then(|s| s.executed.iter().find(|e| e.0 == o.number));
             if o.number > 0 {
-                let found = table.lookup(&client, session, o.number).map(|(_, r)| r);
+                let found = match table.lookup(&client, session, o.number, &Digest::ZERO) {
+                    Lookup::Nothing => None,
+                    Lookup::Reply(reply) | Lookup::Another(reply) => Some(reply),
+                };
                 prop_assert_eq!(found, executed.and_then(|e| e.2.as_ref()));
             }
             if *checkpoint {

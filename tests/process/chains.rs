@@ -38,7 +38,7 @@ fn members(cluster: &Cluster) -> Option<Vec<u8>> {
 }
 
 /// Whether the chain has its length, without one replica, and answers.
-fn is_whole(cluster: &Cluster, without: Option<u8>) -> bool {
+pub fn is_whole(cluster: &Cluster, without: Option<u8>) -> bool {
     let length = usize::from(cluster.cluster().chains.length);
     members(cluster).is_some_and(|m| m.len() == length && without.is_none_or(|w| !m.contains(&w)))
 }

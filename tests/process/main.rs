@@ -7,6 +7,7 @@ mod changes;
 mod client;
 mod cluster;
 mod commands;
+mod convert;
 mod demo;
 mod disks;
 mod evidence;

@@ -225,6 +225,7 @@ fn act(action: Action, links: &BTreeMap<Key, Link>, twist: &Twist) {
 
 fn setup(id: ReplicaId, cluster: &Cluster) -> replica::Setup<Ed25519> {
     replica::Setup {
+        inherited: None,
         id,
         keyring: cluster.keyring(GroupId::MAIN).unwrap(),
         signer: Ed25519::signer(&secret(id.number())),

@@ -27,6 +27,7 @@ fn replica(index: usize, quotas: Quotas, restarted: bool) -> Replica<Keyed> {
     let keys: Vec<PublicKey> = (0..3).map(|i| Keyed::public(&Keyed::signer(&secret(i)))).collect();
     let context = Context { cluster: Digest([9; 32]), group: GroupId::MAIN };
     let setup = Setup::<Keyed> {
+        inherited: None,
         id: id(index),
         keyring: Keyring::new(context, Ensemble::new(1).unwrap(), keys).unwrap(),
         signer: Keyed::signer(&secret(index)),

@@ -93,6 +93,7 @@ pub fn replica(
     let keys: Vec<PublicKey> = (0..3).map(|i| Keyed::public(&Keyed::signer(&secret(i)))).collect();
     let context = Context { cluster: CLUSTER, group: GroupId::MAIN };
     let setup = Setup::<Keyed> {
+        inherited: None,
         id,
         keyring: Keyring::new(context, Ensemble::new(1).unwrap(), keys).unwrap(),
         signer: Keyed::signer(&secret(id.index())),
