@@ -148,7 +148,8 @@ impl Convert {
         }
         let found = self.lost.iter().map(|number| {
             let id = ReplicaId::new(*number).filter(|id| cluster.replica(*id).is_some());
-            id.ok_or_else(|| usage(format!("--lost {number}: the cluster file has no such replica")))
+            let none = || usage(format!("--lost {number}: the cluster file has no such replica"));
+            id.ok_or_else(none)
         });
         found.collect()
     }
@@ -173,7 +174,8 @@ impl Convert {
         };
         if let InitialState::Carried(bytes) = &state {
             let carried = Carried::parse(bytes).map_err(|e| e.to_string());
-            let fits = carried.and_then(|c| c.inherited(&cluster.limits).map_err(|e| e.to_string()));
+            let limits = &cluster.limits;
+            let fits = carried.and_then(|c| c.inherited(limits).map_err(|e| e.to_string()));
             fits.map_err(|why| {
                 let message = format!("{}: {why}", file.display());
                 Failure { code: WRONG, message }
@@ -243,10 +245,9 @@ fn as_text(p: &Prepared, to: FaultModel, dry_run: bool) -> String {
     line(format!("digest     {}", p.state.digest().to_hex()));
     let proofs = proofs(&p.taken.disks);
     if proofs > 0 {
-        line(format!(
-            "WARNING    {proofs} proof(s) of lying lie in evidence/ of these directories: whom they \
-             convict is a member\n           again in the new cluster (`quorate evidence list`)"
-        ));
+        let what = "of lying lie in evidence/ of these directories: whom they convict";
+        line(format!("WARNING    {proofs} proof(s) {what}"));
+        line("           is a member again in the new cluster (quorate evidence list)".to_owned());
     }
     if to == FaultModel::FailStop {
         line("NOTE       in the fail-stop model one member that lies can make clients believe \

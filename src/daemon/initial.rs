@@ -1,8 +1,9 @@
 //! The state that a service begins with, where the cluster file names one.
 //!
 //! It lies in the data directory as the bytes that [`Service::snapshot`] gave, or with sessions
-//! beside them ([`crate::service::Carried`]). The cluster file has their digest, and with it the cluster's id: so no two replicas of one cluster begin with
-//! different states. It stays there, since a log without a snapshot is executed again from it.
+//! beside them ([`crate::service::Carried`]). The cluster file has their digest, and with it the
+//! cluster's id: so no two replicas of one cluster begin with different states. It stays there,
+//! since a log without a snapshot is executed again from it.
 
 use super::DaemonError;
 use super::disk::Claim;

@@ -110,6 +110,8 @@ impl<S: Scheme> Replica<S> {
             strict: setup.durability == Durability::Strict,
             incarnation: setup.incarnation,
         };
+        let executor = Executor::new(service, setup.limits, setup.seed, setup.trace);
+        let executor = executor.inheriting(setup.inherited);
         let mut replica = Self {
             id: setup.id,
             group: setup.keyring.context().group,
@@ -119,8 +121,7 @@ impl<S: Scheme> Replica<S> {
             incarnation: setup.incarnation,
             fields: setup.fields,
             core: Core::new(core, now),
-            executor: Executor::new(service, setup.limits, setup.seed, setup.trace)
-                .inheriting(setup.inherited),
+            executor,
             bodies: Bodies::new(setup.quotas, setup.seed),
             links: Links::new(peers, now.monotonic),
             attested: vec![(Round(0), Digest::ZERO); ensemble.n()],
