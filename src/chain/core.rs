@@ -14,6 +14,7 @@ use crate::wire::{
     ChainConfig, ChainEntry, ChainGrant, ChainMember, ChainMessage, ChainPosition, ChainRenewal,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// One replica of a chain as a state machine. See the module's documentation.
 #[derive(Clone, Debug)]
@@ -182,7 +183,7 @@ impl Chain {
     }
 
     /// For how long it may serve yet (CH-L1); nothing if it may not.
-    pub fn lease_left(&self, now: Now) -> std::time::Duration {
+    pub fn lease_left(&self, now: Now) -> Duration {
         self.lease.left(now.monotonic)
     }
 
@@ -323,6 +324,7 @@ impl Chain {
         if grant.granted {
             self.lease.granted(now.monotonic, serial);
         }
+        self.lease.again(now.monotonic, Duration::from_micros(grant.again));
         if grant.config.number > self.config.number {
             self.configure(grant.config, out);
         }

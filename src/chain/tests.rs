@@ -80,7 +80,7 @@ impl Line {
     /// All get a lease and this configuration.
     fn configure(&mut self, config: ChainConfig) {
         for at in 0..self.chains.len() {
-            let grant = ChainGrant { granted: true, config: config.clone() };
+            let grant = ChainGrant { granted: true, again: 0, config: config.clone() };
             self.take(at, Input::Renewed { serial: 1, output: grant.to_bytes().into() });
         }
     }
@@ -369,7 +369,7 @@ fn a_start_takes_up_what_the_log_has() {
 fn who_starts_again_is_no_member_of_the_configuration_that_it_was_in() {
     let mut chain = Chain::new(Setup { incarnation: 2, ..setup(1) }, Found::default()).unwrap();
     chain.handle(ms(0), Input::Tick);
-    let grant = ChainGrant { granted: true, config: config(1, &[1]) };
+    let grant = ChainGrant { granted: true, again: 0, config: config(1, &[1]) };
     chain.handle(ms(1), Input::Renewed { serial: 1, output: grant.to_bytes().into() });
     chain.handle(ms(1), Input::Drained);
     assert!(!chain.answers(ms(1)) && !chain.is_ready());

@@ -62,12 +62,14 @@ impl Managed {
     }
 
     /// Before each command. If the group itself stood still for long, nobody could renew: no lease
-    /// ends because of that.
+    /// ends because of that. Who lives asks again within an eighth of a lease, so a quarter is
+    /// enough; a whole one would make the stop of a member longer by that, whenever the group stands
+    /// still because the same replica is one of its members, too.
     pub(super) fn begin(&mut self, time: u64, terms: Terms) {
         let gap = time.saturating_sub(self.time);
         if gap > terms.lease / 2 {
             for member in self.known.values_mut().filter(|m| m.expires > 0) {
-                member.expires = member.expires.max(time.saturating_add(terms.lease));
+                member.expires = member.expires.max(time.saturating_add(terms.lease / 4));
             }
         }
         self.time = time;
@@ -189,6 +191,18 @@ impl Managed {
         self.known.get(&member.replica).is_some_and(|m| {
             m.incarnation == member.incarnation && m.expires > 0 && time <= ends(m)
         })
+    }
+
+    /// [`crate::wire::ChainGrant::again`] for who asks for its lease.
+    pub(super) fn again(&self, time: u64, terms: Terms, speaks: ChainMember) -> u64 {
+        if !self.config.members.contains(&speaks) {
+            return 0;
+        }
+        let others = self.config.members.iter().chain(&self.config.joining);
+        let others = others.filter(|m| **m != speaks && self.lives(m, time, terms));
+        let known = others.filter_map(|m| self.known.get(&m.replica));
+        let over = |m: &Member| m.expires.saturating_add(terms.margin) + 1 - time;
+        known.map(over).min().unwrap_or(0)
     }
 
     fn is_down(&self, time: u64, terms: Terms) -> bool {

@@ -239,7 +239,7 @@ impl State {
     fn learn(&mut self, at: usize) -> Result<(), String> {
         self.nodes[at].to_learn = false;
         // The first renewal of each gives it a lease; none ends but that of who expires.
-        let grant = ChainGrant { granted: true, config: self.config.clone() };
+        let grant = ChainGrant { granted: true, again: 0, config: self.config.clone() };
         self.handle(at, Input::Renewed { serial: 1, output: grant.to_bytes().into() })
     }
 

@@ -100,7 +100,7 @@ fn with_the_master() -> Vec<Sample> {
     let (two, last) = (replica(2), at(6, 40));
     let renewal =
         ChainRenewal { chain: 4, replica: two, incarnation: 5, last, paired: 7, lost: true };
-    let grant = ChainGrant { granted: true, config: config() };
+    let grant = ChainGrant { granted: true, again: 75_000, config: config() };
     let (members, spares) = (vec![replica(1), replica(2)], vec![replica(3)]);
     let create = Command::Create { chain: 4, wanted: 2, members, spares };
     let order = vec![replica(2), replica(1)];
@@ -128,7 +128,7 @@ fn with_the_master() -> Vec<Sample> {
         command("master-reorder", Command::Reorder { chain: 4, number: 7, order }, &[13]),
         command("master-remove", Command::Remove { chain: 4, replica: replica(3) }, &[]),
         command("master-add", Command::Add { chain: 4, replica: replica(3) }, &[]),
-        Sample::part("master-grant", grant.to_bytes(), &[1 + MEMBERS], |b| {
+        Sample::part("master-grant", grant.to_bytes(), &[9 + MEMBERS], |b| {
             ChainGrant::parse(b).map(|grant| grant.to_bytes())
         }),
         Sample::part(
