@@ -13,6 +13,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod shares;
+mod states;
+
 const CLIENT: ClientId = ClientId([7; 32]);
 const LINK: LinkId = LinkId(3);
 
@@ -60,8 +63,12 @@ struct Line {
 
 impl Line {
     fn new(length: u8) -> Self {
+        Self::with(length, setup(1).limits)
+    }
+
+    fn with(length: u8, limits: ChainLimits) -> Self {
         let all: Vec<u8> = (1..=length).collect();
-        let start = |n: &u8| Chain::new(setup(*n), Found::default()).unwrap();
+        let start = |n: &u8| Chain::new(Setup { limits, ..setup(*n) }, Found::default()).unwrap();
         let chains: Vec<Chain> = all.iter().map(start).collect();
         let written = vec![0; chains.len()];
         let (waiting, out) = (VecDeque::new(), Vec::new());
@@ -402,4 +409,67 @@ fn what_fits_nothing_is_dropped() {
     line.take(1, Input::Renewed { serial: 1, output: Bytes::from_static(b"noise") });
     line.take(1, Input::Synced { sequence: 99 });
     assert_eq!(line.chains[1].fingerprint(), before);
+}
+
+/// A service whose state is in doubt after one of its commands.
+struct Fragile;
+
+impl crate::service::Service for Fragile {
+    fn name(&self) -> &'static str {
+        "fragile"
+    }
+
+    fn execute(&mut self, _: crate::types::AgreedTime, _: &ClientId, _: &[u8]) -> Vec<u8> {
+        panic!("half done")
+    }
+
+    fn query(&self, _: crate::types::AgreedTime, _: &ClientId, _: &[u8]) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _: &[u8]) -> Result<(), crate::service::RestoreError> {
+        Ok(())
+    }
+
+    fn digest(&mut self) -> Digest {
+        Digest::ZERO
+    }
+}
+
+/// D34: it answers nobody, says which update it was, and does nothing more.
+#[test]
+fn an_update_that_breaks_the_service_halts_the_replica_and_is_named() {
+    let service = MakeService(Arc::new(|| Box::new(Fragile)));
+    let mut chain = Chain::new(Setup { service, ..setup(1) }, Found::default()).unwrap();
+    let grant = ChainGrant { granted: true, again: 0, config: config(1, &[1]) };
+    let commands = vec![Command { kind: CommandKind::Execute, bytes: Bytes::new() }];
+    let body = RequestBody { commands }.to_bytes();
+    let update = |number, body| {
+        let request = Request { session: SessionId(1), number, low: 0, body };
+        Input::Update { link: LINK, client: CLIENT, request }
+    };
+    let mut out = Vec::new();
+    for input in [
+        Input::Tick,
+        Input::Renewed { serial: 1, output: grant.to_bytes().into() },
+        update(0, Bytes::new()),
+        update(1, body),
+        Input::Drained,
+        Input::Synced { sequence: 1 },
+        Input::Drained,
+        Input::Drained,
+        update(2, Bytes::new()),
+    ] {
+        out.extend(chain.handle(ms(1), input));
+    }
+    let replies = out.iter().filter(|a| matches!(a, Action::Reply { .. })).count();
+    assert_eq!((replies, chain.last().number), (1, 2), "the opening is answered");
+    let halts =
+        |a: &&Action| matches!(a, Action::Event(Event::Halted { why }) if why.contains("update 2"));
+    assert_eq!(out.iter().filter(halts).count(), 1);
+    assert!(chain.halted().is_some_and(|why| why.contains("half done")), "{:?}", chain.halted());
 }

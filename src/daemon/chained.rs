@@ -3,8 +3,9 @@
 use super::DaemonError;
 use super::chain_disk::{ChainDisk, ChainOpened, ChainOpening};
 use super::disk::Done;
+use super::encoder::beside;
 use super::renewals::Renewals;
-use crate::chain::{Actions, Chain, ChainLimits, Event, Input, MakeService, Setup};
+use crate::chain::{Actions, Chain, ChainLimits, Encoding, Event, Input, MakeService, Setup};
 use crate::config::{Cluster, Reads};
 use crate::crypto::SecretKey;
 use crate::master::{Master, Terms};
@@ -43,6 +44,7 @@ pub fn master_of(cluster: &Cluster) -> Master {
 pub(super) enum News {
     Disk(Done),
     Master(u64, Bytes),
+    State(u64, Bytes),
 }
 
 /// A client's link.
@@ -59,6 +61,8 @@ pub(super) struct Chained {
     disk: ChainDisk,
     done: mpsc::UnboundedReceiver<Done>,
     renewals: Renewals,
+    /// States whose bytes are made, by the name of what asked for them.
+    states: (mpsc::UnboundedSender<(u64, Bytes)>, mpsc::UnboundedReceiver<(u64, Bytes)>),
     links: BTreeMap<LinkId, ClientLink>,
     by_client: BTreeMap<ClientId, Vec<LinkId>>,
 }
@@ -82,6 +86,7 @@ impl Chained {
         let default = ChainLimits::default();
         let limits = ChainLimits {
             pending: default.pending.min(quotas.global as usize),
+            per_client: quotas.per_client as usize,
             // A link closes when more than its limit waits in it.
             pending_bytes: default.pending_bytes.min(half(quotas.link_bytes)),
             snapshot_bytes: quotas.snapshot_bytes,
@@ -127,8 +132,8 @@ impl Chained {
             );
         }
         let (links, by_client) = (BTreeMap::new(), BTreeMap::new());
-        let actions = Actions::new();
-        Ok(Self { chain, actions, disk, done, renewals, links, by_client })
+        let (actions, states) = (Actions::new(), mpsc::unbounded_channel());
+        Ok(Self { chain, actions, disk, done, renewals, states, links, by_client })
     }
 
     /// Waits for the disk and the master; for ever if there is no chain.
@@ -137,6 +142,7 @@ impl Chained {
         tokio::select! {
             Some(done) = this.done.recv() => News::Disk(done),
             (serial, output) = this.renewals.next() => News::Master(serial, output),
+            Some((id, state)) = this.states.1.recv() => News::State(id, state),
         }
     }
 
@@ -148,6 +154,7 @@ impl Chained {
         let input = match news {
             News::Disk(done) => Input::Synced { sequence: done? },
             News::Master(serial, output) => Input::Renewed { serial, output },
+            News::State(id, state) => Input::Encoded { id, state },
         };
         self.input(now, input);
         Ok(())
@@ -170,6 +177,19 @@ impl Chained {
     /// How many actions wait.
     pub(super) fn waiting(&self) -> usize {
         self.actions.len()
+    }
+
+    /// Makes a state's bytes beside the loop.
+    pub(super) fn encode(&self, id: u64, work: Encoding) {
+        let say = self.states.0.clone();
+        beside(move || {
+            let begun = std::time::Instant::now();
+            let state = work.run();
+            let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            info!(number = work.number(), bytes = state.len(), ms, "made the bytes of a state");
+            // Who no longer listens does not need them.
+            drop(say.send((id, state)));
+        });
     }
 
     pub(super) fn renew(&self, serial: u64, command: Bytes) {

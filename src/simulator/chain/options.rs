@@ -83,6 +83,7 @@ impl ChainOptions {
             limits: ChainLimits {
                 pending: 16,
                 pending_bytes: 4096,
+                per_client: 4,
                 window: 8,
                 batch_bytes: 400,
                 kept: 6,

@@ -327,6 +327,10 @@ impl State {
             Action::Save { sequence, number, state, anew } => {
                 self.nodes[at].disk.push(sequence, Write::Save { number, state, anew });
             }
+            // As if it cost no time: other orders change nothing that is looked at here.
+            Action::Encode { id, work } => {
+                self.handle(at, Input::Encoded { id, state: work.run() })?;
+            }
             Action::Renew { command, .. } => {
                 let renewal = ChainRenewal::get(&mut Reader::new(&command[1..]));
                 let paired = renewal.map_err(|e| e.to_string())?.paired;
