@@ -13,7 +13,8 @@ use crate::replica::{ChainRole, ChainStatus};
 use crate::service::Service;
 use crate::types::{ClientId, DiskState, Durability, GroupId, Instant, LinkId, Now, ReplicaId};
 use crate::types::{Role, SessionId};
-use crate::wire::{ChainMember, ChainMessage, ChainQuery, CommandKind, Frame, Kind, Message};
+use crate::wire::{ChainMember, ChainMessage, ChainQuery, ChainSession, CommandKind, Frame};
+use crate::wire::{Kind, Message};
 use crate::wire::{Note, NoteKind, Request, RequestBody};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -24,8 +25,7 @@ use tracing::{error, info, warn};
 /// The number of the one chain of a cluster, at its master.
 pub const CHAIN: u32 = 0;
 
-/// Sessions of which a link is remembered, at most; replies to others go to all links of their
-/// client.
+/// Sessions of which a link is remembered, at most: those that it said last. Clients have one.
 const SESSIONS: usize = 64;
 
 /// The master of a cluster's chain, as it begins: the first replicas are the members, the others
@@ -266,21 +266,19 @@ impl Chained {
                 let query = query.map_err(|e| format!("a malformed query: {e}"))?;
                 self.input(now, Input::Query { link, client, query });
             }
+            Kind::ChainSession => {
+                let said = ChainSession::from_body(&frame.body);
+                at.heard(said.map_err(|e| format!("a malformed session: {e}"))?.session);
+            }
             other => return Err(format!("{other:?} is nothing that a client asks of a chain")),
         }
         Ok(None)
     }
 
-    /// Where the reply to a session's request goes: to the link on which the session was heard of
-    /// last, or to all links of its client.
+    /// Where the reply to a session's request goes.
     pub(super) fn links_of(&self, client: &ClientId, session: SessionId) -> Vec<LinkId> {
-        let Some(all) = self.by_client.get(client) else { return Vec::new() };
-        let knows =
-            |l: &&LinkId| self.links.get(l).is_some_and(|link| link.sessions.contains(&session));
-        match all.iter().rev().find(knows) {
-            Some(link) => vec![*link],
-            None => all.clone(),
-        }
+        let all = self.by_client.get(client).map_or(&[][..], Vec::as_slice);
+        ways(&self.links, all, session)
     }
 
     // --- for people ----------------------------------------------------------------------------
@@ -339,6 +337,22 @@ impl Chained {
     }
 }
 
+/// Of all links of a client the one on which the session was heard of last. While there is none,
+/// those that have said nothing of any session yet, since a reply can overtake that; if there are
+/// none of these either, all.
+fn ways(links: &BTreeMap<LinkId, ClientLink>, all: &[LinkId], session: SessionId) -> Vec<LinkId> {
+    let is = |l: &LinkId, what: fn(&ClientLink, SessionId) -> bool| {
+        links.get(l).is_some_and(|link| what(link, session))
+    };
+    let knows = |l: &&LinkId| is(l, |link, session| link.sessions.contains(&session));
+    if let Some(link) = all.iter().rev().find(knows) {
+        return vec![*link];
+    }
+    let silent = all.iter().copied().filter(|l| is(l, |link, _| link.sessions.is_empty()));
+    let silent: Vec<LinkId> = silent.collect();
+    if silent.is_empty() { all.to_vec() } else { silent }
+}
+
 impl ClientLink {
     fn heard(&mut self, session: SessionId) {
         if self.sessions.contains(&session) {
@@ -387,5 +401,48 @@ pub(super) fn log(event: &Event) {
         Event::TookState { number } => info!(number, "took in the state of its predecessor"),
         Event::Executed { .. } => {}
         Event::Halted { why } => error!(why, "this replica's part in the chain has halted"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(sessions: &[u64]) -> ClientLink {
+        let mut link =
+            ClientLink { client: ClientId([1; 32]), role: Role::Write, sessions: VecDeque::new() };
+        sessions.iter().for_each(|s| link.heard(SessionId(*s)));
+        link
+    }
+
+    #[test]
+    fn a_reply_goes_to_the_link_that_has_said_its_session() {
+        let all = [LinkId(1), LinkId(2), LinkId(3)];
+        let links = |said: [&[u64]; 3]| all.into_iter().zip(said.map(link)).collect();
+        for (said, expected) in [
+            ([&[7][..], &[8], &[]], &[1][..]),
+            // Its client has come back over another link.
+            ([&[7], &[8], &[7]], &[3]),
+            // Nobody yet: whoever has said nothing may have sent it.
+            ([&[6], &[8], &[]], &[3]),
+            ([&[], &[8], &[]], &[1, 3]),
+            ([&[6], &[8], &[9]], &[1, 2, 3]),
+        ] {
+            let to = ways(&links(said), &all, SessionId(7));
+            assert_eq!(to.iter().map(|l| l.0).collect::<Vec<_>>(), expected, "{said:?}");
+        }
+        assert_eq!(ways(&BTreeMap::new(), &[], SessionId(7)), []);
+    }
+
+    #[test]
+    fn a_link_is_remembered_for_so_many_sessions_and_no_more() {
+        let many: Vec<u64> = (0..10_000).collect();
+        let mut link = link(&many);
+        assert_eq!(link.sessions.len(), SESSIONS);
+        assert!(
+            link.sessions.contains(&SessionId(9_999)) && !link.sessions.contains(&SessionId(0))
+        );
+        link.heard(SessionId(9_999));
+        assert_eq!(link.sessions.len(), SESSIONS, "what is said twice counts once");
     }
 }

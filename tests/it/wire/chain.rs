@@ -6,7 +6,8 @@ use quorate::master::{Answer, Command, Member};
 use quorate::types::{AgreedTime, ClientId, ReplicaId, SessionId};
 use quorate::wire::{
     ChainAnswer, ChainAsked, ChainConfig, ChainEntry, ChainGrant, ChainMember, ChainMessage,
-    ChainPosition, ChainQuery, ChainRefusal, ChainRenewal, DecodeError, Message, Outcome, Request,
+    ChainPosition, ChainQuery, ChainRefusal, ChainRenewal, ChainSession, DecodeError, Message,
+    Outcome, Request,
 };
 
 fn replica(number: u8) -> ReplicaId {
@@ -78,6 +79,7 @@ fn between_replicas() -> Vec<Sample> {
 }
 
 fn with_clients() -> Vec<Sample> {
+    let session = ChainSession { session: SessionId(8) };
     let query = ChainQuery { id: 11, body: Bytes::from_static(b"queries") };
     let outcome = Outcome::Executed(vec![Bytes::from_static(b"value")]).to_bytes();
     let answer = ChainAnswer::Answer { id: 11, number: 38, outcome };
@@ -89,6 +91,7 @@ fn with_clients() -> Vec<Sample> {
     };
     vec![
         Sample::frame("chain-query", query.to_frame(GROUP), &[8]),
+        Sample::frame("chain-session", session.to_frame(GROUP), &[]),
         frame("chain-answer", answer, &[17]),
         frame("chain-answer-config", ChainAnswer::Config(config()), &[1 + MEMBERS]),
         frame("chain-refused-update", refused(update, ChainRefusal::NotHead), &[18 + MEMBERS]),
