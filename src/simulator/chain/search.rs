@@ -9,7 +9,7 @@
 //! step is left, that all members have all and every client its answer.
 
 use super::check::{Truth, invariants};
-use super::site::{Disk, Write};
+use super::disk::{Disk, Write};
 use crate::chain::{Action, Chain, Event, Input, Setup};
 use crate::crypto::{Domain, Hasher};
 use crate::types::{ClientId, Digest, Instant, LinkId, Now, ReplicaId, RequestId, SessionId, Wall};

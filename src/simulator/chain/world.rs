@@ -3,9 +3,10 @@
 use super::caller::Caller;
 use super::check::{Truth, invariants};
 use super::client::Client;
+use super::disk::Write;
 use super::faults::{Fault, pairs, site};
 use super::options::{ChainOptions, ChainReport};
-use super::site::{Site, Write};
+use super::site::Site;
 use crate::caller;
 use crate::chain::{self, Action, Chain, Encoding, Input, Stats};
 use crate::master::{Answer, Command as MasterCommand, Master, Terms};
@@ -23,6 +24,8 @@ pub(super) const CHAIN: u32 = 1;
 const DELAY: (u64, u64) = (200, 6000);
 /// Microseconds that a write takes.
 const SYNC: (u64, u64) = (100, 8000);
+/// How much longer it takes at a slow disk.
+const SLOWER: u64 = 25;
 /// Microseconds in which the bytes of a state are made.
 const ENCODE: (u64, u64) = (100, 60_000);
 /// Thousandths of messages to and from clients and the master that are lost.
@@ -292,7 +295,7 @@ impl<'a> World<'a> {
                 self.arrive(to, Input::Peer { peer, message })
             }
             Event::Written { site, life } if self.sites[site].life == life => {
-                match self.sites[site].disk.complete() {
+                match self.sites[site].disk.step(&mut self.dice) {
                     Some(sequence) => self.arrive(site, Input::Synced { sequence }),
                     None => Ok(()),
                 }
@@ -452,10 +455,14 @@ impl<'a> World<'a> {
     }
 
     fn write(&mut self, at: usize, sequence: u64, write: Write) {
+        let steps = if matches!(write, Write::Save { anew: false, .. }) { 2 } else { 1 };
         self.sites[at].disk.push(sequence, write);
         let life = self.sites[at].life;
-        let delay = self.dice.between(SYNC.0, SYNC.1);
-        self.after(delay, Event::Written { site: at, life });
+        let slower = if self.time < self.sites[at].slow_until { SLOWER } else { 1 };
+        for _ in 0..steps {
+            let delay = self.dice.between(SYNC.0, slower * SYNC.1);
+            self.after(delay, Event::Written { site: at, life });
+        }
     }
 
     fn send(&mut self, from: usize, to: usize, bytes: Bytes) {
