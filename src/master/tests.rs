@@ -185,6 +185,17 @@ fn after_a_long_halt_of_the_group_everybody_has_a_quarter_of_a_lease() {
     assert_eq!(bench.members(), [1, 2], "the third has said nothing");
 }
 
+/// Who was silent before the group stood still is not thought to live afterwards.
+#[test]
+fn a_halt_of_the_group_makes_nobody_live_again() {
+    let mut bench = Bench::begun(2, &[1, 2], &[3]);
+    bench.pass(LEASE + MARGIN + 1, &[1]);
+    assert_eq!((bench.members(), bench.config().joining), (vec![1], None));
+    bench.time += LEASE;
+    bench.renew(1, 1, (0, 0), 0);
+    assert_eq!(bench.config().joining, None, "the spare has said nothing since");
+}
+
 /// CH-L2: so a member can ask just when another is to be taken out.
 #[test]
 fn a_grant_says_when_the_first_lease_of_another_is_over() {
