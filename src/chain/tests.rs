@@ -471,5 +471,5 @@ fn an_update_that_breaks_the_service_halts_the_replica_and_is_named() {
     let halts =
         |a: &&Action| matches!(a, Action::Event(Event::Halted { why }) if why.contains("update 2"));
     assert_eq!(out.iter().filter(halts).count(), 1);
-    assert!(chain.halted().is_some_and(|why| why.contains("half done")), "{:?}", chain.halted());
+    assert!(chain.halted().is_some_and(|why| why.contains("in doubt")), "{:?}", chain.halted());
 }

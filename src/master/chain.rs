@@ -100,13 +100,16 @@ impl Managed {
             // It has started again: what it held as a lease it holds no more.
             (member.incarnation, member.expires) = (renewal.incarnation, 0);
         }
-        (member.last, member.lost) = (renewal.last, renewal.lost);
+        let this = ChainMember { replica: renewal.replica, incarnation: renewal.incarnation };
+        // A member has all that was committed, though it may not know yet that it is one: an
+        // operator who struck it out of a chain that is down would lose that.
+        let is_lost = renewal.lost && !self.config.members.contains(&this);
+        (member.last, member.lost) = (renewal.last, is_lost);
         // Who is to leave is let go when its lease is over.
         if member.barred {
             return false;
         }
         member.expires = time.saturating_add(terms.lease);
-        let this = ChainMember { replica: renewal.replica, incarnation: renewal.incarnation };
         if tail == Some(this) && renewal.paired == self.config.number && renewal.paired > 0 {
             self.append(time, terms);
         }
@@ -117,6 +120,7 @@ impl Managed {
     fn append(&mut self, time: u64, terms: Terms) {
         let Some(joining) = self.config.joining else { return };
         if self.lives(&joining, time, terms) {
+            self.known.entry(joining.replica).and_modify(|m| m.lost = false);
             let mut members = self.config.members.clone();
             members.push(joining);
             self.configure(members, None);

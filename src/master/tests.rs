@@ -185,6 +185,34 @@ fn after_a_long_halt_of_the_group_everybody_has_a_quarter_of_a_lease() {
     assert_eq!(bench.members(), [1, 2], "the third has said nothing");
 }
 
+/// CH-F6: who has become a member has everything, and is not to be struck out for a disk that it
+/// has filled since; also if its last word was said before it knew.
+#[test]
+fn a_replaced_disk_that_is_a_members_counts_as_any_other() {
+    let mut bench = Bench::begun(2, &[1, 2], &[3]);
+    let last = ChainPosition::default();
+    let (chain, incarnation, paired) = (1, 1, 0);
+    let on_empty =
+        ChainRenewal { chain, replica: replica(3), incarnation, last, paired, lost: true };
+    for _ in 0..5 {
+        bench.pass(LEASE / 4, &[1]);
+        bench.said(on_empty);
+    }
+    let config = bench.config();
+    assert_eq!(config.joining.map(|m| m.replica), Some(replica(3)));
+    let lost = |bench: &mut Bench| match bench.say(Command::Show { chain: 1 }) {
+        Answer::Chain { replicas, .. } => replicas.iter().filter(|m| m.lost).count(),
+        refused => panic!("{refused:?}"),
+    };
+    assert_eq!(lost(&mut bench), 1);
+    bench.renew(1, 1, (1, 5), config.number);
+    assert_eq!((bench.members(), lost(&mut bench)), (vec![1, 3], 0));
+    bench.said(on_empty);
+    assert_eq!(lost(&mut bench), 0, "that was on its way");
+    bench.said(ChainRenewal { incarnation: 2, ..on_empty });
+    assert_eq!(lost(&mut bench), 1, "another disk, in another life");
+}
+
 /// Who was silent before the group stood still is not thought to live afterwards.
 #[test]
 fn a_halt_of_the_group_makes_nobody_live_again() {
