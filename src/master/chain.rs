@@ -62,9 +62,9 @@ impl Managed {
     }
 
     /// Before each command. If the group itself stood still for long, nobody could renew: no lease
-    /// ends because of that that had not ended before. Who lives asks again within an eighth of a lease, so a quarter is
-    /// enough; a whole one would make the stop of a member longer by that, whenever the group
-    /// stands still because the same replica is one of its members, too.
+    /// ends because of that, if it had not ended before. Who lives asks again within an eighth of
+    /// a lease, so a quarter is enough; a whole one would make the stop of a member longer by that,
+    /// whenever the group stands still because the same replica is one of its members, too.
     pub(super) fn begin(&mut self, time: u64, terms: Terms) {
         let gap = time.saturating_sub(self.time);
         if gap > terms.lease / 2 {
