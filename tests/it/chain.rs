@@ -68,7 +68,7 @@ fn a_damaged_or_slow_disk_costs_nothing_that_another_has() {
         total(|r| r.struck)
     );
     assert!(total(|r| r.rots) > total(|r| r.replaced));
-    assert!(total(|r| r.older) > 0 && total(|r| r.replaced) > 0);
+    assert!(total(|r| r.older) > 0 && total(|r| r.replaced) > 0, "both has happened");
 }
 
 #[test]

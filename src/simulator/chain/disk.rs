@@ -134,13 +134,16 @@ impl Disk {
         self.saving = None;
     }
 
-    /// Something on it rots: a state or a record. Gives whether there is anything.
+    /// Something on it rots: a state, the newest rather than another, or a record. Gives whether
+    /// there is anything.
     pub(super) fn rot(&mut self, dice: &mut Dice) -> bool {
         let pick = |dice: &mut Dice, of: usize| {
             usize::try_from(dice.below(of.max(1) as u64)).expect("few")
         };
         let (state, record) = (pick(dice, self.states.len()), pick(dice, self.log.len()));
-        if dice.chance(600)
+        let newest = self.states.len().saturating_sub(1);
+        let state = if dice.chance(700) { newest } else { state };
+        if dice.chance(700)
             && let Some(state) = self.states.get_mut(state)
         {
             state.is_damaged = true;
