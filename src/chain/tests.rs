@@ -382,6 +382,42 @@ fn who_starts_again_is_no_member_of_the_configuration_that_it_was_in() {
     assert!(!chain.answers(ms(1)) && !chain.is_ready());
 }
 
+/// D19 and CH-F4: an older image of its disk was put back. What it has is a part of the history
+/// that others have, so it gets the rest; in its new life it is no member before that.
+#[test]
+fn who_comes_back_with_an_older_image_of_its_disk_gets_the_rest() {
+    let mut line = Line::new(2);
+    let mut log = Vec::new();
+    for number in 0..3 {
+        line.update(0, number);
+        let forwarded = line.waiting.iter().find_map(|(_, _, m)| match m {
+            ChainMessage::Forward { entries, .. } => entries.first().map(ChainEntry::to_record),
+            _ => None,
+        });
+        log.extend(forwarded);
+        line.deliver();
+        line.sync_all();
+    }
+    assert_eq!((line.chains[1].executed().number, log.len()), (3, 3));
+    log.truncate(1);
+    line.chains[1] = line.chains[1].next_life(2, Found { state: None, log }).unwrap();
+    line.take(1, Input::Tick);
+    for (at, peer) in [(0, 2), (1, 1)] {
+        line.take(at, Input::PeerDown { peer: replica(peer) });
+        line.take(at, Input::PeerUp { peer: replica(peer) });
+    }
+    assert_eq!((line.chains[1].last().number, line.chains[1].answers(line.now)), (1, false));
+    let joining = Some(ChainMember { replica: replica(2), incarnation: 2 });
+    line.configure(ChainConfig { joining, ..config(2, &[1]) });
+    line.deliver();
+    assert_eq!(line.chains[1].last(), line.chains[0].last());
+    line.written[1] = 1;
+    line.sync_all();
+    assert_eq!(line.chains[1].durable(), 3);
+    let digests = [0, 1].map(|at: usize| line.chains[at].state_digest());
+    assert_eq!(digests[0], digests[1]);
+}
+
 /// Nonsense from a peer is dropped: nothing panics, and nothing changes.
 #[test]
 fn what_fits_nothing_is_dropped() {

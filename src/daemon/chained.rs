@@ -40,6 +40,9 @@ pub fn master_of(cluster: &Cluster) -> Master {
     master.expect("a roster is no longer than a chain may be")
 }
 
+/// The bytes of a state, by the name of what asked for them.
+type State = (u64, Bytes);
+
 /// What has come from outside of the loop.
 pub(super) enum News {
     Disk(Done),
@@ -61,8 +64,8 @@ pub(super) struct Chained {
     disk: ChainDisk,
     done: mpsc::UnboundedReceiver<Done>,
     renewals: Renewals,
-    /// States whose bytes are made, by the name of what asked for them.
-    states: (mpsc::UnboundedSender<(u64, Bytes)>, mpsc::UnboundedReceiver<(u64, Bytes)>),
+    /// From the threads that make them.
+    states: (mpsc::UnboundedSender<State>, mpsc::UnboundedReceiver<State>),
     links: BTreeMap<LinkId, ClientLink>,
     by_client: BTreeMap<ClientId, Vec<LinkId>>,
 }
