@@ -8,9 +8,10 @@ use crate::master;
 use crate::types::{Digest, GroupId, Instant, ReplicaId, Round, SessionId};
 use crate::voter::Explanation;
 use crate::wire::{
-    ChainAnswer, ChainAsked, ChainConfig, ChainRefusal, Command, CommandKind, Frame, Kind, Message,
-    Reply, StepPosition,
+    ChainAnswer, ChainAsked, ChainConfig, ChainRefusal, ChainSession, Command, CommandKind, Frame,
+    Kind, Message, Reply, StepPosition,
 };
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Everything that the client of a chain needs to know.
@@ -66,6 +67,8 @@ pub struct ChainCaller {
     asking: bool,
     ask_at: Instant,
     asked: u64,
+    // Which session was said on the present link of each.
+    announced: BTreeMap<ReplicaId, SessionId>,
 }
 
 impl ChainCaller {
@@ -84,12 +87,13 @@ impl ChainCaller {
             asking: false,
             ask_at: now,
             asked: 0,
+            announced: BTreeMap::new(),
             setup,
         }
     }
 
     /// Takes one event and appends what is to be done about it. One [`Input::Drained`] may send up
-    /// to three times to one replica.
+    /// to four times to one replica.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Actions) {
         self.now = self.now.max(now);
         let now = self.now;
@@ -106,13 +110,19 @@ impl ChainCaller {
             }
             Input::Frames { replica, frames } => self.frames(replica, frames, out),
             Input::Drained => {
-                self.updates.handle(now, Input::Drained, out);
+                let mut updates = Actions::new();
+                self.updates.handle(now, Input::Drained, &mut updates);
+                self.announce(out);
+                out.append(&mut updates);
                 self.queries.handle(now, Input::Drained, out);
                 self.ask_master();
                 self.master.handle(now, Input::Drained, &mut self.from_master);
                 self.hear_master(out);
             }
             other @ (Input::Up { .. } | Input::Down { .. } | Input::Tick) => {
+                if let Input::Up { replica, .. } | Input::Down { replica } = &other {
+                    self.announced.remove(replica);
+                }
                 self.updates.handle(now, other.clone(), out);
                 self.queries.handle(now, other.clone(), out);
                 self.master.handle(now, other, &mut self.from_master);
@@ -170,6 +180,19 @@ impl ChainCaller {
 
     fn is_busy(&self) -> bool {
         self.updates.is_busy() || self.queries.is_busy()
+    }
+
+    // Says on each link which session there is, once: before its first request leaves, so that
+    // its reply finds the way. One that overtakes this goes to all links of the key.
+    fn announce(&mut self, out: &mut Actions) {
+        let Some(session) = self.updates.session.as_ref().map(|s| s.id) else { return };
+        let Setup { context, ensemble, .. } = &self.setup.setup;
+        for replica in ensemble.replicas().filter(|r| self.updates.links.is_up(*r)) {
+            if self.announced.insert(replica, session) != Some(session) {
+                let frame = ChainSession { session }.to_frame(context.group).into();
+                out.push(Action::Send { replica, frame });
+            }
+        }
     }
 
     // --- the master ----------------------------------------------------------------------------
@@ -257,6 +280,7 @@ impl ChainCaller {
     }
 
     fn lose_link(&mut self, replica: ReplicaId) {
+        self.announced.remove(&replica);
         for caller in [&mut self.master, &mut self.updates, &mut self.queries] {
             caller.lose_link(replica, self.now);
         }

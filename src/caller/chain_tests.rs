@@ -46,10 +46,14 @@ enum Sent {
     Query(ChainQuery),
 }
 
+/// The session that was said over which link.
+type Said = (u8, SessionId);
+
 struct World {
     caller: ChainCaller,
     now: u64,
     sent: Vec<(u8, Sent)>,
+    announced: Vec<Said>,
     done: Vec<(u64, Result<Answer, CallError>)>,
     closed: Vec<u8>,
     up: Vec<u8>,
@@ -64,7 +68,8 @@ impl World {
         let caller = ChainCaller::new(setup, Instant(0));
         let (sent, done, closed, up) = (vec![], vec![], vec![], vec![]);
         let said = config(3, &[2, 1]);
-        World { caller, now: 0, sent, done, closed, up, master: true, said, shows: 0 }
+        let announced = vec![];
+        World { caller, now: 0, sent, announced, done, closed, up, master: true, said, shows: 0 }
     }
 
     /// All links are up, and the client knows the chain: R2 is the head and R1 the tail.
@@ -112,6 +117,10 @@ impl World {
                 (_, Kind::Request) => {
                     let request = Request::from_body(&frame.body).unwrap();
                     self.sent.push((to.number(), Sent::Update(request)));
+                }
+                (_, Kind::ChainSession) => {
+                    let said = ChainSession::from_body(&frame.body).unwrap();
+                    self.announced.push((to.number(), said.session));
                 }
                 (_, Kind::ChainQuery) => {
                     let query = ChainQuery::from_body(&frame.body).unwrap();
@@ -594,6 +603,33 @@ fn o6_a_lost_session_fails_what_is_outstanding_and_queries_go_on() {
     w.reply(1, &open, 4, &Outcome::Opened);
     w.drained();
     assert_eq!((w.last().0, w.last_update().number), (2, 1));
+}
+
+/// CH-U3: the tail answers, and knows by this where to.
+#[test]
+fn a_session_is_said_once_on_each_link_before_its_first_update_leaves() {
+    let mut w = World::new(setup());
+    w.query(1, "read");
+    assert_eq!(w.announced, [], "queries have none");
+    w.execute(2, "x");
+    let of = |session: SessionId| (1..=3).map(|i| (i, session)).collect::<Vec<Said>>();
+    assert_eq!(w.announced, of(SESSION));
+    w.execute(3, "y");
+    assert_eq!(w.announced.len(), 3, "once");
+    w.down(1);
+    w.drained();
+    w.up(1);
+    w.drained();
+    assert_eq!(w.announced[3..], [(1, SESSION)], "a new link has not heard it");
+    w.announced.clear();
+    let open = Request { session: SESSION, number: 0, low: 0, body: Bytes::new() };
+    w.reply(1, &open, 1, &Outcome::Opened);
+    w.drained();
+    w.reply(1, &w.last_update(), 2, &Outcome::Refused(Refusal::UnknownSession));
+    w.execute(4, "z");
+    let next = w.last_update().session;
+    assert_ne!(next, SESSION);
+    assert_eq!(w.announced, of(next));
 }
 
 // Time, and what is no message.

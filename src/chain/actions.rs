@@ -1,5 +1,6 @@
 //! Everything that a replica of a chain asks of its driver, as data.
 
+use super::Encoding;
 use crate::types::{ClientId, LinkId, ReplicaId};
 use crate::wire::{ChainAnswer, ChainConfig, ChainEntry, ChainMessage, Reply};
 use bytes::Bytes;
@@ -58,6 +59,15 @@ pub enum Action {
         state: Bytes,
         /// Whether the log begins anew behind it.
         anew: bool,
+    },
+    /// Make the bytes of a state beside, on another thread, and then give
+    /// [`super::Input::Encoded`]. No other is asked for before that, unless a state has come from
+    /// the predecessor meanwhile.
+    Encode {
+        /// Names it.
+        id: u64,
+        /// The state.
+        work: Encoding,
     },
     /// Something that people, or checkers, should know.
     Event(Event),

@@ -10,6 +10,9 @@ use crate::wire::{
     CommandKind, Reply, Request, RequestBody,
 };
 
+/// One client may have this part of the bytes that a head takes.
+const CLIENT_SHARE: usize = 8;
+
 impl Chain {
     /// A client's update (CH-U1).
     pub(super) fn update(
@@ -49,18 +52,30 @@ impl Chain {
             Known::Taken => return self.refuse(link, asked, ChainRefusal::NumberTaken, out),
             Known::No => {}
         }
-        let limits = self.setup.limits;
-        let bytes = self.history.pending_bytes() + request.body.len();
-        if self.history.pending() >= limits.pending || bytes > limits.pending_bytes {
+        if !self.has_room(&client, request.body.len()) {
             return self.refuse(link, asked, ChainRefusal::Busy, out);
         }
         let number = self.history.last().number + 1;
         let position = ChainPosition { config: self.config.number, number };
         let before = self.history.last_time().unwrap_or(self.executor.time());
         let time = AgreedTime(now.wall.0).max(before);
-        self.pending.insert(id);
-        self.history.push(ChainEntry { position, time, client, request });
+        let entry = ChainEntry { position, time, client, request };
+        self.pending.insert(&entry);
+        self.history.push(entry);
         self.stats.taken += 1;
+    }
+
+    /// Whether a head takes one more update of this client: its own share first, then everybody's.
+    /// A client that has nothing on its way is not refused for its share of bytes.
+    fn has_room(&self, client: &ClientId, bytes: usize) -> bool {
+        let limits = self.setup.limits;
+        let (count, own) = self.pending.share(client);
+        let share = count == 0 || own + bytes <= limits.pending_bytes / CLIENT_SHARE;
+        let all = self.history.pending_bytes() + bytes;
+        share
+            && count < limits.per_client
+            && self.history.pending() < limits.pending
+            && all <= limits.pending_bytes
     }
 
     /// A client's query.
@@ -95,7 +110,9 @@ impl Chain {
         if planted("ch-reads-uncommitted-keys") || !self.is_touched(&body) {
             return self.answer(link, client, query.id, &body, out);
         }
-        if self.queries.len() >= self.setup.limits.queries {
+        let limits = self.setup.limits;
+        let own = self.queries.of(&client);
+        if own >= limits.per_client || self.queries.len() >= limits.queries {
             return self.refuse(link, asked, ChainRefusal::Busy, out);
         }
         self.stats.asked += 1;

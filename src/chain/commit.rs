@@ -29,7 +29,7 @@ impl Chain {
         let kept = self.setup.limits.kept;
         let needed = executed.saturating_sub(NEED * kept as u64);
         self.history.trim(kept, floor.max(needed));
-        self.save(out);
+        self.make_states(out);
     }
 
     /// Executes what is committed (CH-U3, CH-U4).
@@ -58,7 +58,7 @@ impl Chain {
             Err(why) => return self.halt(format!("update {number}: {why}"), out),
         };
         self.history.executed_next();
-        self.pending.remove(&entry.id());
+        self.pending.remove(&entry);
         self.stats.executed += 1;
         let (client, session) = (entry.client, entry.request.session);
         let request = entry.request.number;

@@ -1,20 +1,23 @@
 //! The door of a chain's replica, and what it holds.
 
 use super::downstream::Downstream;
+use super::encoding::Maker;
 use super::executor::Executor;
 use super::history::History;
 use super::lease::Lease;
 use super::log::Log;
+use super::pending::Pending;
 use super::queries::Queries;
 use super::recovered::Recovered;
 use super::upstream::Upstream;
 use super::{Action, Actions, Event, Found, Input, Setup, Stats};
 use crate::types::plant::planted;
-use crate::types::{Digest, Instant, Now, ReplicaId, RequestId};
+use crate::types::{Digest, Instant, Now, ReplicaId};
 use crate::wire::{
-    ChainConfig, ChainEntry, ChainGrant, ChainMember, ChainMessage, ChainPosition, ChainRenewal,
+    ChainConfig, ChainGrant, ChainMember, ChainMessage, ChainPosition, ChainRenewal,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// One replica of a chain as a state machine. See the module's documentation.
 #[derive(Clone, Debug)]
@@ -25,18 +28,19 @@ pub struct Chain {
     pub(super) history: History,
     pub(super) executor: Executor,
     pub(super) log: Log,
+    pub(super) maker: Maker,
     pub(super) up: Upstream,
     pub(super) down: Downstream,
     pub(super) queries: Queries,
     /// The updates of the history that are not executed: repeats of them wait (CH-U1).
-    pub(super) pending: BTreeSet<RequestId>,
+    pub(super) pending: Pending,
     /// Whether, as the tail, it may answer: no other tail does any more.
     pub(super) open: bool,
     pub(super) stats: Stats,
     /// Links that are up, with the last configuration that was told over each.
     links: BTreeMap<ReplicaId, u64>,
     /// The number after which the last saved state was taken.
-    saved: u64,
+    pub(super) saved: u64,
     /// Whether its disk is another than in an earlier life, and lacks what it had.
     lost: bool,
     halted: Option<String>,
@@ -55,11 +59,12 @@ impl Chain {
             (setup.order, setup.context),
             &found,
         )?;
-        let pending = history.unexecuted().map(ChainEntry::id).collect();
+        let pending = Pending::of(history.unexecuted());
         Ok(Self {
             config: ChainConfig::default(),
             lease: Lease::new(setup.lease, setup.margin),
             log: Log::new(history.last().number),
+            maker: Maker::default(),
             saved: history.executed(),
             up: Upstream::default(),
             down: Downstream::default(),
@@ -106,6 +111,7 @@ impl Chain {
                 }
             }
             Input::Synced { sequence } => self.log.synced(sequence),
+            Input::Encoded { id, state } => self.encoded(id, state, &mut out),
             Input::Tick => {}
             Input::Drained => self.drained(now, &mut out),
         }
@@ -171,7 +177,7 @@ impl Chain {
     }
 
     /// For how long it may serve yet (CH-L1); nothing if it may not.
-    pub fn lease_left(&self, now: Now) -> std::time::Duration {
+    pub fn lease_left(&self, now: Now) -> Duration {
         self.lease.left(now.monotonic)
     }
 
@@ -312,6 +318,7 @@ impl Chain {
         if grant.granted {
             self.lease.granted(now.monotonic, serial);
         }
+        self.lease.again(now.monotonic, Duration::from_micros(grant.again));
         if grant.config.number > self.config.number {
             self.configure(grant.config, out);
         }
@@ -345,7 +352,7 @@ impl Chain {
         let updates = self.history.cut(number);
         if updates > 0 {
             self.log.cut(self.history.last().number);
-            self.pending = self.history.unexecuted().map(ChainEntry::id).collect();
+            self.pending = Pending::of(self.history.unexecuted());
             self.stats.dropped += updates;
             out.push(Action::Event(Event::Dropped { updates }));
         }
@@ -380,20 +387,12 @@ impl Chain {
         self.halted = Some(why);
     }
 
-    /// Saves a state when the log has grown enough.
-    pub(super) fn save(&mut self, out: &mut Actions) {
-        let executed = self.history.executed();
-        if self.setup.durable && executed - self.saved >= self.setup.limits.save_every {
-            self.saved = executed;
-            self.log.save(executed, self.executor.snapshot(), out);
-        }
-    }
-
     /// A state from another is in place of everything here.
     pub(super) fn begin_anew(&mut self, state: bytes::Bytes, out: &mut Actions) {
         let at = self.executor.at();
         (self.history, self.saved) = (History::new(at), at.number);
         self.pending.clear();
+        self.maker.forget();
         self.log.begin_anew(at.number, state, out);
     }
 }

@@ -19,13 +19,25 @@ pub(super) struct Downstream {
     /// The watermark that was sent last.
     durable: u64,
     /// The state that it is given.
-    giving: Option<(u64, Bytes)>,
+    giving: Giving,
     /// Who joins: what it had to reach when it was found close.
     paired_at: Option<u64>,
     /// Who joins: whether it has reached that.
     paired: bool,
     /// Questions of others how far this one has committed (CH-Q2).
     pub(super) questions: Vec<(ReplicaId, u64)>,
+}
+
+/// What is known of the state that a successor needs.
+#[derive(Clone, Debug, Default)]
+enum Giving {
+    /// It needs none.
+    #[default]
+    Nothing,
+    /// Its bytes are still to be made.
+    Wanted,
+    /// It gets this one, of this number.
+    Made(u64, Bytes),
 }
 
 impl Downstream {
@@ -37,7 +49,13 @@ impl Downstream {
     /// The link to the successor is gone, or a new one is there. It stays paired: nothing may be
     /// committed without it once the master may have heard that.
     pub(super) fn lost(&mut self) {
-        (self.said, self.next, self.owed, self.giving) = (None, None, false, None);
+        (self.said, self.next, self.owed) = (None, None, false);
+        self.giving = Giving::Nothing;
+    }
+
+    /// Whether the successor waits for a state that is not made yet.
+    pub(super) fn wants_state(&self) -> bool {
+        matches!(self.giving, Giving::Wanted)
     }
 
     /// Whether who joins has everything, and the master may append it (CH-F4).
@@ -64,13 +82,13 @@ impl Chain {
         self.acked(peer, executed);
         self.down.said = Some((executed, runs));
         if planted("ch-resumes-before-ready") {
-            self.go_on(peer, &mut Actions::new());
+            self.go_on();
         }
     }
 
     /// Finds where the successor goes on. Not before this replica is ready: until then its own
     /// history may still be cut, and what both have would not be what they have.
-    fn go_on(&mut self, peer: ReplicaId, out: &mut Actions) {
+    fn go_on(&mut self) {
         let Some((executed, runs)) = self.down.said.take() else { return };
         let start = if planted("ch-resume-ignored") {
             Some(self.history.last().number)
@@ -81,21 +99,29 @@ impl Chain {
         };
         match start {
             Some(number) => (self.down.next, self.down.owed) = (Some(number + 1), true),
-            None => self.give_state(peer, out),
+            None => self.want_state(),
         }
     }
 
-    fn give_state(&mut self, peer: ReplicaId, out: &mut Actions) {
-        let number = self.history.executed();
+    fn want_state(&mut self) {
         self.stats.states_given += 1;
-        self.down.giving = Some((number, self.executor.snapshot()));
-        self.more(peer, number, 0, out);
+        self.down.giving = Giving::Wanted;
+    }
+
+    /// A state is made that the successor waits for.
+    pub(super) fn give(&mut self, number: u64, state: Bytes, out: &mut Actions) {
+        self.down.giving = Giving::Made(number, state);
+        if let Some(peer) = self.successor() {
+            self.more(peer, number, 0, out);
+        }
     }
 
     /// The successor asks for a part of the state that it is given.
     pub(super) fn more(&mut self, peer: ReplicaId, number: u64, offset: u64, out: &mut Actions) {
-        let same = self.down.giving.as_ref().filter(|(of, _)| *of == number);
-        let Some((_, state)) = same.filter(|_| Some(peer) == self.successor()) else { return };
+        let Giving::Made(of, state) = &self.down.giving else { return };
+        if *of != number || Some(peer) != self.successor() {
+            return;
+        }
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(state.len());
         let to = state.len().min(from + ChainMessage::CHUNK);
         let (size, bytes) = (state.len() as u64, state.slice(from..to));
@@ -140,12 +166,12 @@ impl Chain {
     /// Passes on what the successor lacks, as far as the window allows, and the watermark.
     pub(super) fn forward(&mut self, out: &mut Actions) {
         let (Some(peer), true) = (self.successor(), self.up.ready) else { return };
-        self.go_on(peer, out);
+        self.go_on();
         let Some(mut next) = self.down.next.filter(|_| self.is_linked(peer)) else { return };
         if self.history.position_at(next - 1).is_none() {
             // Who joins is too slow for what is kept: it begins anew.
             self.down.lost();
-            return self.give_state(peer, out);
+            return self.want_state();
         }
         let limits = self.setup.limits;
         let (config, durable) = (self.config.number, self.durable_here());
@@ -176,7 +202,11 @@ impl Chain {
 
     /// What must be kept because the successor may still need it.
     pub(super) fn kept_floor(&self) -> u64 {
-        let giving = self.down.giving.as_ref().map(|(number, _)| *number);
+        let giving = match &self.down.giving {
+            Giving::Nothing => None,
+            Giving::Wanted => Some(self.maker.number().unwrap_or(self.history.executed())),
+            Giving::Made(number, _) => Some(*number),
+        };
         let unsent = self.down.next.map(|next| next - 1);
         giving.into_iter().chain(unsent).min().unwrap_or(u64::MAX)
     }

@@ -1,6 +1,7 @@
 //! Service and sessions: executes committed updates in their order.
 
-use super::MakeService;
+use super::encoding::MAGIC;
+use super::{Encoding, MakeService};
 use crate::crypto::{Context, Domain, Hasher};
 use crate::service::sessions::{Admission, Lookup, SessionLimits, SessionTable, StoredReply};
 use crate::service::{Carried, Inherited, Service, Touches, run_commands, run_queries};
@@ -8,11 +9,9 @@ use crate::types::plant::planted;
 use crate::types::{AgreedTime, ClientId, Digest, OrderLimits, Round};
 use crate::wire::{
     ChainEntry, ChainPosition, DecodeError, Layout, MAX_FRAME, Outcome, Reader, Refusal, Request,
-    RequestBody, StepPosition, Writer,
+    RequestBody, StepPosition,
 };
 use bytes::Bytes;
-
-const MAGIC: &[u8; 8] = b"quoch/1\n";
 
 #[derive(Debug)]
 pub(super) struct Executor {
@@ -183,17 +182,12 @@ impl Executor {
         Carried::new(self.time, &self.sessions, self.service.0.snapshot().into())
     }
 
-    /// The state as bytes.
-    pub(super) fn snapshot(&self) -> Bytes {
-        let mut out = Writer::new();
-        self.at.put(out.raw(MAGIC));
-        out.u64(self.time.0);
-        let sessions = self.sessions.snapshot();
-        out.u64(sessions.len() as u64).raw(&sessions).raw(&self.service.0.snapshot());
-        out.into_bytes().into()
+    /// The state as it is now, to be made into bytes later.
+    pub(super) fn freeze(&self) -> Encoding {
+        Encoding::new(self.at, self.time, self.sessions.freeze(), self.service.0.freeze())
     }
 
-    /// Takes the place of the present state by one that [`Executor::snapshot`] gave.
+    /// Takes the place of the present state by one that [`Encoding::run`] gave.
     ///
     /// # Errors
     /// If the bytes are none; nothing is changed then.

@@ -16,7 +16,9 @@ impl Chain {
             h.put_var(&entry.to_record());
         }
         // Small things without hash maps in them: their debug output names every field.
-        h.put_var(format!("{:?} {:?} {:?}", self.log, self.up, self.down).as_bytes());
+        h.put_var(
+            format!("{:?} {:?} {:?} {:?}", self.log, self.up, self.down, self.maker).as_bytes(),
+        );
         h.put_var(format!("{:?}", self.links()).as_bytes());
         h.finish()
     }

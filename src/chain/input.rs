@@ -58,6 +58,13 @@ pub enum Input {
         /// Which.
         sequence: u64,
     },
+    /// What [`super::Action::Encode`] asked for is there.
+    Encoded {
+        /// Its name.
+        id: u64,
+        /// What [`super::Encoding::run`] gave.
+        state: Bytes,
+    },
     /// The instant of [`super::Chain::next_wake`] has come (or any other time).
     Tick,
     /// Nothing more is waiting: now is the time to write, forward, commit and acknowledge.

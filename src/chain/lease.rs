@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Renewals whose answers may still come, at most.
 const OUTSTANDING: usize = 16;
 
+/// Between two renewals that ask for the end of another's lease lies at least this part of one.
+const SOONEST: u32 = 64;
+
 /// When it ends, and which renewals are on their way.
 #[derive(Clone, Debug)]
 pub(super) struct Lease {
@@ -47,6 +50,15 @@ impl Lease {
     /// The next one at once: the master should know something.
     pub(super) fn hurry(&mut self) {
         self.next = Instant::default();
+    }
+
+    /// The master has said when somebody else's lease is over (nothing: nobody's): who asks then
+    /// has it taken out, and need not wait for its own quarter (CH-L2). What the master says later
+    /// counts as well, so an early question costs one more.
+    pub(super) fn again(&mut self, now: Instant, after: Duration) {
+        if !after.is_zero() {
+            self.next = self.next.min(now + after.max(self.lease / SOONEST));
+        }
     }
 
     /// The master has granted the renewal of this serial number. What counts is when it was sent:
@@ -115,6 +127,23 @@ mod tests {
         assert!(lease.holds(ms(115)) && !lease.holds(ms(116)));
         lease.granted(ms(32), second);
         assert!(!lease.holds(ms(116)), "an answer counts once");
+    }
+
+    /// CH-L2: the end of another's lease is not found out a quarter of a lease later.
+    #[test]
+    fn the_next_renewal_is_when_another_lease_is_over() {
+        let mut lease = lease();
+        let serial = lease.due(ms(0)).unwrap();
+        lease.granted(ms(1), serial);
+        lease.again(ms(1), Duration::from_millis(80));
+        assert_eq!(lease.next_wake(), ms(25), "its own quarter is sooner");
+        lease.again(ms(1), Duration::from_millis(7));
+        assert_eq!((lease.due(ms(7)), lease.due(ms(8))), (None, Some(2)));
+        lease.again(ms(9), Duration::from_nanos(1));
+        assert_eq!(lease.due(ms(10)), None, "not again and again");
+        assert_eq!(lease.due(ms(11)), Some(3));
+        lease.again(ms(11), Duration::ZERO);
+        assert_eq!(lease.next_wake(), ms(36), "nobody's lease is waited for");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(super) struct Queries {
     asked: BTreeMap<u64, Vec<Waiting>>,
     /// Wait until this much is executed.
     told: VecDeque<(u64, Waiting)>,
+    /// How many each client has.
+    shares: BTreeMap<ClientId, usize>,
     /// Names the last question.
     id: u64,
 }
@@ -36,7 +38,24 @@ impl Queries {
         self.unasked.len() + asked + self.told.len()
     }
 
+    /// How many of a client wait.
+    pub(super) fn of(&self, client: &ClientId) -> usize {
+        self.shares.get(client).copied().unwrap_or_default()
+    }
+
+    fn gone(&mut self, queries: Vec<Waiting>) -> Vec<Waiting> {
+        for Waiting { client, .. } in &queries {
+            let Some(count) = self.shares.get_mut(client) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.shares.remove(client);
+            }
+        }
+        queries
+    }
+
     pub(super) fn push(&mut self, query: Waiting) {
+        *self.shares.entry(query.client).or_default() += 1;
         self.unasked.push_back(query);
     }
 
@@ -62,7 +81,7 @@ impl Queries {
         let (ready, rest): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.told).into_iter().partition(|(at, _)| *at <= executed);
         self.told = rest;
-        ready.into_iter().map(|(_, query)| query).collect()
+        self.gone(ready.into_iter().map(|(_, query)| query).collect())
     }
 
     /// All of them: nothing will come of what was asked.
@@ -70,7 +89,8 @@ impl Queries {
         let asked = std::mem::take(&mut self.asked).into_values().flatten();
         let told = std::mem::take(&mut self.told).into_iter().map(|(_, query)| query);
         let rest = std::mem::take(&mut self.unasked);
-        asked.chain(told).chain(rest).collect()
+        let all = asked.chain(told).chain(rest).collect();
+        self.gone(all)
     }
 
     /// When the one came that has waited longest.
@@ -103,6 +123,6 @@ impl Queries {
         let told = std::mem::take(&mut self.told).into_iter();
         self.told = told.filter_map(|(n, q)| keep(q).map(|q| (n, q))).collect();
         self.asked.retain(|_, queries| !queries.is_empty());
-        late
+        self.gone(late)
     }
 }

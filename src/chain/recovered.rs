@@ -81,7 +81,7 @@ impl Recovered {
 
     /// The state, as it is saved.
     pub fn state(&self) -> Bytes {
-        self.executor.snapshot()
+        self.executor.freeze().run()
     }
 
     /// What another cluster goes on from: what is executed.

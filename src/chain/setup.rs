@@ -26,6 +26,9 @@ pub struct ChainLimits {
     pub pending: usize,
     /// The same in bytes of requests.
     pub pending_bytes: usize,
+    /// The same of one client, and queries of one client that wait; of bytes a client may have an
+    /// eighth. So none takes the places of all others.
+    pub per_client: usize,
     /// Updates sent to a successor and not acknowledged by it; what is more waits here.
     pub window: usize,
     /// Bytes of updates in one message.
@@ -48,6 +51,7 @@ impl Default for ChainLimits {
         Self {
             pending: 16_384,
             pending_bytes: 64 << 20,
+            per_client: 4096,
             window: 16_384,
             batch_bytes: 512 * 1024,
             kept: 65_536,

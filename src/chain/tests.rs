@@ -13,6 +13,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod shares;
+mod states;
+
 const CLIENT: ClientId = ClientId([7; 32]);
 const LINK: LinkId = LinkId(3);
 
@@ -61,8 +64,12 @@ struct Line {
 
 impl Line {
     fn new(length: u8) -> Self {
+        Self::with(length, setup(1).limits)
+    }
+
+    fn with(length: u8, limits: ChainLimits) -> Self {
         let all: Vec<u8> = (1..=length).collect();
-        let start = |n: &u8| Chain::new(setup(*n), Found::default()).unwrap();
+        let start = |n: &u8| Chain::new(Setup { limits, ..setup(*n) }, Found::default()).unwrap();
         let chains: Vec<Chain> = all.iter().map(start).collect();
         let written = vec![0; chains.len()];
         let (waiting, out) = (VecDeque::new(), Vec::new());
@@ -81,7 +88,7 @@ impl Line {
     /// All get a lease and this configuration.
     fn configure(&mut self, config: ChainConfig) {
         for at in 0..self.chains.len() {
-            let grant = ChainGrant { granted: true, config: config.clone() };
+            let grant = ChainGrant { granted: true, again: 0, config: config.clone() };
             self.take(at, Input::Renewed { serial: 1, output: grant.to_bytes().into() });
         }
     }
@@ -370,10 +377,46 @@ fn a_start_takes_up_what_the_log_has() {
 fn who_starts_again_is_no_member_of_the_configuration_that_it_was_in() {
     let mut chain = Chain::new(Setup { incarnation: 2, ..setup(1) }, Found::default()).unwrap();
     chain.handle(ms(0), Input::Tick);
-    let grant = ChainGrant { granted: true, config: config(1, &[1]) };
+    let grant = ChainGrant { granted: true, again: 0, config: config(1, &[1]) };
     chain.handle(ms(1), Input::Renewed { serial: 1, output: grant.to_bytes().into() });
     chain.handle(ms(1), Input::Drained);
     assert!(!chain.answers(ms(1)) && !chain.is_ready());
+}
+
+/// D19 and CH-F4: an older image of its disk was put back. What it has is a part of the history
+/// that others have, so it gets the rest; in its new life it is no member before that.
+#[test]
+fn who_comes_back_with_an_older_image_of_its_disk_gets_the_rest() {
+    let mut line = Line::new(2);
+    let mut log = Vec::new();
+    for number in 0..3 {
+        line.update(0, number);
+        let forwarded = line.waiting.iter().find_map(|(_, _, m)| match m {
+            ChainMessage::Forward { entries, .. } => entries.first().map(ChainEntry::to_record),
+            _ => None,
+        });
+        log.extend(forwarded);
+        line.deliver();
+        line.sync_all();
+    }
+    assert_eq!((line.chains[1].executed().number, log.len()), (3, 3));
+    log.truncate(1);
+    line.chains[1] = line.chains[1].next_life(2, Found { state: None, log }).unwrap();
+    line.take(1, Input::Tick);
+    for (at, peer) in [(0, 2), (1, 1)] {
+        line.take(at, Input::PeerDown { peer: replica(peer) });
+        line.take(at, Input::PeerUp { peer: replica(peer) });
+    }
+    assert_eq!((line.chains[1].last().number, line.chains[1].answers(line.now)), (1, false));
+    let joining = Some(ChainMember { replica: replica(2), incarnation: 2 });
+    line.configure(ChainConfig { joining, ..config(2, &[1]) });
+    line.deliver();
+    assert_eq!(line.chains[1].last(), line.chains[0].last());
+    line.written[1] = 1;
+    line.sync_all();
+    assert_eq!(line.chains[1].durable(), 3);
+    let digests = [0, 1].map(|at: usize| line.chains[at].state_digest());
+    assert_eq!(digests[0], digests[1]);
 }
 
 /// Nonsense from a peer is dropped: nothing panics, and nothing changes.
@@ -403,4 +446,67 @@ fn what_fits_nothing_is_dropped() {
     line.take(1, Input::Renewed { serial: 1, output: Bytes::from_static(b"noise") });
     line.take(1, Input::Synced { sequence: 99 });
     assert_eq!(line.chains[1].fingerprint(), before);
+}
+
+/// A service whose state is in doubt after one of its commands.
+struct Fragile;
+
+impl crate::service::Service for Fragile {
+    fn name(&self) -> &'static str {
+        "fragile"
+    }
+
+    fn execute(&mut self, _: crate::types::AgreedTime, _: &ClientId, _: &[u8]) -> Vec<u8> {
+        panic!("half done")
+    }
+
+    fn query(&self, _: crate::types::AgreedTime, _: &ClientId, _: &[u8]) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _: &[u8]) -> Result<(), crate::service::RestoreError> {
+        Ok(())
+    }
+
+    fn digest(&mut self) -> Digest {
+        Digest::ZERO
+    }
+}
+
+/// D34: it answers nobody, says which update it was, and does nothing more.
+#[test]
+fn an_update_that_breaks_the_service_halts_the_replica_and_is_named() {
+    let service = MakeService(Arc::new(|| Box::new(Fragile)));
+    let mut chain = Chain::new(Setup { service, ..setup(1) }, Found::default()).unwrap();
+    let grant = ChainGrant { granted: true, again: 0, config: config(1, &[1]) };
+    let commands = vec![Command { kind: CommandKind::Execute, bytes: Bytes::new() }];
+    let body = RequestBody { commands }.to_bytes();
+    let update = |number, body| {
+        let request = Request { session: SessionId(1), number, low: 0, body };
+        Input::Update { link: LINK, client: CLIENT, request }
+    };
+    let mut out = Vec::new();
+    for input in [
+        Input::Tick,
+        Input::Renewed { serial: 1, output: grant.to_bytes().into() },
+        update(0, Bytes::new()),
+        update(1, body),
+        Input::Drained,
+        Input::Synced { sequence: 1 },
+        Input::Drained,
+        Input::Drained,
+        update(2, Bytes::new()),
+    ] {
+        out.extend(chain.handle(ms(1), input));
+    }
+    let replies = out.iter().filter(|a| matches!(a, Action::Reply { .. })).count();
+    assert_eq!((replies, chain.last().number), (1, 2), "the opening is answered");
+    let halts =
+        |a: &&Action| matches!(a, Action::Event(Event::Halted { why }) if why.contains("update 2"));
+    assert_eq!(out.iter().filter(halts).count(), 1);
+    assert!(chain.halted().is_some_and(|why| why.contains("in doubt")), "{:?}", chain.halted());
 }

@@ -73,7 +73,7 @@ impl Chain {
         (self.up.ready, self.up.coming) = (true, None);
         self.up.durable = self.up.durable.max(durable);
         for entry in entries {
-            self.pending.insert(entry.id());
+            self.pending.insert(&entry);
             self.history.push(entry);
         }
     }

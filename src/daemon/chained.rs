@@ -3,9 +3,10 @@
 use super::DaemonError;
 use super::chain_disk::{ChainDisk, ChainOpened, ChainOpening};
 use super::disk::Done;
+use super::encoder::beside;
 use super::initial::Initial;
 use super::renewals::Renewals;
-use crate::chain::{Actions, Chain, ChainLimits, Event, Input, MakeService, Setup};
+use crate::chain::{Actions, Chain, ChainLimits, Encoding, Event, Input, MakeService, Setup};
 use crate::config::{Cluster, Reads};
 use crate::crypto::SecretKey;
 use crate::master::{Master, Terms};
@@ -13,7 +14,8 @@ use crate::replica::{ChainRole, ChainStatus};
 use crate::service::{Inherited, Service};
 use crate::types::{ClientId, DiskState, Durability, GroupId, Instant, LinkId, Now, ReplicaId};
 use crate::types::{Role, SessionId};
-use crate::wire::{ChainMember, ChainMessage, ChainQuery, CommandKind, Frame, Kind, Message};
+use crate::wire::{ChainMember, ChainMessage, ChainQuery, ChainSession, CommandKind, Frame};
+use crate::wire::{Kind, Message};
 use crate::wire::{Note, NoteKind, Request, RequestBody};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -24,8 +26,7 @@ use tracing::{error, info, warn};
 /// The number of the one chain of a cluster, at its master.
 pub const CHAIN: u32 = 0;
 
-/// Sessions of which a link is remembered, at most; replies to others go to all links of their
-/// client.
+/// Sessions of which a link is remembered, at most: those that it said last. Clients have one.
 const SESSIONS: usize = 64;
 
 /// The master of a cluster's chain, as it begins: the first replicas are the members, the others
@@ -40,10 +41,14 @@ pub fn master_of(cluster: &Cluster) -> Master {
     master.expect("a roster is no longer than a chain may be")
 }
 
+/// The bytes of a state, by the name of what asked for them.
+type State = (u64, Bytes);
+
 /// What has come from outside of the loop.
 pub(super) enum News {
     Disk(Done),
     Master(u64, Bytes),
+    State(u64, Bytes),
 }
 
 /// A client's link.
@@ -60,6 +65,8 @@ pub(super) struct Chained {
     disk: ChainDisk,
     done: mpsc::UnboundedReceiver<Done>,
     renewals: Renewals,
+    /// From the threads that make them.
+    states: (mpsc::UnboundedSender<State>, mpsc::UnboundedReceiver<State>),
     links: BTreeMap<LinkId, ClientLink>,
     by_client: BTreeMap<ClientId, Vec<LinkId>>,
 }
@@ -83,6 +90,7 @@ impl Chained {
         let default = ChainLimits::default();
         let limits = ChainLimits {
             pending: default.pending.min(quotas.global as usize),
+            per_client: quotas.per_client as usize,
             // A link closes when more than its limit waits in it.
             pending_bytes: default.pending_bytes.min(half(quotas.link_bytes)),
             snapshot_bytes: quotas.snapshot_bytes,
@@ -129,8 +137,8 @@ impl Chained {
             );
         }
         let (links, by_client) = (BTreeMap::new(), BTreeMap::new());
-        let actions = Actions::new();
-        Ok(Self { chain, actions, disk, done, renewals, links, by_client })
+        let (actions, states) = (Actions::new(), mpsc::unbounded_channel());
+        Ok(Self { chain, actions, disk, done, renewals, states, links, by_client })
     }
 
     /// Waits for the disk and the master; for ever if there is no chain.
@@ -139,6 +147,7 @@ impl Chained {
         tokio::select! {
             Some(done) = this.done.recv() => News::Disk(done),
             (serial, output) = this.renewals.next() => News::Master(serial, output),
+            Some((id, state)) = this.states.1.recv() => News::State(id, state),
         }
     }
 
@@ -150,6 +159,7 @@ impl Chained {
         let input = match news {
             News::Disk(done) => Input::Synced { sequence: done? },
             News::Master(serial, output) => Input::Renewed { serial, output },
+            News::State(id, state) => Input::Encoded { id, state },
         };
         self.input(now, input);
         Ok(())
@@ -172,6 +182,19 @@ impl Chained {
     /// How many actions wait.
     pub(super) fn waiting(&self) -> usize {
         self.actions.len()
+    }
+
+    /// Makes a state's bytes beside the loop.
+    pub(super) fn encode(&self, id: u64, work: Encoding) {
+        let say = self.states.0.clone();
+        beside(move || {
+            let begun = std::time::Instant::now();
+            let state = work.run();
+            let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            info!(number = work.number(), bytes = state.len(), ms, "made the bytes of a state");
+            // Who no longer listens does not need them.
+            drop(say.send((id, state)));
+        });
     }
 
     pub(super) fn renew(&self, serial: u64, command: Bytes) {
@@ -248,21 +271,19 @@ impl Chained {
                 let query = query.map_err(|e| format!("a malformed query: {e}"))?;
                 self.input(now, Input::Query { link, client, query });
             }
+            Kind::ChainSession => {
+                let said = ChainSession::from_body(&frame.body);
+                at.heard(said.map_err(|e| format!("a malformed session: {e}"))?.session);
+            }
             other => return Err(format!("{other:?} is nothing that a client asks of a chain")),
         }
         Ok(None)
     }
 
-    /// Where the reply to a session's request goes: to the link on which the session was heard of
-    /// last, or to all links of its client.
+    /// Where the reply to a session's request goes.
     pub(super) fn links_of(&self, client: &ClientId, session: SessionId) -> Vec<LinkId> {
-        let Some(all) = self.by_client.get(client) else { return Vec::new() };
-        let knows =
-            |l: &&LinkId| self.links.get(l).is_some_and(|link| link.sessions.contains(&session));
-        match all.iter().rev().find(knows) {
-            Some(link) => vec![*link],
-            None => all.clone(),
-        }
+        let all = self.by_client.get(client).map_or(&[][..], Vec::as_slice);
+        ways(&self.links, all, session)
     }
 
     // --- for people ----------------------------------------------------------------------------
@@ -321,6 +342,22 @@ impl Chained {
     }
 }
 
+/// Of all links of a client the one on which the session was heard of last. While there is none,
+/// those that have said nothing of any session yet, since a reply can overtake that; if there are
+/// none of these either, all.
+fn ways(links: &BTreeMap<LinkId, ClientLink>, all: &[LinkId], session: SessionId) -> Vec<LinkId> {
+    let is = |l: &LinkId, what: fn(&ClientLink, SessionId) -> bool| {
+        links.get(l).is_some_and(|link| what(link, session))
+    };
+    let knows = |l: &&LinkId| is(l, |link, session| link.sessions.contains(&session));
+    if let Some(link) = all.iter().rev().find(knows) {
+        return vec![*link];
+    }
+    let silent = all.iter().copied().filter(|l| is(l, |link, _| link.sessions.is_empty()));
+    let silent: Vec<LinkId> = silent.collect();
+    if silent.is_empty() { all.to_vec() } else { silent }
+}
+
 impl ClientLink {
     fn heard(&mut self, session: SessionId) {
         if self.sessions.contains(&session) {
@@ -372,5 +409,48 @@ pub(super) fn log(event: &Event) {
         Event::TookState { number } => info!(number, "took in the state of its predecessor"),
         Event::Executed { .. } => {}
         Event::Halted { why } => error!(why, "this replica's part in the chain has halted"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(sessions: &[u64]) -> ClientLink {
+        let mut link =
+            ClientLink { client: ClientId([1; 32]), role: Role::Write, sessions: VecDeque::new() };
+        sessions.iter().for_each(|s| link.heard(SessionId(*s)));
+        link
+    }
+
+    #[test]
+    fn a_reply_goes_to_the_link_that_has_said_its_session() {
+        let all = [LinkId(1), LinkId(2), LinkId(3)];
+        let links = |said: [&[u64]; 3]| all.into_iter().zip(said.map(link)).collect();
+        for (said, expected) in [
+            ([&[7][..], &[8], &[]], &[1][..]),
+            // Its client has come back over another link.
+            ([&[7], &[8], &[7]], &[3]),
+            // Nobody yet: whoever has said nothing may have sent it.
+            ([&[6], &[8], &[]], &[3]),
+            ([&[], &[8], &[]], &[1, 3]),
+            ([&[6], &[8], &[9]], &[1, 2, 3]),
+        ] {
+            let to = ways(&links(said), &all, SessionId(7));
+            assert_eq!(to.iter().map(|l| l.0).collect::<Vec<_>>(), expected, "{said:?}");
+        }
+        assert_eq!(ways(&BTreeMap::new(), &[], SessionId(7)), []);
+    }
+
+    #[test]
+    fn a_link_is_remembered_for_so_many_sessions_and_no_more() {
+        let many: Vec<u64> = (0..10_000).collect();
+        let mut link = link(&many);
+        assert_eq!(link.sessions.len(), SESSIONS);
+        assert!(
+            link.sessions.contains(&SessionId(9_999)) && !link.sessions.contains(&SessionId(0))
+        );
+        link.heard(SessionId(9_999));
+        assert_eq!(link.sessions.len(), SESSIONS, "what is said twice counts once");
     }
 }

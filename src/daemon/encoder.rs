@@ -20,22 +20,28 @@ impl Encoder {
 
     /// Begins this work.
     pub(super) fn make(&self, number: u64, work: Encoding) {
-        let (say, same) = (self.say.clone(), work.clone());
-        let thread = std::thread::Builder::new().name("snapshot".to_owned());
+        let say = self.say.clone();
         // Who no longer listens does not need them.
-        let started = thread.spawn(move || {
-            yield_to_others();
-            drop(say.send((number, encode(&work))));
-        });
-        if let Err(why) = started {
-            warn!(%why, "no thread can be started for a snapshot: everything waits for its bytes");
-            let _ = self.say.send((number, encode(&same)));
-        }
+        beside(move || drop(say.send((number, encode(&work)))));
     }
 
     /// The next that are made, for the core.
     pub(super) async fn next(&mut self) -> Option<Input> {
         self.done.recv().await.map(|(number, made)| Input::Encoded { number, made })
+    }
+}
+
+/// Does this on a thread of its own that makes room for others, or at once if there can be none.
+pub(super) fn beside(work: impl FnOnce() + Clone + Send + 'static) {
+    let same = work.clone();
+    let thread = std::thread::Builder::new().name("snapshot".to_owned());
+    let started = thread.spawn(move || {
+        yield_to_others();
+        work();
+    });
+    if let Err(why) = started {
+        warn!(%why, "no thread can be started for a snapshot: everything waits for its bytes");
+        same();
     }
 }
 

@@ -21,8 +21,12 @@ impl Renewals {
     /// # Errors
     /// As [`Client::connect`].
     pub(super) fn new(cluster: &Cluster, key: &SecretKey) -> Result<Self, ClientError> {
-        // What comes after so long gives no lease any more.
-        let options = ClientOptions { timeout: cluster.chains.lease, ..ClientOptions::default() };
+        // What comes after so long gives no lease any more. It is repeated soon: the group takes in
+        // nothing while it leaves out a member that has stopped, and after that the others have a
+        // quarter of a lease to say that they live (CH-L2).
+        let lease = cluster.chains.lease;
+        let repeat_after = Some(lease / 16);
+        let options = ClientOptions { timeout: lease, repeat_after, ..ClientOptions::default() };
         let client = Client::connect_to_master(cluster, key.clone(), options)?;
         let (say, answers) = mpsc::unbounded_channel();
         Ok(Self { client, say, answers })

@@ -62,12 +62,17 @@ impl Managed {
     }
 
     /// Before each command. If the group itself stood still for long, nobody could renew: no lease
-    /// ends because of that.
+    /// ends because of that, if it had not ended before. Who lives asks again within an eighth of
+    /// a lease, so a quarter is enough; a whole one would make the stop of a member longer by that,
+    /// whenever the group stands still because the same replica is one of its members, too.
     pub(super) fn begin(&mut self, time: u64, terms: Terms) {
         let gap = time.saturating_sub(self.time);
         if gap > terms.lease / 2 {
-            for member in self.known.values_mut().filter(|m| m.expires > 0) {
-                member.expires = member.expires.max(time.saturating_add(terms.lease));
+            let lived = |m: &&mut Member| {
+                m.expires > 0 && m.expires.saturating_add(terms.margin) >= self.time
+            };
+            for member in self.known.values_mut().filter(lived) {
+                member.expires = member.expires.max(time.saturating_add(terms.lease / 4));
             }
         }
         self.time = time;
@@ -95,13 +100,16 @@ impl Managed {
             // It has started again: what it held as a lease it holds no more.
             (member.incarnation, member.expires) = (renewal.incarnation, 0);
         }
-        (member.last, member.lost) = (renewal.last, renewal.lost);
+        let this = ChainMember { replica: renewal.replica, incarnation: renewal.incarnation };
+        // A member has all that was committed, though it may not know yet that it is one: an
+        // operator who struck it out of a chain that is down would lose that.
+        let is_lost = renewal.lost && !self.config.members.contains(&this);
+        (member.last, member.lost) = (renewal.last, is_lost);
         // Who is to leave is let go when its lease is over.
         if member.barred {
             return false;
         }
         member.expires = time.saturating_add(terms.lease);
-        let this = ChainMember { replica: renewal.replica, incarnation: renewal.incarnation };
         if tail == Some(this) && renewal.paired == self.config.number && renewal.paired > 0 {
             self.append(time, terms);
         }
@@ -112,6 +120,7 @@ impl Managed {
     fn append(&mut self, time: u64, terms: Terms) {
         let Some(joining) = self.config.joining else { return };
         if self.lives(&joining, time, terms) {
+            self.known.entry(joining.replica).and_modify(|m| m.lost = false);
             let mut members = self.config.members.clone();
             members.push(joining);
             self.configure(members, None);
@@ -189,6 +198,18 @@ impl Managed {
         self.known.get(&member.replica).is_some_and(|m| {
             m.incarnation == member.incarnation && m.expires > 0 && time <= ends(m)
         })
+    }
+
+    /// [`crate::wire::ChainGrant::again`] for who asks for its lease.
+    pub(super) fn again(&self, time: u64, terms: Terms, speaks: ChainMember) -> u64 {
+        if !self.config.members.contains(&speaks) {
+            return 0;
+        }
+        let others = self.config.members.iter().chain(&self.config.joining);
+        let others = others.filter(|m| **m != speaks && self.lives(m, time, terms));
+        let known = others.filter_map(|m| self.known.get(&m.replica));
+        let over = |m: &Member| m.expires.saturating_add(terms.margin) + 1 - time;
+        known.map(over).min().unwrap_or(0)
     }
 
     fn is_down(&self, time: u64, terms: Terms) -> bool {

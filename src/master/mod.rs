@@ -85,7 +85,7 @@ impl Master {
         let Some(managed) = self.chains.get_mut(&command.chain()) else {
             return match command {
                 Command::Renew(_) => {
-                    ChainGrant { granted: false, config: Default::default() }.to_bytes()
+                    ChainGrant { granted: false, again: 0, config: Default::default() }.to_bytes()
                 }
                 _ => Answer::Refused("there is no chain of this number".into()).encode(),
             };
@@ -95,8 +95,10 @@ impl Master {
             Command::Renew(renewal) => {
                 let granted = managed.renew(time, terms, &renewal);
                 let (replica, incarnation) = (renewal.replica, renewal.incarnation);
-                managed.tend(time, terms, Some(ChainMember { replica, incarnation }));
-                return ChainGrant { granted, config: managed.config().clone() }.to_bytes();
+                let this = ChainMember { replica, incarnation };
+                managed.tend(time, terms, Some(this));
+                let again = managed.again(time, terms, this);
+                return ChainGrant { granted, again, config: managed.config().clone() }.to_bytes();
             }
             Command::Create { .. } | Command::Show { .. } => Ok(()),
             Command::Reorder { number, order, .. } => managed.reorder(number, &order),

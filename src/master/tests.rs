@@ -153,6 +153,96 @@ fn nobody_is_taken_out_because_the_master_stood_still() {
     assert_eq!(bench.members(), [1]);
 }
 
+/// CH-L2: a member that stops is one of the master's group, too, which stands still for a while
+/// then. That makes its lease no longer than those of others need.
+#[test]
+fn a_stop_that_halts_the_group_for_more_than_half_a_lease_still_costs_one_lease() {
+    let mut bench = Bench::begun(3, &[1, 2, 3], &[]);
+    let killed = bench.time;
+    for later in [600, 850, LEASE + MARGIN] {
+        bench.time = killed + later;
+        [2, 3].iter().for_each(|number| drop(bench.renew(*number, 1, (0, 0), 0)));
+        assert_eq!(bench.members(), [1, 2, 3], "its lease is not over after {later}");
+    }
+    bench.time += 1;
+    bench.renew(2, 1, (0, 0), 0);
+    assert_eq!(bench.members(), [2, 3]);
+}
+
+/// CH-L2: who lives has the time to say so, however long the group stood still.
+#[test]
+fn after_a_long_halt_of_the_group_everybody_has_a_quarter_of_a_lease() {
+    let mut bench = Bench::begun(3, &[1, 2, 3], &[]);
+    bench.time += 3 * LEASE;
+    bench.renew(1, 1, (0, 0), 0);
+    bench.time += LEASE / 4;
+    bench.renew(2, 1, (0, 0), 0);
+    bench.time += MARGIN;
+    bench.renew(1, 1, (0, 0), 0);
+    assert_eq!(bench.members(), [1, 2, 3]);
+    bench.time += 1;
+    bench.renew(1, 1, (0, 0), 0);
+    assert_eq!(bench.members(), [1, 2], "the third has said nothing");
+}
+
+/// CH-F6: who has become a member has everything, and is not to be struck out for a disk that it
+/// has filled since; also if its last word was said before it knew.
+#[test]
+fn a_replaced_disk_that_is_a_members_counts_as_any_other() {
+    let mut bench = Bench::begun(2, &[1, 2], &[3]);
+    let last = ChainPosition::default();
+    let (chain, incarnation, paired) = (1, 1, 0);
+    let on_empty =
+        ChainRenewal { chain, replica: replica(3), incarnation, last, paired, lost: true };
+    for _ in 0..5 {
+        bench.pass(LEASE / 4, &[1]);
+        bench.said(on_empty);
+    }
+    let config = bench.config();
+    assert_eq!(config.joining.map(|m| m.replica), Some(replica(3)));
+    let lost = |bench: &mut Bench| match bench.say(Command::Show { chain: 1 }) {
+        Answer::Chain { replicas, .. } => replicas.iter().filter(|m| m.lost).count(),
+        refused => panic!("{refused:?}"),
+    };
+    assert_eq!(lost(&mut bench), 1);
+    bench.renew(1, 1, (1, 5), config.number);
+    assert_eq!((bench.members(), lost(&mut bench)), (vec![1, 3], 0));
+    bench.said(on_empty);
+    assert_eq!(lost(&mut bench), 0, "that was on its way");
+    bench.said(ChainRenewal { incarnation: 2, ..on_empty });
+    assert_eq!(lost(&mut bench), 1, "another disk, in another life");
+}
+
+/// Who was silent before the group stood still is not thought to live afterwards.
+#[test]
+fn a_halt_of_the_group_makes_nobody_live_again() {
+    let mut bench = Bench::begun(2, &[1, 2], &[3]);
+    bench.pass(LEASE + MARGIN + 1, &[1]);
+    assert_eq!((bench.members(), bench.config().joining), (vec![1], None));
+    bench.time += LEASE;
+    bench.renew(1, 1, (0, 0), 0);
+    assert_eq!(bench.config().joining, None, "the spare has said nothing since");
+}
+
+/// CH-L2: so a member can ask just when another is to be taken out.
+#[test]
+fn a_grant_says_when_the_first_lease_of_another_is_over() {
+    let mut bench = Bench::begun(3, &[1, 2, 3], &[4]);
+    assert_eq!(bench.renew(1, 1, (0, 0), 0).again, LEASE + MARGIN + 1);
+    bench.pass(LEASE, &[2, 3, 4]);
+    assert_eq!(bench.renew(4, 1, (0, 0), 0).again, 0, "a spare takes nobody out");
+    let again = bench.renew(2, 1, (0, 0), 0).again;
+    assert_eq!(again, MARGIN + 1);
+    bench.time += again - 1;
+    assert_eq!(bench.renew(2, 1, (0, 0), 0).config.members.len(), 3);
+    bench.time += 1;
+    let grant = bench.renew(2, 1, (0, 0), 0);
+    assert_eq!(grant.config.members.len(), 2);
+    assert!(grant.again > LEASE - LEASE / 4, "of those that are left: {}", grant.again);
+    let mut alone = Bench::begun(1, &[1], &[]);
+    assert_eq!(alone.renew(1, 1, (0, 0), 0).again, 0);
+}
+
 /// CH-F6.
 #[test]
 fn after_an_outage_who_has_most_is_the_head_once_all_have_reported() {

@@ -275,7 +275,8 @@ impl<S: Scheme> Replica<S> {
             | Kind::OperatorChange
             | Kind::Chain
             | Kind::ChainQuery
-            | Kind::ChainAnswer => {
+            | Kind::ChainAnswer
+            | Kind::ChainSession => {
                 self.close_peer(peer, CloseReason::Malformed("a message for others"), out);
                 Ok(())
             }

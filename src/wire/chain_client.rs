@@ -29,6 +29,27 @@ impl Message for ChainQuery {
     }
 }
 
+/// A client says on each of its links which session it has: replies to that come over this link.
+/// The tail answers, and hears of no update before the head has passed it on. Nothing is opened by
+/// it, and nothing answers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainSession {
+    /// The session.
+    pub session: SessionId,
+}
+
+impl Message for ChainSession {
+    const KIND: Kind = Kind::ChainSession;
+
+    fn encode(&self, out: &mut Writer) {
+        out.u64(self.session.0);
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { session: SessionId(r.u64("session")?) })
+    }
+}
+
 /// What a client has asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ChainAsked {

@@ -70,11 +70,13 @@ pub enum Kind {
     ChainQuery = 37,
     /// A [`super::ChainAnswer`].
     ChainAnswer = 38,
+    /// A [`super::ChainSession`].
+    ChainSession = 39,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 27] = [
+    pub const ALL: [Kind; 28] = [
         Kind::Open,
         Kind::Hello,
         Kind::Proposal,
@@ -102,6 +104,7 @@ impl Kind {
         Kind::OperatorChange,
         Kind::ChainQuery,
         Kind::ChainAnswer,
+        Kind::ChainSession,
     ];
 
     fn of(number: u8) -> Option<Kind> {

@@ -60,6 +60,10 @@ impl ChainRenewal {
 pub struct ChainGrant {
     /// Whether there is a lease now: it runs from the moment when the renewal was *sent*.
     pub granted: bool,
+    /// In how many microseconds the first lease of another member, or of who joins, is over if it
+    /// is not renewed; 0: there is none, or who asks is no member. A member that asks then makes
+    /// the master take it out (CH-L2).
+    pub again: u64,
     /// The configuration as it is now.
     pub config: ChainConfig,
 }
@@ -68,7 +72,7 @@ impl ChainGrant {
     /// The output's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Writer::new();
-        self.config.put(out.bool(self.granted));
+        self.config.put(out.bool(self.granted).u64(self.again));
         out.into_bytes()
     }
 
@@ -79,8 +83,9 @@ impl ChainGrant {
     pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         let granted = r.bool("flag of a lease")?;
+        let again = r.u64("when to ask again")?;
         let config = ChainConfig::get(&mut r)?;
         r.finish()?;
-        Ok(Self { granted, config })
+        Ok(Self { granted, again, config })
     }
 }

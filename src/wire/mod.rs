@@ -31,7 +31,7 @@ mod transfer;
 
 pub use blame::{Blame, BlameStep, Restarted, Stalled};
 pub use chain::{ChainConfig, ChainEntry, ChainMember, ChainMessage, ChainPosition, MAX_CHAIN};
-pub use chain_client::{ChainAnswer, ChainAsked, ChainQuery, ChainRefusal};
+pub use chain_client::{ChainAnswer, ChainAsked, ChainQuery, ChainRefusal, ChainSession};
 pub use change::{Author, Change, OperatorChange, SignedChange};
 pub use client::{
     Command, CommandKind, MAX_COMMANDS, Note, NoteKind, Outcome, Refusal, Replies, Reply, Request,

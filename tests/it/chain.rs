@@ -48,6 +48,29 @@ fn a_lost_disk_costs_nothing_that_another_has() {
     assert!(total(|r| r.losses) > 0 && total(|r| r.struck) > 0);
 }
 
+/// D7, D8 and D13: a damaged state makes way for an older one, and who cannot start any more is a
+/// spare on an empty disk; writes that take long, and states that are durable after what was
+/// written later, only cost time.
+#[test]
+fn a_damaged_or_slow_disk_costs_nothing_that_another_has() {
+    let mut reports = Vec::new();
+    for length in 2..=3 {
+        let quiet = ChainOptions::quiet(length);
+        let options = ChainOptions { rots: 8, slows: 4, breaks: 2, calls: 90, ..quiet };
+        reports.extend(all(12, &options));
+    }
+    let total = |of: fn(&ChainReport) -> u64| reports.iter().map(of).sum::<u64>();
+    println!(
+        "{} disks rotted, {} began with an older state, {} were replaced, {} struck out",
+        total(|r| r.rots),
+        total(|r| r.older),
+        total(|r| r.replaced),
+        total(|r| r.struck)
+    );
+    assert!(total(|r| r.rots) > total(|r| r.replaced));
+    assert!(total(|r| r.older) > 0 && total(|r| r.replaced) > 0, "both has happened");
+}
+
 #[test]
 fn chains_stay_right_whatever_goes_wrong() {
     let mut all_of_them = Vec::new();
@@ -76,6 +99,15 @@ fn chains_stay_right_whatever_goes_wrong() {
     happened(|s| s.answered_repeats);
     happened(|s| s.waiting_repeats);
     happened(|s| s.other_config);
+}
+
+/// D14 and D15: clocks that run unlike, up to the margin, cost at most a lease that ends early.
+#[test]
+fn clocks_that_run_unlike_within_the_margin_are_right() {
+    for length in 2..=3 {
+        let rough = ChainOptions::rough(length);
+        all(4, &ChainOptions { drift: 90, jumps: 8, cuts: 4, ..rough });
+    }
 }
 
 /// A head that takes one at a time refuses the others for a while, and all are done in the end.

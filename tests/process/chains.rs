@@ -3,8 +3,12 @@
 
 use crate::cluster::Cluster;
 use crate::faults::had_doubts;
-use crate::load::{CLIENTS, Load};
+use crate::load::{CLIENTS, Load, block_on};
+use quorate::Client;
+use quorate::client::ClientOptions;
 use quorate::config::FaultModel;
+use quorate::files::read_secret_key;
+use quorate::service::kv;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -12,13 +16,21 @@ use std::time::Duration;
 const DELTA: Duration = Duration::from_millis(150);
 
 fn start(t: u8) -> Cluster {
-    let cluster = Cluster::start_with(
-        |options| {
+    start_with(t, "")
+}
+
+/// The same with more in the cluster file.
+fn start_with(t: u8, more: &str) -> Cluster {
+    let cluster = (0..10).find_map(|_| {
+        let mut cluster = Cluster::make(|options| {
             (options.t, options.fault_model) = (t, FaultModel::FailStop);
             (options.delta, options.clients) = (DELTA, CLIENTS);
-        },
-        |_| Vec::new(),
-    );
+        });
+        cluster.add(more);
+        // Whatever else runs may take a port before it is bound: then once more.
+        cluster.launch_all(|_| Vec::new()).then_some(cluster)
+    });
+    let cluster = cluster.expect("ten times in a row a replica ended at its start: see above");
     cluster.wait_until("the chain to begin", |c| is_whole(c, None));
     cluster
 }
@@ -70,6 +82,39 @@ fn head_middle_and_tail_are_killed_under_load_and_nothing_is_lost() {
     let (code, text, err) = operator(&cluster, &["show"]);
     assert_eq!(code, 0, "{err}");
     assert_eq!(text.lines().filter(|l| l.contains(" spare ")).count(), 2, "{text}");
+}
+
+/// CH-Q2: queries are answered by all members, while one of them dies, stands still beyond its
+/// lease and goes on; writes and reads of all clients have one order.
+#[test]
+fn what_any_member_answers_fits_into_one_history_while_members_die() {
+    let mut cluster = start_with(2, "\n[chains]\nreads = \"any\"\n");
+    let load = Load::on(&cluster);
+    load.gets_on(&cluster, "the clients to begin");
+    for place in [2, 1, 0] {
+        let chain = members(&cluster).unwrap();
+        let killed = chain[place];
+        cluster.kill(killed);
+        cluster.wait_until("the chain to have its length again", |c| is_whole(c, Some(killed)));
+        load.gets_on(&cluster, "the clients to go on without it");
+        cluster.launch(killed, &[]);
+        cluster.wait_until("it to be a spare", |c| {
+            says(c, killed).is_some_and(|s| s["role"] == "spare" && s["lease_ms"] != 0)
+        });
+    }
+    let middle = members(&cluster).unwrap()[1];
+    cluster.tell(middle, "-STOP");
+    cluster.wait_until("another to take its place", |c| is_whole(c, Some(middle)));
+    load.gets_on(&cluster, "the clients to go on without it");
+    cluster.tell(middle, "-CONT");
+    cluster
+        .wait_until("it to be a spare", |c| says(c, middle).is_some_and(|s| s["role"] == "spare"));
+    load.gets_on(&cluster, "the clients to go on beside it");
+    cluster.wait_until("all members to answer", |c| {
+        let answered = |n: &u8| c.status(*n).and_then(|s| s["counters"]["chain_answered"].as_u64());
+        members(c).is_some_and(|m| m.len() == 3 && m.iter().all(|n| answered(n) > Some(0)))
+    });
+    had_doubts(load.finish(&cluster));
 }
 
 /// CH-F6 and D17: all that was acknowledged is on every member's disk.
@@ -159,6 +204,48 @@ fn a_chain_that_is_down_waits_for_a_lost_disk_until_the_operator_strikes_it_out(
     cluster.wait_until("the chain to be whole again", |c| is_whole(c, None));
     let ran = cluster.run("client", &["--timeout", "60s", "get", "colour"]);
     assert_eq!((ran.code, &*ran.out), (0, "blue"), "{}", ran.err);
+}
+
+/// A reply goes to the client that has asked, and to no other with the same key, though the tail
+/// that answers has heard of no update of either before the head passed it on.
+#[test]
+fn clients_with_one_key_get_their_own_replies_and_no_others() {
+    let cluster = start(1);
+    let client = || {
+        let key = read_secret_key(&cluster.client_key(1)).unwrap();
+        let timeout = Duration::from_secs(60);
+        let options = ClientOptions { timeout, ..ClientOptions::default() };
+        Client::connect(cluster.cluster(), key, options).unwrap()
+    };
+    let strays = block_on(async {
+        let clients = [client(), client(), client()];
+        for client in &clients {
+            client.ready(Duration::from_secs(60)).await.unwrap();
+        }
+        let mut before = 0;
+        for turn in 0..20 {
+            if turn == 1 {
+                // Until all have a session one that has said none may have sent what is answered.
+                before = strays(&clients).await;
+            }
+            for (number, client) in clients.iter().enumerate() {
+                let command = kv::Command::incr(&format!("count-{number}"), 1).encode();
+                let output = kv::Output::parse(&client.execute(command).await.unwrap());
+                assert_eq!(output, Ok(kv::Output::Number(turn + 1)));
+            }
+        }
+        strays(&clients).await - before
+    });
+    assert_eq!(strays, 0);
+}
+
+/// Replies that came to clients that had not asked.
+async fn strays(clients: &[Client]) -> u64 {
+    let mut all = 0;
+    for client in clients {
+        all += client.stats().await.replicas.iter().map(|r| r.strays).sum::<u64>();
+    }
+    all
 }
 
 #[test]

@@ -83,6 +83,13 @@ impl Cluster {
         Self { directory, cluster: new.cluster, config: new.config_file, program, replicas }
     }
 
+    /// Adds something to the cluster file, before a replica runs.
+    pub fn add(&mut self, text: &str) {
+        let file = fs::read_to_string(&self.config).unwrap();
+        fs::write(&self.config, file + text).unwrap();
+        self.cluster = quorate::files::load_cluster(&self.config).unwrap();
+    }
+
     /// Runs replicas by another program, which has their service.
     pub fn program(mut self, program: PathBuf) -> Self {
         self.program = program;

@@ -160,6 +160,7 @@ impl Node {
             Action::Save { sequence, number, state, anew } => {
                 chained.disk().save(sequence, number, state, anew);
             }
+            Action::Encode { id, work } => chained.encode(id, work),
             Action::Event(event) => {
                 chained::log(&event);
                 if let Event::Configured { config } = event {

@@ -192,6 +192,8 @@ impl World<'_> {
                     let request = Request::from_body(&frame.body).map_err(no_message)?;
                     chain::Input::Update { link, client, request }
                 }
+                // Clients have one link each here.
+                (_, Kind::ChainSession) => continue,
                 (_, Kind::ChainQuery) => {
                     let query = ChainQuery::from_body(&frame.body).map_err(no_message)?;
                     chain::Input::Query { link, client, query }

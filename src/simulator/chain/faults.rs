@@ -1,9 +1,10 @@
 //! What goes wrong, and how it is well again.
 
+use super::disk::Disk;
 use super::options::ChainOptions;
-use super::site::{Disk, Site};
+use super::site::Site;
 use super::world::{CHAIN, Event, World, add, micros};
-use crate::chain::{Input, MakeService, Setup};
+use crate::chain::{Found, Input, MakeService, Setup};
 use crate::crypto::{Context, Domain, hash};
 use crate::master::{Answer, Command as MasterCommand};
 use crate::service::Service;
@@ -34,6 +35,10 @@ pub(super) enum Fault {
     Lose(usize, u64),
     /// A wall clock shows something else.
     Jump(usize, u64),
+    /// A replica stops, and something on its disk rots meanwhile.
+    Rot(usize, u64),
+    /// The writes of a replica take long.
+    Slow(usize, u64),
 }
 
 /// All pairs of sites, the lower one first.
@@ -73,6 +78,7 @@ pub(super) fn site(index: u8, options: &ChainOptions, dice: &mut Dice) -> Site {
         paused_until: 0,
         inbox: VecDeque::new(),
         cut_until: 0,
+        slow_until: 0,
         drift: drift - i64::try_from(options.drift).expect("small"),
         skew: dice.below(1_000_000),
         wake: 0,
@@ -124,6 +130,16 @@ impl World<'_> {
             let at = dice.between(lease / 2, within);
             self.after(at, Event::Fault(Fault::Jump(site, skew)));
         }
+        for _ in 0..o.rots {
+            let (site, down) = (one(&mut dice), dice.between(1000, 3 * lease));
+            let at = dice.between(lease / 2, within);
+            self.after(at, Event::Fault(Fault::Rot(site, down)));
+        }
+        for _ in 0..o.slows {
+            let (site, lasts) = (one(&mut dice), dice.between(lease / 2, 3 * lease));
+            let at = dice.between(lease / 2, within);
+            self.after(at, Event::Fault(Fault::Slow(site, lasts)));
+        }
     }
 
     pub(super) fn fault(&mut self, fault: Fault) -> Result<(), String> {
@@ -164,6 +180,11 @@ impl World<'_> {
                 Ok(())
             }
             Fault::Lose(site, down) => self.lose(site, down),
+            Fault::Rot(site, down) => self.rot(site, down),
+            Fault::Slow(site, lasts) => {
+                self.sites[site].slow_until = self.time + lasts;
+                Ok(())
+            }
             Fault::Jump(site, skew) => {
                 self.sites[site].skew = skew;
                 Ok(())
@@ -171,8 +192,9 @@ impl World<'_> {
         }
     }
 
-    /// Only while the chain has its length, all of it lives, and no other disk is lost.
-    fn lose(&mut self, site: usize, down: u64) -> Result<(), String> {
+    /// Whether what this disk has may be lost: the chain has its length, all of it lives, and no
+    /// other disk is lost.
+    fn may_lose(&self, site: usize) -> bool {
         let config = self.config();
         let lives = |m: &ChainMember| {
             let chain = self.sites[m.replica.index()].chain.as_ref();
@@ -180,7 +202,23 @@ impl World<'_> {
         };
         let is_whole = config.members.len() == usize::from(self.options.length)
             && config.members.iter().all(lives);
-        if !is_whole || self.sites[site].chain.is_none() || self.sites.iter().any(Site::is_lost) {
+        is_whole && self.sites[site].chain.is_some() && !self.sites.iter().any(Site::is_lost)
+    }
+
+    fn rot(&mut self, site: usize, down: u64) -> Result<(), String> {
+        if !self.may_lose(site) {
+            return Ok(());
+        }
+        self.crash(site, down)?;
+        if self.sites[site].disk.rot(&mut self.dice) {
+            self.report.rots += 1;
+        }
+        self.after(down, Event::Operator);
+        Ok(())
+    }
+
+    fn lose(&mut self, site: usize, down: u64) -> Result<(), String> {
+        if !self.may_lose(site) {
             return Ok(());
         }
         self.report.losses += 1;
@@ -243,7 +281,19 @@ impl World<'_> {
 
     /// A replica starts, in a new life.
     pub(super) fn restart(&mut self, site: usize) -> Result<(), String> {
-        self.sites[site].start()?;
+        let found = match self.sites[site].disk.recover() {
+            Ok((found, is_older)) => {
+                self.report.older += u64::from(is_older);
+                found
+            }
+            Err(_) => {
+                // An operator starts it with `--replace-disk`.
+                self.report.replaced += 1;
+                self.sites[site].lose_disk();
+                Found::default()
+            }
+        };
+        self.sites[site].start(found)?;
         self.caller_links(site, true);
         for (a, b) in pairs(self.sites.len()) {
             if a == site || b == site {

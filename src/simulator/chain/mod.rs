@@ -7,6 +7,7 @@
 mod caller;
 pub mod check;
 mod client;
+mod disk;
 mod faults;
 mod options;
 pub mod search;

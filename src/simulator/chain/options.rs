@@ -41,6 +41,11 @@ pub struct ChainOptions {
     pub losses: u32,
     /// Wall clocks that jump, forwards or back.
     pub jumps: u32,
+    /// Disks on which a state or a record rots while their replica is stopped. Like losses not to
+    /// be played with other stops.
+    pub rots: u32,
+    /// Times that the writes of a replica take long.
+    pub slows: u32,
     /// Faults happen within this time from the start; after it all is well.
     pub within: Duration,
     /// When everything must be done.
@@ -75,6 +80,8 @@ impl ChainOptions {
             reorders: 0,
             losses: 0,
             jumps: 0,
+            rots: 0,
+            slows: 0,
             within: Duration::from_millis(3000),
             time_limit: Duration::from_secs(60),
             lease: Duration::from_millis(400),
@@ -83,6 +90,7 @@ impl ChainOptions {
             limits: ChainLimits {
                 pending: 16,
                 pending_bytes: 4096,
+                per_client: 4,
                 window: 8,
                 batch_bytes: 400,
                 kept: 6,
@@ -105,6 +113,7 @@ impl ChainOptions {
             master_stops: 1,
             reorders: 2,
             jumps: 3,
+            slows: 2,
             calls: 60,
             ..Self::quiet(length)
         }
@@ -138,6 +147,12 @@ pub struct ChainReport {
     pub losses: u64,
     /// Times that an operator struck a lost disk out of a chain that waited for it.
     pub struck: u64,
+    /// Disks on which something has rotted.
+    pub rots: u64,
+    /// Starts from an older state, since the newest was damaged.
+    pub older: u64,
+    /// Starts that were refused since what was needed was damaged; an operator replaced the disk.
+    pub replaced: u64,
     /// Counters of all lives of all replicas together.
     pub stats: Stats,
 }

@@ -9,7 +9,7 @@
 //! step is left, that all members have all and every client its answer.
 
 use super::check::{Truth, invariants};
-use super::site::{Disk, Write};
+use super::disk::{Disk, Write};
 use crate::chain::{Action, Chain, Event, Input, Setup};
 use crate::crypto::{Domain, Hasher};
 use crate::types::{ClientId, Digest, Instant, LinkId, Now, ReplicaId, RequestId, SessionId, Wall};
@@ -239,7 +239,7 @@ impl State {
     fn learn(&mut self, at: usize) -> Result<(), String> {
         self.nodes[at].to_learn = false;
         // The first renewal of each gives it a lease; none ends but that of who expires.
-        let grant = ChainGrant { granted: true, config: self.config.clone() };
+        let grant = ChainGrant { granted: true, again: 0, config: self.config.clone() };
         self.handle(at, Input::Renewed { serial: 1, output: grant.to_bytes().into() })
     }
 
@@ -326,6 +326,10 @@ impl State {
             }
             Action::Save { sequence, number, state, anew } => {
                 self.nodes[at].disk.push(sequence, Write::Save { number, state, anew });
+            }
+            // As if it cost no time: other orders change nothing that is looked at here.
+            Action::Encode { id, work } => {
+                self.handle(at, Input::Encoded { id, state: work.run() })?;
             }
             Action::Renew { command, .. } => {
                 let renewal = ChainRenewal::get(&mut Reader::new(&command[1..]));

@@ -3,11 +3,12 @@
 use super::caller::Caller;
 use super::check::{Truth, invariants};
 use super::client::Client;
+use super::disk::Write;
 use super::faults::{Fault, pairs, site};
 use super::options::{ChainOptions, ChainReport};
-use super::site::{Site, Write};
+use super::site::Site;
 use crate::caller;
-use crate::chain::{self, Action, Chain, Input, Stats};
+use crate::chain::{self, Action, Chain, Encoding, Input, Stats};
 use crate::master::{Answer, Command as MasterCommand, Master, Terms};
 use crate::service::Service;
 use crate::simulator::Dice;
@@ -23,6 +24,10 @@ pub(super) const CHAIN: u32 = 1;
 const DELAY: (u64, u64) = (200, 6000);
 /// Microseconds that a write takes.
 const SYNC: (u64, u64) = (100, 8000);
+/// How much longer it takes at a slow disk.
+const SLOWER: u64 = 25;
+/// Microseconds in which the bytes of a state are made.
+const ENCODE: (u64, u64) = (100, 60_000);
 /// Thousandths of messages to and from clients and the master that are lost.
 const LOSS: u32 = 20;
 
@@ -30,6 +35,7 @@ pub(super) enum Event {
     Site { to: usize, life: u64, input: Input },
     Frame { from: usize, to: usize, link: u64, bytes: Bytes },
     Written { site: usize, life: u64 },
+    Encoded { site: usize, life: u64, id: u64, work: Encoding },
     Wake { site: usize, life: u64 },
     Told { client: usize, what: Told },
     Timer { client: usize, attempt: u64 },
@@ -289,13 +295,18 @@ impl<'a> World<'a> {
                 self.arrive(to, Input::Peer { peer, message })
             }
             Event::Written { site, life } if self.sites[site].life == life => {
-                match self.sites[site].disk.complete() {
+                match self.sites[site].disk.step(&mut self.dice) {
                     Some(sequence) => self.arrive(site, Input::Synced { sequence }),
                     None => Ok(()),
                 }
             }
+            Event::Encoded { site, life, id, work } if self.sites[site].life == life => {
+                // Only now: what was executed meanwhile must not be in it.
+                self.arrive(site, Input::Encoded { id, state: work.run() })
+            }
             Event::Wake { site, life } if self.sites[site].life == life => self.woken(site),
-            Event::Site { .. } | Event::Written { .. } | Event::Wake { .. } => Ok(()),
+            Event::Site { .. } | Event::Written { .. } => Ok(()),
+            Event::Encoded { .. } | Event::Wake { .. } => Ok(()),
             Event::Told { client, what } => self.told(client, what),
             Event::Timer { client, attempt } => {
                 if self.clients[client].attempt == attempt {
@@ -416,6 +427,10 @@ impl<'a> World<'a> {
             Action::Save { sequence, number, state, anew } => {
                 self.write(at, sequence, Write::Save { number, state, anew });
             }
+            Action::Encode { id, work } => {
+                let delay = self.dice.between(ENCODE.0, ENCODE.1);
+                self.after(delay, Event::Encoded { site: at, life, id, work });
+            }
             Action::Event(chain::Event::Executed { entry, outcome, fresh }) => {
                 if self.truth.executed(&entry, &outcome, fresh)? {
                     self.is_on_every_disk(at, &entry)?;
@@ -440,10 +455,14 @@ impl<'a> World<'a> {
     }
 
     fn write(&mut self, at: usize, sequence: u64, write: Write) {
+        let steps = if matches!(write, Write::Save { anew: false, .. }) { 2 } else { 1 };
         self.sites[at].disk.push(sequence, write);
         let life = self.sites[at].life;
-        let delay = self.dice.between(SYNC.0, SYNC.1);
-        self.after(delay, Event::Written { site: at, life });
+        let slower = if self.time < self.sites[at].slow_until { SLOWER } else { 1 };
+        for _ in 0..steps {
+            let delay = self.dice.between(SYNC.0, slower * SYNC.1);
+            self.after(delay, Event::Written { site: at, life });
+        }
     }
 
     fn send(&mut self, from: usize, to: usize, bytes: Bytes) {

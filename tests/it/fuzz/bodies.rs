@@ -17,8 +17,8 @@ use quorate::types::{
     ClockKind, Digest, DiskState, Ensemble, GroupId, Now, OrderLimits, ReplicaId, Timing,
 };
 use quorate::wire::{
-    Blame, Body, CallMessage, ChainAnswer, ChainMessage, ChainQuery, DecodeError, Frame,
-    FrameDecoder, Gone, Greeting, Hello, Kind, LogEntry, Mark, Message, Note, OPEN_FRAME,
+    Blame, Body, CallMessage, ChainAnswer, ChainMessage, ChainQuery, ChainSession, DecodeError,
+    Frame, FrameDecoder, Gone, Greeting, Hello, Kind, LogEntry, Mark, Message, Note, OPEN_FRAME,
     OperatorChange, Outcome, Ping, Pong, Proposal, Record, Replies, Report, Request, RequestBody,
     Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, Want, WantBody, WantHistory,
     WantSnapshot,
@@ -265,6 +265,7 @@ messages! {
     Unverified<Report>, Unverified<Restarted>, Unverified<Stalled>, SignedChange, WantHistory,
     Gone, WantSnapshot, SnapshotPart, SnapshotOffer, Greeting, Request, Replies, Note,
     OperatorChange, ChainMessage, ChainQuery, ChainAnswer,
+    ChainSession,
 }
 
 /// A stream of frames of any kind, transfer and changes of the epoch among them, which comes in

@@ -6,7 +6,8 @@ use quorate::master::{Answer, Command, Member};
 use quorate::types::{AgreedTime, ClientId, ReplicaId, SessionId};
 use quorate::wire::{
     ChainAnswer, ChainAsked, ChainConfig, ChainEntry, ChainGrant, ChainMember, ChainMessage,
-    ChainPosition, ChainQuery, ChainRefusal, ChainRenewal, DecodeError, Message, Outcome, Request,
+    ChainPosition, ChainQuery, ChainRefusal, ChainRenewal, ChainSession, DecodeError, Message,
+    Outcome, Request,
 };
 
 fn replica(number: u8) -> ReplicaId {
@@ -78,6 +79,7 @@ fn between_replicas() -> Vec<Sample> {
 }
 
 fn with_clients() -> Vec<Sample> {
+    let session = ChainSession { session: SessionId(8) };
     let query = ChainQuery { id: 11, body: Bytes::from_static(b"queries") };
     let outcome = Outcome::Executed(vec![Bytes::from_static(b"value")]).to_bytes();
     let answer = ChainAnswer::Answer { id: 11, number: 38, outcome };
@@ -89,6 +91,7 @@ fn with_clients() -> Vec<Sample> {
     };
     vec![
         Sample::frame("chain-query", query.to_frame(GROUP), &[8]),
+        Sample::frame("chain-session", session.to_frame(GROUP), &[]),
         frame("chain-answer", answer, &[17]),
         frame("chain-answer-config", ChainAnswer::Config(config()), &[1 + MEMBERS]),
         frame("chain-refused-update", refused(update, ChainRefusal::NotHead), &[18 + MEMBERS]),
@@ -100,7 +103,7 @@ fn with_the_master() -> Vec<Sample> {
     let (two, last) = (replica(2), at(6, 40));
     let renewal =
         ChainRenewal { chain: 4, replica: two, incarnation: 5, last, paired: 7, lost: true };
-    let grant = ChainGrant { granted: true, config: config() };
+    let grant = ChainGrant { granted: true, again: 75_000, config: config() };
     let (members, spares) = (vec![replica(1), replica(2)], vec![replica(3)]);
     let create = Command::Create { chain: 4, wanted: 2, members, spares };
     let order = vec![replica(2), replica(1)];
@@ -128,7 +131,7 @@ fn with_the_master() -> Vec<Sample> {
         command("master-reorder", Command::Reorder { chain: 4, number: 7, order }, &[13]),
         command("master-remove", Command::Remove { chain: 4, replica: replica(3) }, &[]),
         command("master-add", Command::Add { chain: 4, replica: replica(3) }, &[]),
-        Sample::part("master-grant", grant.to_bytes(), &[1 + MEMBERS], |b| {
+        Sample::part("master-grant", grant.to_bytes(), &[9 + MEMBERS], |b| {
             ChainGrant::parse(b).map(|grant| grant.to_bytes())
         }),
         Sample::part(

@@ -9,11 +9,11 @@ use quorate::types::SessionId;
 use quorate::types::{ClientId, Digest, Ensemble, Epoch, GroupId, ReplicaId, Round};
 use quorate::wire::{
     Attestation, Blame, Body, CallMessage, Candidate, ChainAnswer, ChainMessage, ChainQuery,
-    Command, CommandKind, DecodeError, Frame, Gone, Greeting, GroupState, Header, Hello, Kind,
-    Mark, Message, Note, NoteKind, OPEN_FRAME, OperatorChange, Outcome, PROTOCOL_VERSION, Piece,
-    Ping, Pong, Proposal, Refusal, Replies, Reply, Report, Request, RequestBody, Restarted,
-    SignedChange, SnapshotOffer, SnapshotPart, Stalled, StepPosition, Want, WantBody, WantHistory,
-    WantSnapshot,
+    ChainSession, Command, CommandKind, DecodeError, Frame, Gone, Greeting, GroupState, Header,
+    Hello, Kind, Mark, Message, Note, NoteKind, OPEN_FRAME, OperatorChange, Outcome,
+    PROTOCOL_VERSION, Piece, Ping, Pong, Proposal, Refusal, Replies, Reply, Report, Request,
+    RequestBody, Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, StepPosition, Want,
+    WantBody, WantHistory, WantSnapshot,
 };
 use std::path::PathBuf;
 
@@ -201,6 +201,7 @@ pub fn reencode_frame(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         Kind::Chain => reencode_body::<ChainMessage>(&frame),
         Kind::ChainQuery => reencode_body::<ChainQuery>(&frame),
         Kind::ChainAnswer => reencode_body::<ChainAnswer>(&frame),
+        Kind::ChainSession => reencode_body::<ChainSession>(&frame),
     }
 }
 
