@@ -72,6 +72,8 @@ pub enum Domain {
     Owner,
     /// The state of a service that a cluster begins with.
     Initial,
+    /// The slot of a key, where a cluster has several chains.
+    Slot,
     /// A key's fingerprint.
     Fingerprint,
     /// A secret derived from a node's key (resets, connection ids).
@@ -115,6 +117,7 @@ impl Domain {
             Domain::Page => b"quorate/1 page\0",
             Domain::Owner => b"quorate/1 owner\0",
             Domain::Initial => b"quorate/1 initial\0",
+            Domain::Slot => b"quorate/1 slot\0",
             Domain::Fingerprint => b"quorate/1 fingerprint\0",
             Domain::Derive => b"quorate/1 derive\0",
         }
@@ -172,7 +175,7 @@ pub fn sha256(bytes: &[u8]) -> Digest {
 mod tests {
     use super::*;
 
-    const ALL: [Domain; 34] = [
+    const ALL: [Domain; 35] = [
         Domain::Request,
         Domain::Proposal,
         Domain::Candidates,
@@ -205,6 +208,7 @@ mod tests {
         Domain::Page,
         Domain::Owner,
         Domain::Initial,
+        Domain::Slot,
         Domain::Fingerprint,
         Domain::Derive,
     ];

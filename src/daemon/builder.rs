@@ -1,6 +1,7 @@
 //! Putting a daemon together, and holding a running one.
 
-use super::chained::{self, Chained};
+use super::chained;
+use super::chains::Chains;
 use super::disk::{Claim, Opening};
 use super::node::Node;
 use super::parts::Parts;
@@ -137,8 +138,8 @@ impl Builder {
         let stored = opened.rounds.map(Stored::from).unwrap_or_default();
         let file_behind = self.check_keys(&recovered, &pins)?;
         // Before the mark says that it was there.
-        let chain = self.start_chain(maker, initial, before)?;
-        if chain.is_some() {
+        let chains = self.start_chains(maker, initial, before)?;
+        if chains.is_some() {
             service = Box::new(chained::master_of(&self.cluster));
         }
         let mark = mark::count(&self.data, cluster, id, before)?;
@@ -164,7 +165,7 @@ impl Builder {
             endpoint,
             inbox,
             pins,
-            chain,
+            chains,
             file_behind,
         };
         let node = Some(tokio::spawn(Node::new(parts).run()));
@@ -184,17 +185,16 @@ impl Builder {
         Ok(entry)
     }
 
-    /// Its part in a chain, in the fail-stop model.
-    fn start_chain(
+    /// Its parts in chains, in the fail-stop model.
+    fn start_chains(
         &self,
         maker: Option<MakeService>,
         initial: Option<bytes::Bytes>,
         before: Option<Mark>,
-    ) -> Result<Option<Chained>, DaemonError> {
+    ) -> Result<Option<Chains>, DaemonError> {
         let Some(maker) = maker else { return Ok(None) };
-        let maker = chained::beginning_with(maker, initial);
         let found = (self.data.as_path(), before.map(|mark| mark.disk));
-        Chained::start((&self.cluster, self.id, &self.key), found, maker).map(Some)
+        Chains::start((&self.cluster, self.id, &self.key), found, (maker, initial)).map(Some)
     }
 
     /// Its data directory, and the mark in it.

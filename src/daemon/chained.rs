@@ -1,48 +1,43 @@
-//! A replica's part in a chain: the core, its disk, and its way to the master.
+//! A replica's part in one chain: the core and its disk.
 
 use super::DaemonError;
 use super::chain_disk::{ChainDisk, ChainOpened, ChainOpening};
 use super::disk::Done;
-use super::renewals::Renewals;
 use crate::chain::{Actions, Chain, ChainLimits, Event, Input, MakeService, Setup};
-use crate::config::{Cluster, Reads};
-use crate::crypto::SecretKey;
+use crate::config::{ChainEntry, Cluster, Reads};
 use crate::master::{Master, Terms};
 use crate::replica::{ChainRole, ChainStatus};
 use crate::service::Service;
 use crate::types::{ClientId, DiskState, Durability, GroupId, Instant, LinkId, Now, ReplicaId};
 use crate::types::{Role, SessionId};
-use crate::wire::{ChainMember, ChainMessage, ChainQuery, CommandKind, Frame, Kind, Message};
+use crate::wire::{
+    ChainConfig, ChainMember, ChainMessage, ChainQuery, CommandKind, Frame, Kind, Message,
+};
 use crate::wire::{Note, NoteKind, Request, RequestBody};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
+use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
-
-/// The number of the one chain of a cluster, at its master.
-pub const CHAIN: u32 = 0;
 
 /// Sessions of which a link is remembered, at most; replies to others go to all links of their
 /// client.
 const SESSIONS: usize = 64;
 
-/// The master of a cluster's chain, as it begins: the first replicas are the members, the others
+/// The master of a cluster's chains, as it begins. Replicas that are no members of a chain are its
 /// spares.
 pub fn master_of(cluster: &Cluster) -> Master {
     let micros = |d: std::time::Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
     let chains = cluster.chains;
     let terms = Terms { lease: micros(chains.lease), margin: micros(chains.margin) };
-    let mut members: Vec<ReplicaId> = cluster.ensemble.replicas().collect();
-    let spares = members.split_off(usize::from(chains.length).min(members.len()));
-    let master = Master::new(terms).with_chain(CHAIN, chains.length, members, spares);
-    master.expect("a roster is no longer than a chain may be")
-}
-
-/// What has come from outside of the loop.
-pub(super) enum News {
-    Disk(Done),
-    Master(u64, Bytes),
+    cluster.each_chain().into_iter().fold(Master::new(terms), |master, chain| {
+        let ChainEntry { number, length, members, .. } = chain;
+        let others = cluster.ensemble.replicas().filter(|r| !members.contains(r));
+        let spares = others.collect();
+        let master = master.with_chain(number, length, members, spares);
+        master.expect("a roster is no longer than a chain may be, and no number is there twice")
+    })
 }
 
 /// A client's link.
@@ -58,7 +53,7 @@ pub(super) struct Chained {
     actions: Actions,
     disk: ChainDisk,
     done: mpsc::UnboundedReceiver<Done>,
-    renewals: Renewals,
+    number: u32,
     links: BTreeMap<LinkId, ClientLink>,
     by_client: BTreeMap<ClientId, Vec<LinkId>>,
 }
@@ -67,31 +62,22 @@ impl Chained {
     /// Takes up what the disk has.
     ///
     /// # Errors
-    /// If it cannot be read, or no link to the master can be made.
+    /// If it cannot be read.
     pub(super) fn start(
-        (cluster, me, key): (&Cluster, ReplicaId, &SecretKey),
+        (cluster, me, number): (&Cluster, ReplicaId, u32),
         (data, disk): (&Path, Option<DiskState>),
         service: MakeService,
     ) -> Result<Self, DaemonError> {
         let durable = cluster.durability != Durability::None;
         let id = cluster.id();
-        let opening = ChainOpening { cluster: id, replica: me, chain: CHAIN, disk, durable };
+        let opening = ChainOpening { cluster: id, replica: me, chain: number, disk, durable };
         let ChainOpened { disk, found, life, blank, done } = ChainDisk::open(data, opening)?;
-        let quotas = cluster.quotas;
-        let half = |bytes: u64| usize::try_from(bytes / 2).unwrap_or(usize::MAX);
-        let default = ChainLimits::default();
-        let limits = ChainLimits {
-            pending: default.pending.min(quotas.global as usize),
-            // A link closes when more than its limit waits in it.
-            pending_bytes: default.pending_bytes.min(half(quotas.link_bytes)),
-            snapshot_bytes: quotas.snapshot_bytes,
-            ..default
-        };
+        let limits = limits_of(cluster);
         let setup = Setup {
             me,
             incarnation: life,
-            chain: CHAIN,
-            context: cluster.context(GroupId::CHAIN),
+            chain: number,
+            context: cluster.context(GroupId::of_chain(number)),
             lease: cluster.chains.lease,
             margin: cluster.chains.margin,
             durable,
@@ -108,49 +94,38 @@ impl Chained {
                           and start once with --replace-disk: the replica joins as a spare";
             failed(format!("the chain's log does not fit together: {why}; {remedy}"))
         })?;
-        let renewals = Renewals::new(cluster, key);
-        let renewals = renewals.map_err(|e| failed(format!("no way to the master: {e}")))?;
         info!(
-            replica = %me, life, executed = chain.executed().number, last = chain.last().number,
+            replica = %me, chain = number, life, executed = chain.executed().number, last = chain.last().number,
             "has its part of the chain; nobody is served before the master gives a lease"
-        );
-        warn!(
-            replica = %me,
-            "FAIL-STOP: one member that lies, or whose memory fails, can make clients believe \
-             anything; fault_model = \"byzantine\" survives that"
         );
         if blank {
             warn!(
-                replica = %me,
+                replica = %me, chain = number,
                 "this disk stands in for one that is lost: if the whole chain is down, it waits \
                  until an operator says so (`quorate admin chain remove`)"
             );
         }
         let (links, by_client) = (BTreeMap::new(), BTreeMap::new());
         let actions = Actions::new();
-        Ok(Self { chain, actions, disk, done, renewals, links, by_client })
+        Ok(Self { chain, actions, disk, done, number, links, by_client })
     }
 
-    /// Waits for the disk and the master; for ever if there is no chain.
-    pub(super) async fn next(chained: &mut Option<Chained>) -> News {
-        let Some(this) = chained else { return std::future::pending().await };
-        tokio::select! {
-            Some(done) = this.done.recv() => News::Disk(done),
-            (serial, output) = this.renewals.next() => News::Master(serial, output),
+    /// What the disk says next; pending for ever once it has ended.
+    pub(super) fn poll_disk(&mut self, cx: &mut Context<'_>) -> Poll<Done> {
+        match self.done.poll_recv(cx) {
+            Poll::Ready(Some(done)) => Poll::Ready(done),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
 
-    /// Takes what came.
-    ///
-    /// # Errors
-    /// What is wrong with the disk.
-    pub(super) fn news(&mut self, now: Now, news: News) -> Result<(), DaemonError> {
-        let input = match news {
-            News::Disk(done) => Input::Synced { sequence: done? },
-            News::Master(serial, output) => Input::Renewed { serial, output },
-        };
-        self.input(now, input);
-        Ok(())
+    /// Its number at the master.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The newest configuration that it knows.
+    pub(super) fn config(&self) -> &ChainConfig {
+        self.chain.config()
     }
 
     pub(super) fn input(&mut self, now: Now, input: Input) {
@@ -170,10 +145,6 @@ impl Chained {
     /// How many actions wait.
     pub(super) fn waiting(&self) -> usize {
         self.actions.len()
-    }
-
-    pub(super) fn renew(&self, serial: u64, command: Bytes) {
-        self.renewals.send(serial, command);
     }
 
     pub(super) fn disk(&self) -> &ChainDisk {
@@ -278,6 +249,7 @@ impl Chained {
         };
         let number = |m: &ChainMember| m.replica.number();
         ChainStatus {
+            number: self.number,
             role,
             config: config.number,
             members: config.members.iter().map(number).collect(),
@@ -348,24 +320,44 @@ pub(super) fn beginning_with(make: MakeService, initial: Option<Bytes>) -> MakeS
     MakeService(std::sync::Arc::new(fresh))
 }
 
-/// Logs an event in words that a person can act on.
-pub(super) fn log(event: &Event) {
+/// What bounds one of a cluster's chains: all that the process may hold is shared by them.
+fn limits_of(cluster: &Cluster) -> ChainLimits {
+    let (quotas, chains) = (cluster.quotas, cluster.each_chain().len());
+    let half = |bytes: u64| usize::try_from(bytes / 2).unwrap_or(usize::MAX);
+    let default = ChainLimits::default();
+    // A link closes when more than its limit waits in it; but one request must fit.
+    let least = cluster.limits.max_request as usize;
+    ChainLimits {
+        pending: (default.pending.min(quotas.global as usize) / chains).max(1),
+        pending_bytes: (default.pending_bytes.min(half(quotas.link_bytes)) / chains).max(least),
+        // Who is close needs no state.
+        kept: (default.kept / chains).max(2 * default.close as usize),
+        snapshot_bytes: quotas.snapshot_bytes,
+        ..default
+    }
+}
+
+/// Logs an event of a chain in words that a person can act on.
+pub(super) fn log(chain: u32, event: &Event) {
     match event {
         Event::Configured { config } => {
             let members = config.members.iter().map(|m| m.replica.to_string());
             let members = members.collect::<Vec<_>>().join(" > ");
             let joining = config.joining.map_or("nobody".to_owned(), |m| m.replica.to_string());
-            info!(number = config.number, %members, joining, "the chain has a configuration");
+            info!(chain, number = config.number, %members, joining, "the chain has a configuration");
         }
         Event::LeaseLost => {
-            warn!("the lease is over, and no new one has come: serves nobody until then");
+            warn!(chain, "the lease is over, and no new one has come: serves nobody until then");
         }
-        Event::Open { config } => info!(config, "answers as the tail"),
+        Event::Open { config } => info!(chain, config, "answers as the tail"),
         Event::Dropped { updates } => {
-            info!(updates, "dropped updates that were never committed; their clients repeat them");
+            info!(
+                chain,
+                updates, "dropped updates that were never committed; their clients repeat them"
+            );
         }
-        Event::TookState { number } => info!(number, "took in the state of its predecessor"),
+        Event::TookState { number } => info!(chain, number, "took in the state of its predecessor"),
         Event::Executed { .. } => {}
-        Event::Halted { why } => error!(why, "this replica's part in the chain has halted"),
+        Event::Halted { why } => error!(chain, why, "this replica's part in the chain has halted"),
     }
 }
