@@ -20,4 +20,5 @@ mod power;
 mod readme;
 mod refusals;
 mod repair;
+mod several;
 mod stops;
