@@ -192,7 +192,8 @@ fn chain_text(c: &Cluster, chain: &ChainEntry) -> String {
     match c.chain.is_empty() {
         true => text,
         false => {
-            let begins = chain.members.iter().map(|m| m.to_string()).collect::<Vec<_>>().join(" > ");
+            let begins: Vec<String> = chain.members.iter().map(|m| m.to_string()).collect();
+            let begins = begins.join(" > ");
             format!("{}: {}; {text}; begins as {begins}", chain.number, chain.share)
         }
     }
@@ -466,7 +467,8 @@ mod tests {
         }
         assert_eq!(as_json(&c)["chain"]["lease_microseconds"], 2_000_000);
         assert!(as_json(&cluster("", ""))["chain"].is_null());
-        assert!(text.lines().any(|l| l == format!("{:<22} 2 members, 1 spares", "chain")), "{text}");
+        let line = format!("{:<22} 2 members, 1 spares", "chain");
+        assert!(text.lines().any(|l| l == line), "{text}");
         assert_eq!(place_text(&c, "colour"), "chain 0\n");
     }
 

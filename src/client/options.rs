@@ -20,9 +20,9 @@ pub struct ClientOptions {
     pub pipeline: usize,
     /// Calls outstanding at most; more wait for room before their time begins. Default 65,536.
     pub max_calls: usize,
-    /// What a command touches, as [`crate::Service::touches`] of the cluster's service says: where a
-    /// cluster has several chains it tells to which one a command goes. `None`, the default, does
-    /// for the built-in services.
+    /// What a command touches, as [`crate::Service::touches`] of the cluster's service says: where
+    /// a cluster has several chains it tells to which one a command goes. `None`, the default,
+    /// does for the built-in services.
     pub touches: Option<TouchesOf>,
     /// The socket and the links.
     pub transport: Settings,

@@ -1,10 +1,10 @@
 //! `[[chain]]`: what good lists give, and one row for each refusal.
 
-use super::super::{Cluster, ConfigError, FaultModel};
 use super::*;
+use crate::config::Cluster;
 use crate::crypto::SecretKey;
 
-/// A cluster of three whose chains are listed from line 17 on.
+/// A cluster of three whose chains are listed from line 21 on.
 fn parse(chains: &str) -> Result<Cluster, ConfigError> {
     let mut text = format!(
         "[cluster]\nnonce = \"{}\"\nfault_model = \"fail-stop\"\nt = 1\ndelta = \"100ms\"\n",

@@ -120,8 +120,10 @@ fn users_are_told_which_chain_it_is_and_what_runs_on_none() {
     let config = cluster.config().to_str().unwrap();
     let ran = cluster.run("client", &["--timeout", "60s", "--explain", "put", ONE, "blue"]);
     assert!(ran.code == 0 && ran.err.contains("chain 1 of configuration"), "{}", ran.err);
-    let ran = cluster.run("client", &["scan"]);
-    assert!(ran.code == 2 && ran.err.contains("2 chains"), "{} {}", ran.code, ran.err);
+    for (prefix, part) in [("", "to 2 chains"), ("col", "begin with \"col\"")] {
+        let ran = cluster.run("client", &["scan", prefix]);
+        assert!(ran.code == 2 && ran.err.contains(part), "{} {}", ran.code, ran.err);
+    }
     let (_, out, _) = cluster.quorate(&["check", "--config", config, "--key", ONE]);
     assert_eq!(out, "slot 976, chain 1\n");
     let (code, out, _) = cluster.quorate(&["status", "--config", config]);
@@ -147,8 +149,8 @@ fn users_are_told_which_chain_it_is_and_what_runs_on_none() {
     assert_eq!(members(&cluster, 0), Some(vec![1, 2]), "the other chain stays as it was");
 }
 
-/// CH-K2 and CH-K3: the client sends nothing that is of two chains, and a chain takes nothing that is
-/// another's from a client that goes by something else.
+/// CH-K2 and CH-K3: the client sends nothing that is of two chains, and a chain takes nothing that
+/// is another's from a client that goes by something else.
 #[test]
 fn neither_clients_nor_replicas_let_a_command_into_the_wrong_chain() {
     let cluster = start();

@@ -103,17 +103,18 @@ fn of_chain(id: ReplicaId, chain: &ChainStatus, several: bool, text: &mut String
         let number = id.number();
         let _ = writeln!(
             text,
-            "{id} has a new disk in place of one that was lost, and has not been a member of {name} \
-             since. If the whole chain is down and that disk is gone for good, say so: quorate \
-             admin chain remove{option} --replica {number}, and then add{option} --replica {number}."
+            "{id} has a new disk in place of one that was lost, and has not been a member of \
+             {name} since. If the whole chain is down and that disk is gone for good, say so: \
+             quorate admin chain remove{option} --replica {number}, and then add{option} \
+             --replica {number}."
         );
     }
     let is_member = chain.members.contains(&id.number());
     if is_member && chain.lease_ms == 0 && chain.config > 0 {
         let _ = writeln!(
             text,
-            "{id} is a member of {name} and has no lease: it serves nobody there until the master's \
-             group gives it one."
+            "{id} is a member of {name} and has no lease: it serves nobody there until the \
+             master's group gives it one."
         );
     }
 }
