@@ -29,8 +29,8 @@
 //! In a fail-stop cluster nobody votes. [`ChainCaller`] puts three callers together: two of another
 //! [`Mode`], in which a request goes to one replica and the first reply is its answer, and one that
 //! votes on what the master says. Queue, window, session, repeats and deadlines are the same; what
-//! differs, where a request goes and what follows from a refusal, is in `route.rs`. [`ChainsCaller`]
-//! puts one of these together for each chain, where there are several.
+//! differs, where a request goes and what follows from a refusal, is in `route.rs`.
+//! [`ChainsCaller`] puts one of these together for each chain, where there are several.
 //!
 //! # Numbers, window and low-water mark (rule O6)
 //!

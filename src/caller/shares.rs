@@ -52,8 +52,8 @@ pub fn is_for(map: &KeyMap, chain: u32, touched: impl IntoIterator<Item = Touche
 
 fn all(map: &KeyMap) -> String {
     format!(
-        "a command that reads or changes more than single keys cannot be sent to {} chains, each of \
-         which has its own keys; name the keys, one call for each",
+        "a command that reads or changes more than single keys cannot be sent to {} chains, each \
+         of which has its own keys; name the keys, one call for each",
         map.chains()
     )
 }

@@ -95,7 +95,8 @@ impl Chained {
             failed(format!("the chain's log does not fit together: {why}; {remedy}"))
         })?;
         info!(
-            replica = %me, chain = number, life, executed = chain.executed().number, last = chain.last().number,
+            replica = %me, chain = number, life, executed = chain.executed().number,
+            last = chain.last().number,
             "has its part of the chain; nobody is served before the master gives a lease"
         );
         if blank {
@@ -344,7 +345,8 @@ pub(super) fn log(chain: u32, event: &Event) {
             let members = config.members.iter().map(|m| m.replica.to_string());
             let members = members.collect::<Vec<_>>().join(" > ");
             let joining = config.joining.map_or("nobody".to_owned(), |m| m.replica.to_string());
-            info!(chain, number = config.number, %members, joining, "the chain has a configuration");
+            let number = config.number;
+            info!(chain, number, %members, joining, "the chain has a configuration");
         }
         Event::LeaseLost => {
             warn!(chain, "the lease is over, and no new one has come: serves nobody until then");

@@ -1,7 +1,7 @@
 //! A replica's parts in the chains of its cluster, and its one way to their master.
 //!
-//! Each chain has a thread of its own for its disk: a sync of one, or a large state, is nothing that
-//! another has to wait for. Renewals of all of them go by one client of the master.
+//! Each chain has a thread of its own for its disk: a sync of one, or a large state, is nothing
+//! that another has to wait for. Renewals of all of them go by one client of the master.
 
 use super::DaemonError;
 use super::chained::{Chained, beginning_with};

@@ -11,8 +11,8 @@
 //! `journal.rs` turns events into log lines.
 //!
 //! In the fail-stop model the replica is of the group of the master, and `chains.rs` has its parts
-//! in the chains, `chained.rs` one of them: `chain_disk.rs` keeps that, `renewals.rs` asks the master
-//! for leases, `gate.rs` judges who may ask it for what.
+//! in the chains, `chained.rs` one of them: `chain_disk.rs` keeps that, `renewals.rs` asks the
+//! master for leases, `gate.rs` judges who may ask it for what.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), quorate::daemon::DaemonError> {

@@ -1,5 +1,5 @@
-//! Carries a replica's renewals for all chains to the master (CH-L1): as any client of that group does, with the
-//! replica's own key. The answer counts only when `t + 1` replicas gave it.
+//! Carries a replica's renewals for all chains to the master (CH-L1): as any client of that group
+//! does, with the replica's own key. An answer counts only when `t + 1` replicas gave it.
 
 use crate::client::{Client, ClientError, ClientOptions};
 use crate::config::Cluster;

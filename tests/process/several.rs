@@ -5,7 +5,7 @@ use crate::cluster::Cluster;
 use crate::faults::had_doubts;
 use crate::load::{CLIENTS, Load};
 use quorate::client::{CallError, Client, ClientOptions, Command, CommandKind, TouchesOf};
-use quorate::config::FaultModel;
+use quorate::config::{FaultModel, ServiceChoice};
 use quorate::files::read_secret_key;
 use quorate::service::{Touches, kv};
 use quorate::wire::NoteKind;
@@ -159,6 +159,10 @@ fn neither_clients_nor_replicas_let_a_command_into_the_wrong_chain() {
         let key = read_secret_key(&cluster.client_key(1)).unwrap();
         let timeout = Duration::from_secs(60);
         let good = ClientOptions { timeout, ..ClientOptions::default() };
+        let service = ServiceChoice { name: "of-my-own".to_owned(), initial: None };
+        let other = quorate::config::Cluster { service, ..cluster.cluster().clone() };
+        let unknown = Client::connect(&other, key.clone(), good.clone()).unwrap_err().to_string();
+        assert!(unknown.contains("of-my-own") && unknown.contains("touches"), "{unknown}");
         let client = Client::connect(cluster.cluster(), key.clone(), good.clone()).unwrap();
         let put = |key: &str| Command {
             kind: CommandKind::Execute,

@@ -18,8 +18,9 @@ use std::time::{Duration, SystemTime};
 
 /// Look at a chain of a cluster in the fail-stop model, or change who is in it
 ///
-/// `show` may be asked by any client's key, and shows all chains if none is named. Exit code: 0 if it is done; 1 if the master refuses or
-/// does not answer in time; 2 the command line, a file or the key.
+/// `show` may be asked by any client's key, and shows all chains if none is named. Exit code: 0 if
+/// it is done; 1 if the master refuses or does not answer in time; 2 the command line, a file or
+/// the key.
 #[derive(Args)]
 pub(super) struct Chain {
     #[command(subcommand)]
