@@ -2,7 +2,7 @@
 
 use super::core::Caller;
 use super::setup::Mode;
-use super::{Action, Actions, Input, ReplicaStats, Setup, Stats, Token};
+use super::{Action, Actions, Input, Setup, Stats, Token};
 use crate::crypto::Context;
 use crate::master;
 use crate::types::{Digest, GroupId, Instant, ReplicaId, Round, SessionId};
@@ -11,6 +11,7 @@ use crate::wire::{
     ChainAnswer, ChainAsked, ChainConfig, ChainRefusal, ChainSession, Command, CommandKind, Frame,
     Kind, Message, Reply, StepPosition,
 };
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -56,7 +57,8 @@ pub struct ChainSetup {
 #[derive(Debug)]
 pub struct ChainCaller {
     setup: ChainSetup,
-    master: Caller,
+    // `None`: who holds several of these asks the master for all of them.
+    master: Option<Caller>,
     updates: Caller,
     queries: Caller,
     // What the voting caller asks for, before it is looked at.
@@ -69,16 +71,31 @@ pub struct ChainCaller {
     asked: u64,
     // Which session was said on the present link of each.
     announced: BTreeMap<ReplicaId, SessionId>,
+    // Without a caller of the master: its word is to be asked for.
+    pub(super) asks: bool,
+}
+
+impl ChainSetup {
+    /// The setup of the voting client that asks the master.
+    pub(super) fn of_master(&self) -> Setup {
+        let context = Context { group: self.master, ..self.setup.context };
+        Setup { context, pipeline: 1, mode: Mode::Vote, ..self.setup.clone() }
+    }
 }
 
 impl ChainCaller {
     /// A client without links. It asks the master as soon as it has some, before there is a call.
     pub fn new(setup: ChainSetup, now: Instant) -> Self {
+        let master = Caller::new(setup.of_master(), now);
+        Self { master: Some(master), ..Self::without_master(setup, now) }
+    }
+
+    /// One that leaves it to others to ask the master: [`ChainCaller::asks`] says when, and
+    /// [`ChainCaller::told`] takes the answer.
+    pub(super) fn without_master(setup: ChainSetup, now: Instant) -> Self {
         let of = |mode| Setup { mode, ..setup.setup.clone() };
-        let context = Context { group: setup.master, ..setup.setup.context };
-        let master = Setup { context, pipeline: 1, ..of(Mode::Vote) };
         Self {
-            master: Caller::new(master, now),
+            master: None,
             updates: Caller::new(of(Mode::Updates), now),
             queries: Caller::new(of(Mode::Queries { any: setup.reads_any }), now),
             from_master: Actions::new(),
@@ -88,6 +105,7 @@ impl ChainCaller {
             ask_at: now,
             asked: 0,
             announced: BTreeMap::new(),
+            asks: false,
             setup,
         }
     }
@@ -116,8 +134,7 @@ impl ChainCaller {
                 out.append(&mut updates);
                 self.queries.handle(now, Input::Drained, out);
                 self.ask_master();
-                self.master.handle(now, Input::Drained, &mut self.from_master);
-                self.hear_master(out);
+                self.pass_to_master(Input::Drained, out);
             }
             other @ (Input::Up { .. } | Input::Down { .. } | Input::Tick) => {
                 if let Input::Up { replica, .. } | Input::Down { replica } = &other {
@@ -125,8 +142,7 @@ impl ChainCaller {
                 }
                 self.updates.handle(now, other.clone(), out);
                 self.queries.handle(now, other.clone(), out);
-                self.master.handle(now, other, &mut self.from_master);
-                self.hear_master(out);
+                self.pass_to_master(other, out);
             }
         }
     }
@@ -134,8 +150,8 @@ impl ChainCaller {
     /// When to call again at the latest, as [`Caller::next_wake`].
     pub fn next_wake(&self) -> Option<Instant> {
         let ask = (self.wanted && !self.asking && self.is_busy()).then_some(self.ask_at);
-        let callers = [&self.master, &self.updates, &self.queries];
-        callers.iter().filter_map(|c| c.next_wake()).chain(ask).min()
+        let callers = [&self.updates, &self.queries].into_iter().chain(&self.master);
+        callers.filter_map(Caller::next_wake).chain(ask).min()
     }
 
     /// The newest configuration known; number 0 while none is.
@@ -151,30 +167,10 @@ impl ChainCaller {
     /// Counters of updates and queries together. What is asked of the master is not in them, but
     /// for messages that no good replica could send.
     pub fn stats(&self) -> Stats {
-        let (a, b, master) = (self.updates.stats(), self.queries.stats(), self.master.stats());
-        let three = a.replicas.iter().zip(&b.replicas).zip(&master.replicas);
-        let replicas = three.map(|((a, b), m)| ReplicaStats {
-            up: a.up,
-            since: a.since,
-            replies: a.replies + b.replies,
-            dissent: a.dissent + b.dissent,
-            changed: a.changed + b.changed,
-            notes: a.notes + b.notes,
-            refusals: a.refusals + b.refusals,
-            strays: a.strays + b.strays + m.strays,
-            closed: a.closed + b.closed + m.closed,
-        });
-        Stats {
-            accepted: a.accepted + b.accepted,
-            refused: a.refused + b.refused,
-            not_taken: a.not_taken + b.not_taken,
-            repeats: a.repeats + b.repeats,
-            moved: a.moved + b.moved,
-            timeouts: a.timeouts + b.timeouts,
-            sessions: a.sessions,
-            outstanding: a.outstanding + b.outstanding,
-            queued: a.queued + b.queued,
-            replicas: replicas.collect(),
+        let stats = self.updates.stats().plus(self.queries.stats());
+        match &self.master {
+            Some(master) => stats.with_master(master.stats()),
+            None => stats,
         }
     }
 
@@ -212,10 +208,21 @@ impl ChainCaller {
         }
         (self.wanted, self.asking, self.ask_at) = (false, true, now + self.setup.ask_every);
         self.asked += 1;
+        let Some(master) = &mut self.master else {
+            self.asks = true;
+            return;
+        };
         let show = master::Command::Show { chain: self.setup.chain }.encode();
         let commands = vec![Command { kind: CommandKind::Query, bytes: show.into() }];
         let call = Input::Call { token: Token(self.asked), commands, coalesce: false };
-        self.master.handle(now, call, &mut self.from_master);
+        master.handle(now, call, &mut self.from_master);
+    }
+
+    fn pass_to_master(&mut self, input: Input, out: &mut Actions) {
+        if let Some(master) = &mut self.master {
+            master.handle(self.now, input, &mut self.from_master);
+            self.hear_master(out);
+        }
     }
 
     fn hear_master(&mut self, out: &mut Actions) {
@@ -227,18 +234,22 @@ impl ChainCaller {
                     self.lose_link(replica);
                 }
                 Action::Done { result, .. } => {
-                    self.asking = false;
-                    let output = result.ok().and_then(|a| a.outputs.into_iter().next());
-                    let said = output.and_then(|o| master::Answer::parse(&o).ok());
-                    let is_news = match said {
-                        Some(master::Answer::Chain { config, .. }) => self.learn(&config),
-                        _ => false,
-                    };
-                    // A stop is noticed when a lease is over: until then the master says the same.
-                    self.wanted |= !is_news && (self.updates.repeats() || self.queries.repeats());
+                    self.told(result.ok().and_then(|a| a.outputs.into_iter().next()));
                 }
             }
         }
+    }
+
+    /// The master's answer, if there is one.
+    pub(super) fn told(&mut self, output: Option<Bytes>) {
+        self.asking = false;
+        let said = output.and_then(|o| master::Answer::parse(&o).ok());
+        let is_news = match said {
+            Some(master::Answer::Chain { config, .. }) => self.learn(&config),
+            _ => false,
+        };
+        // A stop is noticed when a lease is over: until then the master says the same.
+        self.wanted |= !is_news && (self.updates.repeats() || self.queries.repeats());
     }
 
     // Whether it is news.
@@ -262,9 +273,7 @@ impl ChainCaller {
             }
             let before = out.len();
             if frame.group == self.setup.master {
-                let input = Input::Frames { replica, frames: vec![frame] };
-                self.master.handle(now, input, &mut self.from_master);
-                self.hear_master(out);
+                self.pass_to_master(Input::Frames { replica, frames: vec![frame] }, out);
             } else if frame.group == chain && frame.kind == Kind::ChainAnswer {
                 match ChainAnswer::from_body(&frame.body) {
                     Ok(answer) => self.answer(replica, answer, out),
@@ -279,9 +288,10 @@ impl ChainCaller {
         }
     }
 
-    fn lose_link(&mut self, replica: ReplicaId) {
+    pub(super) fn lose_link(&mut self, replica: ReplicaId) {
         self.announced.remove(&replica);
-        for caller in [&mut self.master, &mut self.updates, &mut self.queries] {
+        let callers = [&mut self.updates, &mut self.queries];
+        for caller in callers.into_iter().chain(&mut self.master) {
             caller.lose_link(replica, self.now);
         }
     }

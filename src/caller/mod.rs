@@ -30,6 +30,7 @@
 //! [`Mode`], in which a request goes to one replica and the first reply is its answer, and one that
 //! votes on what the master says. Queue, window, session, repeats and deadlines are the same; what
 //! differs, where a request goes and what follows from a refusal, is in `route.rs`.
+//! [`ChainsCaller`] puts one of these together for each chain, where there are several.
 //!
 //! # Numbers, window and low-water mark (rule O6)
 //!
@@ -68,6 +69,7 @@
 
 mod actions;
 mod chain;
+mod chains;
 mod core;
 mod input;
 mod links;
@@ -75,14 +77,17 @@ mod queue;
 mod replies;
 mod route;
 mod setup;
+mod shares;
 mod stats;
 mod window;
 
 pub use self::core::Caller;
 pub use actions::{Action, Actions, Answer, CallError};
 pub use chain::{ChainCaller, ChainSetup};
+pub use chains::{ChainsCaller, ChainsSetup};
 pub use input::{Input, Token};
 pub use setup::{Mode, Setup};
+pub use shares::{chain_for, is_for};
 pub use stats::{ReplicaStats, Stats};
 
 #[cfg(test)]

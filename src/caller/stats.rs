@@ -27,6 +27,45 @@ pub struct Stats {
     pub replicas: Vec<ReplicaStats>,
 }
 
+impl Stats {
+    /// Of two callers over the same links, counted together.
+    pub(super) fn plus(self, other: Stats) -> Stats {
+        let two = self.replicas.into_iter().zip(other.replicas);
+        let replicas = two.map(|(a, b)| ReplicaStats {
+            up: a.up,
+            since: a.since,
+            replies: a.replies + b.replies,
+            dissent: a.dissent + b.dissent,
+            changed: a.changed + b.changed,
+            notes: a.notes + b.notes,
+            refusals: a.refusals + b.refusals,
+            strays: a.strays + b.strays,
+            closed: a.closed + b.closed,
+        });
+        Stats {
+            accepted: self.accepted + other.accepted,
+            refused: self.refused + other.refused,
+            not_taken: self.not_taken + other.not_taken,
+            repeats: self.repeats + other.repeats,
+            moved: self.moved + other.moved,
+            timeouts: self.timeouts + other.timeouts,
+            sessions: self.sessions + other.sessions,
+            outstanding: self.outstanding + other.outstanding,
+            queued: self.queued + other.queued,
+            replicas: replicas.collect(),
+        }
+    }
+
+    /// With what only a bad replica could have sent to the client of the chains' master.
+    pub(super) fn with_master(mut self, master: Stats) -> Stats {
+        for (replica, of_master) in self.replicas.iter_mut().zip(master.replicas) {
+            replica.strays += of_master.strays;
+            replica.closed += of_master.closed;
+        }
+        self
+    }
+}
+
 /// The part of one replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplicaStats {

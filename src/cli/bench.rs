@@ -131,8 +131,7 @@ impl Subcommand for Bench {
                 self.reach(client).await.map_err(|message| Failure { code: UNREACHED, message })?;
             }
             if self.preload {
-                let (load, l) = (self.load(), &cluster.limits);
-                let done = self.preload(&clients, &load, l.max_request, l.max_commands).await;
+                let done = self.preload(&clients, &self.load(), &cluster).await;
                 done.map_err(|message| Failure { code: UNREACHED, message })?;
             }
             let watch = Watch::new(&cluster).await;
@@ -182,6 +181,13 @@ impl Bench {
             return Err(format!(
                 "{total} requests outstanding are more than replicas take of one key, {most}; use \
                  less, or raise [quotas] per_client and global in the cluster file of every replica"
+            ));
+        }
+        if cluster.each_chain().len() > 1 && self.commands_per_request > 1 {
+            let commands = self.commands_per_request;
+            return Err(format!(
+                "--commands-per-request {commands} would put keys of several chains into one \
+                 request, which {config} lists; leave it out"
             ));
         }
         self.check_size(limits.max_request, limits.max_commands)

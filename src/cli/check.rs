@@ -1,7 +1,7 @@
 //! `quorate check`.
 
-use super::{Subcommand, output};
-use crate::config::{Cluster, FaultModel, Reads, least_patience, show_duration};
+use super::{Failure, Subcommand, USAGE, output};
+use crate::config::{ChainEntry, Cluster, FaultModel, Reads, least_patience, show_duration};
 use crate::files::load_cluster;
 use crate::types::{ClockKind, Durability, Role, Timing};
 use clap::Args;
@@ -17,6 +17,9 @@ pub(super) struct Check {
     /// The cluster file
     #[arg(long)]
     config: PathBuf,
+    /// Say only which chain of a cluster in the fail-stop model has this key
+    #[arg(long)]
+    key: Option<String>,
     /// Print JSON for programs
     #[arg(long)]
     json: bool,
@@ -25,9 +28,17 @@ pub(super) struct Check {
 impl Subcommand for Check {
     fn run(self) -> anyhow::Result<ExitCode> {
         let cluster = load_cluster(&self.config)?;
-        match self.json {
-            true => output::print_json(&as_json(&cluster))?,
-            false => output::print(&as_text(&cluster))?,
+        match (&self.key, self.json) {
+            (Some(key), _) if cluster.fault_model == FaultModel::Byzantine => {
+                let file = self.config.display();
+                let model = "has fault_model = \"byzantine\": there is no chain";
+                let message = format!("{file} {model}, every replica has the key {key:?}");
+                return Err(Failure { code: USAGE, message }.into());
+            }
+            (Some(key), true) => output::print_json(&place_json(&cluster, key))?,
+            (Some(key), false) => output::print(&place_text(&cluster, key))?,
+            (None, true) => output::print_json(&as_json(&cluster))?,
+            (None, false) => output::print(&as_text(&cluster))?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -82,11 +93,13 @@ fn warnings(c: &Cluster) -> Vec<String> {
              clients believe anything; fault_model = \"byzantine\" survives t of them"
                 .to_owned(),
         );
-        if usize::from(c.chains.length) < c.ensemble.majority() {
-            warnings.push(format!(
-                "a chain of {} members loses what was acknowledged when {} disks are lost",
-                c.chains.length, c.chains.length
-            ));
+        for chain in c.each_chain() {
+            if usize::from(chain.length) < c.ensemble.majority() {
+                warnings.push(format!(
+                    "a chain of {} members loses what was acknowledged when {} disks are lost",
+                    chain.length, chain.length
+                ));
+            }
         }
     }
     if c.clients.is_empty() {
@@ -158,17 +171,46 @@ fn survives(c: &Cluster) -> Vec<(&'static str, String)> {
     }
     if c.fault_model == FaultModel::FailStop {
         let chains = c.chains;
-        let spares = e.n() - usize::from(chains.length);
         let (lease, margin) = (show_duration(chains.lease), show_duration(chains.margin));
         let who = match chains.reads {
             Reads::Tail => "the tail answers",
             Reads::Any => "any member answers",
         };
-        add("chain", format!("{} members, {spares} spares", chains.length));
+        for chain in c.each_chain() {
+            add("chain", chain_text(c, &chain));
+        }
         add("lease", format!("{lease}, margin {margin}"));
         add("queries", who.to_owned());
     }
     said
+}
+
+/// A chain as it begins.
+fn chain_text(c: &Cluster, chain: &ChainEntry) -> String {
+    let spares = c.ensemble.n() - usize::from(chain.length);
+    let text = format!("{} members, {spares} spares", chain.length);
+    match c.chain.is_empty() {
+        true => text,
+        false => {
+            let begins: Vec<String> = chain.members.iter().map(|m| m.to_string()).collect();
+            let begins = begins.join(" > ");
+            format!("{}: {}; {text}; begins as {begins}", chain.number, chain.share)
+        }
+    }
+}
+
+/// Which chain has a key.
+fn place_text(c: &Cluster, key: &str) -> String {
+    let map = c.key_map();
+    let slot = map.slot(key.as_bytes()).map_or_else(String::new, |slot| format!("slot {slot}, "));
+    format!("{slot}chain {}\n", map.chain_of(key.as_bytes()))
+}
+
+fn place_json(c: &Cluster, key: &str) -> Value {
+    let map = c.key_map();
+    json!({
+        "key": key, "slot": map.slot(key.as_bytes()), "chain": map.chain_of(key.as_bytes()),
+    })
 }
 
 fn as_text(c: &Cluster) -> String {
@@ -313,8 +355,18 @@ fn chain_json(c: &Cluster) -> Value {
             "lease_microseconds": micros(c.chains.lease),
             "margin_microseconds": micros(c.chains.margin),
             "reads": c.chains.reads,
+            "chains": c.each_chain().iter().map(one_json).collect::<Vec<_>>(),
         }),
     }
+}
+
+fn one_json(chain: &ChainEntry) -> Value {
+    json!({
+        "number": chain.number,
+        "keys": chain.share.to_string(),
+        "length": chain.length,
+        "members": chain.members.iter().map(|m| m.number()).collect::<Vec<_>>(),
+    })
 }
 
 fn numbers(values: Vec<(&'static str, u64)>) -> Value {
@@ -415,6 +467,30 @@ mod tests {
         }
         assert_eq!(as_json(&c)["chain"]["lease_microseconds"], 2_000_000);
         assert!(as_json(&cluster("", ""))["chain"].is_null());
+        let line = format!("{:<22} 2 members, 1 spares", "chain");
+        assert!(text.lines().any(|l| l == line), "{text}");
+        assert_eq!(place_text(&c, "colour"), "chain 0\n");
+    }
+
+    #[test]
+    fn of_several_chains_it_says_what_goes_where() {
+        let chains = "fault_model = \"fail-stop\"";
+        let two = "[[chain]]\nnumber = 0\nslots = \"0-511\"\n\
+                   [[chain]]\nnumber = 3\nslots = \"512-1023\"\nmembers = [3]\n[order]";
+        let c = cluster("[order]", two);
+        let c = Cluster { fault_model: FaultModel::FailStop, ..c };
+        let text = as_text(&c);
+        for line in [
+            "0: slots 0-511; 2 members, 1 spares; begins as R1 > R2",
+            "3: slots 512-1023; 1 members, 2 spares; begins as R3",
+        ] {
+            assert!(text.lines().any(|l| l == format!("{:<22} {line}", "chain")), "{line}\n{text}");
+        }
+        assert!(text.contains("a chain of 1 members loses"), "{text}");
+        assert_eq!(as_json(&c)["chain"]["chains"][1]["members"], json!([3]));
+        assert_eq!(place_text(&c, "colour"), "slot 976, chain 3\n");
+        assert_eq!(place_json(&c, "a"), json!({"key": "a", "slot": 152, "chain": 0}));
+        assert_ne!(c.id(), cluster("fault_model = \"byzantine\"", chains).id());
     }
 
     #[test]

@@ -5,9 +5,9 @@ pub(super) mod trouble;
 use super::votes::escape;
 use super::ask::{self, Answer};
 use super::{Subcommand, output};
-use crate::config::{Cluster, FaultModel, ReplicaEntry};
+use crate::config::{ChainEntry, Cluster, FaultModel, ReplicaEntry};
 use crate::files::load_cluster;
-use crate::replica::{LinkStatus, Standing, Status as Condition};
+use crate::replica::{ChainStatus, LinkStatus, Standing, Status as Condition};
 use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -63,7 +63,7 @@ impl Subcommand for Status {
 }
 
 fn is_well(answer: &Answer) -> bool {
-    let chain_is = |s: &Condition| s.chain.as_ref().is_none_or(|c| c.halted.is_none() && !c.lost);
+    let chain_is = |s: &Condition| s.each_chain().all(|c| c.halted.is_none() && !c.lost);
     let is = |s: &Condition| s.standing == Standing::Member && s.waiting.is_none() && chain_is(s);
     answer.as_ref().is_ok_and(is)
 }
@@ -114,18 +114,28 @@ fn as_text(cluster: &Cluster, answers: &[Answer]) -> String {
         }
     }
     if cluster.fault_model == FaultModel::FailStop {
-        text.push_str(&chain_text(cluster, answers));
+        if !cluster.chain.is_empty() {
+            text.push_str("\nthe chains (above: the group of their master)\n");
+        }
+        for chain in cluster.each_chain() {
+            text.push_str(&chain_text(cluster, &chain, answers));
+        }
     }
     text.push_str(&trouble(cluster, answers));
     text
 }
 
-/// The chain, in the fail-stop model: what is above is the group of its master.
-fn chain_text(cluster: &Cluster, answers: &[Answer]) -> String {
+/// A chain, in the fail-stop model.
+fn chain_text(cluster: &Cluster, chain: &ChainEntry, answers: &[Answer]) -> String {
     let head = "replica  chain    configuration      executed  has       durable   lease";
-    let mut text = format!("\nthe chain (above: the group of its master)\n\n{head}\n");
+    let mut text = match cluster.chain.len() {
+        0 => format!("\nthe chain (above: the group of its master)\n\n{head}\n"),
+        _ => format!("\nchain {} ({})\n\n{head}\n", chain.number, chain.share),
+    };
     for (entry, answer) in cluster.replicas.iter().zip(answers) {
-        let Some(c) = answer.as_ref().ok().and_then(|s| s.chain.as_ref()) else { continue };
+        let status = answer.as_ref().ok();
+        let of_chain = |s: &&ChainStatus| s.number == chain.number;
+        let Some(c) = status.and_then(|s| s.each_chain().find(of_chain)) else { continue };
         let members = c.members.iter().map(|m| format!("R{m}")).collect::<Vec<_>>().join(">");
         let _ = writeln!(
             text,

@@ -15,7 +15,7 @@ const SHOWN: usize = 60;
 /// above it.
 pub(super) fn table(explanation: &Explanation) -> String {
     let (chain, verdicts) = match &explanation.chain {
-        Some(config) => (format!("{}\n", chain_text(config)), "part"),
+        Some(config) => (format!("{}\n", chain_text(explanation.of_chain, config)), "part"),
         None => (String::new(), "verdict"),
     };
     let mut out = format!("{chain}{:<8} {verdicts:<8} {:>9}  {}\n", "replica", "after", "answer");
@@ -44,6 +44,7 @@ pub(super) fn put_json(explanation: &Explanation, document: &mut Value) {
     };
     let members: Vec<u8> = config.members.iter().map(|m| m.replica.number()).collect();
     document["chain"] = json!({
+        "number": explanation.of_chain,
         "configuration": config.number,
         "members": members,
         "waited_us": micros(explanation.waited),
@@ -285,7 +286,7 @@ mod tests {
             ballot(5, Verdict::Note(NoteKind::Busy), None),
         ];
         let waited = Duration::from_secs(9);
-        Explanation { needed: 3, waited, sends: 2, ballots, chain: None }
+        Explanation { needed: 3, waited, sends: 2, ballots, chain: None, of_chain: None }
     }
 
     #[test]

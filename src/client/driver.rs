@@ -1,7 +1,9 @@
 //! The driver: one task that owns everything of a client.
 
 use super::links::{Attempt, LinkKey, Links, Meaning};
-use crate::caller::{Action, Actions, Answer, CallError, Caller, ChainCaller, Input, Stats, Token};
+use crate::caller::{
+    Action, Actions, Answer, CallError, Caller, ChainCaller, ChainsCaller, Input, Stats, Token,
+};
 use crate::transport::LinkEvent;
 use crate::types::Instant;
 use crate::voter::Explanation;
@@ -55,6 +57,7 @@ enum First {
 pub(super) enum Core {
     Vote(Box<Caller>),
     Chain(Box<ChainCaller>),
+    Chains(Box<ChainsCaller>),
 }
 
 impl Core {
@@ -62,6 +65,7 @@ impl Core {
         match self {
             Core::Vote(caller) => caller.handle(now, input, out),
             Core::Chain(caller) => caller.handle(now, input, out),
+            Core::Chains(caller) => caller.handle(now, input, out),
         }
     }
 
@@ -69,6 +73,7 @@ impl Core {
         match self {
             Core::Vote(caller) => caller.next_wake(),
             Core::Chain(caller) => caller.next_wake(),
+            Core::Chains(caller) => caller.next_wake(),
         }
     }
 
@@ -76,6 +81,7 @@ impl Core {
         match self {
             Core::Vote(caller) => caller.stats(),
             Core::Chain(caller) => caller.stats(),
+            Core::Chains(caller) => caller.stats(),
         }
     }
 
@@ -83,6 +89,7 @@ impl Core {
         match self {
             Core::Vote(caller) => caller.explain(token),
             Core::Chain(caller) => caller.explain(token),
+            Core::Chains(caller) => caller.explain(token),
         }
     }
 }

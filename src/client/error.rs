@@ -25,6 +25,12 @@ pub enum ClientError {
         /// come about.
         hopeless: bool,
     },
+    /// The cluster has several chains, and nothing says which keys commands of its service touch.
+    #[error(
+        "the cluster has several chains, and which one a command of the service `{0}` is for is \
+         not known; set ClientOptions::touches to what Service::touches says"
+    )]
+    NoTouches(String),
     /// The client was closed.
     #[error("the client is closed")]
     Closed,

@@ -4,7 +4,7 @@ use super::dial::any_address;
 use super::driver::{Call, Core, Driver, Inbox, Order, Outcome};
 use super::links::Links;
 use super::{ClientError, ClientOptions, Explanation, LinkReport};
-use crate::caller::{Answer, CallError, Caller, ChainCaller, Stats, Token};
+use crate::caller::{Answer, CallError, Caller, ChainCaller, ChainsCaller, Stats, Token};
 use crate::config::{Cluster, FaultModel};
 use crate::crypto::SecretKey;
 use crate::transport::Endpoint;
@@ -29,7 +29,9 @@ const ONE_OUTPUT: &str = "the core gives one output a command";
 ///
 /// With `fault_model = "fail-stop"` in the cluster file it asks the head or tail of the chain
 /// instead, and believes the one that answers; see [`crate::caller::ChainCaller`]. A query may then
-/// overtake an update of the same client that is not answered yet.
+/// overtake an update of the same client that is not answered yet. Where the file lists several
+/// chains, a call goes to the one whose keys it touches and is refused if there are two; see
+/// [`crate::caller::ChainsCaller`].
 ///
 /// Cheap to clone; all clones share one session, its links and its limits. Any number of calls
 /// may be made at once, from any thread. When the last clone and the last call are gone, the
@@ -63,7 +65,8 @@ impl Client {
     ///
     /// # Errors
     /// If the socket cannot be opened, the options contradict each other, there is no runtime,
-    /// or the system has no random numbers.
+    /// the system has no random numbers, or the cluster has several chains and nothing says what
+    /// commands touch ([`ClientOptions::touches`]).
     pub fn connect(
         cluster: &Cluster,
         key: SecretKey,
@@ -75,10 +78,18 @@ impl Client {
             FaultModel::Byzantine => {
                 Core::Vote(Caller::new(options.setup(cluster, client, session), start).into())
             }
-            FaultModel::FailStop => {
-                let setup = options.chain_setup(cluster, client, session);
-                Core::Chain(ChainCaller::new(setup, start).into())
-            }
+            FaultModel::FailStop => match cluster.each_chain().as_slice() {
+                [chain] => {
+                    let setup = options.chain_setup(cluster, chain, client, session);
+                    Core::Chain(ChainCaller::new(setup, start).into())
+                }
+                _ => {
+                    let setup = options.chains_setup(cluster, client, session);
+                    let service = || cluster.service.name.clone();
+                    let setup = setup.ok_or_else(|| ClientError::NoTouches(service()))?;
+                    Core::Chains(ChainsCaller::new(setup, start).into())
+                }
+            },
         };
         Self::start(cluster, &key, &options, core)
     }

@@ -11,7 +11,8 @@
 //! - Calls never fail because a link is down: they wait inside of their time. What is wrong with
 //!   a link then stands in the error's [`Explanation`] beside the replica that said nothing.
 //! - The cluster file's fault model picks the core: [`Caller`] where replicas vote,
-//!   [`ChainCaller`] for a fail-stop chain. Links and handles are the same.
+//!   [`ChainCaller`] for a fail-stop chain, [`ChainsCaller`] for several. Links and handles are the
+//!   same.
 //! - [`Client::ready`] waits until `t + 1` links are up, and says at once if that is hopeless.
 //!
 //! ```no_run
@@ -36,6 +37,7 @@
 //!
 //! [`Caller`]: crate::caller::Caller
 //! [`ChainCaller`]: crate::caller::ChainCaller
+//! [`ChainsCaller`]: crate::caller::ChainsCaller
 //! [`Explanation`]: crate::voter::Explanation
 
 mod dial;
@@ -49,6 +51,7 @@ mod report;
 mod tests;
 
 pub use crate::caller::{Answer, CallError, ReplicaStats, Stats};
+pub use crate::service::TouchesOf;
 pub use crate::transport::{MAX_ADDRESSES, resolve};
 pub use crate::voter::{Ballot, Explanation, Verdict, chain_text};
 pub use crate::wire::{Command, CommandKind};

@@ -1,7 +1,8 @@
 //! What a client's user may set.
 
 use crate::caller;
-use crate::config::{Cluster, Reads};
+use crate::config::{ChainEntry, Cluster, Reads};
+use crate::service::TouchesOf;
 use crate::transport::Settings;
 use crate::types::{ClientId, GroupId, SessionId};
 use std::time::Duration;
@@ -19,6 +20,10 @@ pub struct ClientOptions {
     pub pipeline: usize,
     /// Calls outstanding at most; more wait for room before their time begins. Default 65,536.
     pub max_calls: usize,
+    /// What a command touches, as [`crate::Service::touches`] of the cluster's service says: where
+    /// a cluster has several chains it tells to which one a command goes. `None`, the default,
+    /// does for the built-in services.
+    pub touches: Option<TouchesOf>,
     /// The socket and the links.
     pub transport: Settings,
 }
@@ -30,13 +35,11 @@ impl Default for ClientOptions {
             repeat_after: None,
             pipeline: 64,
             max_calls: 65_536,
+            touches: None,
             transport: Settings::default(),
         }
     }
 }
-
-/// The number at the master of the chain that a cluster runs.
-const CHAIN: u32 = 0;
 
 /// Repeats are at most so far apart.
 const REPEAT_CAP: Duration = Duration::from_secs(5);
@@ -64,19 +67,39 @@ impl ClientOptions {
         }
     }
 
-    /// What the core of a fail-stop cluster's client is told.
-    pub(super) fn chain_setup(
+    /// What the core of a client of several chains is told; `None` if nothing says what commands
+    /// touch.
+    pub(super) fn chains_setup(
         &self,
         cluster: &Cluster,
         client: ClientId,
         session: SessionId,
+    ) -> Option<caller::ChainsSetup> {
+        let touches = self.touches.clone();
+        let touches = touches.or_else(|| TouchesOf::built_in(&cluster.service.name))?;
+        let of = |chain: &ChainEntry| {
+            // No two requests of a client have one name.
+            let session = SessionId(session.0.wrapping_add(u64::from(chain.number)));
+            self.chain_setup(cluster, chain, client, session)
+        };
+        let chains = cluster.each_chain().iter().map(of).collect();
+        Some(caller::ChainsSetup { chains, map: cluster.key_map(), touches })
+    }
+
+    /// What the core of one chain is told.
+    pub(super) fn chain_setup(
+        &self,
+        cluster: &Cluster,
+        chain: &ChainEntry,
+        client: ClientId,
+        session: SessionId,
     ) -> caller::ChainSetup {
         let setup = self.setup(cluster, client, session);
-        let context = cluster.context(cluster.service_group());
+        let context = cluster.context(GroupId::of_chain(chain.number));
         caller::ChainSetup {
             setup: caller::Setup { context, ..setup },
             master: GroupId::MAIN,
-            chain: CHAIN,
+            chain: chain.number,
             reads_any: cluster.chains.reads == Reads::Any,
             ask_every: cluster.chains.lease / 2,
         }

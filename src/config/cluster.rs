@@ -1,5 +1,6 @@
 //! A cluster as configured, every value checked.
 
+use super::keymap::{KeyMap, Share};
 use crate::crypto::{Context, Domain, Hasher, KeyChange, KeyError, Keyring, PublicKey, Scheme};
 use crate::types::{ClientId, ClockKind, Digest, Durability, Ensemble, GroupId, OrderLimits};
 use crate::types::{Quotas, ReplicaId, Role, Timing};
@@ -40,6 +41,19 @@ pub struct ChainSettings {
     pub reads: Reads,
     /// How many members the master sees to. Default: `t + 1`; the other replicas are spares.
     pub length: u8,
+}
+
+/// One of the chains that a cluster in the fail-stop model runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainEntry {
+    /// Its number at the master, below [`MAX_CHAINS`](super::MAX_CHAINS). Its group has one more.
+    pub number: u32,
+    /// Which keys it has.
+    pub share: Share,
+    /// How many members the master sees to.
+    pub length: u8,
+    /// The replicas that are members in the beginning, from head to tail; the others are spares.
+    pub members: Vec<ReplicaId>,
 }
 
 /// A replica of the roster.
@@ -133,6 +147,8 @@ pub struct Cluster {
     pub timing: Timing,
     /// What a chain does besides, in the fail-stop model.
     pub chains: ChainSettings,
+    /// The chains that the file lists, by their numbers; none: there is one, with all keys.
+    pub chain: Vec<ChainEntry>,
     /// Where candidate ids come from.
     pub clock: ClockKind,
     /// What replicas have on disk before they say something.
@@ -160,7 +176,7 @@ impl Cluster {
     pub const SNAPSHOTS: u32 = 2;
 
     /// The cluster id: the hash of what never changes (nonce, fault model, t, the replicas' first
-    /// keys, service and the state that it begins with).
+    /// keys, service, the state that it begins with, and the chains if the file lists them).
     pub fn id(&self) -> Digest {
         let mut h = Hasher::new(Domain::Cluster);
         h.put(&self.nonce).put(&[self.fault_model as u8, self.ensemble.t() as u8]);
@@ -171,7 +187,21 @@ impl Cluster {
         if let Some(initial) = &self.service.initial {
             h.put(&initial.0);
         }
+        if let Some(chains) = self.listed_chains() {
+            h.put_var(b"chains").put_var(chains.as_bytes());
+        }
         h.finish()
+    }
+
+    // The list of chains as text, where it counts; other files keep the ids that they had before
+    // there could be one.
+    fn listed_chains(&self) -> Option<String> {
+        let counts = self.fault_model == FaultModel::FailStop && !self.chain.is_empty();
+        let line = |c: &ChainEntry| {
+            let members: Vec<u8> = c.members.iter().map(|m| m.number()).collect();
+            format!("{} {} {} {members:?}\n", c.number, c.share, c.length)
+        };
+        counts.then(|| self.chain.iter().map(line).collect())
     }
 
     /// What statements of a group of this cluster are bound to.
@@ -229,14 +259,16 @@ impl Cluster {
     // What never changes: the parts of the cluster id.
     fn identity_values(&self) -> Vec<(&'static str, String)> {
         let replica = |r: &ReplicaEntry| format!("{} {}\n", r.id, r.first_key().to_inline());
-        vec![
+        let mut values = vec![
             ("fault_model", format!("{:?}", self.fault_model)),
             ("t", self.ensemble.t().to_string()),
             ("roster", self.replicas.iter().map(replica).collect()),
             ("service", self.service.name.clone()),
             ("initial_state", self.service.initial.map_or(String::new(), |d| d.to_hex())),
             ("nonce", format!("{:?}", self.nonce)),
-        ]
+        ];
+        values.extend(self.listed_chains().map(|chains| ("chains", chains)));
+        values
     }
 
     // What each process does alike, and can do otherwise after a stop of all.
@@ -305,13 +337,20 @@ impl Cluster {
         self.clients.iter().find(|c| c.public_key == *key)
     }
 
-    /// In which group clients find the service: a chain has one of its own, since the main group
-    /// is its master then.
-    pub fn service_group(&self) -> GroupId {
-        match self.fault_model {
-            FaultModel::Byzantine => GroupId::MAIN,
-            FaultModel::FailStop => GroupId::CHAIN,
+    /// The chains of the fail-stop model, by their numbers: those that the file lists, or the one
+    /// that has all keys.
+    pub fn each_chain(&self) -> Vec<ChainEntry> {
+        if !self.chain.is_empty() {
+            return self.chain.clone();
         }
+        let length = self.chains.length;
+        let members = super::shares::members_from(self.ensemble, 0, length);
+        vec![ChainEntry { number: 0, share: Share::All, length, members }]
+    }
+
+    /// Which chain has which key.
+    pub fn key_map(&self) -> KeyMap {
+        KeyMap::new(&self.each_chain())
     }
 
     /// The hash of the opening of epoch (0,0,0): cluster id, group, member list and limits (§2).

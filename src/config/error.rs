@@ -83,7 +83,7 @@ impl Source<'_> {
                 span,
                 first,
                 "write one section [[replica]] for each replica and one [[client]] for each \
-                 client, with two brackets",
+                 client, with two brackets; the same for [[chain]], while [chains] has one",
             );
         }
         let remedy = "configs/three-loopback.toml is a complete example";

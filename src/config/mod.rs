@@ -14,10 +14,12 @@ mod cluster;
 mod duration;
 mod error;
 mod field;
+mod keymap;
 mod parse;
 mod raw;
 mod rewrite;
 mod roster;
+mod shares;
 mod timers;
 
 #[cfg(test)]
@@ -25,11 +27,12 @@ mod tests;
 
 pub use chains::default_lease;
 pub use cluster::{
-    ChainSettings, ClientEntry, Cluster, FaultModel, FormerKey, Reads, ReplicaEntry, ServiceChoice,
-    Testing,
+    ChainEntry, ChainSettings, ClientEntry, Cluster, FaultModel, FormerKey, Reads, ReplicaEntry,
+    ServiceChoice, Testing,
 };
 pub use duration::{MAX_DURATION, parse_duration, show_duration};
 pub use error::ConfigError;
+pub use keymap::{KeyMap, MAX_CHAINS, SLOTS, Share, slot_of};
 pub use parse::ReadKey;
 pub use rewrite::{with_key_replaced, with_model_changed};
 pub use timers::least_patience;

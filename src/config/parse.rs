@@ -6,7 +6,7 @@ use super::field::Section;
 use super::raw::RawTesting;
 use super::raw::{Placed, RawCluster, RawDisk, RawFile, RawOrder, RawService, RawSettings};
 use super::roster::Roster;
-use super::{bounds, chains, timers};
+use super::{bounds, chains, shares, timers};
 use crate::crypto::pem::from_hex;
 use crate::types::{ClockKind, Digest, Durability, Ensemble, MAX_T, Quotas};
 
@@ -47,12 +47,15 @@ impl Cluster {
         let mut roster = Roster::new(source, read_key);
         let replicas = roster.parse_replicas(&raw.replica, head.ensemble, &head.t_span)?;
         let clients = roster.parse_clients(&raw.client)?;
+        let chain = shares::parse(source, &raw.chain, (head.ensemble, chains.length))?;
+        shares::check_start(source, head.fault_model, (&raw.chain, &raw.service))?;
         Ok(Cluster {
             nonce: head.nonce,
             fault_model: head.fault_model,
             ensemble: head.ensemble,
             timing,
             chains,
+            chain,
             clock,
             durability,
             snapshots,

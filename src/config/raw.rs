@@ -38,6 +38,8 @@ pub(super) struct RawFile {
     pub(super) replica: Vec<Spanned<RawReplica>>,
     #[serde(default)]
     pub(super) client: Vec<Spanned<RawClient>>,
+    #[serde(default)]
+    pub(super) chain: Vec<Spanned<RawChain>>,
 }
 
 /// The settings file of one process.
@@ -109,4 +111,8 @@ section!(
 section!(
     /// A client.
     RawClient, "a section [[client]]", { name, public_key, role }
+);
+section!(
+    /// One of several chains.
+    RawChain, "a section [[chain]]", { number, slots, from, length, members }
 );

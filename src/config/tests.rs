@@ -217,7 +217,7 @@ fn one_line_switches_to_a_chain() {
     let chain = parse(&with("fault_model = \"byzantine\"", "fault_model = \"fail-stop\"")).unwrap();
     assert_eq!(Cluster { fault_model: FaultModel::Byzantine, ..chain.clone() }, voting);
     assert_ne!(chain.id(), voting.id());
-    assert_eq!((voting.service_group(), chain.service_group()), (GroupId::MAIN, GroupId::CHAIN));
+    assert_eq!((voting.key_map(), chain.each_chain().len()), (chain.key_map(), 1));
     let names = |c: &Cluster| c.fields().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
     assert!(!names(&voting).contains(&"lease".to_owned()));
     assert!(names(&chain).contains(&"lease".to_owned()));

@@ -74,6 +74,8 @@ pub enum Domain {
     Initial,
     /// What a cluster takes over from one before it: sessions, and the state of its service.
     Carried,
+    /// The slot of a key, where a cluster has several chains.
+    Slot,
     /// A key's fingerprint.
     Fingerprint,
     /// A secret derived from a node's key (resets, connection ids).
@@ -118,6 +120,7 @@ impl Domain {
             Domain::Owner => b"quorate/1 owner\0",
             Domain::Initial => b"quorate/1 initial\0",
             Domain::Carried => b"quorate/1 carried\0",
+            Domain::Slot => b"quorate/1 slot\0",
             Domain::Fingerprint => b"quorate/1 fingerprint\0",
             Domain::Derive => b"quorate/1 derive\0",
         }
@@ -175,7 +178,7 @@ pub fn sha256(bytes: &[u8]) -> Digest {
 mod tests {
     use super::*;
 
-    const ALL: [Domain; 34] = [
+    const ALL: [Domain; 35] = [
         Domain::Request,
         Domain::Proposal,
         Domain::Candidates,
@@ -208,6 +211,7 @@ mod tests {
         Domain::Page,
         Domain::Owner,
         Domain::Initial,
+        Domain::Slot,
         Domain::Fingerprint,
         Domain::Derive,
     ];

@@ -1,6 +1,7 @@
 //! Putting a daemon together, and holding a running one.
 
-use super::chained::{self, Chained};
+use super::chained;
+use super::chains::Chains;
 use super::disk::{Claim, Opening};
 use super::initial::Initial;
 use super::node::Node;
@@ -138,11 +139,11 @@ impl Builder {
         let stored = opened.rounds.map(Stored::from).unwrap_or_default();
         let file_behind = self.check_keys(&recovered, &pins)?;
         // Before the mark says that it was there.
-        let (chain, inherited) = match maker {
+        let (chains, inherited) = match maker {
             None => (None, initial.and_then(|initial| initial.inherited)),
             Some(maker) => {
                 service = Box::new(chained::master_of(&self.cluster));
-                (Some(self.start_chain(maker, initial, before)?), None)
+                (Some(self.start_chains(maker, initial, before)?), None)
             }
         };
         let mark = mark::count(&self.data, cluster, id, before)?;
@@ -169,7 +170,7 @@ impl Builder {
             endpoint,
             inbox,
             pins,
-            chain,
+            chains,
             file_behind,
         };
         let node = Some(tokio::spawn(Node::new(parts).run()));
@@ -189,16 +190,15 @@ impl Builder {
         Ok(entry)
     }
 
-    /// Its part in a chain, in the fail-stop model.
-    fn start_chain(
+    /// Its parts in chains, in the fail-stop model.
+    fn start_chains(
         &self,
         maker: MakeService,
         initial: Option<Initial>,
         before: Option<Mark>,
-    ) -> Result<Chained, DaemonError> {
-        let begins = chained::beginning_with(maker, initial);
+    ) -> Result<Chains, DaemonError> {
         let found = (self.data.as_path(), before.map(|mark| mark.disk));
-        Chained::start((&self.cluster, self.id, &self.key), found, begins)
+        Chains::start((&self.cluster, self.id, &self.key), found, (maker, initial))
     }
 
     /// Its data directory, and the mark in it.

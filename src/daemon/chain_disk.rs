@@ -114,7 +114,7 @@ impl ChainDisk {
         let (jobs, inbox) = std_mpsc::channel();
         let worker = Worker::new(records, said);
         let worker = std::thread::Builder::new()
-            .name("chain-disk".to_owned())
+            .name(format!("chain-disk-{chain}"))
             .spawn(move || worker.run(inbox))
             .map_err(|e| failed(&path, format!("no thread can be started for it: {e}")))?;
         let blank = opening.disk == Some(DiskState::Replaced) && is_empty;

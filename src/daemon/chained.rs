@@ -1,53 +1,50 @@
-//! A replica's part in a chain: the core, its disk, and its way to the master.
+//! A replica's part in one chain: the core and its disk.
 
 use super::DaemonError;
 use super::chain_disk::{ChainDisk, ChainOpened, ChainOpening};
 use super::disk::Done;
 use super::encoder::beside;
 use super::initial::Initial;
-use super::renewals::Renewals;
 use crate::chain::{Actions, Chain, ChainLimits, Encoding, Event, Input, MakeService, Setup};
-use crate::config::{Cluster, Reads};
-use crate::crypto::SecretKey;
+use crate::config::{ChainEntry, Cluster, Reads};
 use crate::master::{Master, Terms};
 use crate::replica::{ChainRole, ChainStatus};
 use crate::service::{Inherited, Service};
 use crate::types::{ClientId, DiskState, Durability, GroupId, Instant, LinkId, Now, ReplicaId};
 use crate::types::{Role, SessionId};
-use crate::wire::{ChainMember, ChainMessage, ChainQuery, ChainSession, CommandKind, Frame};
-use crate::wire::{Kind, Message};
-use crate::wire::{Note, NoteKind, Request, RequestBody};
+use crate::wire::{ChainConfig, ChainMember, ChainMessage, ChainQuery, ChainSession, CommandKind};
+use crate::wire::{Frame, Kind, Message, Note, NoteKind, Request, RequestBody};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
+use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
-
-/// The number of the one chain of a cluster, at its master.
-pub const CHAIN: u32 = 0;
 
 /// Sessions of which a link is remembered, at most: those that it said last. Clients have one.
 const SESSIONS: usize = 64;
 
-/// The master of a cluster's chain, as it begins: the first replicas are the members, the others
+/// The master of a cluster's chains, as it begins. Replicas that are no members of a chain are its
 /// spares.
 pub fn master_of(cluster: &Cluster) -> Master {
     let micros = |d: std::time::Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
     let chains = cluster.chains;
     let terms = Terms { lease: micros(chains.lease), margin: micros(chains.margin) };
-    let mut members: Vec<ReplicaId> = cluster.ensemble.replicas().collect();
-    let spares = members.split_off(usize::from(chains.length).min(members.len()));
-    let master = Master::new(terms).with_chain(CHAIN, chains.length, members, spares);
-    master.expect("a roster is no longer than a chain may be")
+    cluster.each_chain().into_iter().fold(Master::new(terms), |master, chain| {
+        let ChainEntry { number, length, members, .. } = chain;
+        let others = cluster.ensemble.replicas().filter(|r| !members.contains(r));
+        let spares = others.collect();
+        let master = master.with_chain(number, length, members, spares);
+        master.expect("a roster is no longer than a chain may be, and no number is there twice")
+    })
 }
 
 /// The bytes of a state, by the name of what asked for them.
 type State = (u64, Bytes);
 
-/// What has come from outside of the loop.
-pub(super) enum News {
+/// What comes from beside the loop.
+pub(super) enum Own {
     Disk(Done),
-    Master(u64, Bytes),
     State(u64, Bytes),
 }
 
@@ -64,9 +61,9 @@ pub(super) struct Chained {
     actions: Actions,
     disk: ChainDisk,
     done: mpsc::UnboundedReceiver<Done>,
-    renewals: Renewals,
     /// From the threads that make them.
     states: (mpsc::UnboundedSender<State>, mpsc::UnboundedReceiver<State>),
+    number: u32,
     links: BTreeMap<LinkId, ClientLink>,
     by_client: BTreeMap<ClientId, Vec<LinkId>>,
 }
@@ -75,32 +72,22 @@ impl Chained {
     /// Takes up what the disk has.
     ///
     /// # Errors
-    /// If it cannot be read, or no link to the master can be made.
+    /// If it cannot be read.
     pub(super) fn start(
-        (cluster, me, key): (&Cluster, ReplicaId, &SecretKey),
+        (cluster, me, number): (&Cluster, ReplicaId, u32),
         (data, disk): (&Path, Option<DiskState>),
         (service, inherited): (MakeService, Option<Inherited>),
     ) -> Result<Self, DaemonError> {
         let durable = cluster.durability != Durability::None;
         let id = cluster.id();
-        let opening = ChainOpening { cluster: id, replica: me, chain: CHAIN, disk, durable };
+        let opening = ChainOpening { cluster: id, replica: me, chain: number, disk, durable };
         let ChainOpened { disk, found, life, blank, done } = ChainDisk::open(data, opening)?;
-        let quotas = cluster.quotas;
-        let half = |bytes: u64| usize::try_from(bytes / 2).unwrap_or(usize::MAX);
-        let default = ChainLimits::default();
-        let limits = ChainLimits {
-            pending: default.pending.min(quotas.global as usize),
-            per_client: quotas.per_client as usize,
-            // A link closes when more than its limit waits in it.
-            pending_bytes: default.pending_bytes.min(half(quotas.link_bytes)),
-            snapshot_bytes: quotas.snapshot_bytes,
-            ..default
-        };
+        let limits = limits_of(cluster);
         let setup = Setup {
             me,
             incarnation: life,
-            chain: CHAIN,
-            context: cluster.context(GroupId::CHAIN),
+            chain: number,
+            context: cluster.context(GroupId::of_chain(number)),
             lease: cluster.chains.lease,
             margin: cluster.chains.margin,
             durable,
@@ -118,51 +105,57 @@ impl Chained {
                           and start once with --replace-disk: the replica joins as a spare";
             failed(format!("the chain's log does not fit together: {why}; {remedy}"))
         })?;
-        let renewals = Renewals::new(cluster, key);
-        let renewals = renewals.map_err(|e| failed(format!("no way to the master: {e}")))?;
         info!(
-            replica = %me, life, executed = chain.executed().number, last = chain.last().number,
+            replica = %me, chain = number, life, executed = chain.executed().number,
+            last = chain.last().number,
             "has its part of the chain; nobody is served before the master gives a lease"
-        );
-        warn!(
-            replica = %me,
-            "FAIL-STOP: one member that lies, or whose memory fails, can make clients believe \
-             anything; fault_model = \"byzantine\" survives that"
         );
         if blank {
             warn!(
-                replica = %me,
+                replica = %me, chain = number,
                 "this disk stands in for one that is lost: if the whole chain is down, it waits \
                  until an operator says so (`quorate admin chain remove`)"
             );
         }
         let (links, by_client) = (BTreeMap::new(), BTreeMap::new());
         let (actions, states) = (Actions::new(), mpsc::unbounded_channel());
-        Ok(Self { chain, actions, disk, done, renewals, states, links, by_client })
+        Ok(Self { chain, actions, disk, done, states, number, links, by_client })
     }
 
-    /// Waits for the disk and the master; for ever if there is no chain.
-    pub(super) async fn next(chained: &mut Option<Chained>) -> News {
-        let Some(this) = chained else { return std::future::pending().await };
-        tokio::select! {
-            Some(done) = this.done.recv() => News::Disk(done),
-            (serial, output) = this.renewals.next() => News::Master(serial, output),
-            Some((id, state)) = this.states.1.recv() => News::State(id, state),
+    /// What its disk says next, or a state's bytes that are made; pending for ever once these have
+    /// ended.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Own> {
+        if let Poll::Ready(Some(done)) = self.done.poll_recv(cx) {
+            return Poll::Ready(Own::Disk(done));
+        }
+        match self.states.1.poll_recv(cx) {
+            Poll::Ready(Some((id, state))) => Poll::Ready(Own::State(id, state)),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
 
-    /// Takes what came.
-    ///
-    /// # Errors
-    /// What is wrong with the disk.
-    pub(super) fn news(&mut self, now: Now, news: News) -> Result<(), DaemonError> {
-        let input = match news {
-            News::Disk(done) => Input::Synced { sequence: done? },
-            News::Master(serial, output) => Input::Renewed { serial, output },
-            News::State(id, state) => Input::Encoded { id, state },
-        };
-        self.input(now, input);
-        Ok(())
+    /// Makes a state's bytes beside the loop.
+    pub(super) fn encode(&self, id: u64, work: Encoding) {
+        let (say, chain) = (self.states.0.clone(), self.number);
+        beside(move || {
+            let begun = std::time::Instant::now();
+            let state = work.run();
+            let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let number = work.number();
+            info!(chain, number, bytes = state.len(), ms, "made the bytes of a state");
+            // Who no longer listens does not need them.
+            drop(say.send((id, state)));
+        });
+    }
+
+    /// Its number at the master.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The newest configuration that it knows.
+    pub(super) fn config(&self) -> &ChainConfig {
+        self.chain.config()
     }
 
     pub(super) fn input(&mut self, now: Now, input: Input) {
@@ -182,23 +175,6 @@ impl Chained {
     /// How many actions wait.
     pub(super) fn waiting(&self) -> usize {
         self.actions.len()
-    }
-
-    /// Makes a state's bytes beside the loop.
-    pub(super) fn encode(&self, id: u64, work: Encoding) {
-        let say = self.states.0.clone();
-        beside(move || {
-            let begun = std::time::Instant::now();
-            let state = work.run();
-            let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            info!(number = work.number(), bytes = state.len(), ms, "made the bytes of a state");
-            // Who no longer listens does not need them.
-            drop(say.send((id, state)));
-        });
-    }
-
-    pub(super) fn renew(&self, serial: u64, command: Bytes) {
-        self.renewals.send(serial, command);
     }
 
     pub(super) fn disk(&self) -> &ChainDisk {
@@ -301,6 +277,7 @@ impl Chained {
         };
         let number = |m: &ChainMember| m.replica.number();
         ChainStatus {
+            number: self.number,
             role,
             config: config.number,
             members: config.members.iter().map(number).collect(),
@@ -390,25 +367,47 @@ pub(super) fn beginning_with(
     (MakeService(std::sync::Arc::new(fresh)), inherited)
 }
 
-/// Logs an event in words that a person can act on.
-pub(super) fn log(event: &Event) {
+/// What bounds one of a cluster's chains: all that the process may hold is shared by them.
+fn limits_of(cluster: &Cluster) -> ChainLimits {
+    let (quotas, chains) = (cluster.quotas, cluster.each_chain().len());
+    let half = |bytes: u64| usize::try_from(bytes / 2).unwrap_or(usize::MAX);
+    let default = ChainLimits::default();
+    // A link closes when more than its limit waits in it; but one request must fit.
+    let least = cluster.limits.max_request as usize;
+    ChainLimits {
+        pending: (default.pending.min(quotas.global as usize) / chains).max(1),
+        pending_bytes: (default.pending_bytes.min(half(quotas.link_bytes)) / chains).max(least),
+        // Who is close needs no state.
+        kept: (default.kept / chains).max(2 * default.close as usize),
+        per_client: quotas.per_client as usize,
+        snapshot_bytes: quotas.snapshot_bytes,
+        ..default
+    }
+}
+
+/// Logs an event of a chain in words that a person can act on.
+pub(super) fn log(chain: u32, event: &Event) {
     match event {
         Event::Configured { config } => {
             let members = config.members.iter().map(|m| m.replica.to_string());
             let members = members.collect::<Vec<_>>().join(" > ");
             let joining = config.joining.map_or("nobody".to_owned(), |m| m.replica.to_string());
-            info!(number = config.number, %members, joining, "the chain has a configuration");
+            let number = config.number;
+            info!(chain, number, %members, joining, "the chain has a configuration");
         }
         Event::LeaseLost => {
-            warn!("the lease is over, and no new one has come: serves nobody until then");
+            warn!(chain, "the lease is over, and no new one has come: serves nobody until then");
         }
-        Event::Open { config } => info!(config, "answers as the tail"),
+        Event::Open { config } => info!(chain, config, "answers as the tail"),
         Event::Dropped { updates } => {
-            info!(updates, "dropped updates that were never committed; their clients repeat them");
+            info!(
+                chain,
+                updates, "dropped updates that were never committed; their clients repeat them"
+            );
         }
-        Event::TookState { number } => info!(number, "took in the state of its predecessor"),
+        Event::TookState { number } => info!(chain, number, "took in the state of its predecessor"),
         Event::Executed { .. } => {}
-        Event::Halted { why } => error!(why, "this replica's part in the chain has halted"),
+        Event::Halted { why } => error!(chain, why, "this replica's part in the chain has halted"),
     }
 }
 

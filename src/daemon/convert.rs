@@ -5,7 +5,7 @@
 //! nothing that was answered is lost and nothing runs twice. The other cluster begins with it, and
 //! its file names it. The directories that it is taken from are only read.
 
-use super::chained::{CHAIN, master_of};
+use super::chained::master_of;
 use super::disk::Claim;
 use super::pins::outdated;
 use super::{DaemonError, DataDirectory, chain_disk, chained, initial, mark};
@@ -93,6 +93,8 @@ pub fn take_over(
     if cluster.durability == Durability::None {
         return refused("the cluster file has durability = \"none\": there is nothing on disk");
     }
+    // In the voting mode too: the file says so of the chains to come.
+    only_chain(cluster)?;
     let sources = open(cluster, data)?;
     match cluster.fault_model {
         FaultModel::Byzantine => of_voters(cluster, &sources, make),
@@ -102,6 +104,18 @@ pub fn take_over(
 
 fn refused<T>(why: impl Into<String>) -> Result<T, ConvertError> {
     Err(ConvertError::Refused(why.into()))
+}
+
+/// The number of the chain that has all of the state.
+fn only_chain(cluster: &Cluster) -> Result<u32, ConvertError> {
+    match &cluster.each_chain()[..] {
+        [chain] => Ok(chain.number),
+        several => refused(format!(
+            "the cluster file has {} chains, each with a part of the keys: their states cannot be \
+             made one; write them as commands into another cluster",
+            several.len()
+        )),
+    }
 }
 
 fn open(cluster: &Cluster, data: &[PathBuf]) -> Result<Vec<Source>, ConvertError> {
@@ -228,7 +242,7 @@ fn last_config(cluster: &Cluster, sources: &[Source]) -> Result<ChainConfig, Con
     let mut master: Master = master_of(cluster);
     let read = master.restore(&state.service);
     read.map_err(|e| ConvertError::Refused(format!("the state of the chain's master: {e}")))?;
-    let show = Command::Show { chain: CHAIN }.encode();
+    let show = Command::Show { chain: only_chain(cluster)? }.encode();
     let answer = master.query(AgreedTime(0), &ClientId([0; 32]), &show);
     match Answer::parse(&answer) {
         Ok(Answer::Chain { config, .. }) => Ok(config),
@@ -294,7 +308,8 @@ fn recover(
     make: &MakeService,
 ) -> Result<Recovered, ConvertError> {
     let (path, mark) = (source.data.path(), source.data.mark());
-    let (found, own) = chain_disk::look(path, (cluster.id(), mark.replica, CHAIN))?;
+    let chain = only_chain(cluster)?;
+    let (found, own) = chain_disk::look(path, (cluster.id(), mark.replica, chain))?;
     let (name, number) = (source.name(), mark.replica.number());
     if own < life {
         return refused(format!(
@@ -312,7 +327,7 @@ fn recover(
     let mut service = (make.0)();
     let initial = initial::load(path, cluster, &mut *service)?;
     let begins = chained::beginning_with(make.clone(), initial);
-    let bounds = (cluster.limits, cluster.context(GroupId::CHAIN));
+    let bounds = (cluster.limits, cluster.context(GroupId::of_chain(chain)));
     let recovered = Recovered::new(begins, bounds, &found);
     recovered.map_err(|why| {
         let remedy = format!("say --lost {number} if the other members are well");

@@ -10,9 +10,9 @@
 //! part, `disk.rs` keeps what must outlive it, `admin.rs` answers on the admin address,
 //! `journal.rs` turns events into log lines.
 //!
-//! In the fail-stop model the replica is of the group of the chain's master, and `chained.rs` has
-//! its part in the chain: `chain_disk.rs` keeps that, `renewals.rs` asks the master for leases,
-//! `gate.rs` judges who may ask it for what.
+//! In the fail-stop model the replica is of the group of the master, and `chains.rs` has its parts
+//! in the chains, `chained.rs` one of them: `chain_disk.rs` keeps that, `renewals.rs` asks the
+//! master for leases, `gate.rs` judges who may ask it for what.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), quorate::daemon::DaemonError> {
@@ -33,6 +33,7 @@ mod admin;
 mod builder;
 mod chain_disk;
 mod chained;
+mod chains;
 mod clock;
 mod convert;
 mod data;
@@ -55,7 +56,7 @@ mod renewals;
 mod tests;
 
 pub use builder::{Builder, Daemon};
-pub use chained::{CHAIN, master_of};
+pub use chained::master_of;
 pub use convert::{ConvertError, FoundDisk, Installed, TakenOver, install, take_over};
 pub use data::{ClaimedRounds, DataDirectory, RoundsFiles, ordered_service};
 pub use determinism::{Runs, check_determinism};

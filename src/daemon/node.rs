@@ -5,7 +5,7 @@ mod status;
 
 pub(super) use chain::{asks_the_master, client_of};
 
-use super::chained::Chained;
+use super::chains::Chains;
 use super::clock::Clock;
 use super::disk::{Disk, Done};
 use super::encoder::Encoder;
@@ -70,8 +70,8 @@ pub(super) struct Node {
     file_behind: bool,
     mark: Mark,
     directory: PathBuf,
-    /// Its part in a chain, in the fail-stop model: the replica is of the master's group then.
-    chain: Option<Chained>,
+    /// Its parts in chains, in the fail-stop model: the replica is of the master's group then.
+    chains: Option<Chains>,
     /// Why it cannot go on, if it cannot.
     failed: Option<DaemonError>,
 }
@@ -141,7 +141,7 @@ impl Node {
             file_behind: parts.file_behind,
             mark,
             directory: parts.directory,
-            chain: parts.chain,
+            chains: parts.chains,
             failed: None,
         }
     }
@@ -163,7 +163,7 @@ impl Node {
             tokio::select! {
                 biased;
                 Some(done) = self.synced.recv() => self.event(Input::Synced { sequence: done? }),
-                news = Chained::next(&mut self.chain) => self.chain_news(news),
+                news = Chains::next(&mut self.chains) => self.chain_news(news),
                 Some(encoded) = self.encoder.next() => self.event(encoded),
                 Some((key, event)) = from_peers.recv() => self.peer_event(key, event),
                 Some(request) = self.inbox.recv() => match request {
@@ -220,8 +220,8 @@ impl Node {
             Player::Honest(replica) => replica.next_wake(),
             Player::Lying(liar) => liar.next_wake(),
         };
-        let of_chain = self.chain.as_ref().map(Chained::next_wake);
-        self.clock.deadline(own.into_iter().chain(of_chain).min())
+        let of_chains = self.chains.as_ref().map(Chains::next_wake);
+        self.clock.deadline(own.into_iter().chain(of_chains).min())
     }
 
     fn input(&mut self, now: Now, input: Input) {

@@ -1,6 +1,6 @@
 //! What the loop of a replica is made from.
 
-use super::chained::Chained;
+use super::chains::Chains;
 use super::disk::{Disk, Done};
 use super::node::Request;
 use super::pins::Pins;
@@ -36,8 +36,8 @@ pub(super) struct Parts {
     pub(super) endpoint: Endpoint,
     pub(super) inbox: mpsc::Receiver<Request>,
     pub(super) pins: Pins,
-    /// Its part in a chain, in the fail-stop model.
-    pub(super) chain: Option<Chained>,
+    /// Its parts in chains, in the fail-stop model.
+    pub(super) chains: Option<Chains>,
     /// Whether the cluster file lacks a change of a key.
     pub(super) file_behind: bool,
 }

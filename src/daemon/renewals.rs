@@ -1,5 +1,5 @@
-//! Carries a replica's renewals to the master (CH-L1): as any client of that group does, with the
-//! replica's own key. The answer counts only when `t + 1` replicas gave it.
+//! Carries a replica's renewals for all chains to the master (CH-L1): as any client of that group
+//! does, with the replica's own key. An answer counts only when `t + 1` replicas gave it.
 
 use crate::client::{Client, ClientError, ClientOptions};
 use crate::config::Cluster;
@@ -11,8 +11,8 @@ use tracing::debug;
 /// The way to the master and back.
 pub(super) struct Renewals {
     client: Client,
-    say: mpsc::UnboundedSender<(u64, Bytes)>,
-    answers: mpsc::UnboundedReceiver<(u64, Bytes)>,
+    say: mpsc::UnboundedSender<(u32, u64, Bytes)>,
+    answers: mpsc::UnboundedReceiver<(u32, u64, Bytes)>,
 }
 
 impl Renewals {
@@ -32,20 +32,21 @@ impl Renewals {
         Ok(Self { client, say, answers })
     }
 
-    /// Has the master execute a renewal. If no answer comes, the next one is due before long.
-    pub(super) fn send(&self, serial: u64, command: Bytes) {
+    /// Has the master execute a renewal for a chain; those that wait at one time travel together.
+    /// If no answer comes, the next one is due before long.
+    pub(super) fn send(&self, chain: u32, serial: u64, command: Bytes) {
         let (client, say) = (self.client.clone(), self.say.clone());
         tokio::spawn(async move {
             match client.execute(command).await {
                 // Who no longer listens has stopped.
-                Ok(output) => drop(say.send((serial, output))),
-                Err(why) => debug!(%why, "a renewal was not answered"),
+                Ok(output) => drop(say.send((chain, serial, output))),
+                Err(why) => debug!(chain, %why, "a renewal was not answered"),
             }
         });
     }
 
-    /// The master's next answer, with the serial number of its renewal.
-    pub(super) async fn next(&mut self) -> (u64, Bytes) {
+    /// The master's next answer, with the number of its chain and the serial number of its renewal.
+    pub(super) async fn next(&mut self) -> (u32, u64, Bytes) {
         match self.answers.recv().await {
             Some(answer) => answer,
             // It has a sender itself.

@@ -76,13 +76,26 @@ pub struct Status {
     /// the chain's master then. Filled in by the daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<ChainStatus>,
+    /// Its part in each chain by their numbers, where there are several; there is no `chain` then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chains: Vec<ChainStatus>,
     /// All counters by name.
     pub counters: BTreeMap<String, u64>,
+}
+
+impl Status {
+    /// Its part in each chain, be it one or several; none where replicas vote.
+    pub fn each_chain(&self) -> impl Iterator<Item = &ChainStatus> {
+        self.chain.iter().chain(&self.chains)
+    }
 }
 
 /// What a replica of a chain says of itself (docs/chain.md).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainStatus {
+    /// The chain's number.
+    #[serde(default)]
+    pub number: u32,
     /// What it is in the configuration that it knows.
     pub role: ChainRole,
     /// The number of that configuration; 0: it knows none.

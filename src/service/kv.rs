@@ -279,22 +279,28 @@ impl Service for Kv {
     }
 
     fn touches(&self, command: &[u8]) -> Touches {
-        match Command::parse(command) {
-            Ok(
-                Command::Put { key, .. }
-                | Command::Get { key }
-                | Command::Delete { key }
-                | Command::Cas { key, .. }
-                | Command::Incr { key, .. },
-            ) => Touches::Keys(vec![Bytes::copy_from_slice(key)]),
-            Ok(Command::Scan { .. }) => Touches::All,
-            // Neither looks at the state.
-            Ok(Command::Ping { .. }) | Err(_) => Touches::Keys(Vec::new()),
-        }
+        touches(command)
     }
 
     fn unchanged_after_panic(&self) -> bool {
         true
+    }
+}
+
+/// What a command of this service touches.
+pub fn touches(command: &[u8]) -> Touches {
+    match Command::parse(command) {
+        Ok(
+            Command::Put { key, .. }
+            | Command::Get { key }
+            | Command::Delete { key }
+            | Command::Cas { key, .. }
+            | Command::Incr { key, .. },
+        ) => Touches::Keys(vec![Bytes::copy_from_slice(key)]),
+        Ok(Command::Scan { prefix: b"", .. }) => Touches::All,
+        Ok(Command::Scan { prefix, .. }) => Touches::Prefix(Bytes::copy_from_slice(prefix)),
+        // Neither looks at the state.
+        Ok(Command::Ping { .. }) | Err(_) => Touches::Keys(Vec::new()),
     }
 }
 

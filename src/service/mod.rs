@@ -20,6 +20,8 @@ pub use run::{run_commands, run_queries};
 use crate::types::{AgreedTime, ClientId, Digest};
 use crate::wire::Writer;
 use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
 
 /// A deterministic state machine.
 ///
@@ -66,6 +68,9 @@ pub trait Service: Send {
     /// What a command reads or writes. A replica of a chain answers a query at once if no update on
     /// its way touches what the query does (CH-Q2 of docs/chain.md); so to name too little gives
     /// wrong answers, and to name too much only costs a message. The default is always right.
+    ///
+    /// Where a cluster has several chains it also says to which one a command goes (CH-K1), so it
+    /// must depend on the command alone, and what touches everything is refused there.
     fn touches(&self, _command: &[u8]) -> Touches {
         Touches::All
     }
@@ -84,6 +89,44 @@ pub enum Touches {
     All,
     /// Only what belongs to these keys, in the service's own terms; none: nothing at all.
     Keys(Vec<Bytes>),
+    /// Only what belongs to keys that begin so.
+    Prefix(Bytes),
+}
+
+/// What commands of a service touch, as its [`Service::touches`] says: for clients, which have no
+/// service.
+#[derive(Clone)]
+pub struct TouchesOf(pub Arc<dyn Fn(&[u8]) -> Touches + Send + Sync>);
+
+impl TouchesOf {
+    /// From a function of the command.
+    pub fn new(touches: impl Fn(&[u8]) -> Touches + Send + Sync + 'static) -> Self {
+        Self(Arc::new(touches))
+    }
+
+    /// That of a built-in service; `None` if there is none of that name.
+    pub fn built_in(name: &str) -> Option<Self> {
+        match name {
+            kv::Kv::NAME => Some(Self::new(kv::touches)),
+            counter::Counter::NAME => Some(Self::new(|_| Touches::All)),
+            _ => None,
+        }
+    }
+}
+
+impl PartialEq for TouchesOf {
+    /// Whether it is the same function.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for TouchesOf {}
+
+impl fmt::Debug for TouchesOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TouchesOf")
+    }
 }
 
 impl Touches {
@@ -92,7 +135,11 @@ impl Touches {
         match (self, other) {
             (Self::Keys(a), Self::Keys(b)) => a.iter().any(|key| b.contains(key)),
             (Self::Keys(keys), Self::All) | (Self::All, Self::Keys(keys)) => !keys.is_empty(),
-            (Self::All, Self::All) => true,
+            (Self::Keys(keys), Self::Prefix(p)) | (Self::Prefix(p), Self::Keys(keys)) => {
+                keys.iter().any(|key| key.starts_with(p))
+            }
+            (Self::Prefix(a), Self::Prefix(b)) => a.starts_with(b) || b.starts_with(a),
+            (Self::All, Self::All | Self::Prefix(_)) | (Self::Prefix(_), Self::All) => true,
         }
     }
 }
@@ -152,6 +199,13 @@ mod tests {
         let kv = kv::Kv::new();
         assert_eq!(kv.touches(&kv::Command::incr("a", 1).encode()), keys(&["a"]));
         assert_eq!(kv.touches(&kv::Command::scan("", 5).encode()), Touches::All);
+        let prefix = |p: &'static str| Touches::Prefix(Bytes::from_static(p.as_bytes()));
+        assert_eq!(kv.touches(&kv::Command::scan("ab", 5).encode()), prefix("ab"));
+        assert!(prefix("a").meets(&keys(&["b", "ab"])) && keys(&["a"]).meets(&prefix("a")));
+        assert!(!prefix("ab").meets(&keys(&["a"])) && !keys(&["ba"]).meets(&prefix("a")));
+        assert!(prefix("a").meets(&prefix("ab")) && prefix("ab").meets(&prefix("a")));
+        assert!(!prefix("ab").meets(&prefix("ac")));
+        assert!(Touches::All.meets(&prefix("a")) && prefix("a").meets(&Touches::All));
         assert_eq!(kv.touches(&kv::Command::ping("x").encode()), keys(&[]));
         assert_eq!(counter::Counter::new().touches(b""), Touches::All);
     }
@@ -162,5 +216,25 @@ mod tests {
             assert_eq!(built_in(name).map(|s| s.name()), Some(name));
         }
         assert!(built_in("no such service").is_none());
+    }
+
+    /// A client must find a command where the replica's service says that it belongs.
+    #[test]
+    fn what_clients_are_told_that_commands_touch_is_what_services_say() {
+        let commands = [
+            kv::Command::put("a", "1").encode(),
+            kv::Command::get("b").encode(),
+            kv::Command::scan("ab", 5).encode(),
+            kv::Command::scan("", 5).encode(),
+            kv::Command::ping("x").encode(),
+            b"no command".to_vec(),
+        ];
+        for name in BUILT_IN {
+            let (service, told) = (built_in(name).unwrap(), TouchesOf::built_in(name).unwrap());
+            for command in &commands {
+                assert_eq!((told.0)(command), service.touches(command), "{name}");
+            }
+        }
+        assert_eq!(TouchesOf::built_in("no such service"), None);
     }
 }

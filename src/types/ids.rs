@@ -233,8 +233,18 @@ impl GroupId {
     /// The cluster's own group.
     pub const MAIN: GroupId = GroupId(0);
 
-    /// The first chain of a cluster in the fail-stop model; group 0 is its master.
-    pub const CHAIN: GroupId = GroupId(1);
+    /// Chain 0 of a cluster in the fail-stop model; group 0 is the master of its chains.
+    pub const CHAIN: GroupId = GroupId::of_chain(0);
+
+    /// The group of the chain with this number: one more than that.
+    pub const fn of_chain(number: u32) -> GroupId {
+        GroupId(number.saturating_add(1))
+    }
+
+    /// The number of the chain that has this group; `None` for group 0.
+    pub fn chain(self) -> Option<u32> {
+        self.0.checked_sub(1)
+    }
 }
 
 /// One connection of a client to this process, named by the driver. Local: never on the wire.

@@ -85,6 +85,8 @@ pub struct Explanation {
     /// In a fail-stop chain: the newest configuration that the client knew, with number 0 if none.
     /// `None` where replicas vote.
     pub chain: Option<Box<ChainConfig>>,
+    /// The number of that chain, where a cluster has several.
+    pub of_chain: Option<u32>,
 }
 
 impl Explanation {
@@ -113,7 +115,7 @@ impl fmt::Display for Explanation {
     /// One line a replica, for people. What replicas sent is shortened and escaped. Before them,
     /// in a fail-stop chain, a line with the chain as the client knows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let chain = self.chain.iter().map(|config| chain_text(config));
+        let chain = self.chain.iter().map(|config| chain_text(self.of_chain, config));
         let votes = self.chain.is_none();
         let ballots = self.ballots.iter().map(|ballot| Line { ballot, votes }.to_string());
         for (i, line) in chain.chain(ballots).enumerate() {
@@ -177,10 +179,12 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// A chain for people: `chain of configuration 3: R2 (head), R3, R1 (tail)`.
-pub fn chain_text(config: &ChainConfig) -> String {
+/// A chain for people: `chain of configuration 3: R2 (head), R3, R1 (tail)`, or `chain 1 of ...`
+/// where there are several.
+pub fn chain_text(number: Option<u32>, config: &ChainConfig) -> String {
+    let chain = number.map_or_else(|| "chain".to_owned(), |number| format!("chain {number}"));
     if config.number == 0 {
-        return "the master has not said yet who is in the chain".to_owned();
+        return format!("the master has not said yet who is in the {chain}");
     }
     let last = config.members.len().saturating_sub(1);
     let place = |i: usize| match (i == 0, i == last) {
@@ -191,7 +195,7 @@ pub fn chain_text(config: &ChainConfig) -> String {
     };
     let members = config.members.iter().enumerate();
     let members: Vec<String> = members.map(|(i, m)| format!("{}{}", m.replica, place(i))).collect();
-    format!("chain of configuration {}: {}", config.number, members.join(", "))
+    format!("{chain} of configuration {}: {}", config.number, members.join(", "))
 }
 
 // The bytes may be a liar's: they may be no outcome at all.

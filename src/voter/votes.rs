@@ -146,7 +146,7 @@ impl Voter {
         });
         let ballots = ballots.collect();
         let waited = now.since(sent);
-        Explanation { needed: self.needed, waited, sends, ballots, chain: None }
+        Explanation { needed: self.needed, waited, sends, ballots, chain: None, of_chain: None }
     }
 
     fn members(&self, which: impl Fn(&Vote) -> bool) -> Members {

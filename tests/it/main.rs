@@ -2,6 +2,7 @@
 
 mod bodies;
 mod chain;
+mod chains;
 mod clients;
 mod config;
 mod epochs;

@@ -1,5 +1,6 @@
 //! A cluster in the fail-stop model: members of its chain die, stand still and lose their disks
-//! while clients work whose whole history is checked (docs/chain.md).
+//! while clients work whose whole history is checked (docs/chain.md). Several chains under one
+//! master are in `several.rs`.
 
 use crate::cluster::Cluster;
 use crate::faults::had_doubts;

@@ -96,6 +96,14 @@ impl Cluster {
         self
     }
 
+    /// Adds lines to the cluster file, before any replica runs.
+    pub fn with_lines(mut self, lines: &str) -> Self {
+        let mut file = OpenOptions::new().append(true).open(&self.config).unwrap();
+        file.write_all(lines.as_bytes()).unwrap();
+        self.cluster = quorate::files::load_cluster(&self.config).unwrap();
+        self
+    }
+
     /// Starts all replicas and waits for their links; false if one ended, as happens when a port
     /// was taken.
     pub fn launch_all(&mut self, arguments: impl Fn(u8) -> Vec<String>) -> bool {

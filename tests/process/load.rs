@@ -340,6 +340,29 @@ async fn read_all(shared: &Shared, mut events: Vec<Event>) -> History {
         let (ended, outcome) = (shared.now(), Outcome::Answered(out));
         events.push(Event { op, invoked, ended, outcome });
     }
+    let tags = match shared.cluster.each_chain().len() {
+        1 => all_tags(&client).await,
+        _ => tags_of(&client, &events).await,
+    };
+    client.close().await;
+    History { events, tags }
+}
+
+/// Several chains answer no scan over all keys: each tag that anybody wrote is asked for.
+async fn tags_of(client: &Client, events: &[Event]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut tags = BTreeMap::new();
+    for key in events.iter().map(|e| key(&e.op)).filter(|key| key.starts_with(TAG.as_bytes())) {
+        let out = call(client.clone(), &KvOp::Get(key.clone())).await;
+        match out.unwrap_or_else(|e| panic!("{}", told(&e))) {
+            KvOut::Value(value) => drop(tags.insert(key, value)),
+            KvOut::Missing => {}
+            other => panic!("{other:?} for a tag"),
+        }
+    }
+    tags
+}
+
+async fn all_tags(client: &Client) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut tags = BTreeMap::new();
     let mut after = Vec::new();
     loop {
@@ -351,9 +374,7 @@ async fn read_all(shared: &Shared, mut events: Vec<Event>) -> History {
         tags.extend(entries.into_iter().map(|(k, v)| (k.to_vec(), v.to_vec())));
         match tags.last_key_value() {
             Some((last, _)) if more => after = last.clone(),
-            _ => break,
+            _ => return tags,
         }
     }
-    client.close().await;
-    History { events, tags }
 }

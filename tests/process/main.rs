@@ -21,4 +21,5 @@ mod power;
 mod readme;
 mod refusals;
 mod repair;
+mod several;
 mod stops;

@@ -1,11 +1,10 @@
-//! `quorate admin chain`: what an operator says to the master of a chain (docs/chain.md).
+//! `quorate admin chain`: what an operator says to the master of chains (docs/chain.md).
 
 use super::judge_key;
 use crate::cli::{Failure, USAGE, output};
 use crate::client::{CallError, Client, ClientOptions};
 use crate::config::{Cluster, FaultModel, parse_duration};
 use crate::crypto::SecretKey;
-use crate::daemon::CHAIN;
 use crate::files::{load_cluster, read_secret_key};
 use crate::master::{Answer, Command as Order, Member};
 use crate::types::ReplicaId;
@@ -17,10 +16,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-/// Look at the chain of a cluster in the fail-stop model, or change who is in it
+/// Look at a chain of a cluster in the fail-stop model, or change who is in it
 ///
-/// `show` may be asked by any client's key. Exit code: 0 if it is done; 1 if the master refuses or
-/// does not answer in time; 2 the command line, a file or the key.
+/// `show` may be asked by any client's key, and shows all chains if none is named. Exit code: 0 if
+/// it is done; 1 if the master refuses or does not answer in time; 2 the command line, a file or
+/// the key.
 #[derive(Args)]
 pub(super) struct Chain {
     #[command(subcommand)]
@@ -57,9 +57,29 @@ struct Common {
     /// How long to wait for the master
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     wait: Duration,
+    /// The number of the chain, where the cluster file lists several
+    #[arg(long)]
+    chain: Option<u32>,
     /// Print JSON for programs
     #[arg(long)]
     json: bool,
+}
+
+impl Common {
+    /// The chains that it is about; one, if something is to be changed.
+    fn chains(&self, cluster: &Cluster, changes: bool) -> Result<Vec<u32>, Failure> {
+        let all: Vec<u32> = cluster.each_chain().iter().map(|c| c.number).collect();
+        let numbers = all.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        let usage = |message| Failure { code: USAGE, message };
+        match self.chain {
+            Some(number) if all.contains(&number) => Ok(vec![number]),
+            Some(number) => Err(usage(format!("there is no chain {number}; there is {numbers}"))),
+            None if changes && all.len() > 1 => {
+                Err(usage(format!("say with --chain which one: there are {numbers}")))
+            }
+            None => Ok(all),
+        }
+    }
 }
 
 #[derive(Args)]
@@ -93,6 +113,7 @@ impl Chain {
             let message = format!("{config} lists no client with the key in {file}");
             return Err(usage(message).into());
         }
+        let chains = common.chains(&cluster, changes)?;
         let named = |number: u8| {
             let id = ReplicaId::new(number).filter(|id| cluster.ensemble.contains(*id));
             let n = cluster.ensemble.n();
@@ -108,9 +129,10 @@ impl Chain {
             Command::Add(about) => Ask::Add(named(about.replica)?),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        match runtime.block_on(ask.run(&cluster, key, common.wait))? {
-            Ok(shown) if common.json => output::print_json(&shown.json())?,
-            Ok(shown) => output::print(&shown.text(wall()))?,
+        let several = cluster.chain.len() > 1;
+        match runtime.block_on(ask.run(&cluster, key, (&chains, common.wait)))? {
+            Ok(shown) if common.json => output::print_json(&all_json(&shown, several))?,
+            Ok(shown) => output::print(&all_text(&shown, several))?,
             Err(why) => {
                 eprintln!("error: {why}");
                 return Ok(ExitCode::from(super::NOT_DONE));
@@ -137,44 +159,63 @@ impl Ask {
         self,
         cluster: &Cluster,
         key: SecretKey,
-        wait: Duration,
-    ) -> anyhow::Result<Result<Shown, String>> {
+        (chains, wait): (&[u32], Duration),
+    ) -> anyhow::Result<Result<Vec<Shown>, String>> {
         let options = ClientOptions { timeout: wait, ..ClientOptions::default() };
         let client = Client::connect_to_master(cluster, key, options)?;
-        let shown = show(&client).await;
-        let shown = match (self, shown) {
-            (_, Err(why)) => Err(why),
-            (Self::Show, shown) => shown,
-            (Self::Reorder(order), Ok(now)) => {
-                let number = now.config.number;
-                say(&client, Order::Reorder { chain: CHAIN, number, order }).await
+        let mut all = Vec::new();
+        for chain in chains {
+            match self.of(&client, *chain).await {
+                Ok(shown) => all.push(shown),
+                Err(why) => {
+                    client.close().await;
+                    return Ok(Err(why));
+                }
             }
-            (Self::Remove(replica), _) => {
-                say(&client, Order::Remove { chain: CHAIN, replica }).await
-            }
-            (Self::Add(replica), _) => say(&client, Order::Add { chain: CHAIN, replica }).await,
-        };
+        }
         client.close().await;
-        Ok(shown)
+        Ok(Ok(all))
+    }
+
+    async fn of(&self, client: &Client, chain: u32) -> Result<Shown, String> {
+        let now = show(client, chain).await?;
+        let order = match self {
+            Self::Show => return Ok(now),
+            Self::Reorder(order) => {
+                Order::Reorder { chain, number: now.config.number, order: order.clone() }
+            }
+            Self::Remove(replica) => Order::Remove { chain, replica: *replica },
+            Self::Add(replica) => Order::Add { chain, replica: *replica },
+        };
+        read(chain, client.execute(order.encode()).await)
     }
 }
 
-async fn show(client: &Client) -> Result<Shown, String> {
-    read(client.query(Order::Show { chain: CHAIN }.encode()).await)
+async fn show(client: &Client, chain: u32) -> Result<Shown, String> {
+    read(chain, client.query(Order::Show { chain }.encode()).await)
 }
 
-async fn say(client: &Client, order: Order) -> Result<Shown, String> {
-    read(client.execute(order.encode()).await)
+fn all_text(shown: &[Shown], several: bool) -> String {
+    let title = |s: &Shown| if several { format!("chain {}\n", s.chain) } else { String::new() };
+    let texts = shown.iter().map(|s| format!("{}{}", title(s), s.text(wall())));
+    texts.collect::<Vec<_>>().join("\n")
 }
 
-fn read(output: Result<bytes::Bytes, CallError>) -> Result<Shown, String> {
+fn all_json(shown: &[Shown], several: bool) -> Value {
+    match shown {
+        [one] if !several => one.json(),
+        all => json!({ "chains": all.iter().map(Shown::json).collect::<Vec<_>>() }),
+    }
+}
+
+fn read(chain: u32, output: Result<bytes::Bytes, CallError>) -> Result<Shown, String> {
     let output = output.map_err(|e| match e.explanation() {
         Some(explanation) => format!("{e}\n{explanation}"),
         None => e.to_string(),
     })?;
     match Answer::parse(&output) {
         Ok(Answer::Chain { config, wanted, down, replicas }) => {
-            Ok(Shown { config, wanted, down, replicas })
+            Ok(Shown { chain, config, wanted, down, replicas })
         }
         Ok(Answer::Refused(why)) => Err(format!("the master refuses: {why}")),
         Err(e) => Err(format!("the answer is none of a master: {e}; compare the versions")),
@@ -183,6 +224,7 @@ fn read(output: Result<bytes::Bytes, CallError>) -> Result<Shown, String> {
 
 /// What the master says.
 struct Shown {
+    chain: u32,
     config: ChainConfig,
     wanted: u8,
     down: bool,
@@ -246,6 +288,7 @@ impl Shown {
             })
         };
         json!({
+            "chain": self.chain,
             "configuration": self.config.number,
             "members": self.config.members.iter().map(id).collect::<Vec<_>>(),
             "joining": self.config.joining.as_ref().map(id),
@@ -273,7 +316,7 @@ mod tests {
         };
         let config = ChainConfig { number: 4, members: vec![member(1), member(0)], joining: None };
         let replicas = vec![known(0, true), known(1, false), known(2, false)];
-        let shown = Shown { config, wanted: 2, down: true, replicas };
+        let shown = Shown { chain: 0, config, wanted: 2, down: true, replicas };
         let text = shown.text(1);
         for line in [
             "configuration 4: R2 > R1 (2 wanted)",
@@ -285,5 +328,10 @@ mod tests {
         }
         assert!(text.contains("quorate admin chain remove"), "{text}");
         assert_eq!(shown.json()["members"], json!([2, 1]));
+        let shown = [shown];
+        assert!(all_text(&shown, true).starts_with("chain 0\nconfiguration 4"));
+        assert!(all_text(&shown, false).starts_with("configuration 4"));
+        assert_eq!(all_json(&shown, true)["chains"][0]["chain"], json!(0));
+        assert_eq!(all_json(&shown, false)["chain"], json!(0));
     }
 }

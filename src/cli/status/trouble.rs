@@ -82,34 +82,39 @@ fn of_one(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
             id.number()
         );
     }
-    if let Some(chain) = &s.chain {
-        of_chain(id, chain, text);
+    for chain in s.each_chain() {
+        of_chain(id, chain, !s.chains.is_empty(), text);
     }
     if s.standing == Standing::Halted {
         let _ = writeln!(text, "{id} has halted; its log says why.");
     }
 }
 
-fn of_chain(id: ReplicaId, chain: &ChainStatus, text: &mut String) {
+fn of_chain(id: ReplicaId, chain: &ChainStatus, several: bool, text: &mut String) {
+    let (name, option) = match several {
+        true => (format!("chain {}", chain.number), format!(" --chain {}", chain.number)),
+        false => ("the chain".to_owned(), String::new()),
+    };
     if let Some(why) = &chain.halted {
         let why = escape(why.as_bytes());
-        let _ = writeln!(text, "{id} has stopped its part in the chain: {why}");
+        let _ = writeln!(text, "{id} has stopped its part in {name}: {why}");
     }
     if chain.lost {
         let number = id.number();
         let _ = writeln!(
             text,
-            "{id} has a new disk in place of one that was lost, and has not been a member of the \
-             chain since. If the whole chain is down and that disk is gone for good, say so: \
-             quorate admin chain remove --replica {number}, and then add --replica {number}."
+            "{id} has a new disk in place of one that was lost, and has not been a member of \
+             {name} since. If the whole chain is down and that disk is gone for good, say so: \
+             quorate admin chain remove{option} --replica {number}, and then add{option} \
+             --replica {number}."
         );
     }
     let is_member = chain.members.contains(&id.number());
     if is_member && chain.lease_ms == 0 && chain.config > 0 {
         let _ = writeln!(
             text,
-            "{id} is a member of the chain and has no lease: it serves nobody until the master's \
-             group gives it one."
+            "{id} is a member of {name} and has no lease: it serves nobody there until the \
+             master's group gives it one."
         );
     }
 }

@@ -105,6 +105,7 @@ fn cluster(ensemble: Ensemble, endpoints: &[Arc<Endpoint>]) -> Cluster {
             reads: Reads::Tail,
             length: 2,
         },
+        chain: Vec::new(),
         clock: ClockKind::Hybrid,
         durability: crate::types::Durability::None,
         snapshots: Cluster::SNAPSHOTS,

@@ -1,10 +1,11 @@
-//! What the loop does for its part in a chain, in the fail-stop model.
+//! What the loop does for its parts in chains, in the fail-stop model.
 
 use super::Node;
 use crate::chain::{Action, Event, Input};
 use crate::config::FaultModel;
 use crate::crypto::PublicKey;
-use crate::daemon::chained::{self, News};
+use crate::daemon::chained;
+use crate::daemon::chains::News;
 use crate::daemon::gate::{self, Sender};
 use crate::transport::Lane;
 use crate::types::{ClientId, Digest, GroupId, LinkId, ReplicaId, Role, Round};
@@ -17,35 +18,34 @@ use tracing::warn;
 const ACTIONS: usize = 4096;
 
 impl Node {
-    /// An event for the chain, if there is one.
+    /// An event for every chain.
     pub(super) fn chain_input(&mut self, input: Input) {
         let now = self.clock.now();
-        let Some(chained) = &mut self.chain else { return };
-        chained.input(now, input);
+        let Some(chains) = &mut self.chains else { return };
+        chains.input(now, &input);
         self.act_if_much_waits();
     }
 
     fn act_if_much_waits(&mut self) {
-        if self.chain.as_ref().is_some_and(|c| c.waiting() > ACTIONS) {
+        if self.chains.as_ref().is_some_and(|c| c.waiting() > ACTIONS) {
             self.act_for_chain();
         }
     }
 
     pub(super) fn chain_news(&mut self, news: News) {
         let now = self.clock.now();
-        let Some(chained) = &mut self.chain else { return };
-        if let Err(why) = chained.news(now, news) {
+        let Some(chains) = &mut self.chains else { return };
+        if let Err(why) = chains.news(now, news) {
             self.failed = Some(why);
         }
     }
 
-    /// Takes a replica's frame, if it is for the chain.
+    /// Takes a replica's frame, if it is for a chain.
     pub(super) fn chain_peer_frame(&mut self, peer: ReplicaId, frame: &Frame) -> bool {
         let now = self.clock.now();
-        let Some(chained) = self.chain.as_mut().filter(|_| frame.group == GroupId::CHAIN) else {
-            return false;
-        };
-        if let Err(why) = chained.peer_frame(now, peer, frame)
+        let taken = self.chains.as_mut().and_then(|chains| chains.peer_frame(now, peer, frame));
+        let Some(taken) = taken else { return false };
+        if let Err(why) = taken
             && let Some(open) = self.peers.get_mut(&peer)
             && open.fault(&why)
         {
@@ -56,28 +56,28 @@ impl Node {
     }
 
     pub(super) fn chain_client_up(&mut self, link: LinkId, client: ClientId, role: Role) {
-        if let Some(chained) = &mut self.chain {
-            chained.client_up(link, client, role);
+        if let Some(chains) = &mut self.chains {
+            chains.client_up(link, client, role);
         }
     }
 
     pub(super) fn chain_client_down(&mut self, link: LinkId) {
-        if let Some(chained) = &mut self.chain {
-            chained.client_down(link);
+        if let Some(chains) = &mut self.chains {
+            chains.client_down(link);
         }
     }
 
-    /// Takes a client's frame, if it is for the chain, or something that its sender may not ask of
+    /// Takes a client's frame, if it is for a chain, or something that its sender may not ask of
     /// the master.
     pub(super) fn chain_client_frame(&mut self, link: LinkId, frame: &Frame) -> bool {
         let now = self.clock.now();
-        let Some(chained) = &mut self.chain else { return false };
-        if frame.group != GroupId::CHAIN {
+        let Some(chains) = &mut self.chains else { return false };
+        let Some(taken) = chains.client_frame(now, link, frame) else {
             return frame.kind == Kind::Request && self.is_kept_from_master(link, frame);
-        }
-        match chained.client_frame(now, link, frame) {
+        };
+        match taken {
             Ok(None) => {}
-            Ok(Some(note)) => self.note(link, note, GroupId::CHAIN),
+            Ok(Some(told)) => self.send_to_client(link, &told),
             Err(why) => {
                 if let Some(open) = self.clients.get_mut(&link)
                     && open.fault(&why)
@@ -104,19 +104,16 @@ impl Node {
         };
         let Err(kind) = gate::judge(sender, &request) else { return false };
         let (session, number) = (request.session, request.number);
-        self.note(link, Note { session, number, kind }, GroupId::MAIN);
+        let note = Note { session, number, kind };
+        self.send_to_client(link, &note.to_frame(GroupId::MAIN));
         true
     }
 
     /// CH-F5: who waits for a replica that has stopped learns at once who takes its place.
-    fn tell_clients(&mut self, config: ChainConfig) {
-        let frame = ChainAnswer::Config(config).to_frame(GroupId::CHAIN);
+    fn tell_clients(&mut self, chain: u32, config: ChainConfig) {
+        let frame = ChainAnswer::Config(config).to_frame(GroupId::of_chain(chain));
         let links: Vec<LinkId> = self.clients.keys().copied().collect();
         links.into_iter().for_each(|link| self.send_to_client(link, &frame));
-    }
-
-    fn note(&mut self, link: LinkId, note: Note, group: GroupId) {
-        self.send_to_client(link, &note.to_frame(group));
     }
 
     fn send_to_client(&mut self, link: LinkId, frame: &[u8]) {
@@ -127,21 +124,22 @@ impl Node {
         }
     }
 
-    /// Does what the chain asks for; links are flushed by [`Node::act`].
+    /// Does what the chains ask for; links are flushed by [`Node::act`].
     pub(super) fn act_for_chain(&mut self) {
-        let Some(chained) = &mut self.chain else { return };
-        for action in chained.take() {
-            self.do_for_chain(action);
+        while let Some((chain, actions)) = self.chains.as_mut().and_then(|chains| chains.take()) {
+            actions.into_iter().for_each(|action| self.do_for_chain(chain, action));
         }
     }
 
-    fn do_for_chain(&mut self, action: Action) {
-        let Some(chained) = &self.chain else { return };
+    fn do_for_chain(&mut self, chain: u32, action: Action) {
+        let Some(chains) = &self.chains else { return };
+        let Some(chained) = chains.get(chain) else { return };
+        let group = GroupId::of_chain(chain);
         match action {
             Action::ToPeer { peer, message } => {
                 // In one lane, so that what is said comes in order.
                 if let Some(open) = self.peers.get(&peer) {
-                    open.link.send(Lane::Protocol, &message.to_frame(GroupId::CHAIN));
+                    open.link.send(Lane::Protocol, &message.to_frame(group));
                     self.touched_peers.insert(peer);
                 }
             }
@@ -149,22 +147,22 @@ impl Node {
                 let links = chained.links_of(&client, reply.session);
                 let position = StepPosition { round: Round(number), vector: Digest::ZERO };
                 let replies = Replies { position, rolled: false, replies: vec![reply] };
-                let frame = replies.to_frame(GroupId::CHAIN);
+                let frame = replies.to_frame(group);
                 links.into_iter().for_each(|link| self.send_to_client(link, &frame));
             }
             Action::Answer { link, answer } => {
-                self.send_to_client(link, &answer.to_frame(GroupId::CHAIN));
+                self.send_to_client(link, &answer.to_frame(group));
             }
-            Action::Renew { serial, command } => chained.renew(serial, command),
+            Action::Renew { serial, command } => chains.renew(chain, serial, command),
             Action::Append { sequence, entries } => chained.disk().append(sequence, entries),
             Action::Save { sequence, number, state, anew } => {
                 chained.disk().save(sequence, number, state, anew);
             }
             Action::Encode { id, work } => chained.encode(id, work),
             Action::Event(event) => {
-                chained::log(&event);
+                chained::log(chain, &event);
                 if let Event::Configured { config } = event {
-                    self.tell_clients(config);
+                    self.tell_clients(chain, config);
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! What the loop adds to the core's status, and how the core's words are those of the links.
 
 use super::{Node, Player};
+use crate::daemon::chains::Chains;
 use crate::replica::{self, Status};
 use crate::transport::Lane;
 
@@ -16,15 +17,18 @@ impl Node {
         counters.insert("handshakes_admitted".to_owned(), handshakes.admitted);
         counters.insert("handshakes_failed".to_owned(), handshakes.failed);
         counters.insert("handshakes_refused".to_owned(), handshakes.refused);
-        let of_chain = self.chain.iter().flat_map(|chain| chain.counters());
-        counters.extend(of_chain.map(|(name, value)| (name.to_owned(), value)));
+        let of_chains = self.chains.iter().flat_map(Chains::counters);
+        counters.extend(of_chains.map(|(name, value)| (name.to_owned(), value)));
+        let mut chains = self.chains.as_ref().map_or_else(Vec::new, |chains| chains.status(now));
+        let chain = if chains.len() == 1 { chains.pop() } else { None };
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             counters,
             file_outdated: self.file_behind,
-            chain: self.chain.as_ref().map(|chain| chain.status(now)),
+            chain,
+            chains,
             ..status
         }
     }

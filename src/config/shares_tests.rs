@@ -1,0 +1,162 @@
+//! `[[chain]]`: what good lists give, and one row for each refusal.
+
+use super::*;
+use crate::config::Cluster;
+use crate::crypto::SecretKey;
+
+/// A cluster of three whose chains are listed from line 21 on.
+fn parse(chains: &str) -> Result<Cluster, ConfigError> {
+    let mut text = format!(
+        "[cluster]\nnonce = \"{}\"\nfault_model = \"fail-stop\"\nt = 1\ndelta = \"100ms\"\n",
+        "07".repeat(32)
+    );
+    for number in 1..=3u8 {
+        let key = SecretKey::from_seed([number; 32]).public().to_inline();
+        text.push_str(&format!(
+            "[[replica]]\nid = {number}\naddress = \"127.0.0.1:710{number}\"\n\
+             admin = \"127.0.0.1:720{number}\"\npublic_key = \"{key}\"\n"
+        ));
+    }
+    assert_eq!(text.lines().count(), 20);
+    let text = format!("{text}{chains}");
+    Cluster::parse(&text, "q.toml", &mut |_| Err("no files".to_owned()))
+}
+
+fn ids(entry: &ChainEntry) -> Vec<u8> {
+    entry.members.iter().map(|m| m.number()).collect()
+}
+
+#[test]
+fn without_a_list_there_is_one_chain_of_everything() {
+    let c = parse("").unwrap();
+    assert!(c.chain.is_empty());
+    let all = c.each_chain();
+    let [one] = all.as_slice() else { panic!("{all:?}") };
+    assert_eq!((one.number, &one.share, one.length, ids(one)), (0, &Share::All, 2, vec![1, 2]));
+    // Frozen: files of clusters that run have no list, and their ids must stay.
+    let id = "12284c3d4c7fb722";
+    assert_eq!(&c.id().to_hex()[..16], id);
+}
+
+#[test]
+fn chains_are_ordered_and_spread_and_may_have_lengths_and_members_of_their_own() {
+    let c = parse(
+        "[[chain]]\nnumber = 7\nslots = \"1000-1023, 0-9,500\"\n\
+         [[chain]]\nnumber = 0\nslots = \"10 - 499\"\nlength = 3\n\
+         [[chain]]\nnumber = 31\nslots = \"501-999\"\nmembers = [3, 1]\n\
+         [chains]\nlength = 1\n",
+    );
+    let c = c.unwrap();
+    let rows: Vec<_> = c.chain.iter().map(|e| (e.number, e.length, ids(e))).collect();
+    assert_eq!(rows, [(0, 3, vec![1, 2, 3]), (7, 1, vec![2]), (31, 2, vec![3, 1])]);
+    assert_eq!(c.chain[1].share, Share::Slots(vec![(0, 9), (500, 500), (1000, 1023)]));
+    assert_eq!(c.chain[1].share.to_string(), "slots 0-9, 500, 1000-1023");
+    let map = c.key_map();
+    assert_eq!((map.chains(), map.slot(b"colour"), map.chain_of(b"colour")), (3, Some(976), 31));
+    let c = parse("[[chain]]\nnumber = 1\nfrom = \"m\"\n[[chain]]\nnumber = 2\nfrom = \"\"\n");
+    let c = c.unwrap();
+    let (map, rows) = (c.key_map(), c.chain.iter().map(ids).collect::<Vec<_>>());
+    assert_eq!((map.chain_of(b"lzz"), map.chain_of(b"m")), (2, 1));
+    assert_eq!(rows, [[1, 2], [2, 3]]);
+}
+
+/// All that decides on whose disk a key is tells clusters apart, in the model that uses it.
+#[test]
+fn the_list_is_a_part_of_the_cluster_id() {
+    let list = |number: u32, cut: u16, more: &str| {
+        let (next, first) = (cut + 1, "[[chain]]\nnumber = 0\nslots = ");
+        format!(
+            "{first}\"0-{cut}\"\n[[chain]]\nnumber = {number}\nslots = \"{next}-1023\"\n{more}\n"
+        )
+    };
+    let variants = [
+        String::new(),
+        "[[chain]]\nnumber = 0\nslots = \"0-1023\"\n".to_owned(),
+        list(1, 511, ""),
+        list(2, 511, ""),
+        list(1, 510, ""),
+        list(1, 511, "length = 3"),
+        list(1, 511, "members = [3, 2]"),
+    ];
+    let clusters: Vec<Cluster> = variants.iter().map(|text| parse(text).unwrap()).collect();
+    for (i, a) in clusters.iter().enumerate() {
+        for b in &clusters[i + 1..] {
+            assert_ne!(a.id(), b.id(), "{:?} {:?}", a.chain, b.chain);
+            assert_ne!(a.fields(), b.fields());
+        }
+        let voting = Cluster { fault_model: FaultModel::Byzantine, ..a.clone() };
+        let bare = Cluster { chain: Vec::new(), ..voting.clone() };
+        assert_eq!((voting.id(), voting.fields()), (bare.id(), bare.fields()));
+    }
+    // What the default would be may be written, too.
+    let same = parse(&list(1, 511, "length = 2\nmembers = [2, 3]")).unwrap();
+    assert_eq!(same.id(), clusters[2].id());
+}
+
+#[test]
+fn refusals_name_the_line_and_what_to_write() {
+    let first = "[[chain]]\nnumber = 0\nslots = \"0-511\"\n";
+    let second = |rest: &str| format!("{first}[[chain]]\n{rest}\n");
+    let rows: [(String, usize, &str, &str); 26] = [
+        (second("slots = \"512-1023\""), 24, "has no `number`", "number = 0"),
+        (second("number = 32\nslots = \"512-1023\""), 25, "from 0 to 31", "number = 0"),
+        (second("number = 0\nslots = \"512-1023\""), 25, "the chain of line 22", "another number"),
+        (second("number = 1"), 24, "has no `slots`", "slots = \"0-511\""),
+        (second("number = 1\nslots = 3"), 26, "a string in quotes", "slots = \"0-511\""),
+        (second("number = 1\nslots = \"\""), 26, "\"\" is no slot", "slots = \"0-511\""),
+        (second("number = 1\nslots = \"512-1024\""), 26, "within 0-1023", "slots = \"0-511\""),
+        (second("number = 1\nslots = \"600-512\""), 26, "\"600-512\" is no slot", "slots ="),
+        (second("number = 1\nslots = \"+600\""), 26, "\"+600\" is no slot", "slots ="),
+        (second("number = 1\nslots = \"5-6-7\""), 26, "\"5-6-7\" is no slot", "slots ="),
+        (second("number = 1\nslots = \"600,550-650\""), 26, "slot 600 is there twice", "once"),
+        (
+            second("number = 1\nslots = \"511-1023\""),
+            26,
+            "slot 511 is of the chain of line 23",
+            "one",
+        ),
+        (second("number = 1\nslots = \"513-1023\""), 26, "no chain has the slots 512", "add them"),
+        (second("number = 1\nslots = \"512-1022\""), 26, "the slots 1023", "add them"),
+        (first.to_owned(), 23, "no chain has the slots 512-1023", "add them"),
+        (second("number = 1\nfrom = \"a\""), 26, "the chain of line 23 says with `slots`", "all"),
+        (second("number = 1\nslots = \"512-1023\"\nfrom = \"a\""), 27, "`slots`, too", "the other"),
+        (second("number = 1\nslots = \"512-1023\"\nlength = 4"), 27, "from 1 to 3", "length = 2"),
+        (second("number = 1\nslots = \"512-1023\"\nmembers = []"), 27, "one member", "leave"),
+        (second("number = 1\nslots = \"512-1023\"\nmembers = [4]"), 27, "ids 1 to 3", "members ="),
+        (second("number = 1\nslots = \"512-1023\"\nmembers = [2, 2]"), 27, "2 is there twice", "["),
+        (
+            second("number = 1\nslots = \"512-1023\"\nmembers = [1, 2]\nlength = 1"),
+            28,
+            "less than the 2 `members`",
+            "length = 2",
+        ),
+        ("[[chain]]\nnumber = 0\nfrom = \"a\"\n".to_owned(), 23, "before the first `from`", "\"\""),
+        (
+            "[[chain]]\nnumber = 0\nfrom = \"\"\n[[chain]]\nnumber = 1\nfrom = \"\"\n".to_owned(),
+            26,
+            "the chain of line 23 begins here",
+            "another key",
+        ),
+        (second("number = 1\nslot = \"512-1023\""), 26, "unknown key `slot`", "`slots`"),
+        ("[chain]\nnumber = 0\n".to_owned(), 21, "expected a sequence", "[[chain]]"),
+    ];
+    for (text, line, problem, remedy) in rows {
+        let refused = parse(&text).unwrap_err();
+        assert_eq!(refused.line, line, "{text}\n{refused}");
+        assert!(refused.problem.contains(problem), "{text}\n{refused}");
+        assert!(refused.remedy.contains(remedy), "{text}\n{refused}");
+    }
+}
+
+#[test]
+fn one_state_of_all_keys_is_no_beginning_for_several_chains() {
+    let state = format!("[service]\nname = \"kv\"\ninitial_state = \"{}\"\n", "0a".repeat(32));
+    let two = "[[chain]]\nnumber = 0\nslots = \"0-511\"\n[[chain]]\nnumber = 1\n\
+               slots = \"512-1023\"\n";
+    assert!(parse(&state).is_ok());
+    let refused = parse(&format!("{state}{two}")).unwrap_err();
+    assert_eq!(refused.line, 23, "{refused}");
+    assert!(refused.to_string().contains("run one chain"), "{refused}");
+    let one = "[[chain]]\nnumber = 0\nslots = \"0-1023\"\n";
+    assert!(parse(&format!("{state}{one}")).is_ok());
+}
