@@ -22,6 +22,7 @@ mod selective;
 mod sleeper;
 mod slow_drip;
 mod source_lies;
+mod stale_read;
 mod twins;
 mod withhold;
 
@@ -37,6 +38,7 @@ pub use selective::Selective;
 pub use sleeper::Sleeper;
 pub use slow_drip::SlowDrip;
 pub use source_lies::{LyingSource, SourceLie};
+pub use stale_read::StaleRead;
 pub use twins::{Sides, Twins};
 pub use withhold::Withhold;
 
@@ -61,10 +63,12 @@ pub enum Lie {
     Epoch(EpochLie),
     /// To whoever fetches a snapshot: it must get the state from others.
     Source(SourceLie),
+    /// To whoever reads without ordering: it must not be shown what is over.
+    StaleRead,
 }
 
 impl Lie {
-    /// All lies.
+    /// All lies but [`Lie::StaleRead`], which is told only to clients that read without ordering.
     pub fn all() -> impl Iterator<Item = Lie> {
         let replies = ReplyLie::ALL.into_iter().map(Lie::Reply);
         let ordering = OrderingLie::ALL.into_iter().map(Lie::Ordering);
@@ -79,6 +83,7 @@ impl Lie {
             Lie::Ordering(lie) => lie.name(),
             Lie::Epoch(lie) => lie.name(),
             Lie::Source(lie) => lie.name(),
+            Lie::StaleRead => "stale-read",
         }
     }
 
@@ -89,6 +94,7 @@ impl Lie {
             Lie::Ordering(lie) => lie.attack(seed),
             Lie::Epoch(lie) => lie.attack(seed),
             Lie::Source(lie) => Box::new(lie.attack()),
+            Lie::StaleRead => Box::new(StaleRead::default()),
         }
     }
 }
@@ -97,7 +103,7 @@ impl std::str::FromStr for Lie {
     type Err = UnknownLie;
 
     fn from_str(given: &str) -> Result<Self, UnknownLie> {
-        by_name(given, Self::all(), Self::name)
+        by_name(given, Self::all().chain([Lie::StaleRead]), Self::name)
     }
 }
 

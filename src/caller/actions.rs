@@ -39,13 +39,15 @@ pub type Actions = Vec<Action>;
 /// An accepted answer (rule C1).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The request that carried the call. Queries of a fail-stop chain have no session; theirs is
-    /// shown as 0.
+    /// The request that carried the call. Queries that are not ordered have no session; theirs is
+    /// [`SessionId::QUERIES`](crate::types::SessionId::QUERIES).
     pub request: RequestId,
     /// One output a command of the call.
     pub outputs: Vec<Bytes>,
-    /// The step that executed it. In a fail-stop chain the round is the number of the update, or
-    /// how many the state had executed that a query was asked of, and the vector is zero.
+    /// The step that executed it. Where it was not ordered (rule Q1), round 0 and the opening of
+    /// the epoch in which it was answered. In a fail-stop chain the round is the number of the
+    /// update, or how many the state had executed that a query was asked of, and the vector is
+    /// zero.
     pub position: StepPosition,
     /// Its index in the step.
     pub index: u32,

@@ -303,7 +303,7 @@ impl ChainCaller {
                 let position = StepPosition { round: Round(number), vector: Digest::ZERO };
                 let reply = Reply { session: SessionId(0), number: id, index: 0, outcome };
                 self.queries.links.count(replica).replies += 1;
-                self.queries.reply(replica, position, reply, now, out);
+                self.queries.reply(replica, (position, false), reply, now, out);
             }
             ChainAnswer::Config(config) => {
                 self.learn(&config);

@@ -26,6 +26,8 @@ fn config(number: u64, members: &[u8]) -> ChainConfig {
 fn setup() -> ChainSetup {
     let setup = Setup {
         mode: Mode::Vote,
+        ordered: false,
+        assurance: crate::types::Assurance::Majority,
         ensemble: Ensemble::new(1).unwrap(),
         context: Context { cluster: Digest([9; 32]), group: GroupId::CHAIN },
         client: ClientId([5; 32]),

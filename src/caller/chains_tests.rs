@@ -31,6 +31,8 @@ fn config(number: u64, members: &[u8]) -> ChainConfig {
 fn setup() -> ChainsSetup {
     let chain = |chain: u32| ChainSetup {
         setup: Setup {
+            ordered: false,
+            assurance: crate::types::Assurance::Majority,
             mode: Mode::Vote,
             ensemble: Ensemble::new(1).unwrap(),
             context: Context { cluster: Digest([9; 32]), group: GroupId::of_chain(chain) },

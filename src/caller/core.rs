@@ -1,7 +1,7 @@
 //! The caller: its inputs, its timers, and what it sends.
 
 use super::links::Links;
-use super::queue::Queue;
+use super::queue::{Part, Queue};
 use super::route::{Route, Trail};
 use super::setup::Mode;
 use super::window::{Pending, Window};
@@ -9,7 +9,7 @@ use super::{Action, Actions, CallError, Input, Setup, Stats, Token};
 use crate::crypto::{Domain, Hasher};
 use crate::types::{Instant, ReplicaId, SessionId, Timing};
 use crate::voter::Explanation;
-use crate::wire::{ChainQuery, Message, Request};
+use crate::wire::{ChainQuery, Command, Message, Request};
 use bytes::Bytes;
 
 /// One client's core. See the module's page.
@@ -26,6 +26,8 @@ pub struct Caller {
     pub(super) unheard: bool,
     // In a chain: requests below this number have been sent to somebody once.
     pub(super) placed: u64,
+    // Queries that replicas do not answer alike, to be ordered.
+    pub(super) diverted: Vec<Diverted>,
     // Sessions begun so far, to derive the nonce of the next.
     begun: u64,
     // Time never goes back, whatever the driver says.
@@ -33,6 +35,14 @@ pub struct Caller {
     // No timer runs out before this. It may be early, so that an answer need not look for the
     // next one: they are all looked at when it has come.
     wake: Instant,
+}
+
+/// Calls of a query that has to be ordered.
+#[derive(Debug)]
+pub(super) struct Diverted {
+    pub parts: Vec<Part>,
+    /// What it carried.
+    pub frame: Bytes,
 }
 
 /// The session that requests go into.
@@ -51,8 +61,8 @@ impl Caller {
     /// link up; in a fail-stop chain at the first that finds an update. Queries have no session.
     pub fn new(setup: Setup, now: Instant) -> Self {
         let setup = setup.normalized();
-        let session = matches!(setup.mode, Mode::Queries { .. }).then(|| Session {
-            id: SessionId(0),
+        let session = (!setup.mode.has_sessions()).then(|| Session {
+            id: SessionId::QUERIES,
             open: true,
             window: Window::starting_at(1),
         });
@@ -65,6 +75,7 @@ impl Caller {
             counts: Stats::default(),
             unheard: false,
             placed: 0,
+            diverted: Vec::new(),
             begun: 0,
             now,
             wake: NEVER,
@@ -85,13 +96,7 @@ impl Caller {
             Input::Down { replica } => self.lose_link(replica, now),
             Input::Frames { replica, frames } => self.frames(replica, &frames, now, out),
             Input::Call { token, commands, coalesce } => {
-                match self.queue.push(token, commands, coalesce, now) {
-                    Ok(()) => self.wake_by(now + self.setup.timeout),
-                    Err(why) => {
-                        let result = Err(CallError::Unacceptable(why));
-                        out.push(Action::Done { token, result });
-                    }
-                }
+                self.order(token, commands, coalesce, now, out);
             }
             Input::Forget { token } => self.forget(token),
             Input::Tick | Input::Drained => {}
@@ -136,12 +141,29 @@ impl Caller {
         let explanation = match first {
             Some((_, p)) => explain(p, &self.links, self.now),
             None => {
-                let voter = self.setup.voter();
+                let voter = self.setup.voter(1);
                 let said = voter.explain(self.now, self.now, 0, |r| self.links.state(r));
                 self.links.overlay(said, &Trail::default(), self.now)
             }
         };
         Explanation { sends: 0, ..explanation }
+    }
+
+    /// Takes a call that came at this time, as [`Input::Call`].
+    pub(super) fn order(
+        &mut self,
+        token: Token,
+        commands: Vec<Command>,
+        coalesce: bool,
+        since: Instant,
+        out: &mut Actions,
+    ) {
+        match self.queue.push(token, commands, coalesce, since) {
+            Ok(()) => self.wake_by(since + self.setup.timeout),
+            Err(why) => {
+                out.push(Action::Done { token, result: Err(CallError::Unacceptable(why)) });
+            }
+        }
     }
 
     fn forget(&mut self, token: Token) {
@@ -172,13 +194,17 @@ impl Caller {
         }
         self.wake = self.queue.deadline().unwrap_or(NEVER);
         let Some(session) = &mut self.session else { return };
-        let mut given_up = Vec::new();
+        let (mut given_up, mut diverted) = (Vec::new(), Vec::new());
         for (number, pending) in session.window.all_mut() {
             self.counts.timeouts += expire(pending, &self.setup, &self.links, now, out);
             let deadline = pending.parts.iter().map(|p| p.since + self.setup.timeout);
             let deadline = deadline.into_iter().find(|d| *d > now);
             if deadline.is_none() && !pending.parts.is_empty() {
                 given_up.push(number);
+                continue;
+            }
+            if pending.repeat_at <= now && self.setup.mode == Mode::Reads {
+                diverted.push(number);
                 continue;
             }
             if pending.repeat_at <= now {
@@ -199,6 +225,7 @@ impl Caller {
         for number in given_up {
             session.window.settle(number);
         }
+        diverted.into_iter().for_each(|number| self.divert(number));
         // Timers close together are looked at together.
         self.wake = self.wake.max(now + Timing::TIMER_GRAIN);
     }
@@ -294,7 +321,7 @@ fn pending(setup: &Setup, request: &Request, now: Instant) -> Pending {
     let group = setup.context.group;
     let frame = match setup.mode {
         Mode::Vote | Mode::Updates => request.to_frame(group),
-        Mode::Queries { .. } => {
+        Mode::Reads | Mode::Queries { .. } => {
             ChainQuery { id: request.number, body: request.body.clone() }.to_frame(group)
         }
     };
@@ -302,7 +329,7 @@ fn pending(setup: &Setup, request: &Request, now: Instant) -> Pending {
         frame: frame.into(),
         parts: Vec::new(),
         commands: 0,
-        voter: setup.voter(),
+        voter: setup.voter(request.number),
         sent: now,
         sends: 0,
         repeat_at: now + setup.repeat_after,

@@ -79,6 +79,7 @@ mod route;
 mod setup;
 mod shares;
 mod stats;
+mod voting;
 mod window;
 
 pub use self::core::Caller;
@@ -89,6 +90,7 @@ pub use input::{Input, Token};
 pub use setup::{Mode, Setup};
 pub use shares::{chain_for, is_for};
 pub use stats::{ReplicaStats, Stats};
+pub use voting::VotingCaller;
 
 #[cfg(test)]
 mod tests;

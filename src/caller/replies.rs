@@ -1,9 +1,11 @@
 //! What comes from replicas: votes, notes, and what follows once `t + 1` agree.
 
-use super::core::{Caller, explain};
+use super::core::{Caller, Diverted, explain};
 use super::queue::Part;
+use super::setup::Mode;
 use super::window::{Found, Pending, Slot};
 use super::{Action, Actions, Answer, CallError};
+use crate::types::plant::planted;
 use crate::types::{Instant, ReplicaId, RequestId, SessionId};
 use crate::voter::{Explanation, Value};
 use crate::wire::{
@@ -63,9 +65,10 @@ impl Caller {
                 if message.replies.is_empty() {
                     return Err("replies without a reply");
                 }
-                for reply in message.replies {
+                let Replies { position, rolled, replies } = message;
+                for reply in replies {
                     self.links.count(replica).replies += 1;
-                    self.reply(replica, message.position, reply, now, out);
+                    self.reply(replica, (position, rolled), reply, now, out);
                 }
                 Ok(())
             }
@@ -83,7 +86,7 @@ impl Caller {
     pub(super) fn reply(
         &mut self,
         replica: ReplicaId,
-        position: StepPosition,
+        (position, rolled): (StepPosition, bool),
         reply: Reply,
         now: Instant,
         out: &mut Actions,
@@ -93,6 +96,8 @@ impl Caller {
             stats.strays += 1;
             return;
         };
+        let mixes = self.setup.mode == Mode::Reads && planted("q1-openings-mixed");
+        let position = if mixes { StepPosition::default() } else { position };
         let value = Value { position, index: reply.index, outcome: reply.outcome };
         match slot {
             Found::Gone => {}
@@ -101,7 +106,7 @@ impl Caller {
                 let differs = settled.value.as_ref().is_some_and(|v| *v != value);
                 if differs && !settled.counted.contains(replica) {
                     settled.counted.insert(replica);
-                    stats.dissent += 1;
+                    stats.differs(self.setup.mode);
                 }
             }
             Found::Slot(Slot::Pending(pending)) => {
@@ -109,10 +114,13 @@ impl Caller {
                     stats.strays += 1;
                     return;
                 }
-                let heard = pending.voter.hear(replica, now, value);
+                let heard = pending.voter.hear_marked(replica, now, value, rolled);
                 stats.changed += u64::from(heard.changed);
+                let is_hopeless = pending.voter.is_hopeless();
                 if heard.accepted {
                     self.accept(reply.number, now, out);
+                } else if self.setup.mode == Mode::Reads && is_hopeless {
+                    self.divert(reply.number);
                 }
             }
         }
@@ -121,7 +129,7 @@ impl Caller {
     // A note is never a vote. But when so many replicas would not take a request that it cannot
     // get the candidates it needs from those that are good, waiting on is of no use.
     fn note(&mut self, replica: ReplicaId, note: &Note, now: Instant, out: &mut Actions) {
-        let needed = self.setup.needed();
+        let refusing = self.setup.refusing();
         let slot = find(&mut self.session, note.session, note.number);
         let Some(Found::Slot(Slot::Pending(pending))) = slot else {
             if matches!(slot, None | Some(Found::Unknown)) {
@@ -132,10 +140,13 @@ impl Caller {
         pending.voter.note(replica, now, note.kind);
         let final_word = match note.kind {
             NoteKind::Forbidden | NoteKind::Unacceptable | NoteKind::NumberTaken => true,
-            NoteKind::Busy | NoteKind::Restarted | NoteKind::Halted => false,
+            NoteKind::Busy | NoteKind::Restarted | NoteKind::Halted | NoteKind::NotMember => false,
         };
-        if final_word && pending.voter.noted(note.kind) >= needed {
+        let is_hopeless = pending.voter.is_hopeless();
+        if final_word && pending.voter.noted(note.kind) >= refusing {
             self.not_taken(note.number, note.kind, now, out);
+        } else if self.setup.mode == Mode::Reads && is_hopeless {
+            self.divert(note.number);
         }
     }
 
@@ -161,7 +172,7 @@ impl Caller {
         let Some(value) = pending.voter.accepted() else { return };
         self.counts.accepted += 1;
         for replica in pending.voter.dissenting().iter() {
-            self.links.count(replica).dissent += 1;
+            self.links.count(replica).differs(self.setup.mode);
         }
         match Outcome::parse(&value.outcome) {
             Ok(Outcome::Opened) if number == 0 => {
@@ -187,6 +198,13 @@ impl Caller {
                 explanation,
             }),
         }
+    }
+
+    /// Q1: a query that gets no `t + 1` equal answers has to be ordered.
+    pub(super) fn divert(&mut self, number: u64) {
+        let Some(pending) = self.take_out(number) else { return };
+        let Pending { parts, frame, .. } = *pending;
+        self.diverted.push(Diverted { parts, frame });
     }
 
     fn take_out(&mut self, number: u64) -> Option<Box<Pending>> {

@@ -63,7 +63,7 @@ impl Trail {
 impl Route {
     /// `None` in a group that votes.
     pub fn of(mode: Mode) -> Option<Self> {
-        (mode != Mode::Vote).then(|| Self {
+        (!mode.votes()).then(|| Self {
             config: ChainConfig::default(),
             mode,
             preferred: Vec::new(),
@@ -81,7 +81,7 @@ impl Route {
         self.preferred = match self.mode {
             Mode::Queries { any: true } => config.members.iter().map(|m| m.replica).collect(),
             Mode::Queries { any: false } => tail.iter().map(|m| m.replica).collect(),
-            Mode::Vote | Mode::Updates => head.iter().map(|m| m.replica).collect(),
+            Mode::Vote | Mode::Reads | Mode::Updates => head.iter().map(|m| m.replica).collect(),
         };
         self.config = config.clone();
     }
@@ -120,7 +120,7 @@ impl Links {
         let answered = said.ballots.iter().any(|b| b.verdict == Verdict::Agrees);
         let mut ballots = said.ballots;
         let end = match route.mode {
-            Mode::Vote | Mode::Updates => route.config.tail(),
+            Mode::Vote | Mode::Reads | Mode::Updates => route.config.tail(),
             Mode::Queries { .. } => None,
         };
         for ballot in &mut ballots {

@@ -1,7 +1,7 @@
 //! What a caller is told at its start.
 
 use crate::crypto::Context;
-use crate::types::{ClientId, Ensemble, OrderLimits, SessionId};
+use crate::types::{Assurance, ClientId, Ensemble, OrderLimits, SessionId};
 use crate::voter::Voter;
 use crate::wire::{MAX_FRAME, RequestBody};
 use std::time::Duration;
@@ -11,6 +11,9 @@ use std::time::Duration;
 pub enum Mode {
     /// All replicas are asked, and `t + 1` equal replies are believed (rule C1).
     Vote,
+    /// Queries of a group that votes: all replicas are asked, nothing is ordered, and `t + 1` equal
+    /// answers under one opening are believed (rule Q1).
+    Reads,
     /// Updates of a fail-stop chain: the head is asked, and the first reply is believed (CH-U1).
     Updates,
     /// Queries of a fail-stop chain: no session, one replica is asked, and its answer is believed.
@@ -23,14 +26,20 @@ pub enum Mode {
 impl Mode {
     /// Whether requests go into a session, which is opened first (rule O6).
     pub(super) fn has_sessions(self) -> bool {
-        !matches!(self, Mode::Queries { .. })
+        matches!(self, Mode::Vote | Mode::Updates)
+    }
+
+    /// Whether all replicas are asked and `t + 1` have to say the same.
+    pub(super) fn votes(self) -> bool {
+        matches!(self, Mode::Vote | Mode::Reads)
     }
 }
 
 /// Everything that a caller needs to know.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Who is asked, and whose answer counts. [`super::ChainCaller`] sets it itself.
+    /// Who is asked, and whose answer counts. [`super::ChainCaller`] and [`super::VotingCaller`]
+    /// set it themselves.
     pub mode: Mode,
     /// The group's size and thresholds.
     pub ensemble: Ensemble,
@@ -50,6 +59,11 @@ pub struct Setup {
     pub repeat_cap: Duration,
     /// How long a call may take, counted from [`super::Input::Call`].
     pub timeout: Duration,
+    /// How many replicas have to say the same, where they vote (rule C4).
+    pub assurance: Assurance,
+    /// Whether queries are ordered like everything else, instead of being answered from the state
+    /// (rule Q1).
+    pub ordered: bool,
     /// Requests outstanding at most; taken as 1 if 0, and as `limits.window` if above it.
     pub pipeline: usize,
 }
@@ -63,14 +77,27 @@ impl Setup {
     // Equal replies that a request needs.
     pub(super) fn needed(&self) -> usize {
         match self.mode {
-            Mode::Vote => self.ensemble.majority(),
+            Mode::Vote | Mode::Reads => self.assurance.needs(self.ensemble),
             Mode::Updates | Mode::Queries { .. } => 1,
         }
     }
 
-    // A vote that nobody has voted in yet.
-    pub(super) fn voter(&self) -> Voter {
-        Voter::needing(self.ensemble.n(), self.needed())
+    // Replicas whose word that a request cannot be done ends it: one of them is good.
+    pub(super) fn refusing(&self) -> usize {
+        match self.mode.votes() {
+            true => self.ensemble.majority(),
+            false => 1,
+        }
+    }
+
+    // A vote that nobody has voted in yet, on a request of this number. The opening of a session
+    // tells nobody anything.
+    pub(super) fn voter(&self, number: u64) -> Voter {
+        if self.mode.votes() && self.assurance == Assurance::Strong && number > 0 {
+            return Voter::strong(self.ensemble);
+        }
+        let needed = if number > 0 { self.needed() } else { self.refusing() };
+        Voter::needing(self.ensemble.n(), needed)
     }
 
     // The setup with every number inside its bounds, so that nothing else needs to check.

@@ -1,5 +1,6 @@
 //! What a caller counts.
 
+use super::setup::Mode;
 use std::time::Duration;
 
 /// Counters since the start, and how things stand now.
@@ -13,6 +14,8 @@ pub struct Stats {
     pub not_taken: u64,
     /// Repeats of a request after its timeout.
     pub repeats: u64,
+    /// Queries that had to be ordered, as no `t + 1` replicas answered them alike.
+    pub ordered_queries: u64,
     /// Requests sent to another replica of a chain, or over another link, without a timeout.
     pub moved: u64,
     /// Calls whose time was over.
@@ -36,6 +39,7 @@ impl Stats {
             since: a.since,
             replies: a.replies + b.replies,
             dissent: a.dissent + b.dissent,
+            differed: a.differed + b.differed,
             changed: a.changed + b.changed,
             notes: a.notes + b.notes,
             refusals: a.refusals + b.refusals,
@@ -47,6 +51,7 @@ impl Stats {
             refused: self.refused + other.refused,
             not_taken: self.not_taken + other.not_taken,
             repeats: self.repeats + other.repeats,
+            ordered_queries: self.ordered_queries + other.ordered_queries,
             moved: self.moved + other.moved,
             timeouts: self.timeouts + other.timeouts,
             sessions: self.sessions + other.sessions,
@@ -77,6 +82,9 @@ pub struct ReplicaStats {
     pub replies: u64,
     /// Requests in which its vote differed from what was accepted, each counted once.
     pub dissent: u64,
+    /// Answers to queries that differed from what was accepted: who is asked before or after a
+    /// write has another state, and need not lie.
+    pub differed: u64,
     /// Votes that took the place of a different one before.
     pub changed: u64,
     /// Notes received.
@@ -88,4 +96,14 @@ pub struct ReplicaStats {
     pub strays: u64,
     /// Times that its link was closed for what it sent.
     pub closed: u64,
+}
+
+impl ReplicaStats {
+    /// Counts an answer that was not the accepted one.
+    pub(super) fn differs(&mut self, mode: Mode) {
+        match mode {
+            Mode::Reads => self.differed += 1,
+            Mode::Vote | Mode::Updates | Mode::Queries { .. } => self.dissent += 1,
+        }
+    }
 }

@@ -23,6 +23,8 @@ fn r(number: u8) -> ReplicaId {
 fn setup(t: u8) -> Setup {
     Setup {
         mode: Mode::Vote,
+        ordered: false,
+        assurance: crate::types::Assurance::Majority,
         ensemble: Ensemble::new(t).unwrap(),
         context: Context { cluster: Digest([9; 32]), group: GroupId::MAIN },
         client: ClientId([5; 32]),

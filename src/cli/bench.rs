@@ -21,7 +21,7 @@ use crate::client::{Client, ClientOptions, Command, CommandKind, Stats};
 use crate::config::{Cluster, FaultModel, parse_duration};
 use crate::files::{load_cluster, read_secret_key};
 use crate::service::kv;
-use crate::types::Role;
+use crate::types::{Assurance, Role};
 use crate::wire::RequestBody;
 use clap::Args;
 use cpu::Cpu;
@@ -99,6 +99,12 @@ pub(super) struct Bench {
     #[arg(long, default_value_t = 1, value_name = "COMMANDS",
         value_parser = clap::value_parser!(u32).range(1..=65_536))]
     commands_per_request: u32,
+    /// How many replicas have to say the same: majority or strong
+    #[arg(long, value_name = "HOW", value_parser = super::client::assurance)]
+    assurance: Option<Assurance>,
+    /// Order reads like writes, instead of asking the replicas for what they have executed
+    #[arg(long)]
+    ordered: bool,
     /// How long a request may take, and getting links
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     timeout: Duration,
@@ -119,6 +125,8 @@ impl Subcommand for Bench {
         let options = ClientOptions {
             timeout: self.timeout,
             pipeline: self.outstanding as usize,
+            ordered: self.ordered,
+            assurance: self.assurance,
             ..ClientOptions::default()
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -166,6 +166,7 @@ fn survives(c: &Cluster) -> Vec<(&'static str, String)> {
         FaultModel::Byzantine => {
             add("majority", format!("{} equal replies are accepted (t + 1)", e.majority()));
             add("strong", format!("{} equal replies that no timing contradicts", e.strong()));
+            add("assurance", format!("clients want {} unless they say otherwise", c.assurance.name()));
         }
         FaultModel::FailStop => add("accepted", "ONE reply, that of the tail".to_owned()),
     }
@@ -334,6 +335,7 @@ fn as_json(c: &Cluster) -> Value {
         "initial_state": c.service.initial.map(|d| d.to_hex()),
         "clock": clock(c),
         "durability": c.durability.name(),
+        "assurance": c.assurance.name(),
         "snapshots": c.snapshots,
         "allow_liars": c.testing.allow_liars,
         "delta_microseconds": micros(c.timing.delta),

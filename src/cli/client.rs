@@ -10,6 +10,7 @@ use crate::client::{CallError, Client as Connection, ClientError, ClientOptions}
 use crate::config::{FaultModel, parse_duration};
 use crate::files::{load_cluster, read_secret_key};
 use crate::service::kv;
+use crate::types::{Assurance, SessionId};
 use ask::{Asked, ask};
 use batch::Batch;
 use clap::Args;
@@ -50,6 +51,15 @@ pub(super) struct Client {
     /// How long to wait for an answer
     #[arg(long, global = true, default_value = "10s", value_parser = parse_duration)]
     timeout: Duration,
+    /// How many replicas have to say the same: majority (t + 1), or strong (3 of 3, 4 of 5, 6 of 7),
+    /// which no timing can contradict. What the cluster file says in [voter], if this is not given.
+    /// No matter in a fail-stop cluster
+    #[arg(long, global = true, value_name = "HOW", value_parser = assurance)]
+    assurance: Option<Assurance>,
+    /// Order reads like writes, instead of asking the replicas for what they have executed; what
+    /// is read is as recent either way. No matter in a fail-stop cluster
+    #[arg(long, global = true)]
+    ordered: bool,
     /// Print on standard error who said what; waits a little for those who are slower
     #[arg(long, global = true)]
     explain: bool,
@@ -80,7 +90,7 @@ impl Subcommand for Client {
             );
             return Err(Failure { code: USAGE, message }.into());
         }
-        let Client { config, key: key_file, timeout, explain, json, command } = self;
+        let Client { config, key: key_file, timeout, assurance, ordered, explain, json, command } = self;
         let advice = format!(
             "check each link with: quorate doctor --config {} --key {}\n\
              and what replicas wait for with: quorate status --config {}",
@@ -95,9 +105,11 @@ impl Subcommand for Client {
             Command::One(words) => Work::One(words.resolve(true)?),
             Command::Batch(batch) => Work::Batch(batch),
         };
+        // What is asked for is the time that it takes to be ordered.
+        let ordered = ordered || matches!(&work, Work::One(Ask::Ping { .. }));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let options = ClientOptions { timeout, ..ClientOptions::default() };
+            let options = ClientOptions { timeout, ordered, assurance, ..ClientOptions::default() };
             let client = Connection::connect(&cluster, key, options)?;
             let code = match work {
                 Work::One(what) => one(&client, what, &show).await,
@@ -107,6 +119,12 @@ impl Subcommand for Client {
             Ok(ExitCode::from(code?))
         })
     }
+}
+
+pub(super) fn assurance(text: &str) -> Result<Assurance, String> {
+    let known = [Assurance::Majority, Assurance::Strong];
+    let found = known.into_iter().find(|known| known.name() == text);
+    found.ok_or_else(|| "write majority or strong".to_owned())
 }
 
 /// What is to be done, all values at hand.
@@ -245,7 +263,13 @@ fn asked_json(what: &Ask, asked: &Asked) -> Value {
             put("request", is_update.then(|| answer.request.to_string()).into());
             put("number", answer.position.round.0.into());
         }
+        // Q1: it was answered from the replicas' states.
+        None if answer.request.session == SessionId::QUERIES => {
+            put("ordered", false.into());
+            put("opening", answer.position.vector.to_hex().into());
+        }
         None => {
+            put("ordered", true.into());
             put("request", answer.request.to_string().into());
             put("round", answer.position.round.0.into());
             put("vector", answer.position.vector.to_hex().into());

@@ -1,6 +1,7 @@
 //! Who said what, as tables for people and as JSON.
 
 use crate::service::kv;
+use crate::types::Assurance;
 use crate::voter::{Ballot, Explanation, Verdict, chain_text};
 use crate::wire::Outcome;
 use bytes::Bytes;
@@ -32,6 +33,11 @@ pub(super) fn table(explanation: &Explanation) -> String {
         writeln!(out, "{replica:<8} {verdict:<8} {after:>9}  {answer}")
             .expect("a string takes all");
     }
+    if let Some(assurance) = explanation.assurance() {
+        let (name, agree) = (assurance.name(), explanation.agreeing().len());
+        let of = explanation.ballots.len();
+        writeln!(out, "assurance: {name} ({agree} of {of})").expect("a string takes all");
+    }
     out
 }
 
@@ -57,6 +63,7 @@ fn json(explanation: &Explanation) -> Value {
     let replicas: Vec<Value> = explanation.ballots.iter().map(ballot_json).collect();
     json!({
         "needed": explanation.needed,
+        "assurance": explanation.assurance().map(Assurance::name),
         "waited_us": micros(explanation.waited),
         "sends": explanation.sends,
         "replicas": replicas,
@@ -155,11 +162,9 @@ fn said(ballot: &Ballot, waited: Option<Duration>) -> String {
         (_, None) => "its answer came after the majority had agreed".to_owned(),
         (_, outcome) => outcome_text(outcome.as_ref().unwrap_or(&Bytes::new())),
     };
-    if let (Some(position), Verdict::Answers) = (ballot.position, &ballot.verdict) {
-        let _ = write!(text, " (update {})", position.round);
-    } else if let (Some(position), Some(index)) = (ballot.position, ballot.index) {
-        let (round, vector) = (position.round, position.vector);
-        let _ = write!(text, " (round {round}, vector {vector}, index {index})");
+    text.push_str(&ballot.place());
+    if ballot.rolled {
+        text.push_str(", gave up an answer once");
     }
     if let Some(error) = &ballot.link_error {
         let _ = write!(text, ": {error}");
@@ -260,6 +265,7 @@ mod tests {
 
     fn explanation() -> Explanation {
         let ballot = |n, verdict, outcome: Option<Bytes>| Ballot {
+            rolled: false,
             replica: ReplicaId::new(n).unwrap(),
             verdict,
             after: outcome.as_ref().map(|_| Duration::from_micros(1500)),

@@ -2,7 +2,8 @@
 
 use super::links::{Attempt, LinkKey, Links, Meaning};
 use crate::caller::{
-    Action, Actions, Answer, CallError, Caller, ChainCaller, ChainsCaller, Input, Stats, Token,
+    Action, Actions, Answer, CallError, ChainCaller, ChainsCaller, Input, Stats, Token,
+    VotingCaller,
 };
 use crate::transport::LinkEvent;
 use crate::types::Instant;
@@ -55,7 +56,7 @@ enum First {
 
 /// The core, by the cluster's fault model.
 pub(super) enum Core {
-    Vote(Box<Caller>),
+    Vote(Box<VotingCaller>),
     Chain(Box<ChainCaller>),
     Chains(Box<ChainsCaller>),
 }

@@ -4,7 +4,7 @@ use super::dial::any_address;
 use super::driver::{Call, Core, Driver, Inbox, Order, Outcome};
 use super::links::Links;
 use super::{ClientError, ClientOptions, Explanation, LinkReport};
-use crate::caller::{Answer, CallError, Caller, ChainCaller, ChainsCaller, Stats, Token};
+use crate::caller::{Answer, CallError, ChainCaller, ChainsCaller, Stats, Token, VotingCaller};
 use crate::config::{Cluster, FaultModel};
 use crate::crypto::SecretKey;
 use crate::transport::Endpoint;
@@ -76,7 +76,7 @@ impl Client {
         let (client, start) = (ClientId(key.public().0), Instant(0));
         let core = match cluster.fault_model {
             FaultModel::Byzantine => {
-                Core::Vote(Caller::new(options.setup(cluster, client, session), start).into())
+                Core::Vote(VotingCaller::new(options.setup(cluster, client, session), start).into())
             }
             FaultModel::FailStop => match cluster.each_chain().as_slice() {
                 [chain] => {
@@ -105,7 +105,7 @@ impl Client {
         options: ClientOptions,
     ) -> Result<Client, ClientError> {
         let setup = options.setup(cluster, ClientId(key.public().0), new_session()?);
-        let core = Core::Vote(Caller::new(setup, Instant(0)).into());
+        let core = Core::Vote(VotingCaller::new(setup, Instant(0)).into());
         Self::start(cluster, &key, &options, core)
     }
 

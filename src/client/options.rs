@@ -4,7 +4,7 @@ use crate::caller;
 use crate::config::{ChainEntry, Cluster, Reads};
 use crate::service::TouchesOf;
 use crate::transport::Settings;
-use crate::types::{ClientId, GroupId, SessionId};
+use crate::types::{Assurance, ClientId, GroupId, SessionId};
 use std::time::Duration;
 
 /// How a client behaves; the defaults suit a service.
@@ -18,6 +18,12 @@ pub struct ClientOptions {
     /// Requests outstanding at most, inside of the cluster's window. What waits longer travels
     /// together: fewer of them mean larger ones. Default 64.
     pub pipeline: usize,
+    /// Whether calls that only read are ordered like all others. Otherwise they are answered from
+    /// the replicas' states in one round trip, and ordered only if these do not agree; what they
+    /// show is as recent either way. In the fail-stop model nothing changes. Default: false.
+    pub ordered: bool,
+    /// How many replicas have to say the same, where they vote. Default: what the cluster file says.
+    pub assurance: Option<Assurance>,
     /// Calls outstanding at most; more wait for room before their time begins. Default 65,536.
     pub max_calls: usize,
     /// What a command touches, as [`crate::Service::touches`] of the cluster's service says: where
@@ -34,6 +40,8 @@ impl Default for ClientOptions {
             timeout: Duration::from_secs(10),
             repeat_after: None,
             pipeline: 64,
+            ordered: false,
+            assurance: None,
             max_calls: 65_536,
             touches: None,
             transport: Settings::default(),
@@ -55,6 +63,8 @@ impl ClientOptions {
         let patience = cluster.timing.patience.max(Duration::from_millis(100));
         caller::Setup {
             mode: caller::Mode::Vote,
+            ordered: self.ordered,
+            assurance: self.assurance.unwrap_or(cluster.assurance),
             ensemble: cluster.ensemble,
             context: cluster.context(GroupId::MAIN),
             client,

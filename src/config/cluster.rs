@@ -2,7 +2,9 @@
 
 use super::keymap::{KeyMap, Share};
 use crate::crypto::{Context, Domain, Hasher, KeyChange, KeyError, Keyring, PublicKey, Scheme};
-use crate::types::{ClientId, ClockKind, Digest, Durability, Ensemble, GroupId, OrderLimits};
+use crate::types::{
+    Assurance, ClientId, ClockKind, Digest, Durability, Ensemble, GroupId, OrderLimits,
+};
 use crate::types::{Quotas, ReplicaId, Role, Timing};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -153,6 +155,9 @@ pub struct Cluster {
     pub clock: ClockKind,
     /// What replicas have on disk before they say something.
     pub durability: Durability,
+    /// What clients want of an answer before they believe it, if they do not say otherwise (C4).
+    /// Clients may differ in it.
+    pub assurance: Assurance,
     /// How many snapshots of the state stay on the disk; the log goes back to the oldest. Replicas
     /// may differ in it.
     pub snapshots: u32,

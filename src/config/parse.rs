@@ -4,11 +4,13 @@ use super::cluster::{Cluster, FaultModel, ServiceChoice, Testing};
 use super::error::{ConfigError, Source};
 use super::field::Section;
 use super::raw::RawTesting;
-use super::raw::{Placed, RawCluster, RawDisk, RawFile, RawOrder, RawService, RawSettings};
+use super::raw::{
+    Placed, RawCluster, RawDisk, RawFile, RawOrder, RawService, RawSettings, RawVoter,
+};
 use super::roster::Roster;
 use super::{bounds, chains, shares, timers};
 use crate::crypto::pem::from_hex;
-use crate::types::{ClockKind, Digest, Durability, Ensemble, MAX_T, Quotas};
+use crate::types::{Assurance, ClockKind, Digest, Durability, Ensemble, MAX_T, Quotas};
 
 /// How a key file is read: the path as the cluster file names it, relative to that file; gives the
 /// file's text or says why not.
@@ -36,6 +38,7 @@ impl Cluster {
         let head = parse_head(source, &raw.cluster)?;
         let clock = parse_clock(source, &raw.order)?;
         let (durability, snapshots) = parse_disk(source, &raw.disk)?;
+        let assurance = parse_voter(source, &raw.voter)?;
         let timing = timers::parse(source, &raw.timers, head.delta, &head.delta_span)?;
         let at_head = (head.ensemble, &head.delta_span);
         let chains = chains::parse(source, &raw.chains, &timing, at_head)?;
@@ -58,6 +61,7 @@ impl Cluster {
             chain,
             clock,
             durability,
+            assurance,
             snapshots,
             limits,
             quotas,
@@ -142,6 +146,13 @@ fn parse_disk(source: Source<'_>, raw: &Placed<RawDisk>) -> Result<(Durability, 
         durability.choice_or(Durability::default())?,
         snapshots.whole_or(Cluster::SNAPSHOTS, 1..=MAX_SNAPSHOTS)?,
     ))
+}
+
+fn parse_voter(source: Source<'_>, raw: &Placed<RawVoter>) -> Result<Assurance, ConfigError> {
+    let Some(raw) = raw else { return Ok(Assurance::default()) };
+    let section = Section::new(source, "[voter]", raw.span());
+    let key = section.key("assurance", &raw.get_ref().assurance, "\"majority\"");
+    key.choice_or(Assurance::default())
 }
 
 fn parse_service(

@@ -32,6 +32,7 @@ pub(super) struct RawFile {
     pub(super) limits: Placed<RawLimits>,
     pub(super) quotas: Placed<RawQuotas>,
     pub(super) disk: Placed<RawDisk>,
+    pub(super) voter: Placed<RawVoter>,
     pub(super) service: Placed<RawService>,
     pub(super) testing: Placed<RawTesting>,
     #[serde(default)]
@@ -95,6 +96,10 @@ section!(
 section!(
     /// What is on disk before something is said.
     RawDisk, "a section [disk]", { durability, snapshots }
+);
+section!(
+    /// What clients believe.
+    RawVoter, "a section [voter]", { assurance }
 );
 section!(
     /// Which service runs.

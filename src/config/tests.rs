@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::crypto::SecretKey;
-use crate::types::{ClockKind, GroupId, MembershipLimits, OrderLimits, Quotas, Role, Timing};
+use crate::types::Timing;
+use crate::types::{Assurance, ClockKind, GroupId, MembershipLimits, OrderLimits, Quotas, Role};
 use std::time::Duration;
 
 /// A file in which every key is written, so that every key can be changed.
@@ -74,6 +75,8 @@ role = "read"
 [[client]]
 name = "bob"
 public_key = "KEY5"
+[voter]
+assurance = "strong"
 [disk]
 durability = "none"
 snapshots = 5
@@ -144,6 +147,11 @@ fn every_value_arrives() {
         ping_every: ms(250),
     };
     assert_eq!((c.timing, c.clock), (timing, ClockKind::RealTime));
+    assert_eq!(c.assurance, Assurance::Strong);
+    let usual = full().replace("assurance = \"strong\"\n", "");
+    let usual = parse(&usual).unwrap();
+    assert_eq!(usual.assurance, Assurance::Majority);
+    assert_eq!((usual.id(), usual.fields()), (c.id(), c.fields()), "clients may differ in it");
     let chains = ChainSettings { lease: ms(3000), margin: ms(50), reads: Reads::Any, length: 3 };
     assert_eq!(c.chains, chains);
     let limits = OrderLimits {

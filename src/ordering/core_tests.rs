@@ -773,3 +773,6 @@ mod restarts;
 
 #[path = "entering_tests.rs"]
 mod entering;
+
+#[path = "reads_tests.rs"]
+mod reads;

@@ -11,7 +11,9 @@ use crate::service::sessions::{Lookup, StoredReply};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Digest, LinkId, Now, Role, SessionId};
-use crate::wire::{Author, Frame, Kind, Message, Note, NoteKind, OperatorChange, Ping, Pong};
+use crate::wire::{
+    Author, ChainQuery, Frame, Kind, Message, Note, NoteKind, OperatorChange, Ping, Pong,
+};
 use crate::wire::{Reply, Request};
 
 impl<S: Scheme> Replica<S> {
@@ -30,6 +32,8 @@ impl<S: Scheme> Replica<S> {
         let result = match frame.kind {
             Kind::Request => Request::from_body(&frame.body)
                 .map(|request| self.request(now, link, client, request, out)),
+            Kind::ChainQuery => ChainQuery::from_body(&frame.body)
+                .map(|query| self.query(link, client.id, query, out)),
             Kind::Ping => Ping::from_body(&frame.body).map(|ping| {
                 let pong = Pong { sent: ping.sent, wall: ping.wall, answered: now.wall.0 };
                 out.push(to_client(link, pong.to_frame(self.group)));

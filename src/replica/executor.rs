@@ -8,13 +8,13 @@ use super::{StepTrace, TraceEntry};
 use crate::crypto::{Domain, Leaf, MerkleTree, hash, running_root};
 use crate::ordering::{Checkpoint, Ordered, Step};
 use crate::service::sessions::{Admission, Lookup, SessionLimits, SessionTable, StoredReply};
-use crate::service::{Carried, Inherited, Service, run_commands};
+use crate::service::{Carried, Inherited, Service, run_commands, run_queries};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{
     AgreedTime, ClientId, Digest, DigestMap, LinkId, OrderLimits, RequestId, Round,
 };
-use crate::wire::{Outcome, Refusal, Reply, Request, StepPosition};
+use crate::wire::{Outcome, Refusal, Reply, Request, RequestBody, StepPosition};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -398,6 +398,11 @@ impl Executor {
     /// Whether there is no state: see [`Executor::restore`] and [`Executor::push`].
     pub(super) fn is_lost(&self) -> bool {
         self.lost
+    }
+
+    /// Runs commands that only read, on the state as it is (Q1).
+    pub(super) fn query(&self, client: &ClientId, body: &RequestBody) -> Outcome {
+        run_queries(&*self.service, &self.limits, self.time, client, body)
     }
 
     /// What is stored under the number of this request, which has this digest.

@@ -21,6 +21,8 @@ const OPEN_MARKS: usize = 3;
 pub(super) struct Waiting {
     pub(super) link: LinkId,
     pub(super) position: StepPosition,
+    /// The step that must be on the disk before.
+    pub(super) after: Round,
     pub(super) replies: Vec<Reply>,
 }
 
@@ -366,7 +368,7 @@ impl Journal {
 
     /// Keeps replies back, or gives them again if nothing keeps them.
     pub(super) fn hold(&mut self, waiting: Waiting) -> Option<Waiting> {
-        let is_durable = waiting.position.round <= self.durable && self.gap == Gap::No;
+        let is_durable = waiting.after <= self.durable && self.gap == Gap::No;
         if self.durability == Durability::None || is_durable || planted("s7-reply-before-sync") {
             return Some(waiting);
         }
@@ -407,8 +409,7 @@ impl Journal {
         }
         let last = self.durable;
         // In the order of their steps, but for what was asked for again.
-        let (leave, wait): (Vec<_>, Vec<_>) =
-            self.waiting.drain(..).partition(|w| w.position.round <= last);
+        let (leave, wait): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(|w| w.after <= last);
         (durable.replies, self.waiting) = (leave, wait.into());
         durable
     }

@@ -10,6 +10,7 @@ use super::heard::Heard;
 use super::journal::Journal;
 use super::keys::{first_pins, recorded_keys};
 use super::links::{Client, Links};
+use super::reads::Reads;
 use super::report::{Counters, report};
 use super::rolled::Rolled;
 use super::transfer::{Download, Maker, Pacer, Shelf, Whole};
@@ -78,6 +79,7 @@ pub struct Replica<S: Scheme> {
     pub(super) halt_reported: bool,
     /// What goes to the disk, and what waits for it.
     pub(super) journal: Journal,
+    pub(super) reads: Reads,
     /// What was found on the disk, until it is told.
     pub(super) recovered: Option<Box<Recovered>>,
     pub(super) counters: Counters,
@@ -91,8 +93,7 @@ impl<S: Scheme> Replica<S> {
             let _ = setup.keyring.replace(change);
         }
         let ensemble = setup.keyring.ensemble();
-        let keeps = setup.durability != Durability::None;
-        let disk = setup.disk;
+        let (keeps, disk) = (setup.durability != Durability::None, setup.disk);
         let peers = ensemble.replicas().filter(|r| *r != setup.id);
         let core = ordering::Setup {
             id: setup.id,
@@ -104,15 +105,15 @@ impl<S: Scheme> Replica<S> {
             limits: setup.limits,
             seed: setup.seed,
             disk,
-            // What cannot be read was not written by this version; the driver checks sums.
+            // What cannot be read was not written by this version.
             recovered: setup.recovered.iter().filter_map(|r| Record::parse(r).ok()).collect(),
             replays: keeps,
             strict: setup.durability == Durability::Strict,
             incarnation: setup.incarnation,
         };
         let executor = Executor::new(service, setup.limits, setup.seed, setup.trace);
-        let executor = executor.inheriting(setup.inherited);
         let mut replica = Self {
+            executor: executor.inheriting(setup.inherited),
             id: setup.id,
             group: setup.keyring.context().group,
             timing: setup.timing,
@@ -121,7 +122,7 @@ impl<S: Scheme> Replica<S> {
             incarnation: setup.incarnation,
             fields: setup.fields,
             core: Core::new(core, now),
-            executor,
+            reads: Reads::default(),
             bodies: Bodies::new(setup.quotas, setup.seed),
             links: Links::new(peers, now.monotonic),
             attested: vec![(Round(0), Digest::ZERO); ensemble.n()],
@@ -197,6 +198,7 @@ impl<S: Scheme> Replica<S> {
                 self.answers.end_batch();
                 self.core(now, ordering::Input::Drained, out);
                 self.ping_and_fetch(now, out);
+                self.answer_reads(out);
                 out.extend(self.journal.flush(self.executor.position().round));
             }
         }

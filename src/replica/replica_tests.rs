@@ -16,10 +16,19 @@ struct Trio {
     ms: u64,
     /// What the client was told, by whom.
     told: Vec<(usize, Replies)>,
+    /// Who does not hear what.
+    deaf_to: Option<(usize, Kind)>,
+    /// Whose disk does nothing, and what it was told to write.
+    stuck: Option<usize>,
+    unwritten: Vec<u64>,
 }
 
 impl Trio {
     fn new(limits: OrderLimits) -> Self {
+        Self::on_disks(limits, Durability::None)
+    }
+
+    fn on_disks(limits: OrderLimits, durability: Durability) -> Self {
         let ensemble = Ensemble::new(1).unwrap();
         let secret = |i: usize| SecretKey::from_seed([i as u8 + 1; 32]);
         let keys: Vec<PublicKey> =
@@ -40,7 +49,7 @@ impl Trio {
                 incarnation: 1,
                 disk: DiskState::New,
                 recovered: Vec::new(),
-                durability: Durability::None,
+                durability,
                 stored: Stored::default(),
                 fields: vec![],
                 encode_at_once: crate::replica::ENCODE_AT_ONCE,
@@ -48,7 +57,14 @@ impl Trio {
             };
             Replica::new(setup, Box::new(Counter::new()), Now::default())
         };
-        let mut trio = Self { replicas: (0..3).map(make).collect(), ms: 1, told: vec![] };
+        let mut trio = Self {
+            replicas: (0..3).map(make).collect(),
+            ms: 1,
+            told: vec![],
+            deaf_to: None,
+            stuck: None,
+            unwritten: vec![],
+        };
         let hellos: Vec<Hello> = trio.replicas.iter().map(Replica::hello).collect();
         for i in 0..3 {
             for j in (0..3).filter(|j| *j != i) {
@@ -75,12 +91,21 @@ impl Trio {
                     Action::ToPeer { peer, frame, .. } => {
                         let frame = Frame::parse(frame).unwrap();
                         let from = ReplicaId::from_index(i);
-                        waiting.push_back((peer.index(), Input::PeerFrame { peer: from, frame }));
+                        if self.deaf_to != Some((peer.index(), frame.kind)) {
+                            let input = Input::PeerFrame { peer: from, frame };
+                            waiting.push_back((peer.index(), input));
+                        }
                     }
                     Action::ToClient { frame, .. } => {
                         let frame = Frame::parse(frame).unwrap();
                         if frame.kind == Kind::Replies {
                             self.told.push((i, Replies::from_body(&frame.body).unwrap()));
+                        }
+                    }
+                    Action::Append { sequence, .. } | Action::Persist { sequence, .. } => {
+                        match self.stuck == Some(i) {
+                            true => self.unwritten.push(sequence),
+                            false => waiting.push_back((i, Input::Synced { sequence })),
                         }
                     }
                     Action::Event(_) | Action::MarkKnown => {}
@@ -208,3 +233,6 @@ fn members_take_snapshots_for_one_of_them_without_a_state() {
     plant(None);
     assert_eq!(taken, 0);
 }
+
+#[path = "reads_tests.rs"]
+mod reads;

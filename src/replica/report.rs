@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) requests: u64,
+    pub(super) queries: u64,
     pub(super) repeats: u64,
     pub(super) busy: u64,
     pub(super) forbidden: u64,
@@ -154,6 +155,8 @@ impl<S: Scheme> Replica<S> {
         let (c, o) = (&self.counters, self.core.stats());
         let all = [
             ("requests", c.requests),
+            ("queries", c.queries),
+            ("queries_waiting", self.reads.len() as u64),
             ("repeats", c.repeats),
             ("busy", c.busy),
             ("forbidden", c.forbidden),

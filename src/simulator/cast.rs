@@ -130,6 +130,8 @@ pub(super) fn caller(
 ) -> caller::Setup {
     caller::Setup {
         mode: caller::Mode::Vote,
+        ordered: options.queries == 0,
+        assurance: options.assurance,
         ensemble: Ensemble::new(options.t).expect("the options name a t of 1 to 15"),
         context,
         client: super::client_id(number),

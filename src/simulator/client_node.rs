@@ -3,7 +3,7 @@
 use super::node::frames_of;
 use super::note::name_of;
 use super::{Arrival, Dice, Effect, Node, NodeId, Note};
-use crate::caller::{Action, Actions, Caller, Input, Setup, Token};
+use crate::caller::{Action, Actions, Input, Setup, Token, VotingCaller};
 use crate::crypto::Context;
 use crate::replica::Lane;
 use crate::service::kv;
@@ -38,8 +38,10 @@ impl Default for Workload {
 pub struct ClientNode {
     client: ClientId,
     context: Context,
-    caller: Caller,
+    caller: VotingCaller,
     workload: Workload,
+    /// Calls that only read, of a thousand.
+    queries: u32,
     dice: Dice,
     made: u64,
     open: BTreeSet<Token>,
@@ -48,13 +50,20 @@ pub struct ClientNode {
 }
 
 impl ClientNode {
-    /// A client with a caller of this set-up.
-    pub fn new(setup: Setup, workload: Workload, dice: Dice, now: Instant) -> Self {
+    /// A client with a caller of this set-up. Of a thousand calls so many only read, besides those
+    /// that do so by chance.
+    pub fn new(
+        setup: Setup,
+        (workload, queries): (Workload, u32),
+        dice: Dice,
+        now: Instant,
+    ) -> Self {
         Self {
             client: setup.client,
             context: setup.context,
-            caller: Caller::new(setup, now),
+            caller: VotingCaller::new(setup, now),
             workload,
+            queries,
             dice,
             made: 0,
             open: BTreeSet::new(),
@@ -82,7 +91,11 @@ impl ClientNode {
             self.made += 1;
             let token = Token(self.made);
             let count = self.dice.between(1, self.workload.commands.max(1));
-            let commands: Vec<Command> = (0..count).map(|_| self.command()).collect();
+            let reads = self.queries > 0 && self.dice.chance(self.queries);
+            let commands: Vec<Command> = match reads {
+                true => (0..count).map(|_| self.query()).collect(),
+                false => (0..count).map(|_| self.command()).collect(),
+            };
             out.push(Effect::Note(Note::Called(token.0, commands.clone())));
             self.open.insert(token);
             let coalesce = self.dice.chance(500);
@@ -90,6 +103,15 @@ impl ClientNode {
             let think = u64::try_from(self.workload.think.as_nanos()).unwrap_or(u64::MAX);
             self.next_call = Some(now + Duration::from_nanos(self.dice.between(0, think)));
         }
+    }
+
+    fn query(&mut self) -> Command {
+        let key = format!("k{}", self.dice.below(self.workload.keys));
+        let command = match self.dice.chance(900) {
+            true => kv::Command::get(&key),
+            false => kv::Command::scan("k", 3),
+        };
+        Command { kind: CommandKind::Query, bytes: command.encode().into() }
     }
 
     fn command(&mut self) -> Command {

@@ -2,13 +2,13 @@
 
 use super::check::{Accepted, Checked, Checks, Violation};
 use super::fairness::fairness;
-use super::linear::{self, Call, Effected, Operation, Verdict};
+use super::linear::{self, Call, Effected, Operation, Read, Verdict};
 use super::liveness::Waits;
 use super::model::{KvModel, KvOut};
 use super::{AfterPanic, Clock, NodeId, Note, Noted, Options, PersistRule, client_id, kv};
 use crate::ordering::Reason;
 use crate::replica::{Event, Status};
-use crate::types::{AgreedTime, Members, ReplicaId, RequestId};
+use crate::types::{AgreedTime, Members, ReplicaId, RequestId, SessionId};
 use crate::wire::{Command, Frame};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,7 +147,10 @@ impl Judge {
             Note::Answered { call, request, position, index, outputs } => {
                 self.waits.on_answer(client, call, time);
                 let accepted = Accepted { request, position, index, outputs };
-                self.checks.on_accepted(&accepted)?;
+                // A query stands nowhere in the order.
+                if request.session != SessionId::QUERIES {
+                    self.checks.on_accepted(&accepted)?;
+                }
                 let outs = kv::outs(&accepted.outputs).map_err(|w| violation("answer", w))?;
                 if let Some(made) = self.calls.get_mut(&(client, call)) {
                     made.answered = Some((time, request, outs));
@@ -353,7 +356,9 @@ impl Judge {
                 first.invoked = first.invoked.min(sent.time);
             }
         }
-        for (time, request, _) in self.calls.values().filter_map(|m| m.answered.as_ref()) {
+        let ordered = |request: &RequestId| request.session != SessionId::QUERIES;
+        let answered = self.calls.values().filter_map(|m| m.answered.as_ref());
+        for (time, request, _) in answered.filter(|(_, request, _)| ordered(request)) {
             let executed = effects.get(request).map_or(Effected::Nothing, |e| (*e).clone());
             let known = format!("{request} was answered and never sent");
             let call = calls.get_mut(request).ok_or_else(|| fail(known))?;
@@ -361,7 +366,20 @@ impl Judge {
             call.answered = Some((first, executed));
         }
         let numbered: Vec<_> = order.into_iter().filter(|p| p.request.number > 0).collect();
-        linear::witness(&without_repeated_refusals(numbered), &calls).map_err(fail)
+        let numbered = without_repeated_refusals(numbered);
+        linear::witness(&numbered, &calls).map_err(fail)?;
+        linear::reads(&numbered, &calls, self.reads()).map_err(fail)
+    }
+
+    fn reads(&self) -> Vec<Read<KvModel>> {
+        let read = |made: &Made| {
+            let (answered, request, outs) = made.answered.as_ref()?;
+            let told = made.commands.iter().map(kv::op).zip(outs.iter().cloned()).collect();
+            let (invoked, answered) = (made.invoked, *answered);
+            let is_read = request.session == SessionId::QUERIES;
+            is_read.then_some(Read { invoked, answered, told })
+        };
+        self.calls.values().filter_map(read).collect()
     }
 
     fn search(&self) -> Checked {

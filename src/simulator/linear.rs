@@ -214,6 +214,71 @@ pub fn witness<K: Ord + Debug, M: Model>(
     lost.map_or(Ok(()), |(k, _)| Err(format!("{k:?} was answered and stands nowhere")))
 }
 
+/// A read that stands in no order: what a correct client asked and was told, and when.
+#[derive(Clone, Debug)]
+pub struct Read<M: Model> {
+    /// When it was invoked.
+    pub invoked: u64,
+    /// When it was answered.
+    pub answered: u64,
+    /// What was asked, and what was told.
+    pub told: Vec<(M::Op, M::Out)>,
+}
+
+/// Checks that reads show the states that a good replica's order leads to, each one at a place that
+/// real time allows: behind all that was answered before the read was invoked, other reads too, and
+/// before all that was invoked after it was answered.
+///
+/// The first place that fits is as good as any: whatever comes later has to stand behind it at
+/// most.
+///
+/// # Errors
+/// Which read has no place.
+pub fn reads<K: Ord + Debug, M: Model>(
+    order: &[Placed<K, M>],
+    calls: &BTreeMap<K, Call<M::Out>>,
+    mut reads: Vec<Read<M>>,
+) -> Result<(), String> {
+    if reads.is_empty() {
+        return Ok(());
+    }
+    let mut states = vec![M::State::default()];
+    for placed in order {
+        let mut state = states.last().cloned().unwrap_or_default();
+        replay(&mut state, placed)?;
+        states.push(state);
+    }
+    let of = |placed: &Placed<K, M>| {
+        let call = calls.get(&placed.request)?;
+        Some((call.invoked, call.answered.as_ref().map_or(u64::MAX, |(at, _)| *at)))
+    };
+    reads.sort_by_key(|read| read.answered);
+    let mut done: Vec<(u64, usize)> = Vec::new();
+    for read in reads {
+        let before = |p: &Placed<K, M>| of(p).is_some_and(|(_, answered)| answered < read.invoked);
+        let after = |p: &Placed<K, M>| of(p).is_some_and(|(invoked, _)| invoked > read.answered);
+        let behind_writes = order.iter().rposition(before).map_or(0, |at| at + 1);
+        let earlier = done.iter().filter(|(at, _)| *at < read.invoked).map(|(_, place)| *place);
+        let first = earlier.max().unwrap_or(0).max(behind_writes);
+        let last = order.iter().position(after).unwrap_or(order.len());
+        let fits = |place: &usize| {
+            let mut state = states[*place].clone();
+            read.told.iter().all(|(op, out)| M::apply(&mut state, op) == *out)
+        };
+        let Some(place) = (first..=last).find(fits) else {
+            return Err(format!(
+                "{:?}, asked at {} and told at {}, fits no place from {first} to {last} of {}",
+                read.told,
+                read.invoked,
+                read.answered,
+                order.len()
+            ));
+        };
+        done.push((read.answered, place));
+    }
+    Ok(())
+}
+
 fn replay<K: Debug, M: Model>(state: &mut M::State, placed: &Placed<K, M>) -> Result<(), String> {
     if placed.effect == Effected::Nothing {
         return Ok(());

@@ -3,7 +3,9 @@
 use super::{ClientLie, Fault, Given, RandomFaults, Workload, WorldOptions};
 use crate::adversary::{Lie, Sides};
 use crate::replica::ENCODE_AT_ONCE;
-use crate::types::{ClockKind, Durability, Members, OrderLimits, Quotas, ReplicaId, Timing};
+use crate::types::{
+    Assurance, ClockKind, Durability, Members, OrderLimits, Quotas, ReplicaId, Timing,
+};
 use crate::wire::{Change, Frame};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -35,6 +37,11 @@ pub struct Options {
     pub clients: u32,
     /// What each of them does.
     pub workload: Workload,
+    /// What clients want of an answer before they believe it.
+    pub assurance: Assurance,
+    /// Of a thousand calls so many only read, and are answered without ordering if they can be.
+    /// With 0 all that is asked is ordered.
+    pub queries: u32,
     /// How long a call may take before its client gives up.
     pub call_timeout: Duration,
     /// The same for the first client, whose calls may fail then.
@@ -148,6 +155,8 @@ impl Default for Options {
             durability: Durability::None,
             clients: 3,
             workload: Workload::default(),
+            queries: 0,
+            assurance: Assurance::Majority,
             call_timeout: Duration::from_secs(60),
             impatience: None,
             liars: Vec::new(),

@@ -147,7 +147,7 @@ impl<'a, S: Scheme> Run<'a, S> {
             let session = if one { session(seed, options.key_of(number)) } else { own };
             let setup = caller(options, options.key_of(number), context, session);
             let (workload, now) = (options.workload.clone(), clock.read(0).monotonic);
-            let node = ClientNode::new(setup, workload, dice, now);
+            let node = ClientNode::new(setup, (workload, options.queries), dice, now);
             let node = Member::Client(Box::new(node));
             self.world.add(NodeId::Client(number), node, clock);
         }

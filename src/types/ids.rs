@@ -95,6 +95,12 @@ impl fmt::Debug for ClientId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
 
+impl SessionId {
+    /// Stands in place of a session where queries are answered without one (rule Q1). No session
+    /// of a client should have this nonce.
+    pub const QUERIES: SessionId = SessionId(0);
+}
+
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "s{:x}", self.0)

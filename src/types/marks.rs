@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// Every mark: the rule, then what happened.
-pub const MARKS: [&str; 67] = [
+pub const MARKS: [&str; 69] = [
     "E1 a follower blamed for a round",
     "E1 a follower passed on what started a round",
     "E1 a member blamed for a round",
@@ -60,6 +60,8 @@ pub const MARKS: [&str; 67] = [
     "O7 execution waited for a body",
     "O7 what had run was made void",
     "O7 too much waited and was passed over",
+    "Q1 a query waited for what was chosen",
+    "Q1 a query was given up in a change of the epoch",
     "R7 history was asked for",
     "R7 history was gone",
     "R7 rounds were left for later as too much waited",

@@ -5,6 +5,7 @@
 //! is meant and so that a threshold is computed in one place. Every id hides its number: none has
 //! `From<u64>`, a number becomes an id only where it is decoded or configured.
 
+mod assurance;
 mod digest_map;
 mod disk_state;
 mod durability;
@@ -17,6 +18,7 @@ pub mod plant;
 mod time;
 mod timing;
 
+pub use assurance::Assurance;
 pub use digest_map::DigestMap;
 pub use disk_state::DiskState;
 pub use durability::Durability;

@@ -1,6 +1,6 @@
 //! Who answered what and when (rule C2).
 
-use crate::types::{Members, ReplicaId};
+use crate::types::{Assurance, Digest, Ensemble, Members, ReplicaId, Round};
 use crate::wire::{ChainConfig, ChainRefusal, NoteKind, Outcome, StepPosition};
 use bytes::Bytes;
 use std::fmt;
@@ -51,6 +51,8 @@ pub struct Ballot {
     pub index: Option<u32>,
     /// The outcome's bytes it gave ([`crate::wire::Outcome`]).
     pub outcome: Option<Bytes>,
+    /// Whether it says that it gave up, at some time, something that it had answered (§7).
+    pub rolled: bool,
     /// Why there is no link to the replica, as far as the driver knows; the cores leave it empty.
     pub link_error: Option<Arc<str>>,
 }
@@ -65,6 +67,7 @@ impl Ballot {
             position: None,
             index: None,
             outcome: None,
+            rolled: false,
             link_error: None,
         }
     }
@@ -104,6 +107,24 @@ impl Explanation {
     /// Who has said nothing at all.
     pub fn silent(&self) -> Members {
         self.members(|v| matches!(v, Verdict::Silent { .. }))
+    }
+
+    /// How sure what was accepted is, whatever was asked for; `None` if so many do not say the same,
+    /// and in a fail-stop chain. A reply that came after the answer was accepted is not counted.
+    pub fn assurance(&self) -> Option<Assurance> {
+        if self.chain.is_some() {
+            return None;
+        }
+        let t = u8::try_from(self.ballots.len().saturating_sub(1) / 2).ok()?;
+        let ensemble = Ensemble::new(t)?;
+        let agrees = |b: &&Ballot| b.verdict == Verdict::Agrees && b.outcome.is_some();
+        let agreeing = self.ballots.iter().filter(agrees);
+        let strong = agreeing.clone().filter(|b| !b.rolled).count() >= ensemble.strong();
+        match strong {
+            true => Some(Assurance::Strong),
+            false if agreeing.count() >= ensemble.majority() => Some(Assurance::Majority),
+            false => None,
+        }
     }
 
     fn members(&self, which: impl Fn(&Verdict) -> bool) -> Members {
@@ -167,14 +188,24 @@ impl fmt::Display for Line<'_> {
             write!(f, ": ")?;
             write_outcome(f, outcome)?;
         }
-        match (ballot.position, ballot.index) {
-            (Some(p), _) if ballot.verdict == Verdict::Answers => {
-                write!(f, " (update {})", p.round)
+        write!(f, "{}", ballot.place())
+    }
+}
+
+impl Ballot {
+    /// Where in the order the answer stands, in brackets behind a space; empty if it gave none.
+    pub fn place(&self) -> String {
+        match (self.position, self.index) {
+            (Some(p), _) if self.verdict == Verdict::Answers => format!(" (update {})", p.round),
+            (Some(p), _) if p.round == Round(0) && p.vector == Digest::ZERO => {
+                " (answered before the cluster was converted)".to_owned()
             }
+            // Q1: the answer to a query names its opening and no round.
+            (Some(p), _) if p.round == Round(0) => format!(" (not ordered, opening {})", p.vector),
             (Some(p), Some(index)) => {
-                write!(f, " (round {}, vector {}, index {index})", p.round, p.vector)
+                format!(" (round {}, vector {}, index {index})", p.round, p.vector)
             }
-            _ => Ok(()),
+            _ => String::new(),
         }
     }
 }
@@ -236,6 +267,7 @@ mod tests {
         let position = StepPosition { round: Round(17), vector: Digest([0xab; 32]) };
         let voted = outcome.is_some();
         Ballot {
+            rolled: false,
             replica: ReplicaId::new(number).unwrap(),
             verdict,
             after: voted.then_some(Duration::from_micros(1250)),

@@ -42,6 +42,8 @@ pub enum LinkState {
 #[derive(Clone, Debug)]
 pub struct Voter {
     needed: usize,
+    // Whether replies of who ever gave up something that it had answered do not count (C4).
+    strong: bool,
     // One place a replica: nobody can vote twice, and memory does not grow with what is sent.
     votes: Vec<Option<Vote>>,
     // Empty until the first note comes; then one place a replica.
@@ -53,6 +55,7 @@ pub struct Voter {
 struct Vote {
     value: Value,
     at: Instant,
+    rolled: bool,
 }
 
 impl Voter {
@@ -65,23 +68,46 @@ impl Voter {
     /// the first reply is believed, whoever gave it: only where nobody lies (docs/chain.md).
     pub fn needing(n: usize, needed: usize) -> Self {
         let votes = vec![None; n];
-        Self { needed: needed.max(1), votes, notes: Vec::new(), accepted: None }
+        Self { needed: needed.max(1), strong: false, votes, notes: Vec::new(), accepted: None }
+    }
+
+    /// A vote that is over when so many say the same that no timing can contradict it (C4): replies
+    /// of replicas that ever gave up something that they had answered do not count.
+    pub fn strong(ensemble: Ensemble) -> Self {
+        Self { strong: true, ..Self::needing(ensemble.n(), ensemble.strong()) }
     }
 
     /// Takes a replica's reply. The last different reply of a replica is its vote, the time is
     /// that of the first of equal ones. Replicas outside of the roster are ignored.
-    pub fn hear(&mut self, replica: ReplicaId, at: Instant, mut value: Value) -> Heard {
+    pub fn hear(&mut self, replica: ReplicaId, at: Instant, value: Value) -> Heard {
+        self.hear_marked(replica, at, value, false)
+    }
+
+    /// The same for a reply that says whether its replica gave up, at some time, something that it
+    /// had answered (§7).
+    pub fn hear_marked(
+        &mut self,
+        replica: ReplicaId,
+        at: Instant,
+        mut value: Value,
+        rolled: bool,
+    ) -> Heard {
         let own = replica.index();
         let Some(before) = self.votes.get(own) else { return Heard::default() };
-        let said_before = before.as_ref().is_some_and(|v| v.value == value);
+        let same = |v: &Vote| v.value == value && v.rolled == rolled;
+        let said_before = before.as_ref().is_some_and(same);
         if said_before && !planted("c1-count-replica-twice") {
             return Heard::default();
         }
-        let changed = before.is_some();
-        // None of these is this replica's own: what it said before is not equal.
-        let mut equal = self.votes.iter().flatten().filter(|v| v.value == value);
-        let first = equal.next().map(|v| v.value.outcome.clone());
-        let count = 1 + usize::from(first.is_some()) + equal.count();
+        let changed = before.as_ref().is_some_and(|v| v.value != value);
+        let others = || {
+            let others = self.votes.iter().enumerate().filter(|(i, _)| *i != own);
+            others.filter_map(|(_, v)| v.as_ref()).filter(|v| v.value == value)
+        };
+        let first = others().next().map(|v| v.value.outcome.clone());
+        let counts = |rolled: bool| !(self.strong && rolled);
+        let equal = others().filter(|v| counts(v.rolled)).count();
+        let count = equal + usize::from(counts(rolled));
         if let Some(outcome) = first {
             // Equal values share their bytes: only different ones cost memory.
             value.outcome = outcome;
@@ -91,7 +117,7 @@ impl Voter {
         if accepted {
             self.accepted = Some(value.clone());
         }
-        self.votes[own] = Some(Vote { value, at });
+        self.votes[own] = Some(Vote { value, at, rolled });
         Heard { changed, accepted }
     }
 
@@ -114,6 +140,18 @@ impl Voter {
     pub fn noted(&self, kind: NoteKind) -> usize {
         let noted = self.notes.iter().zip(&self.votes);
         noted.filter(|(n, v)| v.is_none() && n.is_some_and(|(k, _)| k == kind)).count()
+    }
+
+    /// Whether no value can be accepted any more, if nobody who has said something says something
+    /// else later.
+    pub fn is_hopeless(&self) -> bool {
+        let said =
+            |i: usize| self.votes[i].is_some() || self.notes.get(i).is_some_and(Option::is_some);
+        let open = (0..self.votes.len()).filter(|i| !said(*i)).count();
+        let counted = |v: &&Vote| !(self.strong && v.rolled);
+        let values = || self.votes.iter().flatten().filter(counted).map(|v| &v.value);
+        let most = values().map(|a| values().filter(|b| a == *b).count()).max().unwrap_or(0);
+        self.accepted.is_none() && most + open < self.needed
     }
 
     /// Who has voted, for whatever value.
@@ -167,7 +205,7 @@ impl Voter {
         sent: Instant,
         reference: Option<&Value>,
     ) -> Option<Ballot> {
-        if let Some(Vote { value, at }) = &self.votes[replica.index()] {
+        if let Some(Vote { value, at, rolled }) = &self.votes[replica.index()] {
             let agrees = reference == Some(value);
             return Some(Ballot {
                 replica,
@@ -176,6 +214,7 @@ impl Voter {
                 position: Some(value.position),
                 index: Some(value.index),
                 outcome: Some(value.outcome.clone()),
+                rolled: *rolled,
                 link_error: None,
             });
         }

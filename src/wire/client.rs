@@ -240,6 +240,13 @@ pub struct Replies {
 impl Replies {
     /// Bytes of outcomes and overheads that go into one message at most.
     pub const MAX_BYTES: usize = MAX_FRAME - 128;
+
+    /// The session of the first reply in the body of such a message, without looking at the rest.
+    pub fn first_session(body: &[u8]) -> Option<SessionId> {
+        let at = 8 + 32 + 1 + 4;
+        let bytes = body.get(at..)?.first_chunk()?;
+        Some(SessionId(u64::from_le_bytes(*bytes)))
+    }
 }
 
 impl Message for Replies {
@@ -284,6 +291,13 @@ pub struct Note {
     pub kind: NoteKind,
 }
 
+impl Note {
+    /// The session in the body of such a message, without looking at the rest.
+    pub fn session_of(body: &[u8]) -> Option<SessionId> {
+        body.first_chunk().map(|bytes| SessionId(u64::from_le_bytes(*bytes)))
+    }
+}
+
 /// The kinds of notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[repr(u8)]
@@ -306,16 +320,21 @@ pub enum NoteKind {
     /// The replica has stopped itself: its service failed or its state is in doubt.
     #[error("the replica has halted; its log says why")]
     Halted = 5,
+    /// It is no member of the present epoch, or on its way into another: it answers no queries
+    /// (Q1).
+    #[error("not a member now: it answers no queries")]
+    NotMember = 6,
 }
 
 impl NoteKind {
-    const ALL: [NoteKind; 6] = [
+    const ALL: [NoteKind; 7] = [
         NoteKind::Busy,
         NoteKind::Restarted,
         NoteKind::Forbidden,
         NoteKind::Unacceptable,
         NoteKind::NumberTaken,
         NoteKind::Halted,
+        NoteKind::NotMember,
     ];
 }
 

@@ -499,6 +499,8 @@ fn client(cluster: &Cluster, index: usize) -> Client {
     let id = ClientId([100 + index as u8; 32]);
     let chain = |number: u32| ChainSetup {
         setup: caller::Setup {
+            ordered: false,
+            assurance: quorate::types::Assurance::Majority,
             mode: Mode::Vote,
             ensemble: cluster.ensemble,
             context: cluster.context(GroupId::of_chain(number)),

@@ -72,6 +72,63 @@ fn every_command_answers_and_ends_with_its_code() {
     assert_eq!(json["results"][2999]["line"], 3000);
 }
 
+/// Q1: a read is answered from the replicas' states, unless it is to be ordered, by whatever key.
+#[test]
+fn reads_are_not_ordered_unless_that_is_asked_for() {
+    let cluster = Cluster::start(1);
+    says(&client(&cluster, &["put", "colour", "blue"]), 0, "done\n");
+    let requests = |c: &Cluster, what: &str| {
+        let counters = |n| c.status(n).map(|s| s["counters"][what].as_u64().unwrap());
+        (1..=3).filter_map(counters).sum::<u64>()
+    };
+    let before = requests(&cluster, "requests");
+    let read = client(&cluster, &["get", "colour", "--json", "--explain"]);
+    let json: Value = serde_json::from_str(&read.out).unwrap();
+    assert_eq!(
+        (&json["ordered"], &json["output"]["value"]["text"]),
+        (&false.into(), &"blue".into())
+    );
+    assert!(read.err.contains("not ordered, opening"), "{}", read.err);
+    cluster.wait_until("all to have been asked", |c| requests(c, "queries") == 3);
+    assert_eq!(requests(&cluster, "requests"), before, "no session, no request");
+    let read = client(&cluster, &["get", "colour", "--json", "--ordered"]);
+    let json: Value = serde_json::from_str(&read.out).unwrap();
+    assert_eq!(
+        (&json["ordered"], &json["output"]["value"]["text"]),
+        (&true.into(), &"blue".into())
+    );
+    assert!(requests(&cluster, "requests") > before);
+}
+
+/// C4: three of three agree, or there is no strong answer.
+#[test]
+fn strong_answers_take_all_three_and_say_so() {
+    let mut cluster = Cluster::start(1);
+    let strong = ["--assurance", "strong"];
+    let put = client(&cluster, &[&strong[..], &["put", "colour", "blue", "--json"]].concat());
+    let json: Value = serde_json::from_str(&put.out).unwrap();
+    assert_eq!((put.code, &json["votes"]["assurance"]), (0, &"strong".into()), "{}", put.err);
+    let get = client(&cluster, &["get", "colour", "--json"]);
+    let json: Value = serde_json::from_str(&get.out).unwrap();
+    assert_eq!(json["votes"]["assurance"], "majority", "two of three had said it then");
+    cluster.kill(3);
+    let c = |args: &[&str]| cluster.run("client", args);
+    let none = c(&["--timeout", "3s", "--assurance", "strong", "get", "colour"]);
+    assert_eq!(none.code, 3, "{}", none.out);
+    assert!(none.err.contains("3 equal answers of 3 replicas are needed"), "{}", none.err);
+    says(&client(&cluster, &["get", "colour"]), 0, "blue");
+    // The cluster file says what is usual.
+    let text = std::fs::read_to_string(cluster.config()).unwrap();
+    let text = text.replace("# assurance = \"majority\"", "assurance = \"strong\"");
+    let file = cluster.config().with_file_name("strong.toml");
+    std::fs::write(&file, text).unwrap();
+    let key = cluster.client_key(1);
+    let none = cluster.run_with("client", &file, &key, &["--timeout", "3s", "get", "colour"], b"");
+    assert_eq!(none.code, 3, "{}", none.out);
+    let wrong = c(&["--assurance", "most", "get", "colour"]);
+    assert!(wrong.code == 2 && wrong.err.contains("write majority or strong"), "{}", wrong.err);
+}
+
 #[test]
 fn c2_a_liar_is_named_and_silent_replicas_are_told_with_a_remedy() {
     let mut cluster = Cluster::start_lying(&["wrong-output"]);

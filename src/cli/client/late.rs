@@ -40,7 +40,7 @@ fn settle(explanation: &mut Explanation, stats: &Stats) {
             continue;
         };
         if counts.replies >= answers {
-            ballot.verdict = match counts.dissent {
+            ballot.verdict = match counts.dissent + counts.differed {
                 0 => Verdict::Agrees,
                 _ => Verdict::Differs,
             };

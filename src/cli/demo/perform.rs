@@ -289,7 +289,9 @@ fn longest_gap(begun: Instant, by_completion: &[Entry]) -> Duration {
 
 fn connect(stage: &Stage) -> anyhow::Result<Vec<Client>> {
     let one = |key| {
-        let options = ClientOptions { timeout: TIMEOUT, ..ClientOptions::default() };
+        // Everything is ordered, so that the whole order can be checked in the end.
+        let ordered = true;
+        let options = ClientOptions { timeout: TIMEOUT, ordered, ..ClientOptions::default() };
         Ok(Client::connect(&stage.cluster, read_secret_key(key)?, options)?)
     };
     stage.client_keys.iter().map(|key| one(key)).collect()

@@ -1,8 +1,8 @@
 //! What goes wrong in a simulated run: a function of the mode and the seed.
 
 use crate::adversary::{Lie, OrderingLie};
-use crate::simulator::{ClientLie, Dice, Given, Options, RandomFaults, Workload};
-use crate::types::{ClockKind, Durability};
+use crate::simulator::{ClientLie, Dice, Fault, Given, NodeId, Options, RandomFaults, Workload};
+use crate::types::{ClockKind, Durability, ReplicaId};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -43,6 +43,9 @@ pub(super) enum Mode {
     Liars,
     /// Replicas that lie about the order; it must be fair
     Fair,
+    /// Clients that read without ordering, while replicas crash, stand still, are cut off, and
+    /// tell what is over
+    Reads,
 }
 
 /// How many replicas lie.
@@ -120,6 +123,7 @@ impl Mode {
                 outages(&mut options, &mut dice);
                 slow(&mut options, &mut Dice::new(seed, PATIENCE));
             }
+            Mode::Reads => reads(&mut options, &mut dice),
             Mode::Liars => {
                 if dice.chance(500) {
                     options.lying_clients.push(*dice.pick(&ClientLie::ALL));
@@ -128,6 +132,7 @@ impl Mode {
         }
         let usual = match self {
             Mode::Liars | Mode::Fair => u64::from(t),
+            Mode::Reads if dice.chance(500) => u64::from(t),
             // Now and then more than are tolerated.
             Mode::Random if dice.chance(100) => u64::from(t) + 1,
             // Liars among all other faults are soon more than anything is promised for.
@@ -137,6 +142,7 @@ impl Mode {
         };
         let lies: Vec<Lie> = match self {
             Mode::Fair => OrderingLie::ALL.map(Lie::Ordering).into_iter().collect(),
+            Mode::Reads if dice.chance(700) => vec![Lie::StaleRead],
             // Few runs fetch a state: those who lie about one would mostly be honest.
             _ => Lie::all().filter(|lie| !matches!(lie, Lie::Source(_))).collect(),
         };
@@ -161,6 +167,46 @@ fn base(dice: &mut Dice, t: u8) -> Options {
         time_limit: ms(40_000),
         random_faults: RandomFaults { within: ms(2000), lasts: ms(400), ..RandomFaults::NONE },
         ..Options::named("sim")
+    }
+}
+
+// Most reads meet with writes under way, which are few and about few keys.
+fn reads(options: &mut Options, dice: &mut Dice) {
+    options.queries = few(dice, 300, 850);
+    options.workload.keys = dice.between(1, 2);
+    options.workload.commands = dice.between(1, 2);
+    if dice.chance(500) {
+        // Many at a time.
+        options.workload.think /= 20;
+        options.workload.calls *= 3;
+    }
+    match dice.below(8) {
+        0 => {}
+        // One hears late from another what all have chosen, though not too late.
+        6 | 7 => one_lags(options, dice),
+        1 => network(options, dice),
+        2 => options.random_faults.pauses = few(dice, 1, 4),
+        3 => crashes(options, dice),
+        4 => options.random_faults.power_cuts = few(dice, 1, 2),
+        _ => clocks(options, dice),
+    }
+}
+
+fn one_lags(options: &mut Options, dice: &mut Dice) {
+    let n = 2 * u64::from(options.t) + 1;
+    let to = dice.below(n);
+    let node = |place: u64| {
+        NodeId::Replica(ReplicaId::from_index(usize::try_from(place).unwrap_or(0)))
+    };
+    let delta = u64::try_from(options.timing.delta.as_micros()).unwrap_or(u64::MAX);
+    for from in (0..n).filter(|from| *from != to) {
+        if dice.chance(600) {
+            let takes = Duration::from_micros(dice.between(delta / 4, delta * 9 / 10));
+            let (from, to, below) = (node(from), node(to), true);
+            let lasts = Duration::from_millis(2500);
+            let edge = Fault::Edge { from, to, takes, below, lasts };
+            options.faults.push((Duration::from_millis(5), edge));
+        }
     }
 }
 

@@ -25,7 +25,13 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 98] = [
+const ELSEWHERE: [(&str, &str); 104] = [
+    ("q1-chosen-not-awaited", READS),
+    ("q1-follower-answers", READS),
+    ("q1-entering-answers", READS),
+    ("q1-frozen-answers", READS),
+    ("q1-unsynced-answers", UNSYNCED),
+    ("q1-openings-mixed", MIXED),
     ("master-takes-unwitnessed", WITNESS),
     ("master-lost-reports", MASTER),
     ("ch-repeats-run", CHAINS),
@@ -140,6 +146,10 @@ const ELSEWHERE: [(&str, &str); 98] = [
     ("s7-strict-bodies-go", STRICT),
     ("e4-evidence-forgotten", STRICT),
 ];
+const READS: &str = "src/ordering/reads_tests.rs the_planted_bugs_of_reads_are_caught";
+const UNSYNCED: &str =
+    "src/replica/reads_tests.rs an_answer_that_is_not_on_the_disk_is_noticed";
+const MIXED: &str = "src/caller/voting_tests.rs answers_that_are_mixed_are_noticed";
 const ROSTER: &str =
     "src/ordering/roster_tests.rs the_planted_bugs_of_the_roster_change_who_is_a_member";
 const ENTERING: &str =

@@ -44,7 +44,7 @@ fn every_mode_runs_and_says_what_it_covered() {
             Mode::Pause => "node paused",
             Mode::Crash => "node crashed",
             Mode::Power | Mode::Outages | Mode::SlowOutages => "power cut",
-            Mode::Random | Mode::Calm | Mode::Liars | Mode::Fair => continue,
+            Mode::Random | Mode::Calm | Mode::Liars | Mode::Fair | Mode::Reads => continue,
         };
         assert!(fired.contains_key(expected), "{mode}: {fired:?}");
     }
@@ -145,16 +145,23 @@ fn the_modes_find_what_is_planted_in_changes_of_the_epoch() {
 fn a_mixed_bag_of_runs_strikes_and_reaches_everything() {
     use Mode::{Clocks, Crash, Liars as Lying, Network, Pause, Power, Random};
     let mode = vec![Random, Crash, Lying, Network, Power, Pause, Clocks];
+    let reads = Sim { seeds: Some(60), ..sim(Mode::Reads) }.cover();
     let sim = Sim { mode, seeds: Some(60), ..sim(Random) };
     let covered = sim.cover();
     if let Some((case, broken)) = covered.broken.first() {
         panic!("{}", sim.tell(case, broken));
     }
     println!("{}", covered.coverage.text());
-    // Disks are lost in `tests/it/power.rs`.
-    let elsewhere =
-        ["§7 a Join from a replaced disk was accepted", "§7 an empty disk was refused"];
+    // Reads have a mode of their own, and disks are lost in `tests/it/power.rs`.
+    let elsewhere = [
+        "Q1 a query waited for what was chosen",
+        "Q1 a query was given up in a change of the epoch",
+        "§7 a Join from a replaced disk was accepted",
+        "§7 an empty disk was refused",
+    ];
     assert_eq!(covered.coverage.never(), elsewhere);
+    assert!(reads.broken.is_empty());
+    assert!(reads.coverage.never().iter().all(|never| !never.starts_with("Q1")));
 }
 
 #[cfg(feature = "plant")]
@@ -217,6 +224,7 @@ fn seeds_that_once_failed_pass_and_fail_with_the_old_mistake_only() {
     const BARE_LEGS: &str = "e4-evidence-forgotten+s7-legs-forgotten";
     let cases = [
         ("s7-state-unheard", SLOW, Mode::Crash, 1, 291, "R3 has executed 4 steps of 14"),
+        ("q1-chosen-not-awaited", "", Mode::Reads, 1, 1476, "fits no place"),
         ("r5-ask-at-once", "", Mode::Crash, 1, 347, "livelock"),
         ("r5-ask-at-once", "", Mode::Fair, 3, 5, "livelock"),
         ("r7-near-gap", "", Mode::Network, 1, 719, "R2 has executed 3 steps of 6"),

@@ -95,6 +95,7 @@ fn cluster(ensemble: Ensemble, endpoints: &[Arc<Endpoint>]) -> Cluster {
         role,
     };
     Cluster {
+        assurance: crate::types::Assurance::Majority,
         nonce: [7; 32],
         fault_model: FaultModel::Byzantine,
         ensemble,

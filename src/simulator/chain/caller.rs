@@ -10,7 +10,7 @@ use crate::service::Service;
 use crate::simulator::kv;
 use crate::simulator::linear::Operation;
 use crate::types::{
-    ClientId, Digest, Ensemble, GroupId, Instant, LinkId, ReplicaId, Round, SessionId,
+    Assurance, ClientId, Digest, Ensemble, GroupId, Instant, LinkId, ReplicaId, Round, SessionId,
 };
 use crate::wire::{
     ChainQuery, Command, CommandKind, Frame, FrameDecoder, Hello, Kind, Message, Outcome,
@@ -55,6 +55,8 @@ impl World<'_> {
         for index in 0..options.callers {
             let id = ClientId([index + 101; 32]);
             let setup = Setup {
+                ordered: false,
+                assurance: Assurance::Majority,
                 mode: Mode::Vote,
                 ensemble: ensemble(options.replicas),
                 context: Context { group: GroupId(CHAIN), ..of_chain.context },

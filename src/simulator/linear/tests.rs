@@ -260,3 +260,39 @@ fn the_witness_and_the_search_agree_on_random_histories() {
     }
     assert!(good > 100 && bad > 100, "{good} {bad}");
 }
+
+/// Reads that stand in no order: what they show has to be a state that real time allows.
+#[test]
+fn reads_show_a_state_that_real_time_allows() {
+    let order = [1, 2, 3].map(|n| placed(u32::from(n), Op::Write(n), n - 1));
+    let done = |n: u8, invoked, at| Call {
+        invoked,
+        answered: Some((at, Effected::Answered(vec![n - 1]))),
+    };
+    let calls = BTreeMap::from([(1, done(1, 0, 10)), (2, done(2, 20, 30)), (3, done(3, 40, 50))]);
+    let read = |invoked, answered, value| {
+        let told = vec![(Op::Read, value)];
+        super::Read::<Register> { invoked, answered, told }
+    };
+    let check = |list| reads(&order, &calls, list);
+    for good in [
+        vec![read(11, 12, 1)],
+        vec![read(25, 26, 1), read(25, 27, 2)],
+        vec![read(25, 26, 2), read(27, 28, 2), read(31, 45, 3)],
+        vec![read(5, 100, 1), read(5, 100, 3)],
+    ] {
+        check(good.clone()).unwrap_or_else(|why| panic!("{good:?}: {why}"));
+    }
+    for bad in [
+        // What is over.
+        vec![read(31, 32, 1)],
+        // What is to come.
+        vec![read(11, 12, 2)],
+        // Back in time, in two reads.
+        vec![read(25, 26, 2), read(27, 28, 1)],
+        // What never was.
+        vec![read(0, 100, 4)],
+    ] {
+        assert!(check(bad.clone()).is_err(), "{bad:?}");
+    }
+}

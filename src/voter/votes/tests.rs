@@ -1,5 +1,5 @@
 use super::*;
-use crate::types::{Digest, Round};
+use crate::types::{Assurance, Digest, Round};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -218,4 +218,41 @@ fn the_planted_bugs_of_the_vote_are_caught() {
         plant(None);
         assert!(caught, "{name} was not caught");
     }
+}
+
+/// C4: 3 of 3, 4 of 5, 6 of 7, and whoever gave up an answer once is not among them.
+#[test]
+fn strong_answers_take_more_than_a_majority_and_nobody_who_rolled_back() {
+    for (t, needed) in [(1, 3), (2, 4), (3, 6)] {
+        let ensemble = Ensemble::new(t).unwrap();
+        let mut v = Voter::strong(ensemble);
+        assert!(!v.hear_marked(r(ensemble.n() as u8), NOW, good(), true).accepted);
+        for i in 1..=ensemble.n() as u8 - 1 {
+            let heard = v.hear(r(i), NOW, good());
+            assert_eq!(heard.accepted, usize::from(i) == needed, "{i} of {needed}");
+        }
+    }
+    let mut v = Voter::strong(Ensemble::new(1).unwrap());
+    v.hear(r(1), NOW, good());
+    v.hear(r(2), NOW, good());
+    v.hear_marked(r(3), NOW, good(), true);
+    assert!(v.is_hopeless(), "nobody is left who counts");
+    let up = |_| LinkState::Up;
+    assert_eq!(v.explain(NOW, NOW, 1, up).assurance(), Some(Assurance::Majority));
+    // It was forgiven, and says so.
+    assert!(v.hear_marked(r(3), NOW, good(), false).accepted);
+    assert_eq!(v.explain(NOW, NOW, 1, up).assurance(), Some(Assurance::Strong));
+}
+
+#[test]
+fn it_is_hopeless_when_nobody_is_left_who_could_make_the_vote() {
+    let mut v = Voter::new(Ensemble::new(1).unwrap());
+    assert!(!v.is_hopeless());
+    v.hear(r(1), NOW, good());
+    v.note(r(2), NOW, NoteKind::NotMember);
+    assert!(!v.is_hopeless(), "the third may agree");
+    v.hear(r(3), NOW, value(7, 9, 3, b"other"));
+    assert!(v.is_hopeless());
+    v.hear(r(2), NOW, good());
+    assert!(!v.is_hopeless(), "what is accepted is no matter of hope");
 }

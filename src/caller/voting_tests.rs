@@ -1,0 +1,268 @@
+//! Step tables: queries that need no ordering (Q1), and when they do.
+
+use super::*;
+use crate::caller::{Answer, CallError};
+use crate::crypto::Context;
+use crate::types::{ClientId, Digest, Ensemble, Epoch, GroupId, OrderLimits, ReplicaId, Round};
+use crate::wire::{
+    FrameDecoder, GroupState, Hello, NoteKind, Outcome, PROTOCOL_VERSION, Reply, Request,
+    StepPosition,
+};
+use std::time::Duration;
+
+const MS: u64 = 1_000_000;
+const SESSION: SessionId = SessionId(77);
+const ONE: Digest = Digest([1; 32]);
+const TWO: Digest = Digest([2; 32]);
+
+fn r(number: u8) -> ReplicaId {
+    ReplicaId::new(number).unwrap()
+}
+
+fn setup() -> Setup {
+    Setup {
+        mode: Mode::Vote,
+        ordered: false,
+        assurance: crate::types::Assurance::Majority,
+        ensemble: Ensemble::new(1).unwrap(),
+        context: Context { cluster: Digest([9; 32]), group: GroupId::MAIN },
+        client: ClientId([5; 32]),
+        session: SESSION,
+        limits: OrderLimits { window: 8, max_commands: 4, ..OrderLimits::default() },
+        repeat_after: Duration::from_millis(100),
+        repeat_cap: Duration::from_millis(300),
+        timeout: Duration::from_millis(1000),
+        pipeline: 4,
+    }
+}
+
+struct World {
+    caller: VotingCaller,
+    now: u64,
+    queries: Vec<(u8, ChainQuery)>,
+    requests: Vec<(u8, Request)>,
+    done: Vec<(u64, Result<Answer, CallError>)>,
+}
+
+impl World {
+    fn open(setup: Setup) -> Self {
+        let caller = VotingCaller::new(setup, Instant(0));
+        let (queries, requests, done) = (vec![], vec![], vec![]);
+        let mut w = World { caller, now: 0, queries, requests, done };
+        (1..=3).for_each(|i| w.up(i));
+        w.input(Input::Drained);
+        w
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut out = Actions::new();
+        self.caller.handle(Instant(self.now * MS), input, &mut out);
+        for action in out {
+            match action {
+                Action::Send { replica, frame } => self.sent(replica.number(), frame),
+                Action::Done { token, result } => self.done.push((token.0, result)),
+                Action::Close { replica, why } => panic!("{replica}: {why}"),
+            }
+        }
+    }
+
+    fn sent(&mut self, to: u8, frames: Bytes) {
+        let mut decoder = FrameDecoder::default();
+        decoder.push(frames);
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            match frame.kind {
+                Kind::ChainQuery => {
+                    self.queries.push((to, ChainQuery::from_body(&frame.body).unwrap()));
+                }
+                _ => self.requests.push((to, Request::from_body(&frame.body).unwrap())),
+            }
+        }
+    }
+
+    fn up(&mut self, i: u8) {
+        let group = GroupId::MAIN;
+        let groups = vec![GroupState { group, promise: Epoch::GENESIS, round: Round(0) }];
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            cluster: Digest([9; 32]),
+            replica: r(i),
+            incarnation: 1,
+            restarted: false,
+            fields: vec![],
+            groups,
+        };
+        self.input(Input::Up { replica: r(i), hello });
+    }
+
+    fn at(&mut self, ms: u64) {
+        self.now = ms;
+        self.input(Input::Tick);
+        self.input(Input::Drained);
+    }
+
+    fn call(&mut self, token: u64, kinds: &[CommandKind]) {
+        let bytes = Bytes::from(format!("command {token}"));
+        let commands = kinds.iter().map(|kind| Command { kind: *kind, bytes: bytes.clone() });
+        let (token, commands) = (Token(token), commands.collect());
+        self.input(Input::Call { token, commands, coalesce: false });
+        self.input(Input::Drained);
+    }
+
+    fn frame(&mut self, from: u8, message: &impl Message) {
+        let frame = Frame::parse(message.to_frame(GroupId::MAIN).into()).unwrap();
+        self.input(Input::Frames { replica: r(from), frames: vec![frame] });
+        self.input(Input::Drained);
+    }
+
+    fn answer(&mut self, from: u8, id: u64, text: &'static str, opening: Digest) {
+        let outcome = Outcome::Executed(vec![Bytes::from_static(text.as_bytes())]).to_bytes();
+        let reply = Reply { session: SessionId::QUERIES, number: id, index: 0, outcome };
+        let position = StepPosition { round: Round(0), vector: opening };
+        self.frame(from, &Replies { position, rolled: false, replies: vec![reply] });
+    }
+
+    fn refuse(&mut self, from: u8, id: u64, kind: NoteKind) {
+        self.frame(from, &Note { session: SessionId::QUERIES, number: id, kind });
+    }
+
+    /// What a call was told; nothing if it waits.
+    fn told(&self, token: u64) -> Option<Bytes> {
+        let (_, result) = self.done.iter().find(|(t, _)| *t == token)?;
+        Some(result.as_ref().unwrap().outputs[0].clone())
+    }
+}
+
+const QUERY: [CommandKind; 1] = [CommandKind::Query];
+
+#[test]
+fn a_query_goes_to_all_without_a_session_and_two_equal_answers_are_believed() {
+    let mut w = World::open(setup());
+    w.call(1, &QUERY);
+    assert_eq!(
+        w.queries.iter().map(|(to, q)| (*to, q.id)).collect::<Vec<_>>(),
+        [(1, 1), (2, 1), (3, 1)]
+    );
+    assert!(w.requests.is_empty(), "nothing needs a session");
+    w.answer(1, 1, "a", ONE);
+    assert_eq!(w.told(1), None);
+    w.answer(1, 1, "a", ONE);
+    assert_eq!(w.told(1), None, "one replica is one vote");
+    w.answer(3, 1, "a", ONE);
+    assert_eq!(w.told(1), Some(Bytes::from_static(b"a")));
+    w.answer(2, 1, "b", ONE);
+    let stats = w.caller.stats();
+    assert_eq!(
+        stats.replicas.iter().map(|r| r.dissent).sum::<u64>(),
+        0,
+        "it was asked at another time"
+    );
+    assert_eq!((stats.accepted, stats.ordered_queries, stats.outstanding), (1, 0, 0));
+}
+
+/// Q1: answers of two epochs do not add up: each may be right, and both together old.
+#[test]
+fn answers_under_different_openings_do_not_add_up() {
+    let mut w = World::open(setup());
+    w.call(1, &QUERY);
+    w.answer(1, 1, "a", ONE);
+    w.answer(2, 1, "a", TWO);
+    assert_eq!(w.told(1), None);
+    w.answer(3, 1, "a", TWO);
+    assert_eq!(w.told(1), Some(Bytes::from_static(b"a")));
+}
+
+#[test]
+fn a_query_that_is_not_answered_alike_is_ordered_as_soon_as_that_is_known() {
+    let mut w = World::open(setup());
+    w.call(1, &QUERY);
+    w.answer(1, 1, "a", ONE);
+    w.refuse(2, 1, NoteKind::NotMember);
+    assert!(w.requests.is_empty(), "the third may agree with the first");
+    w.answer(3, 1, "b", ONE);
+    let opening = |requests: &[(u8, Request)]| requests.iter().all(|(_, r)| r.number == 0);
+    assert!(w.requests.len() == 3 && opening(&w.requests), "the session is opened");
+    let of = |w: &World, number: u64| w.requests.iter().find(|(_, r)| r.number == number).cloned();
+    let reply = |w: &mut World, from, number, outcome: &Outcome| {
+        let (session, outcome) = (SESSION, outcome.to_bytes());
+        let position = StepPosition { round: Round(5 + number), vector: ONE };
+        let replies = vec![Reply { session, number, index: 0, outcome }];
+        w.frame(from, &Replies { position, rolled: false, replies });
+    };
+    (1..=2).for_each(|from| reply(&mut w, from, 0, &Outcome::Opened));
+    let (_, request) = of(&w, 1).expect("the query is ordered");
+    let body = RequestBody::parse(&request.body).unwrap();
+    assert_eq!(body.commands[0].kind, CommandKind::Query);
+    let outcome = Outcome::Executed(vec![Bytes::from_static(b"b")]);
+    (1..=2).for_each(|from| reply(&mut w, from, 1, &outcome));
+    assert_eq!(w.told(1), Some(Bytes::from_static(b"b")));
+    assert_eq!(w.caller.stats().ordered_queries, 1);
+    // What comes late to the query is of no use to anybody.
+    w.answer(2, 1, "a", ONE);
+    assert_eq!(w.done.len(), 1);
+}
+
+#[test]
+fn a_query_that_nobody_answers_is_ordered_after_a_while_and_its_time_goes_on() {
+    let mut w = World::open(setup());
+    w.call(1, &QUERY);
+    w.answer(1, 1, "a", ONE);
+    w.at(99);
+    assert!(w.requests.is_empty());
+    w.at(100);
+    assert_eq!(w.requests.len(), 3);
+    w.at(999);
+    assert!(w.done.is_empty());
+    w.at(1001);
+    assert!(matches!(w.done[..], [(1, Err(CallError::NoMajority { .. }))]), "{:?}", w.done);
+}
+
+#[test]
+fn a_call_that_writes_too_is_ordered_and_so_is_all_if_that_is_asked_for() {
+    let mut w = World::open(setup());
+    w.call(1, &[CommandKind::Query, CommandKind::Execute]);
+    assert!(w.queries.is_empty() && w.requests.len() == 3);
+    let mut w = World::open(Setup { ordered: true, ..setup() });
+    assert_eq!(w.requests.len(), 3, "the session is opened at once");
+    w.call(1, &QUERY);
+    assert!(w.queries.is_empty());
+}
+
+/// C4: three of three, by either way, and an opening of a session needs no more than before.
+#[test]
+fn strong_answers_are_waited_for() {
+    let assurance = crate::types::Assurance::Strong;
+    let mut w = World::open(Setup { assurance, ..setup() });
+    w.call(1, &QUERY);
+    (1..=2).for_each(|from| w.answer(from, 1, "a", ONE));
+    assert_eq!(w.told(1), None);
+    w.answer(3, 1, "a", ONE);
+    assert_eq!(w.told(1), Some(Bytes::from_static(b"a")));
+    let (_, result) = &w.done[0];
+    let explanation = &result.as_ref().unwrap().explanation;
+    assert_eq!(explanation.assurance(), Some(assurance));
+    w.call(2, &QUERY);
+    (1..=2).for_each(|from| w.answer(from, 2, "a", ONE));
+    w.answer(3, 2, "b", ONE);
+    assert!(w.requests.len() == 3, "it is ordered, since no three can agree any more");
+}
+
+#[test]
+fn what_most_will_not_answer_at_all_is_told() {
+    let mut w = World::open(setup());
+    w.call(1, &QUERY);
+    w.refuse(1, 1, NoteKind::Unacceptable);
+    assert!(w.done.is_empty());
+    w.refuse(2, 1, NoteKind::Unacceptable);
+    assert!(matches!(w.done[..], [(1, Err(CallError::NotTaken { .. }))]), "{:?}", w.done);
+}
+
+#[cfg(feature = "plant")]
+#[test]
+fn answers_that_are_mixed_are_noticed() {
+    use crate::types::plant::plant;
+    plant(Some("q1-openings-mixed"));
+    let test = answers_under_different_openings_do_not_add_up;
+    let caught = std::panic::catch_unwind(test).is_err();
+    plant(None);
+    assert!(caught);
+}
