@@ -393,7 +393,7 @@ fn ordered() -> impl Strategy<Value = Ordered> {
     let number = prop_oneof![3 => Just(0), 20 => near(), 1 => far.clone()];
     let low = prop_oneof![20 => 0u64..6, 3 => near(), 1 => far];
     let outcome = prop_oneof![8 => Just(10), 1 => Just(1200), 1 => Just(5000usize)];
-    (0u8..2, 0u64..3, number, low, 0u8..3, outcome).prop_map(
+    (0u8..2, 0u64..3, number, low, 1u8..4, outcome).prop_map(
         |(client, session, number, low, digest, outcome)| Ordered {
             client,
             session,
