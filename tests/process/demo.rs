@@ -89,7 +89,7 @@ fn what_cannot_be_shown_is_refused_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let rows: [(&[&str], &str); 9] = [
         (&["--lie", "white"], "there is no lie called \"white\"; there are: wrong-output"),
-        (&["--lie", "white"], "drip-chunks, never-ready, crash, stop"),
+        (&["--lie", "white"], "drip-chunks, never-ready, stale-read, crash, stop"),
         (&["--all", "--lie", "crash"], "cannot be used with"),
         (&["--t", "0"], "--t 0 is out of range"),
         (&["--requests", "0"], "0 is not in 1.."),
