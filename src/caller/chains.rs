@@ -85,7 +85,7 @@ impl ChainsCaller {
         self.now = self.now.max(now);
         match input {
             Input::Call { token, commands, coalesce } => {
-                let touched = commands.iter().map(|c| (self.touches.0)(&c.bytes));
+                let touched = commands.iter().map(|c| self.touches.command(&c.bytes));
                 match chain_for(&self.map, touched) {
                     Ok(chain) => self.pass(chain, Input::Call { token, commands, coalesce }, out),
                     Err(why) => {

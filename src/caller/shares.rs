@@ -91,13 +91,16 @@ mod tests {
         Touches::Prefix(Bytes::from_static(of.as_bytes()))
     }
 
+    /// A map, what is touched, and its chain or what is said.
+    type Row<'a> = (&'a KeyMap, Vec<Touches>, Result<u32, &'a [&'a str]>);
+
     /// CH-K1 and CH-K2. Slots: `colour` is in 976, `a` in 152, `key-1` in 242.
     #[test]
     fn a_call_is_for_the_one_chain_whose_keys_it_touches() {
         let slots = map([Share::Slots(vec![(0, 511)]), Share::Slots(vec![(512, 1023)])]);
         let ranges = map([Share::From(Vec::new()), Share::From(b"k".to_vec())]);
         let two = "make one call for each";
-        let rows: [(&KeyMap, Vec<Touches>, Result<u32, &[&str]>); 13] = [
+        let rows: [Row<'_>; 13] = [
             (&slots, vec![], Ok(5)),
             (&slots, vec![keys(&[])], Ok(5)),
             (&slots, vec![keys(&["a"]), keys(&["key-1", "a"])], Ok(4)),

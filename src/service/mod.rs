@@ -96,7 +96,9 @@ pub enum Touches {
 /// What commands of a service touch, as its [`Service::touches`] says: for clients, which have no
 /// service.
 #[derive(Clone)]
-pub struct TouchesOf(pub Arc<dyn Fn(&[u8]) -> Touches + Send + Sync>);
+pub struct TouchesOf(Arc<Function>);
+
+type Function = dyn Fn(&[u8]) -> Touches + Send + Sync;
 
 impl TouchesOf {
     /// From a function of the command.
@@ -111,6 +113,11 @@ impl TouchesOf {
             counter::Counter::NAME => Some(Self::new(|_| Touches::All)),
             _ => None,
         }
+    }
+
+    /// What a command touches.
+    pub fn command(&self, command: &[u8]) -> Touches {
+        (self.0)(command)
     }
 }
 
@@ -232,7 +239,7 @@ mod tests {
         for name in BUILT_IN {
             let (service, told) = (built_in(name).unwrap(), TouchesOf::built_in(name).unwrap());
             for command in &commands {
-                assert_eq!((told.0)(command), service.touches(command), "{name}");
+                assert_eq!(told.command(command), service.touches(command), "{name}");
             }
         }
         assert_eq!(TouchesOf::built_in("no such service"), None);
