@@ -166,7 +166,8 @@ fn survives(c: &Cluster) -> Vec<(&'static str, String)> {
         FaultModel::Byzantine => {
             add("majority", format!("{} equal replies are accepted (t + 1)", e.majority()));
             add("strong", format!("{} equal replies that no timing contradicts", e.strong()));
-            add("assurance", format!("clients want {} unless they say otherwise", c.assurance.name()));
+            let usual = c.assurance.name();
+            add("assurance", format!("clients want {usual} unless they say otherwise"));
         }
         FaultModel::FailStop => add("accepted", "ONE reply, that of the tail".to_owned()),
     }
@@ -279,17 +280,15 @@ fn as_text(c: &Cluster) -> String {
 fn as_json(c: &Cluster) -> Value {
     let e = c.ensemble;
     let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
-    let timers: Vec<Value> = timers(&c.timing)
-        .iter()
-        .map(|t| {
-            json!({
-                "name": t.name.replace(' ', "_"),
-                "microseconds": micros(t.value),
-                "formula": t.formula,
-                "overridden": t.value != t.derived,
-            })
+    let timer = |t: &Timer| {
+        json!({
+            "name": t.name.replace(' ', "_"),
+            "microseconds": micros(t.value),
+            "formula": t.formula,
+            "overridden": t.value != t.derived,
         })
-        .collect();
+    };
+    let timers: Vec<Value> = timers(&c.timing).iter().map(timer).collect();
     let replicas: Vec<Value> = c
         .replicas
         .iter()

@@ -51,9 +51,9 @@ pub(super) struct Client {
     /// How long to wait for an answer
     #[arg(long, global = true, default_value = "10s", value_parser = parse_duration)]
     timeout: Duration,
-    /// How many replicas have to say the same: majority (t + 1), or strong (3 of 3, 4 of 5, 6 of 7),
-    /// which no timing can contradict. What the cluster file says in [voter], if this is not given.
-    /// No matter in a fail-stop cluster
+    /// How many replicas have to say the same: majority (t + 1), or strong (3 of 3, 4 of 5, 6 of
+    /// 7), which no timing can contradict. If this is not given, what the cluster file says in
+    /// [voter]. No matter in a fail-stop cluster
     #[arg(long, global = true, value_name = "HOW", value_parser = assurance)]
     assurance: Option<Assurance>,
     /// Order reads like writes, instead of asking the replicas for what they have executed; what
@@ -90,7 +90,8 @@ impl Subcommand for Client {
             );
             return Err(Failure { code: USAGE, message }.into());
         }
-        let Client { config, key: key_file, timeout, assurance, ordered, explain, json, command } = self;
+        let Client { config, key: key_file, timeout, explain, json, command, .. } = self;
+        let (assurance, ordered) = (self.assurance, self.ordered);
         let advice = format!(
             "check each link with: quorate doctor --config {} --key {}\n\
              and what replicas wait for with: quorate status --config {}",

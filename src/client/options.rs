@@ -22,7 +22,8 @@ pub struct ClientOptions {
     /// the replicas' states in one round trip, and ordered only if these do not agree; what they
     /// show is as recent either way. In the fail-stop model nothing changes. Default: false.
     pub ordered: bool,
-    /// How many replicas have to say the same, where they vote. Default: what the cluster file says.
+    /// How many replicas have to say the same, where they vote. Default: what the cluster file
+    /// says.
     pub assurance: Option<Assurance>,
     /// Calls outstanding at most; more wait for room before their time begins. Default 65,536.
     pub max_calls: usize,

@@ -94,7 +94,6 @@ impl<S: Scheme> Replica<S> {
         }
         let ensemble = setup.keyring.ensemble();
         let (keeps, disk) = (setup.durability != Durability::None, setup.disk);
-        let peers = ensemble.replicas().filter(|r| *r != setup.id);
         let core = ordering::Setup {
             id: setup.id,
             keyring: setup.keyring.clone(),
@@ -124,7 +123,7 @@ impl<S: Scheme> Replica<S> {
             core: Core::new(core, now),
             reads: Reads::default(),
             bodies: Bodies::new(setup.quotas, setup.seed),
-            links: Links::new(peers, now.monotonic),
+            links: Links::new(ensemble.replicas().filter(|r| *r != setup.id), now.monotonic),
             attested: vec![(Round(0), Digest::ZERO); ensemble.n()],
             stable: Round(0),
             executed_by: vec![Round(0); ensemble.n()],

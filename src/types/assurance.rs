@@ -22,8 +22,8 @@ pub enum Assurance {
     #[default]
     Majority,
     /// `⌈(3t + 2) / 2⌉` equal replies (3 of 3, 4 of 5, 6 of 7) of replicas that never gave up what
-    /// they had answered: no second answer can get so many, whatever the timing was, while at most t
-    /// lie. One of few replicas that is down can be enough that there is no answer.
+    /// they had answered: no second answer can get so many, whatever the timing was, while at most
+    /// `t` lie. One of few replicas that is down can be enough that there is no answer.
     Strong,
 }
 

@@ -109,7 +109,7 @@ impl Explanation {
         self.members(|v| matches!(v, Verdict::Silent { .. }))
     }
 
-    /// How sure what was accepted is, whatever was asked for; `None` if so many do not say the same,
+    /// How sure what was accepted is, whatever was asked for; `None` if no majority says the same,
     /// and in a fail-stop chain. A reply that came after the answer was accepted is not counted.
     pub fn assurance(&self) -> Option<Assurance> {
         if self.chain.is_some() {
