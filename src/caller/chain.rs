@@ -5,7 +5,7 @@ use super::setup::Mode;
 use super::{Action, Actions, Input, Setup, Stats, Token};
 use crate::crypto::Context;
 use crate::master;
-use crate::types::{Digest, GroupId, Instant, ReplicaId, Round, SessionId};
+use crate::types::{Assurance, Digest, GroupId, Instant, ReplicaId, Round, SessionId};
 use crate::voter::Explanation;
 use crate::wire::{
     ChainAnswer, ChainAsked, ChainConfig, ChainRefusal, ChainSession, Command, CommandKind, Frame,
@@ -79,7 +79,8 @@ impl ChainSetup {
     /// The setup of the voting client that asks the master.
     pub(super) fn of_master(&self) -> Setup {
         let context = Context { group: self.master, ..self.setup.context };
-        Setup { context, pipeline: 1, mode: Mode::Vote, ..self.setup.clone() }
+        let assurance = Assurance::Majority;
+        Setup { context, pipeline: 1, mode: Mode::Vote, assurance, ..self.setup.clone() }
     }
 }
 

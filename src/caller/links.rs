@@ -3,7 +3,7 @@
 use super::route::Route;
 use super::window::{Pending, Window};
 use super::{Action, Actions, ReplicaStats};
-use crate::types::{Ensemble, Instant, ReplicaId};
+use crate::types::{Ensemble, Instant, Members, ReplicaId};
 use crate::voter::LinkState;
 use bytes::{Bytes, BytesMut};
 
@@ -58,6 +58,12 @@ impl Links {
 
     pub fn is_up(&self, replica: ReplicaId) -> bool {
         self.links.get(replica.index()).is_some_and(Link::is_up)
+    }
+
+    /// Whose link is down.
+    pub fn gone(&self) -> Members {
+        let down = self.links.iter().enumerate().filter(|(_, link)| !link.is_up());
+        down.map(|(i, _)| ReplicaId::from_index(i)).collect()
     }
 
     /// Whether there is somebody to send requests to.

@@ -76,7 +76,9 @@ impl Queue {
             let remedy = "split the call or raise max_request";
             return Err(format!("a call of {bytes} bytes, the cluster allows {max}; {remedy}"));
         }
-        self.calls.push_back(Queued { token, commands, bytes, coalesce, since });
+        // A query that has to be ordered came earlier than those that wait.
+        let place = self.calls.iter().rposition(|c| c.since <= since).map_or(0, |at| at + 1);
+        self.calls.insert(place, Queued { token, commands, bytes, coalesce, since });
         Ok(())
     }
 

@@ -13,6 +13,10 @@ use crate::wire::{
     StepPosition,
 };
 use bytes::Bytes;
+use std::time::Duration;
+
+/// A query that most have answered, and not alike, waits so long at least for the others.
+const LEAST_GRACE: Duration = Duration::from_millis(1);
 
 impl Caller {
     /// Takes frames of one replica. What is no message closes its link, and what that link still
@@ -116,11 +120,10 @@ impl Caller {
                 }
                 let heard = pending.voter.hear_marked(replica, now, value, rolled);
                 stats.changed += u64::from(heard.changed);
-                let is_hopeless = pending.voter.is_hopeless();
                 if heard.accepted {
                     self.accept(reply.number, now, out);
-                } else if self.setup.mode == Mode::Reads && is_hopeless {
-                    self.divert(reply.number);
+                } else {
+                    self.look_at_query(reply.number, now);
                 }
             }
         }
@@ -142,11 +145,10 @@ impl Caller {
             NoteKind::Forbidden | NoteKind::Unacceptable | NoteKind::NumberTaken => true,
             NoteKind::Busy | NoteKind::Restarted | NoteKind::Halted | NoteKind::NotMember => false,
         };
-        let is_hopeless = pending.voter.is_hopeless();
         if final_word && pending.voter.noted(note.kind) >= refusing {
             self.not_taken(note.number, note.kind, now, out);
-        } else if self.setup.mode == Mode::Reads && is_hopeless {
-            self.divert(note.number);
+        } else {
+            self.look_at_query(note.number, now);
         }
     }
 
@@ -197,6 +199,27 @@ impl Caller {
             _ => self.fail(number, &pending, now, out, |explanation| CallError::Unreadable {
                 explanation,
             }),
+        }
+    }
+
+    /// Q1: what becomes of a query about which somebody has said something. It is ordered when its
+    /// vote is hopeless; and soon, when all have spoken that can be waited for and do not agree:
+    /// the rest may be silent for ever.
+    fn look_at_query(&mut self, number: u64, now: Instant) {
+        if self.setup.mode != Mode::Reads {
+            return;
+        }
+        let gone = self.links.gone();
+        let slot = find(&mut self.session, SessionId::QUERIES, number);
+        let Some(Found::Slot(Slot::Pending(pending))) = slot else { return };
+        if pending.voter.is_hopeless(gone) {
+            return self.divert(number);
+        }
+        if pending.voter.heard_of(gone) >= self.setup.ensemble.n() - self.setup.ensemble.t() {
+            let grace = now.since(pending.sent).saturating_mul(2).max(LEAST_GRACE);
+            pending.repeat_at = pending.repeat_at.min(now + grace);
+            let again = pending.repeat_at;
+            self.wake_by(again);
         }
     }
 

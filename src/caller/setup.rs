@@ -102,6 +102,10 @@ impl Setup {
 
     // The setup with every number inside its bounds, so that nothing else needs to check.
     pub(super) fn normalized(mut self) -> Self {
+        // That nonce stands for queries.
+        if self.session == SessionId::QUERIES {
+            self.session = SessionId(1);
+        }
         self.repeat_after = self.repeat_after.max(Duration::from_millis(1));
         self.repeat_cap = self.repeat_cap.max(self.repeat_after);
         self.limits.window = self.limits.window.max(1);

@@ -201,6 +201,30 @@ fn a_query_that_is_not_answered_alike_is_ordered_as_soon_as_that_is_known() {
     assert_eq!(w.done.len(), 1);
 }
 
+/// Who is down or silent does not keep others waiting: a read beside writes would take as long as
+/// a repeat otherwise.
+#[test]
+fn a_query_waits_little_for_who_is_silent_and_not_for_who_is_down() {
+    let mut w = World::open(setup());
+    w.call(1, &QUERY);
+    w.now = 3;
+    w.answer(1, 1, "a", ONE);
+    w.answer(2, 1, "b", ONE);
+    assert!(w.requests.is_empty(), "the third may agree with one of them");
+    w.at(8);
+    assert!(w.requests.is_empty());
+    w.at(9);
+    assert_eq!(w.requests.len(), 3, "twice as long as the two took");
+
+    let mut w = World::open(setup());
+    w.input(Input::Down { replica: r(3) });
+    w.call(1, &QUERY);
+    w.answer(1, 1, "a", ONE);
+    assert!(w.requests.is_empty());
+    w.answer(2, 1, "b", ONE);
+    assert_eq!(w.requests.len(), 2, "at once");
+}
+
 #[test]
 fn a_query_that_nobody_answers_is_ordered_after_a_while_and_its_time_goes_on() {
     let mut w = World::open(setup());

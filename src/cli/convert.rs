@@ -52,10 +52,10 @@ pub(super) struct Convert {
     #[arg(long)]
     config: PathBuf,
     /// The directory in which a replica keeps its files; once for each replica whose directory is
-    /// here. Those of t + 1 replicas at least, and of all members of a chain
+    /// here. To take data over, those of all replicas but the --lost ones
     #[arg(long, required = true)]
     data: Vec<PathBuf>,
-    /// A member of the chain whose disk is gone for good
+    /// A replica whose disk is gone for good, or which lies; at most t
     #[arg(long, value_name = "REPLICA")]
     lost: Vec<u8>,
     /// Look at everything and say what would be done, and change nothing
@@ -142,10 +142,6 @@ impl Convert {
 
     fn lost(&self, cluster: &Cluster) -> Result<Vec<ReplicaId>, Failure> {
         let usage = |message: String| Failure { code: USAGE, message };
-        if cluster.fault_model == FaultModel::Byzantine && !self.lost.is_empty() {
-            let what = "--lost is for members of a chain: in the voting mode leave its --data out";
-            return Err(usage(what.to_owned()));
-        }
         let found = self.lost.iter().map(|number| {
             let id = ReplicaId::new(*number).filter(|id| cluster.replica(*id).is_some());
             let none = || usage(format!("--lost {number}: the cluster file has no such replica"));

@@ -4,11 +4,13 @@ use super::dial::any_address;
 use super::driver::{Call, Core, Driver, Inbox, Order, Outcome};
 use super::links::Links;
 use super::{ClientError, ClientOptions, Explanation, LinkReport};
-use crate::caller::{Answer, CallError, ChainCaller, ChainsCaller, Stats, Token, VotingCaller};
+use crate::caller::{
+    Answer, CallError, ChainCaller, ChainsCaller, Setup, Stats, Token, VotingCaller,
+};
 use crate::config::{Cluster, FaultModel};
 use crate::crypto::SecretKey;
 use crate::transport::Endpoint;
-use crate::types::{ClientId, Instant, SessionId};
+use crate::types::{Assurance, ClientId, Instant, SessionId};
 use crate::wire::{Command, CommandKind, Refusal};
 use bytes::Bytes;
 use std::fmt;
@@ -105,6 +107,8 @@ impl Client {
         options: ClientOptions,
     ) -> Result<Client, ClientError> {
         let setup = options.setup(cluster, ClientId(key.public().0), new_session()?);
+        // The chain counts on its master as long as a majority of that runs.
+        let setup = Setup { assurance: Assurance::Majority, ..setup };
         let core = Core::Vote(VotingCaller::new(setup, Instant(0)).into());
         Self::start(cluster, &key, &options, core)
     }

@@ -75,8 +75,6 @@ role = "read"
 [[client]]
 name = "bob"
 public_key = "KEY5"
-[voter]
-assurance = "strong"
 [disk]
 durability = "none"
 snapshots = 5
@@ -85,6 +83,8 @@ lease = "3s"
 margin = "50ms"
 reads = "any"
 length = 3
+[voter]
+assurance = "strong"
 "#;
 
 fn key(n: u8) -> crate::crypto::PublicKey {

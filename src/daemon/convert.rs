@@ -18,7 +18,7 @@ use crate::offline::{Agreed, Executed, InitialState, Player, Watch, agreed, whol
 use crate::replica::recorded_keys;
 use crate::service::{Carried, Service};
 use crate::types::{AgreedTime, ClientId, DiskState, Durability, GroupId, ReplicaId};
-use crate::wire::ChainConfig;
+use crate::wire::{ChainConfig, Mark};
 use std::path::{Path, PathBuf};
 
 /// Why data cannot be taken over. Each says what to do about it.
@@ -79,7 +79,7 @@ impl Source {
 }
 
 /// Takes over what is in these data directories of a cluster, whose replicas do not run. `make`
-/// makes the cluster's service; `lost` are members of the last chain whose disks are gone.
+/// makes the cluster's service; `lost` are the replicas whose disks are gone for good, or lie.
 ///
 /// # Errors
 /// If a directory is in use, damaged, or of another cluster; if there are too few; if they do not
@@ -95,11 +95,15 @@ pub fn take_over(
     }
     // In the voting mode too: the file says so of the chains to come.
     only_chain(cluster)?;
-    let sources = open(cluster, data)?;
-    match cluster.fault_model {
+    let sources = open(cluster, data, lost)?;
+    let mut taken = match cluster.fault_model {
         FaultModel::Byzantine => of_voters(cluster, &sources, make),
         FaultModel::FailStop => of_chain(cluster, &sources, lost, make),
-    }
+    }?;
+    taken.carried.from = cluster.id();
+    taken.carried.starts =
+        sources.iter().map(|s| (s.replica(), s.data.mark().incarnation)).collect();
+    Ok(taken)
 }
 
 fn refused<T>(why: impl Into<String>) -> Result<T, ConvertError> {
@@ -118,7 +122,11 @@ fn only_chain(cluster: &Cluster) -> Result<u32, ConvertError> {
     }
 }
 
-fn open(cluster: &Cluster, data: &[PathBuf]) -> Result<Vec<Source>, ConvertError> {
+fn open(
+    cluster: &Cluster,
+    data: &[PathBuf],
+    lost: &[ReplicaId],
+) -> Result<Vec<Source>, ConvertError> {
     let mut sources: Vec<Source> = Vec::new();
     for path in data {
         let data = DataDirectory::look(path)?;
@@ -136,15 +144,36 @@ fn open(cluster: &Cluster, data: &[PathBuf]) -> Result<Vec<Source>, ConvertError
                  `quorate admin replace-key` printed into the file first"
             ));
         }
+        // Such a replica answers nobody, since it lacks something that it may have answered.
+        let damage = data.stored(Some(cluster.ensemble.n()))?.damage;
+        let lacks = match (data.mark().disk, damage) {
+            (_, Some(damage)) => Some(format!("the log of rounds is damaged: {damage}")),
+            (DiskState::Replaced, None) => Some("it stands in for a disk that is lost".to_owned()),
+            (DiskState::New | DiskState::Known, None) => None,
+        };
+        if let Some(lacks) = lacks {
+            let (name, number) = (path.display(), replica.number());
+            return refused(format!(
+                "{name} ({replica}) does not count: {lacks}; repair it (`quorate log repair`), or \
+                 leave it out with --lost {number} if what it had may be lost"
+            ));
+        }
         let proofs = std::fs::read_dir(path.join("evidence")).map_or(0, Iterator::count);
         sources.push(Source { data, proofs, _claim: claim });
     }
-    let (wanted, n) = (cluster.ensemble.majority(), cluster.ensemble.n());
-    if sources.len() < wanted {
-        let given = sources.len();
+    let (wanted, given) = (cluster.ensemble.majority(), sources.len());
+    if given < wanted {
         return refused(format!(
-            "t + 1 = {wanted} data directories of the {n} replicas are needed, and {given} given: \
-             what a client was told is on the disks of t + 1; give one --data for each"
+            "at least t + 1 = {wanted} data directories are needed, and {given} given"
+        ));
+    }
+    let is_given = |replica: &ReplicaId| sources.iter().any(|s| s.replica() == *replica);
+    let missing = cluster.ensemble.replicas().find(|r| !is_given(r) && !lost.contains(r));
+    if let Some(replica) = missing {
+        return refused(format!(
+            "the data directory of {replica} is missing: what a client was told may be on it alone \
+             of all that do not lie; give it, or --lost {} if it is gone for good, or lies",
+            replica.number()
         ));
     }
     Ok(sources)
@@ -222,14 +251,23 @@ fn of_voters(
             found.round
         ));
     }
+    if let Some(i) = executed.iter().position(|e| !e.is_settled) {
+        let name = sources[i].name();
+        return refused(format!(
+            "{name} ends with requests under way, of which others may have answered: start the \
+             cluster once more as it was, without clients, until all have executed the same, and \
+             stop it again"
+        ));
+    }
     let disks = sources.iter().zip(&executed).map(|(source, executed)| {
-        let damage = source.data.stored(Some(cluster.ensemble.n()))?.damage;
-        let damage = damage.map_or(String::new(), |d| format!(", damaged behind that: {d}"));
-        Ok(source.found(format!("executed again to round {}{damage}", executed.end)))
+        source.found(format!("executed again to round {}", executed.end))
     });
-    let disks = disks.collect::<Result<_, DaemonError>>()?;
+    let disks = disks.collect();
     let at = format!("round {}, which {} replicas agree on", found.round, found.by.len());
-    let carried = carried(cluster, &sources[found.of], (make.0)())?;
+    let mut carried = carried(cluster, &sources[found.of], (make.0)())?;
+    // The others may have gone on by steps without requests.
+    let times = found.by.iter().map(|i| executed[*i].time);
+    carried.time = times.fold(carried.time, AgreedTime::max);
     Ok(TakenOver { carried, disks, at })
 }
 
@@ -318,10 +356,10 @@ fn recover(
         ));
     }
     let is_empty = found.state.is_none() && found.log.is_empty();
-    if is_empty && config > 0 && mark.disk == DiskState::Replaced {
+    if is_empty && config > 0 {
         return refused(format!(
-            "{name} stands in for a disk that is lost, and holds nothing of the chain; say \
-             --lost {number} if there is nothing else"
+            "{name} holds nothing of the chain, of which it was a member; say --lost {number} if \
+             there is nothing else"
         ));
     }
     let mut service = (make.0)();
@@ -358,7 +396,10 @@ pub fn install(
     state: &InitialState,
     dry_run: bool,
 ) -> Result<Installed, ConvertError> {
+    // With a slash at its end the other name would be below it.
+    let directory = &directory.components().collect::<PathBuf>();
     initial::is_named(directory, cluster, state)?;
+    let (_, carried) = state.parts().map_err(|e| ConvertError::Refused(e.to_string()))?;
     let id = cluster.id().to_hex();
     let mut name = directory.as_os_str().to_owned();
     name.push(format!(".before-{}", &id[..8]));
@@ -368,7 +409,10 @@ pub fn install(
     let claim = directory.is_dir().then(|| Claim::take(directory)).transpose()?;
     let installed = match claim.as_ref().map(|_| mark::read(directory)).transpose()?.flatten() {
         Some(mark) if mark.cluster == cluster.id() => return Ok(Installed::Before),
-        Some(_) => Installed::Aside(aside),
+        Some(mark) => {
+            is_as_it_was(directory, mark, carried.as_ref())?;
+            Installed::Aside(aside)
+        }
         None if initial::has(directory, state) => return Ok(Installed::Before),
         None if claim.is_none() || is_empty(directory) => Installed::New,
         None => {
@@ -395,6 +439,35 @@ pub fn install(
     Ok(installed)
 }
 
+/// Whether a directory still is what the state was taken from.
+fn is_as_it_was(
+    directory: &Path,
+    mark: Mark,
+    carried: Option<&Carried>,
+) -> Result<(), ConvertError> {
+    let Some(carried) = carried else { return Ok(()) };
+    let (name, replica) = (directory.display(), mark.replica);
+    if mark.cluster != carried.from {
+        return refused(format!(
+            "{name} is of cluster {}, and the state was taken from {}: give a data directory of \
+             that one, or a new one",
+            mark.cluster, carried.from
+        ));
+    }
+    let starts = carried.starts.iter().find(|(of, _)| *of == replica).map(|(_, starts)| *starts);
+    match starts.filter(|starts| mark.incarnation > *starts) {
+        None => Ok(()),
+        Some(_) => refused(format!(
+            "{name}: {replica} has been started on it since the state was taken, so it may hold \
+             more: stop all replicas and take the state anew (`quorate convert --to`)"
+        )),
+    }
+}
+
+/// Whether there is nothing in it but what an interrupted installation left.
 fn is_empty(directory: &Path) -> bool {
-    std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
+    let left = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(".initial.state.");
+    std::fs::read_dir(directory).is_ok_and(|mut entries| {
+        entries.all(|entry| entry.is_ok_and(|entry| left(&entry.file_name())))
+    })
 }

@@ -2,7 +2,7 @@
 
 use super::Player;
 use crate::crypto::Scheme;
-use crate::types::{Digest, Round};
+use crate::types::{AgreedTime, Digest, Round};
 use std::collections::BTreeMap;
 
 /// The history on one disk, executed again to its end.
@@ -12,6 +12,10 @@ pub struct Executed {
     pub began: Round,
     /// The last step's round.
     pub end: Round,
+    /// Its agreed time.
+    pub time: AgreedTime,
+    /// Whether nothing was under way at the end: no request that had not run.
+    pub is_settled: bool,
     /// After each step: the running root, and how many requests had come since `began`.
     steps: BTreeMap<Round, (Digest, u64)>,
 }
@@ -41,9 +45,10 @@ impl Executed {
     /// executed here.
     pub fn all<S: Scheme>(player: &mut Player<S>) -> Result<Self, String> {
         let (began, mut end) = (player.began(), player.began());
+        let mut time = AgreedTime(0);
         let mut steps = BTreeMap::from([(began, (player.running(), 0))]);
         for step in player.by_ref() {
-            end = step.position.round;
+            (end, time) = (step.position.round, step.time);
             // Steps that were given up come again, with others in their rounds.
             let given_up = steps.split_off(&end);
             drop(given_up);
@@ -58,7 +63,7 @@ impl Executed {
                 "t + 1 replicas attest {attested} after round {round}, and here it is {here}"
             ));
         }
-        Ok(Self { began, end, steps })
+        Ok(Self { began, end, time, is_settled: player.is_settled(), steps })
     }
 
     fn root(&self, round: Round) -> Option<Digest> {
@@ -125,7 +130,8 @@ mod tests {
             Digest([round as u8 + if differs { 100 } else { 0 }; 32])
         };
         let steps = (began..=end).map(|r| (Round(r), (root(r), r)));
-        Executed { began: Round(began), end: Round(end), steps: steps.collect() }
+        let (time, is_settled) = (AgreedTime(end), true);
+        Executed { began: Round(began), end: Round(end), time, is_settled, steps: steps.collect() }
     }
 
     #[test]

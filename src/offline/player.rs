@@ -270,6 +270,11 @@ impl<S: Scheme> Player<S> {
         self.tape.digest()
     }
 
+    /// Whether nothing was under way at the end: no request that had not run.
+    pub fn is_settled(&self) -> bool {
+        self.replay.is_settled()
+    }
+
     /// What another cluster goes on from: what is executed so far. `None` if there is no state.
     pub fn carried(&self) -> Option<Carried> {
         self.replay.carried()

@@ -39,6 +39,15 @@ impl<S: Scheme> Core<S> {
         Some(ReadPoint { round: if at_once { self.committed } else { chosen }, opening })
     }
 
+    /// Whether nothing is under way: all that is complete is committed or carries nothing, and all
+    /// that is accepted has run.
+    pub fn is_settled(&self) -> bool {
+        let complete = self.rounds.complete();
+        let open = complete > self.committed && complete > self.rounds.base();
+        let nothing = !open || self.is_without_effect(complete);
+        nothing && !self.order.has_unexecuted() && self.change.prepared.is_none()
+    }
+
     /// Whether the commit of this vector executes nothing: it carries nothing, and nothing waits.
     fn is_without_effect(&self, round: Round) -> bool {
         let empty = |p: &super::rounds::Held| p.candidates.is_empty() && p.changes.is_empty();

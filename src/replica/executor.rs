@@ -38,6 +38,8 @@ pub(super) struct Executor {
     running: Digest,
     /// Agreed time of the last executed step.
     time: AgreedTime,
+    /// The last step that can have changed what a query shows.
+    shown: Round,
     /// What it never is before: the time of what was taken over from another cluster.
     earliest: AgreedTime,
     recent: VecDeque<(Round, Digest)>,
@@ -103,6 +105,7 @@ impl Executor {
             position: StepPosition::default(),
             running: Digest::ZERO,
             time: AgreedTime(0),
+            shown: Round(0),
             earliest: AgreedTime(0),
             recent: VecDeque::new(),
             checkpoint: (Round(0), Digest::ZERO),
@@ -300,6 +303,9 @@ impl Executor {
         let root = MerkleTree::new(leaves).root();
         self.running = running_root(&self.running, &step.position.vector, &root);
         (self.position, self.time) = (step.position, self.time_of(step));
+        if !step.requests.is_empty() {
+            self.shown = step.position.round;
+        }
         self.recent.push_back((step.position.round, self.running));
         if self.recent.len() > RECENT {
             self.recent.pop_front();
@@ -371,7 +377,7 @@ impl Executor {
         (self.position, self.running, self.time, self.executed) =
             (position, running, time, executed);
         (self.sessions, self.ordering, self.lost) = (sessions, ordering.state, false);
-        self.passed_over = Round(0);
+        (self.passed_over, self.shown) = (Round(0), position.round);
         self.checkpoint = (position.round, *attested);
         self.recent = VecDeque::from([(position.round, running)]);
         self.refused_at.drain(..).for_each(|(_, digest)| {
@@ -398,6 +404,11 @@ impl Executor {
     /// Whether there is no state: see [`Executor::restore`] and [`Executor::push`].
     pub(super) fn is_lost(&self) -> bool {
         self.lost
+    }
+
+    /// The last step without which a query would show something else.
+    pub(super) fn shown(&self) -> Round {
+        self.shown
     }
 
     /// Runs commands that only read, on the state as it is (Q1).

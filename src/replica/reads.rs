@@ -144,15 +144,18 @@ impl<S: Scheme> Replica<S> {
                 continue;
             }
             let outcome = self.executor.query(&asked.client, &asked.body).to_bytes();
-            if self.answers.may(Asker::Client(asked.link), outcome.len()) {
-                let reply = Reply { session: SESSION, number: asked.id, index: 0, outcome };
-                answers.entry(asked.link).or_default().push(reply);
+            if !self.answers.may(Asker::Client(asked.link), outcome.len()) {
+                self.note_query(asked.link, asked.id, NoteKind::Busy, out);
+                continue;
             }
+            let reply = Reply { session: SESSION, number: asked.id, index: 0, outcome };
+            answers.entry(asked.link).or_default().push(reply);
         }
         let Some(opening) = opening else { return };
         let position = StepPosition { round: Round(0), vector: opening };
         for (link, replies) in answers {
-            let waiting = Waiting { link, position, after: executed, replies };
+            let after = self.executor.shown();
+            let waiting = Waiting { link, position, after, replies };
             let now = match planted("q1-unsynced-answers") {
                 true => Some(waiting),
                 false => self.journal.hold(waiting),

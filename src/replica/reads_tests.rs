@@ -139,6 +139,20 @@ fn an_answer_that_is_not_on_the_disk_is_noticed() {
     assert!(caught);
 }
 
+/// What is more than a link gets at one time is refused, so that its client need not wait.
+#[test]
+fn more_answers_than_a_link_gets_at_one_time_are_refused() {
+    let mut trio = counted(1);
+    assert!(trio.replicas[0].answers.may(Asker::Client(LINK), 4 << 20));
+    let frame = ChainQuery { id: 9, body: body(&[CommandKind::Query]) }.to_frame(GroupId::MAIN);
+    let frames = vec![Frame::parse(frame.into()).unwrap()];
+    let (now, mut out) = (trio.now(), Actions::new());
+    let replica = &mut trio.replicas[0];
+    replica.handle(now, Input::ClientFrames { link: LINK, frames }, &mut out);
+    replica.answer_reads(&mut out);
+    assert_eq!(answer(&out), Some(Err(NoteKind::Busy)));
+}
+
 fn is_query(action: &Action) -> bool {
     let Action::ToClient { frame, .. } = action else { return false };
     let frame = Frame::parse(frame.clone()).unwrap();

@@ -108,6 +108,12 @@ impl<S: Scheme> Replay<S> {
         self.replica.core.epoch()
     }
 
+    /// Whether nothing was under way at the end of what was taken up: no request is complete or
+    /// accepted that has not run.
+    pub fn is_settled(&self) -> bool {
+        self.replica.core.is_settled() && self.replica.executor.backlog() == 0
+    }
+
     /// What another cluster goes on from: what is executed so far. `None` if there is no state.
     pub fn carried(&self) -> Option<Carried> {
         self.replica.executor.carried()

@@ -31,10 +31,6 @@ impl<S: Scheme> Replica<S> {
             return;
         }
         let is_query = replies.first().is_some_and(|r| r.session == SessionId::QUERIES);
-        // E4: nothing of an epoch below the promise is answered.
-        if !self.core.may_answer() && !(is_query && planted("q1-frozen-answers")) {
-            return;
-        }
         // Q1: an answer to a query is one of its epoch.
         if is_query {
             let opening = self.core.read_point().map(|point| point.opening);
@@ -44,6 +40,10 @@ impl<S: Scheme> Replica<S> {
                 }
                 return;
             }
+        }
+        // E4: nothing of an epoch below the promise is answered.
+        if !self.core.may_answer() && !(is_query && planted("q1-frozen-answers")) {
+            return;
         }
         let mut message = Replies { position, rolled: self.rolled.is_on(), replies: Vec::new() };
         let mut bytes = 0;

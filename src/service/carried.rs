@@ -4,9 +4,12 @@
 //! | --- | --- | --- |
 //! | 0 | 8 | `QUORCARR` |
 //! | 8 | 4 | version of the format, 1 |
-//! | 12 | 8 | agreed time of the last step |
-//! | 20 | 8 | length of the sessions |
-//! | 28 | | sessions, as [`SessionTable::snapshot`] gives them |
+//! | 12 | 32 | the cluster that it is of |
+//! | 44 | 4 | how many starts follow |
+//! | 48 | 9 each | a replica and how often it had been started on its disk |
+//! | | 8 | agreed time of the last step |
+//! | | 8 | length of the sessions |
+//! | | | sessions, as [`SessionTable::snapshot`] gives them |
 //! | | | state of the service, as [`super::Service::snapshot`] gives it |
 //!
 //! There is no checksum: whoever reads it knows its digest.
@@ -14,16 +17,23 @@
 use super::RestoreError;
 use super::sessions::{SessionLimits, SessionTable};
 use crate::crypto::{Domain, hash};
-use crate::types::{AgreedTime, Digest, OrderLimits};
+use crate::types::{AgreedTime, Digest, MAX_T, OrderLimits, ReplicaId};
 use crate::wire::{DecodeError, Reader, Writer};
 use bytes::Bytes;
 
 const MAGIC: &[u8; 8] = b"QUORCARR";
 const VERSION: u32 = 1;
+/// Bytes of a replica with its starts.
+const START: usize = 9;
 
 /// A whole state that goes over to another cluster: nothing of it runs twice there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Carried {
+    /// The cluster that it is of.
+    pub from: Digest,
+    /// How often each replica had been started on the disk that it was taken from: who was started
+    /// since may hold more.
+    pub starts: Vec<(ReplicaId, u64)>,
     /// Agreed time of the last step. It does not go back in the new cluster.
     pub time: AgreedTime,
     /// The session table, with the stored replies.
@@ -56,15 +66,22 @@ pub enum CarriedError {
 }
 
 impl Carried {
-    /// What is carried over: `sessions` as they are in the old cluster.
+    /// What is carried over: `sessions` as they are in the old cluster. From which one it is is to
+    /// be said yet.
     pub fn new(time: AgreedTime, sessions: &SessionTable, service: Bytes) -> Self {
-        Self { time, sessions: sessions.carried_over().snapshot().into(), service }
+        let sessions = sessions.carried_over().snapshot().into();
+        Self { from: Digest::ZERO, starts: Vec::new(), time, sessions, service }
     }
 
     /// The file's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Writer::with_capacity(28 + self.sessions.len() + self.service.len());
-        out.raw(MAGIC).u32(VERSION).u64(self.time.0);
+        let head = 64 + START * self.starts.len();
+        let mut out = Writer::with_capacity(head + self.sessions.len() + self.service.len());
+        out.raw(MAGIC).u32(VERSION).digest(&self.from).count(self.starts.len());
+        for (replica, starts) in &self.starts {
+            out.u8(replica.number()).u64(*starts);
+        }
+        out.u64(self.time.0);
         out.u64(self.sessions.len() as u64).raw(&self.sessions).raw(&self.service);
         out.into_bytes()
     }
@@ -83,12 +100,20 @@ impl Carried {
             return Err(CarriedError::Version(version));
         }
         let read = |r: &mut Reader<'_>| {
+            let from = r.digest("cluster")?;
+            let n = r.count(2 * usize::from(MAX_T) + 1, START, "starts")?;
+            let mut starts = Vec::with_capacity(n);
+            for _ in 0..n {
+                let replica = ReplicaId::new(r.u8("replica")?);
+                let replica = replica.ok_or_else(|| r.error("replica"))?;
+                starts.push((replica, r.u64("starts of a replica")?));
+            }
             let time = AgreedTime(r.u64("time")?);
             let length = usize::try_from(r.u64("length of the sessions")?).unwrap_or(usize::MAX);
-            let from = r.place();
+            let at = r.place();
             r.raw(length, "sessions")?;
-            let (sessions, service) = (bytes.slice(from..r.place()), bytes.slice(r.place()..));
-            Ok(Self { time, sessions, service })
+            let (sessions, service) = (bytes.slice(at..r.place()), bytes.slice(r.place()..));
+            Ok(Self { from, starts, time, sessions, service })
         };
         read(&mut r).map_err(CarriedError::Damaged)
     }
@@ -137,6 +162,8 @@ mod tests {
     #[test]
     fn a_repeat_gets_the_former_reply_under_any_digest_and_what_is_new_runs() {
         let carried = Carried::new(AgreedTime(5), &table(), Bytes::from_static(b"state"));
+        let starts = vec![(ReplicaId::new(2).unwrap(), 7), (ReplicaId::new(1).unwrap(), 1)];
+        let carried = Carried { from: Digest([8; 32]), starts, ..carried };
         let bytes = Bytes::from(carried.to_bytes());
         let again = Carried::parse(&bytes).unwrap();
         assert_eq!(again, carried);
@@ -166,7 +193,7 @@ mod tests {
         let mut newer = bytes.clone();
         newer[8] = 2;
         assert_eq!(parse(&newer), Err(CarriedError::Version(2)));
-        for length in 8..28 + carried.sessions.len() {
+        for length in 8..64 + carried.sessions.len() {
             assert!(matches!(parse(&bytes[..length]), Err(CarriedError::Damaged(_))), "{length}");
         }
         // The sessions of a cluster with room for more.

@@ -40,7 +40,9 @@ pub trait Service: Send {
     /// Any bytes may come as `command`; what it cannot read it answers with an output that says so.
     fn execute(&mut self, time: AgreedTime, client: &ClientId, command: &[u8]) -> Vec<u8>;
 
-    /// Runs a command that only reads.
+    /// Runs a command that only reads. `time` is that of the last step; where the query is not
+    /// ordered (rule Q1) it may be behind that of an earlier one, since steps that change nothing
+    /// are not waited for.
     fn query(&self, time: AgreedTime, client: &ClientId, command: &[u8]) -> Vec<u8>;
 
     /// The whole state as bytes: equal states give equal bytes.

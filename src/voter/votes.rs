@@ -101,7 +101,8 @@ impl Voter {
         }
         let changed = before.as_ref().is_some_and(|v| v.value != value);
         let others = || {
-            let others = self.votes.iter().enumerate().filter(|(i, _)| *i != own);
+            let twice = planted("c1-count-replica-twice");
+            let others = self.votes.iter().enumerate().filter(move |(i, _)| *i != own || twice);
             others.filter_map(|(_, v)| v.as_ref()).filter(|v| v.value == value)
         };
         let first = others().next().map(|v| v.value.outcome.clone());
@@ -142,12 +143,21 @@ impl Voter {
         noted.filter(|(n, v)| v.is_none() && n.is_some_and(|(k, _)| k == kind)).count()
     }
 
+    /// How many have voted or said why they do not, besides those who cannot, as they are `gone`.
+    pub fn heard_of(&self, gone: Members) -> usize {
+        (0..self.votes.len()).filter(|i| self.has_said(*i, gone)).count()
+    }
+
+    fn has_said(&self, place: usize, gone: Members) -> bool {
+        self.votes[place].is_some()
+            || self.notes.get(place).is_some_and(Option::is_some)
+            || gone.contains(ReplicaId::from_index(place))
+    }
+
     /// Whether no value can be accepted any more, if nobody who has said something says something
-    /// else later.
-    pub fn is_hopeless(&self) -> bool {
-        let said =
-            |i: usize| self.votes[i].is_some() || self.notes.get(i).is_some_and(Option::is_some);
-        let open = (0..self.votes.len()).filter(|i| !said(*i)).count();
+    /// else later, nor anybody who is `gone`.
+    pub fn is_hopeless(&self, gone: Members) -> bool {
+        let open = self.votes.len() - self.heard_of(gone);
         let counted = |v: &&Vote| !(self.strong && v.rolled);
         let values = || self.votes.iter().flatten().filter(counted).map(|v| &v.value);
         let most = values().map(|a| values().filter(|b| a == *b).count()).max().unwrap_or(0);

@@ -195,7 +195,7 @@ fn convert(cluster: &mut Cluster, to: &str) {
         if code == 0 {
             break;
         }
-        assert!(err.contains("start the cluster once more"), "{err}");
+        assert!(err.contains("once more as it was"), "{err}");
         launch_all(cluster);
         cluster.wait_until("all to have executed the same", |c| {
             let at = |n| c.status(n).map(|s| s["executed_round"].as_u64().unwrap());
@@ -295,11 +295,13 @@ fn what_does_not_go_together_is_not_converted() {
     assert!(code == 1 && err.contains("is in use by another process"), "{err}");
     stop_all(&mut cluster);
     let (code, _, err) = convert(&cluster, &["--data", word(&one)]);
-    assert!(code == 1 && err.contains("t + 1 = 2 data directories"), "{err}");
+    assert!(code == 1 && err.contains("at least t + 1 = 2 data directories"), "{err}");
+    let (code, _, err) = convert(&cluster, &both);
+    assert!(code == 1 && err.contains("the data directory of R3 is missing"), "{err}");
     let (code, _, err) = convert(&cluster, &["--data", word(&one), "--data", word(&one)]);
     assert!(code == 1 && err.contains("in use"), "{err}");
-    let (code, _, err) = convert(&cluster, &[&both[..], &["--lost", "2"]].concat());
-    assert!(code == 2 && err.contains("leave its --data out"), "{err}");
+    let (code, _, err) = convert(&cluster, &[&both[..], &["--lost", "9"]].concat());
+    assert!(code == 2 && err.contains("no such replica"), "{err}");
     let args = ["convert", "--config", word(&config), "--to", "byzantine", "--data", word(&one)];
     let (code, _, err) = cluster.quorate(&args);
     assert!(code == 2 && err.contains("says fault_model = \"byzantine\" already"), "{err}");
@@ -310,8 +312,9 @@ fn what_does_not_go_together_is_not_converted() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(cluster.stop(1) && cluster.stop(2));
     let three = data(&cluster, 3);
-    let (code, _, err) = convert(&cluster, &["--data", word(&two), "--data", word(&three)]);
-    assert!(code == 1 && err.contains("start the cluster once more as it was"), "{err}");
+    let others = ["--data", word(&two), "--data", word(&three), "--lost", "1"];
+    let (code, _, err) = convert(&cluster, &others);
+    assert!(code == 1 && err.contains("once more as it was"), "{err}");
     // The change of the line alone does not do it.
     let text = std::fs::read_to_string(&config).unwrap();
     let changed = text.replace("\"byzantine\"", "\"fail-stop\"");
@@ -321,14 +324,26 @@ fn what_does_not_go_together_is_not_converted() {
     assert_eq!(cluster.ends(1), Some(2));
     assert!(cluster.log(1).contains("quorate convert --to fail-stop"), "{}", cluster.log(1));
     // A state that the file does not name is not installed.
-    let (code, out, err) = convert(&cluster, &both);
+    let (code, out, err) = convert(&cluster, &[&both[..], &["--lost", "3"]].concat());
     assert_eq!(code, 0, "{out}{err}");
     let state = config.with_file_name("quorate.fail-stop.state");
+    let new = config.with_file_name("quorate.fail-stop.toml");
+    // Who was started since may have answered something.
+    cluster.launch(1, &[]);
+    cluster.wait_until("it to run", |c| c.status(1).is_some());
+    assert!(cluster.stop(1));
+    let install = ["convert", "--install", word(&state), "--config", word(&new)];
+    let with_slash = format!("{}/", word(&one));
+    for data in [word(&one), &with_slash] {
+        let (code, _, err) = cluster.quorate(&[&install[..], &["--data", data]].concat());
+        assert!(code == 1 && err.contains("has been started on it since"), "{err}");
+    }
+    let (code, out, err) =
+        cluster.quorate(&[&install[..], &["--data", &format!("{}/", word(&two))]].concat());
+    assert!(code == 0 && out.contains("what was there moved to"), "{out}{err}");
     let mut bytes = std::fs::read(&state).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&state, bytes).unwrap();
-    let new = config.with_file_name("quorate.fail-stop.toml");
-    let install = ["convert", "--install", word(&state), "--config", word(&new)];
     let (code, _, err) = cluster.quorate(&[&install[..], &["--data", word(&one)]].concat());
     assert!(code == 2 && err.contains("which") && err.contains("is not"), "{err}");
 }

@@ -140,7 +140,9 @@ mod tests {
 
     #[test]
     fn each_label_of_the_page_is_a_row_and_no_other() {
-        let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next());
+        // The table of the fail-stop chain behind has labels of its own.
+        let (page, _) = PAGE.split_once("### The same for a fail-stop chain").unwrap();
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next());
         let is_label = |word: &&str| {
             let (kind, number) = word.split_at_checked(1).unwrap_or_default();
             "BKD".contains(kind) && !number.is_empty() && number.parse::<u8>().is_ok()

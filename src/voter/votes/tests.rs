@@ -1,5 +1,5 @@
 use super::*;
-use crate::types::{Assurance, Digest, Round};
+use crate::types::{Assurance, Digest, Members, Round};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -236,7 +236,7 @@ fn strong_answers_take_more_than_a_majority_and_nobody_who_rolled_back() {
     v.hear(r(1), NOW, good());
     v.hear(r(2), NOW, good());
     v.hear_marked(r(3), NOW, good(), true);
-    assert!(v.is_hopeless(), "nobody is left who counts");
+    assert!(v.is_hopeless(Members::NONE), "nobody is left who counts");
     let up = |_| LinkState::Up;
     assert_eq!(v.explain(NOW, NOW, 1, up).assurance(), Some(Assurance::Majority));
     // It was forgiven, and says so.
@@ -247,12 +247,15 @@ fn strong_answers_take_more_than_a_majority_and_nobody_who_rolled_back() {
 #[test]
 fn it_is_hopeless_when_nobody_is_left_who_could_make_the_vote() {
     let mut v = Voter::new(Ensemble::new(1).unwrap());
-    assert!(!v.is_hopeless());
+    assert!(!v.is_hopeless(Members::NONE));
     v.hear(r(1), NOW, good());
+    let third = [r(3)].into_iter().collect();
+    assert!(!v.is_hopeless(third), "the second may agree");
     v.note(r(2), NOW, NoteKind::NotMember);
-    assert!(!v.is_hopeless(), "the third may agree");
+    assert!(!v.is_hopeless(Members::NONE), "the third may agree");
+    assert!(v.is_hopeless(third));
     v.hear(r(3), NOW, value(7, 9, 3, b"other"));
-    assert!(v.is_hopeless());
+    assert!(v.is_hopeless(Members::NONE));
     v.hear(r(2), NOW, good());
-    assert!(!v.is_hopeless(), "what is accepted is no matter of hope");
+    assert!(!v.is_hopeless(Members::NONE), "what is accepted is no matter of hope");
 }
