@@ -356,6 +356,8 @@ impl World {
                     let request = Request::from_body(&frame.body).unwrap();
                     Event::Chain { at, chain, input: Input::Update { link, client: id, request } }
                 }
+                // Here each client has one link.
+                (Some(_), Kind::ChainSession) => continue,
                 (Some(chain), _) => {
                     let query = ChainQuery::from_body(&frame.body).unwrap();
                     Event::Chain { at, chain, input: Input::Query { link, client: id, query } }
