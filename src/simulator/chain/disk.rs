@@ -1,7 +1,6 @@
 //! The disk of a replica: a log with a record for each entry, and the last two states.
 //!
-//! Writes are done in their order, but for a state that is saved beside: what is appended
-//! meanwhile may be durable before it, as on the disk of a daemon. A crash keeps any first part of
+//! Writes are done in their order, and a state takes twice as long as others. A crash keeps any first part of
 //! what is on its way, records of one write apart. What is damaged is known by its checksum: a
 //! start takes the newest state that is whole and the log behind it, and is refused if these are
 //! not whole.
