@@ -49,7 +49,8 @@ fn a_lost_disk_costs_nothing_that_another_has() {
 }
 
 /// D7, D8 and D13: a damaged state makes way for an older one, and who cannot start any more is a
-/// spare on an empty disk; writes that take long only cost time.
+/// spare on an empty disk; writes that take long, and states that are durable after what was
+/// written later, only cost time.
 #[test]
 fn a_damaged_or_slow_disk_costs_nothing_that_another_has() {
     let mut reports = Vec::new();
