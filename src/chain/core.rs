@@ -110,7 +110,11 @@ impl Chain {
                     self.renewed(now, serial, grant, &mut out);
                 }
             }
-            Input::Synced { sequence } => self.log.synced(sequence),
+            Input::Synced { sequence } => {
+                if self.log.synced(sequence) {
+                    self.resume(&mut out);
+                }
+            }
             Input::Encoded { id, state } => self.encoded(id, state, &mut out),
             Input::Tick => {}
             Input::Drained => self.drained(now, &mut out),

@@ -76,9 +76,17 @@ impl Log {
         self.writes.iter_mut().for_each(|(_, last)| *last = number.min(*last));
     }
 
-    /// A write is durable, and all appends before it.
-    pub(super) fn synced(&mut self, sequence: u64) {
-        if self.base == Some(sequence) {
+    /// Whether a state that came from another is on its way to the disk: until it is there this
+    /// replica has nothing that counts.
+    pub(super) fn is_without_base(&self) -> bool {
+        self.base.is_some()
+    }
+
+    /// A write is durable, and all appends before it. Gives whether it is the state that came from
+    /// another.
+    pub(super) fn synced(&mut self, sequence: u64) -> bool {
+        let is_base = self.base == Some(sequence);
+        if is_base {
             self.base = None;
         }
         while let Some((first, last)) = self.writes.front().copied() {
@@ -88,6 +96,7 @@ impl Log {
             self.writes.pop_front();
             self.durable = self.durable.max(last);
         }
+        is_base
     }
 }
 

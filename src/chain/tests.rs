@@ -101,6 +101,10 @@ impl Line {
                         self.waiting.push_back((at, peer.index(), message));
                     }
                     Action::Append { sequence, .. } => self.written[at] = sequence,
+                    Action::Save { sequence, .. } => {
+                        self.written[at] = sequence;
+                        self.out.push(action);
+                    }
                     Action::Renew { .. } => {}
                     other => self.out.push(other),
                 }

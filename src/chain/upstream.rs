@@ -36,8 +36,14 @@ impl Upstream {
 }
 
 impl Chain {
-    /// Tells the predecessor from where to go on (CH-F3).
+    /// Tells the predecessor from where to go on (CH-F3). Not while a state is on its way to the
+    /// disk: what is said here counts as committed here, and that has to be durable (CH-U4). If
+    /// this replica became a member before, and all lost their power, it could not report it, and
+    /// would answer without it as the tail.
     pub(super) fn resume(&mut self, out: &mut Actions) {
+        if self.setup.durable && self.log.is_without_base() {
+            return;
+        }
         let Some(peer) = self.predecessor().filter(|p| self.is_linked(*p)) else { return };
         (self.up.awaiting, self.up.acked, self.up.coming) = (true, 0, None);
         self.stats.resumed += 1;

@@ -130,7 +130,10 @@ fn who_joins_gets_a_state_once_it_is_made_and_what_was_executed_meanwhile() {
     assert_eq!((line.chains[0].executed().number, line.states_on_their_way()), (9, 0));
     line.made(0, &works[0]);
     line.deliver();
-    line.sync_all();
+    assert_eq!((line.chains[1].executed().number, line.chains[1].last().number), (5, 5));
+    assert!(line.waiting.is_empty(), "what is not durable yet is not spoken of");
+    line.sync(1);
+    line.deliver();
     assert_eq!(line.chains[1].last().number, 9);
     assert_eq!(line.saves(), [(5, true)], "by who joins alone");
 }
@@ -162,6 +165,8 @@ fn a_state_for_who_is_gone_goes_nowhere_and_who_asks_again_gets_it() {
     line.deliver();
     assert_eq!(line.works().len(), 2);
     line.made(0, &next);
+    line.deliver();
+    line.sync(1);
     line.deliver();
     assert_eq!(line.chains[1].last().number, 5);
 }

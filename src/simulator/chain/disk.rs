@@ -53,17 +53,20 @@ impl Disk {
     /// One step is done: the oldest write, or what was begun beside. Gives the sequence of what is
     /// durable now. A state that is saved beside takes two steps.
     pub(super) fn step(&mut self, dice: &mut Dice) -> Option<u64> {
-        let is_beside = matches!(self.writes.front(), Some((_, Write::Save { anew: false, .. })));
-        if self.saving.is_some() && (is_beside || self.writes.is_empty() || dice.chance(300)) {
+        let is_state = matches!(self.writes.front(), Some((_, Write::Save { .. })));
+        if self.saving.is_some() && (is_state || self.writes.is_empty() || dice.chance(300)) {
             return self.finish();
         }
-        if is_beside
-            && let Some((sequence, Write::Save { number, state, .. })) = self.writes.pop_front()
-        {
-            self.saving = Some((sequence, self.state(number, state)));
-            return None;
+        let (sequence, write) = self.writes.pop_front()?;
+        match write {
+            Write::Append(records) => self.append(records),
+            Write::Save { number, state, anew: false } => {
+                self.saving = Some((sequence, self.state(number, state)));
+                return None;
+            }
+            Write::Save { number, state, anew: true } => self.begin_anew(number, state),
         }
-        self.complete()
+        Some(sequence)
     }
 
     /// The oldest write is done; gives its sequence.
@@ -78,13 +81,15 @@ impl Disk {
                 self.saving = Some((sequence, self.state(number, state)));
                 return self.finish();
             }
-            Write::Save { number, state, anew: true } => {
-                self.first += self.log.len();
-                self.log.clear();
-                self.states = vec![Saved { number, state, from: self.first, is_damaged: false }];
-            }
+            Write::Save { number, state, anew: true } => self.begin_anew(number, state),
         }
         Some(sequence)
+    }
+
+    fn begin_anew(&mut self, number: u64, state: Bytes) {
+        self.first += self.log.len();
+        self.log.clear();
+        self.states = vec![Saved { number, state, from: self.first, is_damaged: false }];
     }
 
     fn append(&mut self, records: Vec<Bytes>) {

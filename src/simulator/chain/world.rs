@@ -447,7 +447,9 @@ impl<'a> World<'a> {
         let chain = self.sites[at].chain.as_ref().expect("it has just executed");
         let number = entry.position.number;
         for member in &chain.config().members {
-            if !self.sites[member.replica.index()].disk.has(entry) {
+            let site = &self.sites[member.replica.index()];
+            // One whose disk is lost is still a member until the master knows.
+            if !site.is_lost() && !site.disk.has(entry) {
                 return Err(format!("{number} is committed and not on disk of {}", member.replica));
             }
         }
