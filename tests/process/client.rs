@@ -89,7 +89,7 @@ fn reads_are_not_ordered_unless_that_is_asked_for() {
         (&false.into(), &"blue".into())
     );
     assert!(read.err.contains("not ordered, opening"), "{}", read.err);
-    cluster.wait_until("all to have been asked", |c| requests(c, "queries") == 3);
+    cluster.wait_until("a majority to have been asked", |c| requests(c, "queries") >= 2);
     assert_eq!(requests(&cluster, "requests"), before, "no session, no request");
     let read = client(&cluster, &["get", "colour", "--json", "--ordered"]);
     let json: Value = serde_json::from_str(&read.out).unwrap();

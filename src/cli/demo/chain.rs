@@ -113,6 +113,7 @@ impl Killed {
 /// anew, as a spare.
 async fn kill(stage: &mut Stage, load: &Load, role: ChainRole) -> anyhow::Result<Killed> {
     let length = usize::from(stage.cluster.chains.length);
+    all_are_members(stage).await?;
     let before = whole(stage, None, length).await?;
     tokio::time::sleep(WORK).await;
     let place = match role {
@@ -130,6 +131,29 @@ async fn kill(stage: &mut Stage, load: &Load, role: ChainRole) -> anyhow::Result
     let stop = load.longest_since(at);
     stage.rise(replica, Trick::Crash)?;
     Ok(Killed { replica, stop, chain })
+}
+
+/// Waits until all are members of the master's group. One that was started again is let in after a
+/// while; if another one stopped before that, the master could stand still, and the chain with it.
+async fn all_are_members(stage: &mut Stage) -> anyhow::Result<()> {
+    let deadline = Instant::now() + WHOLE;
+    let n = stage.cluster.ensemble.n();
+    loop {
+        let mut members = 0;
+        for entry in &stage.cluster.replicas {
+            if let Ok(status) = ask::status(entry.admin).await {
+                let is_member = status.members.contains(&entry.id.number());
+                members += usize::from(is_member && status.members.len() == n);
+            }
+        }
+        if members == n {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("a replica that was started again was no member of the group after {WHOLE:?}");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Waits until a chain of so many members answers, without one replica.
