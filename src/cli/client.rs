@@ -107,7 +107,7 @@ impl Subcommand for Client {
             Command::Batch(batch) => Work::Batch(batch),
         };
         // What is asked for is the time that it takes to be ordered.
-        let ordered = ordered || matches!(&work, Work::One(Ask::Ping { .. }));
+        let ordered = ordered || matches!(&work, Work::One(Ask::Ping));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let options = ClientOptions { timeout, ordered, assurance, ..ClientOptions::default() };

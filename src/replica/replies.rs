@@ -42,7 +42,8 @@ impl<S: Scheme> Replica<S> {
             }
         }
         // E4: nothing of an epoch below the promise is answered.
-        if !self.core.may_answer() && !(is_query && planted("q1-frozen-answers")) {
+        let may_answer = self.core.may_answer() || is_query && planted("q1-frozen-answers");
+        if !may_answer {
             return;
         }
         let mut message = Replies { position, rolled: self.rolled.is_on(), replies: Vec::new() };
