@@ -7,7 +7,7 @@ use crate::types::plant::planted;
 use crate::types::{AgreedTime, ClientId, Instant, LinkId, Now, RequestId};
 use crate::wire::{
     ChainAnswer, ChainAsked, ChainEntry, ChainMessage, ChainPosition, ChainQuery, ChainRefusal,
-    CommandKind, Reply, Request, RequestBody,
+    Reply, Request, RequestBody,
 };
 
 /// One client may have this part of the bytes that a head takes.
@@ -88,8 +88,8 @@ impl Chain {
         out: &mut Actions,
     ) {
         let asked = ChainAsked::Query { id: query.id };
-        let only_reads = |b: &RequestBody| b.commands.iter().all(|c| c.kind == CommandKind::Query);
-        let Some(body) = RequestBody::parse(&query.body).ok().filter(only_reads) else {
+        let Some(body) = RequestBody::parse(&query.body).ok().filter(RequestBody::only_reads)
+        else {
             return self.refuse(link, asked, ChainRefusal::Unacceptable, out);
         };
         if !self.serves(now) {

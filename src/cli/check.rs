@@ -156,7 +156,7 @@ fn survives(c: &Cluster) -> Vec<(&'static str, String)> {
     let e = c.ensemble;
     let mut said = Vec::new();
     let mut add = |name: &'static str, value: String| said.push((name, value));
-    add("fault model", fault_model(c).to_owned());
+    add("fault model", c.fault_model.name().to_owned());
     add("replicas", format!("n = {} = 2t + 1", e.n()));
     match c.fault_model {
         FaultModel::Byzantine => add("may be bad", format!("t = {}", e.t())),
@@ -324,7 +324,7 @@ fn as_json(c: &Cluster) -> Value {
         "cluster_id": c.id().to_hex(),
         "configuration_digest": c.digest().to_hex(),
         "fields": fields,
-        "fault_model": fault_model(c),
+        "fault_model": c.fault_model.name(),
         "chain": chain_json(c),
         "n": e.n(),
         "t": e.t(),
@@ -372,13 +372,6 @@ fn one_json(chain: &ChainEntry) -> Value {
 
 fn numbers(values: Vec<(&'static str, u64)>) -> Value {
     values.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
-}
-
-fn fault_model(c: &Cluster) -> &'static str {
-    match c.fault_model {
-        FaultModel::Byzantine => "byzantine",
-        FaultModel::FailStop => "fail-stop",
-    }
 }
 
 fn durability(c: &Cluster) -> &'static str {

@@ -91,7 +91,7 @@ impl Convert {
         let cluster = load_cluster(&self.config)?;
         if cluster.fault_model == to {
             let file = self.config.display();
-            let message = format!("{file} says fault_model = \"{}\" already", name_of(to));
+            let message = format!("{file} says fault_model = \"{}\" already", to.name());
             return Err(Failure { code: USAGE, message }.into());
         }
         let prepared = self.prepare(&cluster, to)?;
@@ -107,8 +107,8 @@ impl Convert {
     }
 
     fn prepare(&self, cluster: &Cluster, to: FaultModel) -> anyhow::Result<Prepared> {
-        let config_file = beside(&self.config, name_of(to), "toml");
-        let state_file = beside(&self.config, name_of(to), "state");
+        let config_file = beside(&self.config, to.name(), "toml");
+        let state_file = beside(&self.config, to.name(), "state");
         for file in [&config_file, &state_file] {
             if file.exists() {
                 let message = format!(
@@ -123,7 +123,7 @@ impl Convert {
         let taken = taken.map_err(|e| Failure { code: WRONG, message: e.to_string() })?;
         let state = InitialState::Carried(taken.carried.to_bytes().into());
         let text = read_configuration(&self.config)?;
-        let changed = with_model_changed(&text, name_of(to), &state.digest().to_hex());
+        let changed = with_model_changed(&text, to.name(), &state.digest().to_hex());
         let text = changed.ok_or_else(|| Failure {
             code: USAGE,
             message: format!(
@@ -202,16 +202,9 @@ impl Convert {
 fn beside(config: &Path, word: &str, ending: &str) -> PathBuf {
     let stem = config.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let stem = stem.unwrap_or_else(|| "quorate".to_owned());
-    let words = [FaultModel::Byzantine, FaultModel::FailStop].map(|m| format!(".{}", name_of(m)));
+    let words = [FaultModel::Byzantine, FaultModel::FailStop].map(|m| format!(".{}", m.name()));
     let plain = words.iter().find_map(|word| stem.strip_suffix(word.as_str())).unwrap_or(&stem);
     config.with_file_name(format!("{plain}.{word}.{ending}"))
-}
-
-fn name_of(model: FaultModel) -> &'static str {
-    match model {
-        FaultModel::Byzantine => "byzantine",
-        FaultModel::FailStop => "fail-stop",
-    }
 }
 
 fn maker(cluster: &Cluster) -> Result<MakeService, Failure> {

@@ -20,6 +20,24 @@ pub enum FaultModel {
     FailStop,
 }
 
+impl FaultModel {
+    /// The word for it in cluster files.
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultModel::Byzantine => "byzantine",
+            FaultModel::FailStop => "fail-stop",
+        }
+    }
+
+    /// The other one.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            FaultModel::Byzantine => FaultModel::FailStop,
+            FaultModel::FailStop => FaultModel::Byzantine,
+        }
+    }
+}
+
 /// Which replicas of a chain answer queries (CH-Q1 and CH-Q2 of docs/chain.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -12,7 +12,7 @@ use crate::replica::{ChainRole, ChainStatus};
 use crate::service::{Inherited, Service};
 use crate::types::{ClientId, DiskState, Durability, GroupId, Instant, LinkId, Now, ReplicaId};
 use crate::types::{Role, SessionId};
-use crate::wire::{ChainConfig, ChainMember, ChainMessage, ChainQuery, ChainSession, CommandKind};
+use crate::wire::{ChainConfig, ChainMember, ChainMessage, ChainQuery, ChainSession};
 use crate::wire::{Frame, Kind, Message, Note, NoteKind, Request, RequestBody};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -348,9 +348,7 @@ impl ClientLink {
 }
 
 fn only_reads(request: &Request) -> bool {
-    request.number == 0
-        || RequestBody::parse(&request.body)
-            .is_ok_and(|body| body.commands.iter().all(|c| c.kind == CommandKind::Query))
+    request.number == 0 || RequestBody::parse(&request.body).is_ok_and(|body| body.only_reads())
 }
 
 /// New services that begin as this cluster's does, and what goes with that.

@@ -2,7 +2,7 @@
 
 use super::DaemonError;
 use super::disk::Directory;
-use crate::config::{Cluster, FaultModel};
+use crate::config::Cluster;
 use crate::storage::{Disk, DiskError, Point, START, replace};
 use crate::types::{Digest, DiskState, ReplicaId};
 use crate::wire::Mark;
@@ -39,13 +39,10 @@ pub(super) fn look_for(
     cluster: &Cluster,
     replica: ReplicaId,
 ) -> Result<Option<Mark>, DaemonError> {
-    let (written, asked) = match cluster.fault_model {
-        FaultModel::Byzantine => (FaultModel::FailStop, ["fail-stop", "byzantine"]),
-        FaultModel::FailStop => (FaultModel::Byzantine, ["byzantine", "fail-stop"]),
-    };
-    let other = Cluster { fault_model: written, ..cluster.clone() }.id();
+    let asked = cluster.fault_model;
+    let other = Cluster { fault_model: asked.other(), ..cluster.clone() }.id();
     if read(directory)?.is_some_and(|mark| mark.cluster == other) {
-        let [written, asked] = asked;
+        let (written, asked) = (asked.other().name(), asked.name());
         return Err(failed(
             directory,
             format!(
@@ -146,6 +143,7 @@ fn failed(path: &Path, reason: String) -> DaemonError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::FaultModel;
 
     fn take(
         directory: &Path,

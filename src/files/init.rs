@@ -211,15 +211,11 @@ fn render(
     let mut out = String::new();
     let (n, t) = (ensemble.n(), ensemble.t());
     let timing = crate::types::Timing::from_delta(o.delta);
-    let fault_model = match o.fault_model {
-        FaultModel::Byzantine => "byzantine",
-        FaultModel::FailStop => "fail-stop",
-    };
     let mut put = |text: String| out.push_str(&text);
     put(include_str!("template/cluster.toml")
         .replace("@N@", &n.to_string())
         .replace("@T@", &t.to_string())
-        .replace("@FAULT_MODEL@", fault_model)
+        .replace("@FAULT_MODEL@", o.fault_model.name())
         .replace("@LEASE@", &show_duration(default_lease(&timing)))
         .replace("@MARGIN@", &show_duration(timing.delta))
         .replace("@MAJORITY@", &ensemble.majority().to_string())

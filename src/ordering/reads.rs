@@ -44,8 +44,11 @@ impl<S: Scheme> Core<S> {
     pub fn is_settled(&self) -> bool {
         let complete = self.rounds.complete();
         let open = complete > self.committed && complete > self.rounds.base();
-        let nothing = !open || self.is_without_effect(complete);
-        nothing && !self.order.has_unexecuted() && self.change.prepared.is_none()
+        if open { self.is_without_effect(complete) } else { self.nothing_waits() }
+    }
+
+    fn nothing_waits(&self) -> bool {
+        !self.order.has_unexecuted() && self.change.prepared.is_none()
     }
 
     /// Whether the commit of this vector executes nothing: it carries nothing, and nothing waits.
@@ -53,6 +56,6 @@ impl<S: Scheme> Core<S> {
         let empty = |p: &super::rounds::Held| p.candidates.is_empty() && p.changes.is_empty();
         let carries_nothing =
             self.rounds.vector(round).is_some_and(|(_, vector)| vector.iter().all(empty));
-        carries_nothing && !self.order.has_unexecuted() && self.change.prepared.is_none()
+        carries_nothing && self.nothing_waits()
     }
 }

@@ -52,6 +52,18 @@ fn q1_a_query_does_not_wait_for_a_vector_from_which_nothing_follows() {
     assert_eq!((cores[0].committed(), point(&cores[0])), (Round(1), Some(1)));
 }
 
+/// What is accepted and not executed is under way; an empty vector that is complete is not.
+#[test]
+fn a_replica_is_settled_once_all_that_is_complete_is_executed() {
+    let mut cores: Vec<_> = (0..3).map(ready).collect();
+    assert!(cores[0].is_settled(), "nothing has happened");
+    cores.iter_mut().for_each(|c| see(c, 1, 7));
+    round(&mut cores, 1);
+    assert!(!cores[0].is_settled(), "the vector of round 1 carries a request");
+    round(&mut cores, 2);
+    assert_eq!((cores[0].committed(), cores[0].is_settled()), (Round(1), true));
+}
+
 /// E4, §7: who gives its epoch up, follows, or has lost its state, answers none.
 #[test]
 fn q1_who_is_frozen_or_restarted_answers_no_query() {

@@ -6,7 +6,7 @@ use super::links::Client;
 use crate::crypto::Context;
 use crate::service::sessions::{Lookup, StoredReply};
 use crate::types::{Digest, LinkId, OrderLimits, Role};
-use crate::wire::{CommandKind, Note, NoteKind, Request, RequestBody};
+use crate::wire::{Note, NoteKind, Request, RequestBody};
 
 /// What to do with a client's request.
 #[derive(Debug)]
@@ -89,6 +89,5 @@ fn acceptable(role: Role, request: &Request, limits: &OrderLimits) -> Result<(),
         return Ok(());
     }
     let parsed = RequestBody::parse(&request.body).map_err(|_| NoteKind::Unacceptable)?;
-    let only_reads = parsed.commands.iter().all(|c| c.kind == CommandKind::Query);
-    if only_reads { Ok(()) } else { Err(NoteKind::Forbidden) }
+    if parsed.only_reads() { Ok(()) } else { Err(NoteKind::Forbidden) }
 }

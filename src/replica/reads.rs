@@ -9,9 +9,7 @@ use crate::ordering::ReadPoint;
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{ClientId, LinkId, Quotas, Round, SessionId};
-use crate::wire::{
-    ChainQuery, CommandKind, Message, Note, NoteKind, Reply, RequestBody, StepPosition,
-};
+use crate::wire::{ChainQuery, Message, Note, NoteKind, Reply, RequestBody, StepPosition};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Queries have no session; replies and notes to them name this one.
@@ -102,8 +100,7 @@ impl<S: Scheme> Replica<S> {
         let body = RequestBody::parse(&query.body).ok().filter(|_| fits);
         // O8: what may write has to be ordered, whoever asks for it.
         let reads = |body: &RequestBody| {
-            body.commands.iter().all(|c| c.kind == CommandKind::Query)
-                && body.commands.len() <= self.limits.max_commands as usize
+            body.only_reads() && body.commands.len() <= self.limits.max_commands as usize
         };
         let body = body.filter(reads).ok_or(NoteKind::Unacceptable)?;
         if self.is_halted() {

@@ -88,6 +88,11 @@ impl RequestBody {
         out.into_bytes().into()
     }
 
+    /// Whether none of its commands may change the state (rule O8).
+    pub fn only_reads(&self) -> bool {
+        self.commands.iter().all(|c| c.kind == CommandKind::Query)
+    }
+
     /// Reads a body.
     ///
     /// # Errors
