@@ -4,7 +4,7 @@ use crate::crypto::{Keyring, Scheme, Signable, Unverified, Verified};
 use crate::replica::{Action, Actions, Glance, Input, Lane, Replica, Setup, Status};
 use crate::service::Service;
 use crate::types::{ClockKind, GroupId, Instant, LinkId, Now, ReplicaId, Timing};
-use crate::wire::{Frame, Hello, Kind, Message, Proposal, Replies};
+use crate::wire::{Frame, Hello, Kind, Message, Proposal, Replies, Stamp};
 use bytes::Bytes;
 
 /// What becomes of a message.
@@ -180,6 +180,11 @@ impl<S: Scheme> Liar<S> {
     /// As [`Replica::hello`].
     pub fn hello(&self) -> Hello {
         self.honest.hello()
+    }
+
+    /// As [`Replica::stamp`]: nobody believes it anyway.
+    pub fn stamp(&mut self, peer: ReplicaId, now: Instant) -> Stamp {
+        self.honest.stamp(peer, now)
     }
 
     /// As [`Replica::glance`] at the honest replica within.

@@ -2,7 +2,8 @@
 
 mod examine;
 
-use super::{Subcommand, output, votes};
+use super::ask::{self, Answer};
+use super::{Subcommand, delta, output, votes};
 use crate::client::any_address;
 use crate::config::Cluster;
 use crate::crypto::PublicKey;
@@ -34,6 +35,12 @@ pub(super) struct Doctor {
     json: bool,
 }
 
+/// What the replicas say of themselves, as far as their admin addresses can be reached from here.
+struct Measured<'a> {
+    cluster: &'a Cluster,
+    answers: &'a [Answer],
+}
+
 /// Something that is not well, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Problem {
@@ -53,7 +60,7 @@ impl Subcommand for Doctor {
         let key = read_secret_key(&self.key)?;
         let about_key = judge_key(&cluster, &key.public());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let examined = runtime.block_on(async {
+        let (examined, answers) = runtime.block_on(async {
             let endpoint = Endpoint::bind(any_address(&cluster), &key, None, Settings::default())?;
             let endpoint = Arc::new(endpoint);
             let mut patients = Vec::new();
@@ -66,12 +73,15 @@ impl Subcommand for Doctor {
                 examined.push(patient.await?);
             }
             endpoint.close("examined").await;
-            anyhow::Ok(examined)
+            anyhow::Ok((examined, ask::all(&cluster, ask::PATIENCE).await))
         })?;
-        let well = about_key.is_none() && examined.iter().all(|e| e.problems.is_empty());
+        let measured = Measured { cluster: &cluster, answers: &answers };
+        let about_delta = delta::findings(&cluster, &answers);
+        let links = about_key.is_none() && examined.iter().all(|e| e.problems.is_empty());
+        let well = links && about_delta.is_empty();
         match self.json {
-            true => output::print_json(&as_json(well, &about_key, &examined))?,
-            false => output::print(&as_text(well, &about_key, &examined))?,
+            true => output::print_json(&as_json(well, &about_key, &examined, &measured))?,
+            false => output::print(&as_text(well, &about_key, &examined, &measured))?,
         }
         Ok(ExitCode::from(u8::from(!well)))
     }
@@ -91,7 +101,12 @@ fn judge_key(cluster: &Cluster, key: &PublicKey) -> Option<Problem> {
     })
 }
 
-fn as_text(well: bool, about_key: &Option<Problem>, examined: &[Examined]) -> String {
+fn as_text(
+    well: bool,
+    about_key: &Option<Problem>,
+    examined: &[Examined],
+    measured: &Measured<'_>,
+) -> String {
     let width = examined.iter().map(|e| e.address.len()).max().unwrap_or(0).max(7);
     let mut out = String::new();
     let mut line = |text: String| writeln!(out, "{text}").expect("a string takes all");
@@ -127,12 +142,21 @@ fn as_text(well: bool, about_key: &Option<Problem>, examined: &[Examined]) -> St
             e.offset_us.map_or_else(dash, offset_text),
         ));
     }
+    let Measured { cluster, answers } = measured;
+    let table = delta::table(cluster, answers);
+    if !table.is_empty() {
+        line(table);
+    }
+    delta::advice(cluster, answers).into_iter().for_each(&mut line);
     let mut problem = |whose: &str, p: &Problem| {
         line(format!("{whose}: {}\n  {}", p.what, p.remedy));
     };
     about_key.iter().for_each(|p| problem("key", p));
     for e in examined {
         e.problems.iter().for_each(|p| problem(&e.replica.to_string(), p));
+    }
+    for (what, remedy) in delta::findings(cluster, answers) {
+        problem("delta", &Problem::new(what, remedy));
     }
     if well {
         line("all is well".to_owned());
@@ -145,7 +169,12 @@ fn offset_text(us: i64) -> String {
     format!("{}{d:.0?}", if us < 0 { '-' } else { '+' })
 }
 
-fn as_json(well: bool, about_key: &Option<Problem>, examined: &[Examined]) -> Value {
+fn as_json(
+    well: bool,
+    about_key: &Option<Problem>,
+    examined: &[Examined],
+    measured: &Measured<'_>,
+) -> Value {
     let problem = |p: &Problem| json!({ "problem": p.what, "remedy": p.remedy });
     let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
     let replica = |e: &Examined| {
@@ -170,6 +199,7 @@ fn as_json(well: bool, about_key: &Option<Problem>, examined: &[Examined]) -> Va
         "well": well,
         "key": about_key.as_ref().map(problem),
         "replicas": examined.iter().map(replica).collect::<Vec<_>>(),
+        "delta": delta::as_json(measured.cluster, measured.answers),
     })
 }
 

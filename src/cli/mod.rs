@@ -7,6 +7,7 @@
 //! there is, the subcommand's [`Failure`] says.
 
 mod ask;
+mod delta;
 mod output;
 mod votes;
 

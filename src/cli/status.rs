@@ -4,7 +4,7 @@ pub(super) mod trouble;
 
 use super::votes::escape;
 use super::ask::{self, Answer};
-use super::{Subcommand, output};
+use super::{Subcommand, delta, output};
 use crate::config::{ChainEntry, Cluster, FaultModel, ReplicaEntry};
 use crate::files::load_cluster;
 use crate::replica::{ChainStatus, LinkStatus, Standing, Status as Condition};
@@ -121,6 +121,7 @@ fn as_text(cluster: &Cluster, answers: &[Answer]) -> String {
             text.push_str(&chain_text(cluster, &chain, answers));
         }
     }
+    text.push_str(&delta::table(cluster, answers));
     text.push_str(&trouble(cluster, answers));
     text
 }

@@ -30,9 +30,8 @@ impl Clock {
         Now { monotonic: Instant(monotonic), wall: Wall(wall) }
     }
 
-    /// When an instant is for a timer; far ones are cut to a day.
-    pub(super) fn deadline(&self, at: Option<Instant>) -> tokio::time::Instant {
-        let now = self.now().monotonic;
+    /// When an instant is for a timer, by the time that it is now; far ones are cut to a day.
+    pub(super) fn deadline(&self, now: Instant, at: Option<Instant>) -> tokio::time::Instant {
         let suspended = suspended(Duration::from_nanos(now.0), self.start.elapsed());
         self.start + until(at, now, suspended)
     }
@@ -92,7 +91,7 @@ mod tests {
         std::thread::sleep(Duration::from_millis(20));
         let after = clock.now().monotonic;
         assert!(after.since(before) >= Duration::from_millis(20));
-        let at = clock.deadline(Some(after));
+        let at = clock.deadline(after, Some(after));
         assert!(at <= tokio::time::Instant::now() + Duration::from_millis(1));
     }
 }

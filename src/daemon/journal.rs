@@ -62,6 +62,20 @@ pub(super) fn log(event: &Event) {
         ),
         Event::Halted { why } => error!(why, "this replica has halted and answers nobody"),
         Event::Step { .. } => {}
+        Event::DeltaNear { who, took } => warn!(
+            of = %who, took = ?took,
+            "one message in a thousand takes more than half of delta: see what `quorate doctor` \
+             says of it"
+        ),
+        Event::DeltaBroken { who, took, answered: true } => error!(
+            of = %who, took = ?took,
+            "delta was exceeded: with a liar at the same time nothing is promised; see what \
+             `quorate doctor` says of it"
+        ),
+        Event::DeltaBroken { who, took, answered: false } => warn!(
+            of = %who, waited = ?took,
+            "no answer within twice delta: it has stopped, is cut off, or delta is too short"
+        ),
         other => log_epochs(other),
     }
 }

@@ -1,6 +1,7 @@
 //! The loop: what has arrived goes into the core, what it asks for is done.
 
 mod chain;
+mod pace;
 mod status;
 
 pub(super) use chain::{asks_the_master, client_of};
@@ -20,8 +21,9 @@ use crate::config::Cluster;
 use crate::crypto::{Ed25519, PublicKey, Scheme};
 use crate::replica::{self, Action, Event, Input, Replica, Status};
 use crate::transport::{Accepted, Endpoint, Lane, LinkClass, LinkEvent};
-use crate::types::{GroupId, LinkId, Now, ReplicaId};
+use crate::types::{GroupId, LinkId, ReplicaId};
 use crate::wire::{Mark, Message};
+use pace::Pace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,6 +53,7 @@ pub(super) struct Node {
     id: ReplicaId,
     replica: Player,
     clock: Clock,
+    pace: Pace,
     started: Instant,
     disk: Disk,
     synced: mpsc::UnboundedReceiver<Done>,
@@ -109,7 +112,7 @@ impl Node {
             encode_at_once: replica::ENCODE_AT_ONCE,
             trace: false,
         };
-        let now = clock.now();
+        let (now, delta) = (clock.now(), cluster.timing.delta);
         let replica = match lie {
             None => Player::Honest(Box::new(Replica::new(setup, service, now))),
             Some(lie) => {
@@ -124,6 +127,7 @@ impl Node {
             id,
             replica,
             clock,
+            pace: Pace::new(delta, now.monotonic),
             started: Instant::now(),
             disk,
             synced,
@@ -213,31 +217,6 @@ impl Node {
                 return;
             }
         }
-    }
-
-    fn wake(&self) -> Instant {
-        let own = match &self.replica {
-            Player::Honest(replica) => replica.next_wake(),
-            Player::Lying(liar) => liar.next_wake(),
-        };
-        let of_chains = self.chains.as_ref().map(Chains::next_wake);
-        self.clock.deadline(own.into_iter().chain(of_chains).min())
-    }
-
-    fn input(&mut self, now: Now, input: Input) {
-        let out = self.pending.actions();
-        match &mut self.replica {
-            Player::Honest(replica) => replica.handle(now, input, out),
-            Player::Lying(liar) => liar.handle(now, input, out),
-        }
-        if self.pending.is_heavy() {
-            self.act();
-        }
-    }
-
-    fn event(&mut self, input: Input) {
-        let now = self.clock.now();
-        self.input(now, input);
     }
 
     // --- links --------------------------------------------------------------------------------
@@ -461,16 +440,7 @@ impl Node {
                 Action::Event(event) => self.tell(&event),
             }
         }
-        while let Some(peer) = self.touched_peers.pop_first() {
-            if let Some(open) = self.peers.get(&peer) {
-                open.link.flush();
-            }
-        }
-        while let Some(link) = self.touched_clients.pop_first() {
-            if let Some(open) = self.clients.get(&link) {
-                open.link.flush();
-            }
-        }
+        self.flush();
     }
 
     fn tell(&mut self, event: &Event) {

@@ -1,10 +1,11 @@
 //! Everything that a replica asks of its driver, as data.
 
-use super::Encoding;
+use super::{Encoding, Late};
 use crate::crypto::PublicKey;
 use crate::types::{AgreedTime, Digest, Epoch, LinkId, Members, ReplicaId, RequestId, Round};
 use crate::wire::StepPosition;
 use bytes::Bytes;
+use std::time::Duration;
 
 /// Which of the two streams of a replica link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -297,6 +298,23 @@ pub enum Event {
         /// Whether no good replica does that; else it was silent or slow. Nothing of it is
         /// signed: it convicts nobody.
         lied: bool,
+    },
+    /// Of what is measured of Δ, one in a thousand took more than half of it. Told once in ten
+    /// minutes for each.
+    DeltaNear {
+        /// What takes so long.
+        who: Late,
+        /// What 999 of 1000 did not exceed.
+        took: Duration,
+    },
+    /// Δ was exceeded: what is promised only if it holds is not promised now (§1).
+    DeltaBroken {
+        /// By what.
+        who: Late,
+        /// How long it took, or how long it was waited for in vain so far.
+        took: Duration,
+        /// Whether it came at last. What did not may be of a replica that has stopped.
+        answered: bool,
     },
     /// The replica has stopped itself.
     Halted {

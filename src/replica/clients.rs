@@ -35,7 +35,8 @@ impl<S: Scheme> Replica<S> {
             Kind::ChainQuery => ChainQuery::from_body(&frame.body)
                 .map(|query| self.query(link, client.id, query, out)),
             Kind::Ping => Ping::from_body(&frame.body).map(|ping| {
-                let pong = Pong { sent: ping.sent, wall: ping.wall, answered: now.wall.0 };
+                let (clock, answered) = (now.monotonic.0, now.wall.0);
+                let pong = Pong { sent: ping.sent, clock, answered };
                 out.push(to_client(link, pong.to_frame(self.group)));
             }),
             Kind::Greeting => Ok(()),

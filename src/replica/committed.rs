@@ -9,6 +9,26 @@ use crate::types::{Now, ReplicaId};
 use crate::wire::Attestation;
 
 impl<S: Scheme> Replica<S> {
+    /// Tells the core what has been executed, for its next proposal.
+    pub(super) fn attest(&mut self) {
+        if self.executor.is_lost() {
+            // It is of no history any more.
+            let delta_held = self.meter.holds();
+            let rolled = self.rolled.is_on();
+            return self.core.attest(Attestation { delta_held, rolled, ..Default::default() });
+        }
+        let (checkpoint, state) = self.executor.checkpoint();
+        let attestation = Attestation {
+            position: self.executor.position(),
+            running: self.executor.running(),
+            checkpoint,
+            state,
+            rolled: self.rolled.is_on(),
+            delta_held: self.meter.holds(),
+        };
+        self.core.attest(attestation);
+    }
+
     /// A vector is committed: its step waits for its turn from now on.
     pub(super) fn committed(&mut self, now: Now, step: Box<Step>, out: &mut Actions) {
         self.counters.forgotten += step.forgotten.len() as u64;

@@ -1,8 +1,9 @@
 //! Everything that can happen to a replica.
 
 use super::Encoded;
-use crate::types::{ClientId, LinkId, ReplicaId, Role};
+use crate::types::{ClientId, Instant, LinkId, ReplicaId, Role};
 use crate::wire::{Frame, Hello};
+use std::time::Duration;
 
 /// One event. The driver hands over all that has come, then [`Input::Drained`].
 #[derive(Clone, Debug)]
@@ -60,6 +61,14 @@ pub enum Input {
         number: u64,
         /// What came of it.
         made: Encoded,
+    },
+    /// The driver was not there for what came, from `since` until now: it was busy, or the process
+    /// was stopped. A driver says so after each turn of its loop, however short that was.
+    Away {
+        /// Since when.
+        since: Instant,
+        /// How much of that time was too much; what it slept by intent is not.
+        late: Duration,
     },
     /// The operator wants this replica to leave the group for a while (M2).
     Leave,

@@ -1,4 +1,4 @@
-//! Links to other replicas and to clients, and what is measured on them.
+//! Links to other replicas and to clients, and their round trips.
 
 use super::LinkStatus;
 use crate::types::{ClientId, Instant, LinkId, Now, ReplicaId, Role, Timing};
@@ -12,8 +12,6 @@ pub(super) struct Links {
     peers: BTreeMap<ReplicaId, Peer>,
     clients: BTreeMap<LinkId, Client>,
     of_client: BTreeMap<ClientId, u32>,
-    /// Whether a bound was seen broken since the last proposal.
-    late: bool,
 }
 
 #[derive(Debug)]
@@ -21,10 +19,18 @@ struct Peer {
     up: bool,
     since: Instant,
     ping_at: Instant,
-    /// The stamp of the ping that is not answered yet.
-    pinged: Option<u64>,
+    /// The last ping and the first one since the last answer, while these are not answered.
+    pinged: Option<Asked>,
+    unanswered: Option<Asked>,
     rtt: Option<Duration>,
     offset: Option<i64>,
+}
+
+/// A ping that was sent: our two clocks, nanoseconds and microseconds.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    sent: u64,
+    wall: u64,
 }
 
 /// A client's link.
@@ -37,7 +43,8 @@ pub(super) struct Client {
 impl Links {
     pub(super) fn new(peers: impl Iterator<Item = ReplicaId>, now: Instant) -> Self {
         let down = |r| {
-            (r, Peer { up: false, since: now, ping_at: now, pinged: None, rtt: None, offset: None })
+            let (pinged, unanswered, rtt, offset) = (None, None, None, None);
+            (r, Peer { up: false, since: now, ping_at: now, pinged, unanswered, rtt, offset })
         };
         Self { peers: peers.map(down).collect(), ..Self::default() }
     }
@@ -45,6 +52,7 @@ impl Links {
     pub(super) fn peer_up(&mut self, peer: ReplicaId, now: Instant) {
         if let Some(p) = self.peers.get_mut(&peer) {
             (p.up, p.since, p.ping_at) = (true, now, now);
+            (p.pinged, p.unanswered) = (None, None);
         }
     }
 
@@ -96,7 +104,9 @@ impl Links {
         for (id, p) in self.peers.iter_mut().filter(|(_, p)| p.up) {
             if now.monotonic >= p.ping_at {
                 p.ping_at = now.monotonic + timing.ping_every;
-                p.pinged = Some(now.monotonic.0);
+                let asked = Asked { sent: now.monotonic.0, wall: now.wall.0 };
+                p.pinged = Some(asked);
+                p.unanswered.get_or_insert(asked);
                 due.push((*id, Ping { sent: now.monotonic.0, wall: now.wall.0 }));
             }
         }
@@ -107,25 +117,27 @@ impl Links {
         self.peers.values().filter(|p| p.up).map(|p| p.ping_at).min()
     }
 
-    /// Takes a measurement: round trip with the other's handling, and its clock against ours at
-    /// the middle of it.
-    pub(super) fn pong(&mut self, peer: ReplicaId, pong: &Pong, now: Now, delta: Duration) {
-        let Some(p) = self.peers.get_mut(&peer) else { return };
+    /// Takes a measurement: round trip with the other's handling, and its wall clock against ours
+    /// at the middle of it. False if this answers none of our pings.
+    pub(super) fn pong(&mut self, peer: ReplicaId, pong: &Pong, now: Now) -> bool {
+        let Some(p) = self.peers.get_mut(&peer) else { return false };
         // Only the echo of our own ping says anything, once.
-        if p.pinged.take_if(|sent| *sent == pong.sent).is_none() {
-            return;
-        }
-        let rtt = now.monotonic.since(Instant(pong.sent));
-        let middle = pong.wall / 2 + now.wall.0 / 2;
-        p.rtt = Some(rtt);
+        let is = |asked: &mut Asked| asked.sent == pong.sent;
+        let last = p.pinged.take_if(is);
+        // The answer to a later one shows that what came before was answered, or lost.
+        let first = p.unanswered.take_if(|asked| last.is_some() || is(asked));
+        let Some(asked) = last.or(first) else { return false };
+        p.unanswered = p.pinged;
+        let middle = asked.wall / 2 + now.wall.0 / 2;
+        p.rtt = Some(now.monotonic.since(Instant(pong.sent)));
         p.offset = i64::try_from(i128::from(pong.answered) - i128::from(middle)).ok();
-        // A whole round trip within Δ shows that each way was; more leaves it open.
-        self.late |= rtt > delta;
+        true
     }
 
-    /// Whether no bound was seen broken since this was last asked (§3, attestation).
-    pub(super) fn delta_held(&mut self) -> bool {
-        !std::mem::take(&mut self.late)
+    /// Whose pings are not answered on links that are up, and since when.
+    pub(super) fn unanswered(&self) -> impl Iterator<Item = (ReplicaId, Instant)> + '_ {
+        let asked = |p: &Peer| p.unanswered.filter(|_| p.up).map(|asked| Instant(asked.sent));
+        self.peers.iter().filter_map(move |(id, p)| Some((*id, asked(p)?)))
     }
 
     pub(super) fn status(&self, now: Instant) -> Vec<LinkStatus> {

@@ -14,6 +14,8 @@
 //! What these have not gone on with after a power cut it gives up and starts again from its disk
 //! (`undo.rs`); it says so from then on (`rolled.rs`).
 //!
+//! How long messages take is measured all the time, against Δ (`meter.rs`).
+//!
 //! Signatures are checked here, before the core: [`crate::crypto::Unverified`] goes no further.
 
 mod actions;
@@ -22,6 +24,7 @@ mod answers;
 mod bodies;
 mod clients;
 mod committed;
+mod delta;
 mod epochs;
 mod executor;
 mod fetch;
@@ -31,6 +34,8 @@ mod intake;
 mod journal;
 mod keys;
 mod links;
+mod measure;
+mod meter;
 mod reads;
 mod recover;
 mod replay;
@@ -45,6 +50,7 @@ mod transfer;
 mod undo;
 
 pub use actions::{Action, Actions, CloseReason, Event, Lane, Recovered, StepTrace, TraceEntry};
+pub use delta::{DelayRow, DeltaAlarm, DeltaStatus, Late};
 pub use input::Input;
 pub use keys::recorded_keys;
 pub use replay::Replay;

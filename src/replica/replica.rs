@@ -10,6 +10,7 @@ use super::heard::Heard;
 use super::journal::Journal;
 use super::keys::{first_pins, recorded_keys};
 use super::links::{Client, Links};
+use super::meter::Meter;
 use super::reads::Reads;
 use super::report::{Counters, report};
 use super::rolled::Rolled;
@@ -22,8 +23,8 @@ use crate::service::Service;
 use crate::types::marks::mark;
 use crate::types::{Digest, DiskState, Durability, GroupId, Instant, LinkId, Members, Now};
 use crate::types::{OrderLimits, Quotas, ReplicaId, Round, Timing};
-use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message};
-use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal};
+use crate::wire::{Body, Frame, GroupState, Hello, Kind, Message};
+use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Stamp};
 use crate::wire::{Record, Want, WantBody, WantHistory};
 use bytes::Bytes;
 
@@ -44,6 +45,8 @@ pub struct Replica<S: Scheme> {
     pub(super) executor: Executor,
     pub(super) bodies: Bodies,
     pub(super) links: Links,
+    /// What it measures of Δ.
+    pub(super) meter: Meter,
     /// The last checkpoint that each replica attests, by roster place.
     pub(super) attested: Vec<(Round, Digest)>,
     pub(super) stable: Round,
@@ -73,7 +76,6 @@ pub struct Replica<S: Scheme> {
     pub(super) void: Vec<Digest>,
     pub(super) rolled: Rolled,
     pub(super) undo: Undo,
-    pub(super) delta_held: bool,
     /// The mark does not say yet that this disk holds all that was signed.
     pub(super) unmarked: bool,
     pub(super) halt_reported: bool,
@@ -110,6 +112,7 @@ impl<S: Scheme> Replica<S> {
             strict: setup.durability == Durability::Strict,
             incarnation: setup.incarnation,
         };
+        let peers = || ensemble.replicas().filter(|r| *r != setup.id);
         let executor = Executor::new(service, setup.limits, setup.seed, setup.trace);
         let mut replica = Self {
             executor: executor.inheriting(setup.inherited),
@@ -123,7 +126,8 @@ impl<S: Scheme> Replica<S> {
             core: Core::new(core, now),
             reads: Reads::default(),
             bodies: Bodies::new(setup.quotas, setup.seed),
-            links: Links::new(ensemble.replicas().filter(|r| *r != setup.id), now.monotonic),
+            links: Links::new(peers(), now.monotonic),
+            meter: Meter::new(setup.id, peers(), setup.timing.delta, now.monotonic),
             attested: vec![(Round(0), Digest::ZERO); ensemble.n()],
             stable: Round(0),
             executed_by: vec![Round(0); ensemble.n()],
@@ -142,7 +146,6 @@ impl<S: Scheme> Replica<S> {
             void: Vec::new(),
             rolled: Rolled::recorded(&setup.recovered),
             undo: Undo::default(),
-            delta_held: true,
             unmarked: disk != DiskState::Known,
             halt_reported: false,
             journal: Journal::new(setup.durability, setup.quotas.log_bytes),
@@ -160,6 +163,12 @@ impl<S: Scheme> Replica<S> {
 
     /// Handles one event. Appends what is to be done, in order.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Actions) {
+        let before = out.len();
+        self.take(now, input, out);
+        self.measure(now, before, out);
+    }
+
+    fn take(&mut self, now: Now, input: Input, out: &mut Actions) {
         out.extend(self.recovered.take().map(|r| Action::Event(Event::Recovered(r))));
         if self.is_ending(&input, out) {
             return;
@@ -170,6 +179,7 @@ impl<S: Scheme> Replica<S> {
             Input::PeerUp { peer, hello } => self.peer_up(now, peer, &hello, out),
             Input::PeerDown { peer } => {
                 self.links.peer_down(peer, now.monotonic);
+                self.meter.relinked(peer);
                 self.transfer_link_down(now, peer);
             }
             Input::PeerFrame { peer, frame } => self.peer_frame(now, peer, &frame, out),
@@ -186,15 +196,21 @@ impl<S: Scheme> Replica<S> {
                     self.client_frame(now, link, &frame, out);
                 }
             }
-            Input::Synced { sequence } => self.synced(now, sequence, out),
+            Input::Synced { sequence } => {
+                self.meter.synced(sequence, now, self.core.members());
+                self.synced(now, sequence, out);
+            }
+            Input::Away { since, late } => self.away(now, since, late),
             Input::Encoded { number, made } => self.encoded(now, number, made, out),
             Input::Leave => self.core(now, ordering::Input::Leave, out),
             Input::Tick => {
+                self.look_at_pings(now);
                 self.core(now, ordering::Input::Tick, out);
                 self.ping_and_fetch(now, out);
             }
             Input::Drained => {
                 self.answers.end_batch();
+                self.look_at_pings(now);
                 self.core(now, ordering::Input::Drained, out);
                 self.ping_and_fetch(now, out);
                 self.answer_reads(out);
@@ -233,6 +249,7 @@ impl<S: Scheme> Replica<S> {
 
     fn peer_up(&mut self, now: Now, peer: ReplicaId, hello: &Hello, out: &mut Actions) {
         self.links.peer_up(peer, now.monotonic);
+        self.meter.relinked(peer);
         let here = hello.groups.iter().find(|g| g.group == self.group);
         let complete = here.map_or(Round(0), |g| g.round);
         self.core(now, ordering::Input::PeerUp { peer, complete }, out);
@@ -250,11 +267,12 @@ impl<S: Scheme> Replica<S> {
                 self.core(now, ordering::Input::Want { from: peer, want }, out);
             }),
             Kind::Ping => Ping::from_body(body).map(|ping| {
-                let pong = Pong { sent: ping.sent, wall: ping.wall, answered: now.wall.0 };
+                let (clock, answered) = (now.monotonic.0, now.wall.0);
+                let pong = Pong { sent: ping.sent, clock, answered };
                 out.push(to_peer(peer, Lane::Protocol, pong.to_frame(self.group)));
             }),
-            Kind::Pong => Pong::from_body(body)
-                .map(|pong| self.links.pong(peer, &pong, now, self.timing.delta)),
+            Kind::Pong => Pong::from_body(body).map(|pong| self.pong(now, peer, pong)),
+            Kind::Stamp => Stamp::from_body(body).map(|stamp| self.stamped(now, peer, stamp)),
             Kind::WantBody => WantBody::from_body(body).map(|w| self.want_body(peer, &w, out)),
             Kind::Body => Body::from_body(body).map(|body| self.body(now, body, out)),
             Kind::WantSnapshot | Kind::SnapshotPart | Kind::SnapshotOffer => {
@@ -326,13 +344,14 @@ impl<S: Scheme> Replica<S> {
 
     pub(super) fn core(&mut self, now: Now, input: ordering::Input, out: &mut Actions) {
         let mut actions = Vec::new();
+        self.core.saw_delta(self.meter.holds());
         self.core.handle(now, input, &mut actions);
         self.mark_known(now, out);
         self.follow_keys();
         for action in actions {
             match action {
                 ordering::Action::Broadcast(proposal) => {
-                    self.delta_held = self.links.delta_held();
+                    self.meter.proposed();
                     let frame = Bytes::from(proposal.to_frame(self.group));
                     for peer in self.links.up_peers() {
                         let (lane, frame) = (Lane::Protocol, frame.clone());
@@ -421,26 +440,6 @@ impl<S: Scheme> Replica<S> {
             self.attest();
         }
         self.see_again(now, out);
-    }
-
-    /// Tells the core what has been executed, for its next proposal.
-    pub(super) fn attest(&mut self) {
-        if self.executor.is_lost() {
-            // It is of no history any more.
-            let delta_held = self.delta_held;
-            let rolled = self.rolled.is_on();
-            return self.core.attest(Attestation { delta_held, rolled, ..Default::default() });
-        }
-        let (checkpoint, state) = self.executor.checkpoint();
-        let attestation = Attestation {
-            position: self.executor.position(),
-            running: self.executor.running(),
-            checkpoint,
-            state,
-            rolled: self.rolled.is_on(),
-            delta_held: self.delta_held,
-        };
-        self.core.attest(attestation);
     }
 
     fn ping_and_fetch(&mut self, now: Now, out: &mut Actions) {

@@ -74,6 +74,7 @@ impl<S: Scheme> Replica<S> {
             stable: self.stable.0,
             agreed_time: core.agreed(),
             links: self.links.status(now.monotonic),
+            delta: self.delta_status(now),
             client_links: self.links.client_count() as u64,
             outstanding: self.bodies.outstanding().into(),
             waiting: core.waiting().map(|(round, missing, since)| Waiting {
@@ -211,7 +212,8 @@ impl<S: Scheme> Replica<S> {
             ("replies_held", self.journal.waiting() as u64),
             ("snapshots_saved", self.journal.saved),
         ];
-        all.into_iter().map(|(name, n)| (name.to_owned(), n)).collect()
+        let all = all.into_iter().chain(self.meter.counters());
+        all.map(|(name, n)| (name.to_owned(), n)).collect()
     }
 }
 

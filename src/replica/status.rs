@@ -1,5 +1,6 @@
 //! What a replica says of itself to people and their tools.
 
+use super::DeltaStatus;
 use crate::ordering::Reason;
 use crate::types::{Digest, Round};
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,9 @@ pub struct Status {
     pub agreed_time: u64,
     /// Links to the other replicas.
     pub links: Vec<LinkStatus>,
+    /// What it measured of Δ.
+    #[serde(default)]
+    pub delta: DeltaStatus,
     /// Client links that are up.
     pub client_links: u64,
     /// Requests seen and not yet executed.

@@ -10,7 +10,7 @@ use crate::caller;
 use crate::crypto::{Context, Keyed, Keyring, PublicKey, Scheme, SecretKey, sha256};
 use crate::replica::{Event, Replica, Setup, Stored};
 use crate::types::{DiskState, Ensemble, Instant, Now, ReplicaId, SessionId};
-use crate::wire::Hello;
+use crate::wire::{Hello, Stamp};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -34,6 +34,19 @@ impl<S: Scheme> Node for Member<S> {
             Member::Client(n) => n.handle(now, arrival, out),
             Member::LyingClient(n) => n.handle(now, arrival, out),
             Member::Operator(n) => n.handle(now, arrival, out),
+        }
+    }
+
+    fn stamp(&mut self, to: ReplicaId, now: Instant) -> Option<Stamp> {
+        match self {
+            Member::Replica(n) => n.stamp(to, now),
+            _ => None,
+        }
+    }
+
+    fn away(&mut self, now: Now, since: Instant, out: &mut Vec<Effect<Note>>) {
+        if let Member::Replica(n) = self {
+            n.away(now, since, out);
         }
     }
 

@@ -279,6 +279,8 @@ impl Judge {
             Event::Stalled { .. } => ("stalled", None),
             Event::Joining { .. } => ("joining", None),
             Event::Change { .. } => ("change", None),
+            Event::DeltaNear { .. } => ("delta near", None),
+            Event::DeltaBroken { .. } => ("delta broken", None),
             Event::Halted { .. } => ("halted", (!self.may_halt).then_some(at)),
             Event::Step { .. } => ("step", None),
         };

@@ -2,7 +2,7 @@
 
 use crate::replica::{Encoded, Encoding, Lane};
 use crate::types::{Instant, Now, ReplicaId};
-use crate::wire::{Frame, FrameDecoder, Hello};
+use crate::wire::{Frame, FrameDecoder, Hello, Stamp};
 use bytes::Bytes;
 use std::fmt;
 
@@ -64,6 +64,9 @@ pub enum Arrival {
         connection: u64,
         /// In order.
         frames: Vec<Frame>,
+        /// What their sender put under them, if it was a replica, on the protocol stream. Real
+        /// drivers send it as a frame.
+        stamp: Option<Stamp>,
     },
     /// What [`Effect::Persist`] of this sequence asked for is durable.
     Synced {
@@ -158,6 +161,14 @@ pub trait Node {
 
     /// Takes one arrival.
     fn handle(&mut self, now: Now, arrival: Arrival, out: &mut Vec<Effect<Self::Note>>);
+
+    /// What it puts under what it sends to a replica now, by its monotonic clock.
+    fn stamp(&mut self, _to: ReplicaId, _now: Instant) -> Option<Stamp> {
+        None
+    }
+
+    /// It did nothing from `since` until now, as a driver notices by itself.
+    fn away(&mut self, _now: Now, _since: Instant, _out: &mut Vec<Effect<Self::Note>>) {}
 
     /// When it wants its next tick, by its own monotonic clock.
     fn next_wake(&self) -> Option<Instant>;

@@ -5,8 +5,8 @@ use super::{Arrival, Effect, Node, NodeId, Note};
 use crate::adversary::{Liar, Twins};
 use crate::crypto::{Context, Keyring, PublicKey, Scheme};
 use crate::replica::{Action, Actions, Event, Glance, Input, Lane, Replica, Status};
-use crate::types::{ClientId, Instant, LinkId, Now, RequestId, Role};
-use crate::wire::{Frame, Hello, Kind, Message};
+use crate::types::{ClientId, Instant, LinkId, Now, ReplicaId, RequestId, Role};
+use crate::wire::{Frame, Hello, Kind, Message, Stamp};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -211,12 +211,18 @@ impl<S: Scheme> Node for ReplicaNode<S> {
                 self.links.remove(&link);
                 self.input(now, Input::ClientDown { link }, out);
             }
-            Arrival::Frames { peer: NodeId::Replica(peer), frames, .. } => {
+            Arrival::Frames { peer: NodeId::Replica(peer), frames, stamp, .. } => {
                 for frame in frames {
                     self.input(now, Input::PeerFrame { peer, frame }, out);
                 }
+                // What liars measure is of no interest.
+                if let Some(stamp) = stamp.filter(|_| matches!(self.inner, Inner::Honest(_))) {
+                    let bytes = stamp.to_frame(self.context.group);
+                    let frame = Frame::parse(bytes.into()).expect("a stamp is a frame");
+                    self.input(now, Input::PeerFrame { peer, frame }, out);
+                }
             }
-            Arrival::Frames { peer: NodeId::Client(_), connection, frames } => {
+            Arrival::Frames { peer: NodeId::Client(_), connection, frames, .. } => {
                 self.client_frames(now, LinkId(connection), frames, out);
             }
             Arrival::Synced { sequence } => self.input(now, Input::Synced { sequence }, out),
@@ -225,6 +231,20 @@ impl<S: Scheme> Node for ReplicaNode<S> {
             }
             Arrival::Tick => self.input(now, Input::Tick, out),
             Arrival::Drained => self.input(now, Input::Drained, out),
+        }
+    }
+
+    fn stamp(&mut self, to: ReplicaId, now: Instant) -> Option<Stamp> {
+        match &mut self.inner {
+            Inner::Honest(r) => Some(r.stamp(to, now)),
+            Inner::Lying(_) | Inner::Double(_) => None,
+        }
+    }
+
+    fn away(&mut self, now: Now, since: Instant, out: &mut Vec<Effect<Note>>) {
+        if matches!(self.inner, Inner::Honest(_)) {
+            let late = now.monotonic.since(since);
+            self.input(now, Input::Away { since, late }, out);
         }
     }
 

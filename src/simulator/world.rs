@@ -11,8 +11,9 @@ use super::node::frames_of;
 use super::{Arrival, Clock, Dice, DiskOptions, Effect, NetworkOptions, Node, NodeId};
 use crate::replica::{Encoding, Stored};
 use crate::types::Digest;
-use crate::wire::Frame;
+use crate::wire::Stamp;
 use bytes::Bytes;
+use post::{Inbox, post};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use trace::Trace;
@@ -94,6 +95,7 @@ enum Event {
         to: NodeId,
         connection: u64,
         frame: Bytes,
+        stamp: Option<Stamp>,
     },
     Learn {
         at: NodeId,
@@ -140,6 +142,8 @@ struct Seat<N> {
     armed: Option<u64>,
     spins: u32,
     paused_until: u64,
+    /// Since when it does nothing.
+    away: Option<u64>,
     held: Vec<Arrival>,
     disk: Disk,
     /// Starts so far: what an earlier life has asked of the disk does not reach a later one.
@@ -155,8 +159,6 @@ struct Trap {
     /// Whether the node has been told: it crashes once it has acted.
     sprung: bool,
 }
-
-type Inbox = BTreeMap<NodeId, Vec<Arrival>>;
 
 /// A world of nodes of one kind (an enum, as a rule).
 pub struct World<N: Node> {
@@ -207,6 +209,7 @@ impl<N: Node> World<N> {
             armed: None,
             spins: 0,
             paused_until: 0,
+            away: None,
             held: Vec::new(),
             disk: Disk::default(),
             life: 0,
@@ -324,12 +327,12 @@ impl<N: Node> World<N> {
 
     fn dispatch(&mut self, event: Event, inbox: &mut Inbox) {
         match event {
-            Event::Deliver { from, to, connection, frame } => {
+            Event::Deliver { from, to, connection, frame, stamp } => {
                 if self.network.connection(to, from) != Some(connection) {
                     return;
                 }
                 match frames_of(&frame) {
-                    Some(frames) => post(inbox, to, from, connection, frames),
+                    Some(frames) => post(inbox, to, (from, connection), frames, stamp),
                     // As the real driver does with a stream that cannot be read any further.
                     None => {
                         self.network.fire("malformed frame");
@@ -388,9 +391,10 @@ impl<N: Node> World<N> {
             seat.held.extend(arrivals);
             return;
         }
-        let Some(node) = &mut seat.node else { return };
         let now = seat.clock.read(self.now);
-        let mut effects = Vec::new();
+        let mut effects = self.tell_away(id, now);
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let Some(node) = &mut seat.node else { return };
         let held = std::mem::take(&mut seat.held);
         for arrival in held.into_iter().chain(arrivals).chain([Arrival::Drained]) {
             self.events += 1;
@@ -414,9 +418,10 @@ impl<N: Node> World<N> {
             Effect::Send { to, lane, frame } => {
                 let Some(connection) = self.network.connection(id, to) else { return };
                 let (arrivals, breaks) = self.network.transit(self.now, id, to, lane);
+                let stamp = self.stamp(id, to, lane);
                 for at in arrivals {
                     let frame = frame.clone();
-                    self.push(at, Event::Deliver { from: id, to, connection, frame });
+                    self.push(at, Event::Deliver { from: id, to, connection, frame, stamp });
                 }
                 if breaks {
                     self.sever(pair(id, to), nanos(self.network.options().reconnect));
@@ -467,25 +472,11 @@ impl<N: Node> World<N> {
     }
 }
 
-// Frames of one sender that come at one instant come in one read.
-fn post(inbox: &mut Inbox, to: NodeId, from: NodeId, on: u64, new: Vec<Frame>) {
-    let arrivals = inbox.entry(to).or_default();
-    let latest = arrivals.iter_mut().rev().find(|a| match a {
-        Arrival::Up { peer, .. } | Arrival::Down { peer, .. } => *peer == from,
-        Arrival::Frames { peer, .. } => *peer == from,
-        Arrival::Synced { .. } | Arrival::Encoded { .. } | Arrival::Tick | Arrival::Drained => {
-            false
-        }
-    });
-    match latest {
-        Some(Arrival::Frames { connection, frames, .. }) if *connection == on => frames.extend(new),
-        _ => arrivals.push(Arrival::Frames { peer: from, connection: on, frames: new }),
-    }
-}
-
 #[cfg(test)]
 mod crash_tests;
 mod heal;
+mod measured;
+mod post;
 mod strike;
 #[cfg(test)]
 mod tests;

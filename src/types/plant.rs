@@ -52,6 +52,8 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("r7-short-sight", "R7: a follower keeps the proposals of 16 rounds only"),
     ("r7-near-gap", "R7: a follower a few rounds behind does not ask for history"),
     ("r1-any-choice", "R1: a vector counts as complete although its proposals choose differently"),
+    ("delta-offset-stays", "§3: delays are measured without taking off how clocks differ"),
+    ("delta-late-untold", "§3: a message that took more than Δ is not told"),
     ("r5-never-ask", "R5: what is missing of a round is not asked for"),
     ("r5-ask-at-once", "R5: what is named is asked for again with every answer, not after 2Δ"),
     ("e6-propose-before-sync", "E6: the first proposal is sent before the opening is on disk"),

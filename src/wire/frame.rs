@@ -56,6 +56,8 @@ pub enum Kind {
     SnapshotOffer = 18,
     /// A [`super::ChainMessage`].
     Chain = 19,
+    /// A [`super::Stamp`].
+    Stamp = 20,
     /// A client's [`super::Greeting`].
     Greeting = 32,
     /// A [`super::Request`].
@@ -76,7 +78,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 28] = [
+    pub const ALL: [Kind; 29] = [
         Kind::Open,
         Kind::Hello,
         Kind::Proposal,
@@ -97,6 +99,7 @@ impl Kind {
         Kind::SnapshotPart,
         Kind::SnapshotOffer,
         Kind::Chain,
+        Kind::Stamp,
         Kind::Greeting,
         Kind::Request,
         Kind::Replies,

@@ -46,7 +46,7 @@ pub use hello::{Greeting, GroupState, Hello, MAX_FIELDS, PROTOCOL_VERSION};
 pub use layout::{Layout, get_list, put_list};
 pub use lease::{ChainGrant, ChainRenewal, RENEW};
 pub use mark::Mark;
-pub use peer::{Body, Ping, Pong, Want, WantBody};
+pub use peer::{Body, Ping, Pong, Stamp, Want, WantBody};
 pub use proposal::{Attestation, Candidate, MAX_CANDIDATES, MAX_CHANGES, Proposal, StepPosition};
 pub use record::{MAX_KEY_CHANGES, MAX_RECORD, Record};
 pub use report::{Lacks, MAX_LACKS, Report, ReportHeader};

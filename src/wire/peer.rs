@@ -32,10 +32,10 @@ impl Message for Want {
     }
 }
 
-/// Measures a link: the sender's stamps, which the pong echoes.
+/// Measures a link: asks the other side what its clocks say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ping {
-    /// The sender's monotonic clock, nanoseconds.
+    /// The sender's monotonic clock, nanoseconds. The pong echoes it.
     pub sent: u64,
     /// The sender's wall clock, microseconds.
     pub wall: u64,
@@ -59,8 +59,8 @@ impl Message for Ping {
 pub struct Pong {
     /// The ping's monotonic stamp.
     pub sent: u64,
-    /// The ping's wall stamp, microseconds.
-    pub wall: u64,
+    /// The answerer's monotonic clock, nanoseconds: what its [`Stamp`]s count by.
+    pub clock: u64,
     /// The answerer's wall clock, microseconds.
     pub answered: u64,
 }
@@ -69,13 +69,56 @@ impl Message for Pong {
     const KIND: Kind = Kind::Pong;
 
     fn encode(&self, out: &mut Writer) {
-        out.u64(self.sent).u64(self.wall).u64(self.answered);
+        out.u64(self.sent).u64(self.clock).u64(self.answered);
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let sent = r.u64("pong sent")?;
-        let wall = r.u64("pong wall")?;
-        Ok(Self { sent, wall, answered: r.u64("pong answered")? })
+        Ok(Self { sent, clock: r.u64("pong clock")?, answered: r.u64("pong answered")? })
+    }
+}
+
+/// When what stands before it on the stream was sent, and when what the other side sent was
+/// handled. It follows each batch of a replica's frames on the protocol stream, so that whoever has
+/// read it has handled the batch. Nobody has to believe it: it only serves to measure delays
+/// (docs/adr/0018-measuring-delta.md).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// The sender's monotonic clock, nanoseconds, when it began to make the last of the batch.
+    pub sent: u64,
+    /// The first stamp of the other side that was read since the last one to it; 0 if none was.
+    pub echo: u64,
+    /// The sender's monotonic clock when it had read that; 0 if there is none.
+    pub handled: u64,
+}
+
+impl Stamp {
+    /// Bytes of its frame.
+    pub const FRAME: usize = 33;
+
+    /// Its whole frame for the cluster's own group, as [`Message::to_frame`] makes it, but without
+    /// an allocation: there is one in each batch.
+    pub fn frame(self) -> [u8; Self::FRAME] {
+        let mut frame = [0; Self::FRAME];
+        frame[0] = (Self::FRAME - 4) as u8;
+        frame[4] = Kind::Stamp as u8;
+        for (place, number) in [self.sent, self.echo, self.handled].into_iter().enumerate() {
+            frame[9 + 8 * place..17 + 8 * place].copy_from_slice(&number.to_le_bytes());
+        }
+        frame
+    }
+}
+
+impl Message for Stamp {
+    const KIND: Kind = Kind::Stamp;
+
+    fn encode(&self, out: &mut Writer) {
+        out.u64(self.sent).u64(self.echo).u64(self.handled);
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let (sent, echo) = (r.u64("stamp sent")?, r.u64("stamp echo")?);
+        Ok(Self { sent, echo, handled: r.u64("stamp handled")? })
     }
 }
 
@@ -130,5 +173,19 @@ impl Message for Body {
         let client = r.client("body client")?;
         let rest = r.raw(r.remaining(), "body request")?;
         Ok(Self { client, request: Bytes::copy_from_slice(rest) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::GroupId;
+
+    #[test]
+    fn a_stamp_without_an_allocation_has_the_same_bytes() {
+        for sent in [0, 0x0102_0304_0506_0708, u64::MAX] {
+            let stamp = Stamp { sent, echo: sent / 3, handled: sent / 5 };
+            assert_eq!(stamp.frame()[..], stamp.to_frame(GroupId::MAIN)[..]);
+        }
     }
 }

@@ -18,7 +18,9 @@ const SEEDS: u64 = 12;
 /// (`src/ordering`, `src/replica/transfer`), the others by crashes at every call of the disk
 /// (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`) and by the modes of
 /// `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 107] = [
+const ELSEWHERE: [&str; 109] = [
+    "delta-offset-stays",
+    "delta-late-untold",
     "q1-chosen-not-awaited",
     "q1-follower-answers",
     "q1-entering-answers",

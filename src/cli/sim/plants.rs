@@ -25,7 +25,9 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 104] = [
+const ELSEWHERE: [(&str, &str); 106] = [
+    ("delta-offset-stays", METER),
+    ("delta-late-untold", METER),
     ("q1-chosen-not-awaited", READS),
     ("q1-follower-answers", READS),
     ("q1-entering-answers", READS),
@@ -146,6 +148,7 @@ const ELSEWHERE: [(&str, &str); 104] = [
     ("s7-strict-bodies-go", STRICT),
     ("e4-evidence-forgotten", STRICT),
 ];
+const METER: &str = "tests/it/delta.rs what_is_planted_in_the_meter_is_noticed";
 const READS: &str = "src/ordering/reads_tests.rs the_planted_bugs_of_reads_are_caught";
 const UNSYNCED: &str =
     "src/replica/reads_tests.rs an_answer_that_is_not_on_the_disk_is_noticed";

@@ -1,6 +1,7 @@
 //! What is not as it should be, in sentences, with what to do.
 
 use crate::cli::ask::{Answer, Said, most_say};
+use crate::cli::delta;
 use crate::cli::votes::escape;
 use crate::config::{Cluster, ReplicaEntry};
 use crate::replica::{ChainStatus, Promised, Standing, Status as Condition, Waiting, Why};
@@ -22,6 +23,9 @@ pub(super) fn trouble(cluster: &Cluster, answers: &[Answer]) -> String {
     }
     if let Some(line) = lost_disks(cluster, answers) {
         let _ = writeln!(text, "{line}");
+    }
+    for (what, _) in delta::findings(cluster, answers) {
+        let _ = writeln!(text, "{what} (quorate doctor says what to do).");
     }
     if text.is_empty() { text } else { format!("\n{text}") }
 }

@@ -70,6 +70,11 @@ impl<S: Scheme> Core<S> {
         self.attestation = attestation;
     }
 
+    /// Whether this replica saw Δ hold since its last proposal, for the next one.
+    pub fn saw_delta(&mut self, held: bool) {
+        self.attestation.delta_held = held;
+    }
+
     /// What a proposal says of what was executed. Nothing, if some of that is not in the history
     /// that its epoch goes on with: the opening makes void what ran here.
     pub(in crate::ordering) fn own_attestation(&self) -> Attestation {

@@ -4,7 +4,8 @@ use super::super::disk::{Disk, Item};
 use super::super::fault::{CrashPoint, Fault};
 use super::super::network::{Pair, nanos, pair};
 use super::super::{Arrival, Node, NodeId};
-use super::{Event, Inbox, Stopped, Trap, World};
+use super::post::Inbox;
+use super::{Event, Stopped, Trap, World};
 use std::time::Duration;
 
 /// For how long at most what a crashed node has sent goes on to arrive.
@@ -19,6 +20,7 @@ impl<N: Node> World<N> {
     pub fn start(&mut self, id: NodeId, node: N) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         (seat.node, seat.armed, seat.paused_until) = (Some(node), None, 0);
+        seat.away = None;
         seat.held.clear();
         seat.life += 1;
         for ends in self.network.links_of(id) {
@@ -117,6 +119,7 @@ impl<N: Node> World<N> {
         let until = self.now.saturating_add(nanos(lasts));
         if let Some(seat) = self.seats.get_mut(&id) {
             seat.paused_until = seat.paused_until.max(until);
+            seat.away.get_or_insert(self.now);
             self.network.meter.on_held(id, seat.paused_until - self.now);
             self.push(until, Event::Resume(id));
         }
@@ -125,6 +128,8 @@ impl<N: Node> World<N> {
     fn suspend(&mut self, id: NodeId, lasts: Duration) {
         self.pause(id, lasts);
         if let Some(seat) = self.seats.get_mut(&id) {
+            // No clock of its own shows it that.
+            seat.away = None;
             // It reads no clock before it goes on, so that it can be set back at once. Its timers
             // are late by as much; they are armed anew when it does something.
             let offset = &mut seat.clock.monotonic_offset;

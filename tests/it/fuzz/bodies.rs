@@ -20,8 +20,8 @@ use quorate::wire::{
     Blame, Body, CallMessage, ChainAnswer, ChainMessage, ChainQuery, ChainSession, DecodeError,
     Frame, FrameDecoder, Gone, Greeting, Hello, Kind, LogEntry, Mark, Message, Note, OPEN_FRAME,
     OperatorChange, Outcome, Ping, Pong, Proposal, Record, Replies, Report, Request, RequestBody,
-    Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, Want, WantBody, WantHistory,
-    WantSnapshot,
+    Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, Stamp, Want, WantBody,
+    WantHistory, WantSnapshot,
 };
 use std::time::Duration;
 
@@ -261,7 +261,7 @@ macro_rules! messages {
 }
 
 messages! {
-    Hello, Unverified<Proposal>, Want, Ping, Pong, WantBody, Body, Unverified<Blame>, CallMessage,
+    Hello, Unverified<Proposal>, Want, Ping, Pong, Stamp, WantBody, Body, Unverified<Blame>, CallMessage,
     Unverified<Report>, Unverified<Restarted>, Unverified<Stalled>, SignedChange, WantHistory,
     Gone, WantSnapshot, SnapshotPart, SnapshotOffer, Greeting, Request, Replies, Note,
     OperatorChange, ChainMessage, ChainQuery, ChainAnswer,

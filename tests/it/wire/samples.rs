@@ -12,8 +12,8 @@ use quorate::wire::{
     ChainSession, Command, CommandKind, DecodeError, Frame, Gone, Greeting, GroupState, Header,
     Hello, Kind, Mark, Message, Note, NoteKind, OPEN_FRAME, OperatorChange, Outcome,
     PROTOCOL_VERSION, Piece, Ping, Pong, Proposal, Refusal, Replies, Reply, Report, Request,
-    RequestBody, Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, StepPosition, Want,
-    WantBody, WantHistory, WantSnapshot,
+    RequestBody, Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, Stamp,
+    StepPosition, Want, WantBody, WantHistory, WantSnapshot,
 };
 use std::path::PathBuf;
 
@@ -199,6 +199,7 @@ pub fn reencode_frame(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         Kind::Replies => reencode_body::<Replies>(&frame),
         Kind::Note => reencode_body::<Note>(&frame),
         Kind::Chain => reencode_body::<ChainMessage>(&frame),
+        Kind::Stamp => reencode_body::<Stamp>(&frame),
         Kind::ChainQuery => reencode_body::<ChainQuery>(&frame),
         Kind::ChainAnswer => reencode_body::<ChainAnswer>(&frame),
         Kind::ChainSession => reencode_body::<ChainSession>(&frame),
@@ -253,7 +254,12 @@ fn peer_samples() -> Vec<Sample> {
         Sample::frame("ping", Ping { sent: 1_000_001, wall: 2_000_002 }.to_frame(GROUP), &[]),
         Sample::frame(
             "pong",
-            Pong { sent: 1_000_001, wall: 2_000_002, answered: 3_000_003 }.to_frame(GROUP),
+            Pong { sent: 1_000_001, clock: 2_000_002, answered: 3_000_003 }.to_frame(GROUP),
+            &[],
+        ),
+        Sample::frame(
+            "stamp",
+            Stamp { sent: 1_000_001, echo: 2_000_002, handled: 3_000_003 }.to_frame(GROUP),
             &[],
         ),
         Sample::frame("want-body", want_body.to_frame(GROUP), &[0]),
