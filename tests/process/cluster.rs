@@ -338,7 +338,8 @@ impl Drop for Cluster {
     }
 }
 
-fn get(address: SocketAddr, path: &str) -> Option<String> {
+/// What an admin address has at a path, if it answers with success.
+pub fn get(address: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;

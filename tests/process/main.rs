@@ -8,6 +8,7 @@ mod client;
 mod cluster;
 mod commands;
 mod convert;
+mod delta;
 mod demo;
 mod disks;
 mod evidence;

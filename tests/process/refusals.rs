@@ -171,7 +171,7 @@ fn a_client_that_breaks_the_rules_gets_one_line_in_the_log() {
         let (link, _) = dialled.wait().await.unwrap();
         let greeting = Greeting { version: PROTOCOL_VERSION, cluster: cluster.cluster().id() };
         link.send(Lane::Protocol, &greeting.to_frame(GroupId::MAIN));
-        let unasked = Pong { sent: 1, wall: 1, answered: 1 }.to_frame(GroupId::MAIN);
+        let unasked = Pong { sent: 1, clock: 1, answered: 1 }.to_frame(GroupId::MAIN);
         for _ in 0..2000 {
             // An answer that nobody waits for.
             link.send(Lane::Protocol, &unasked);
