@@ -55,8 +55,11 @@ impl Offset {
     }
 
     /// A question that left at `asked` by our clock was answered at `answered` by the other's, and
-    /// its answer is here.
+    /// its answer is here. What claims to be asked later than now is ignored.
     pub(super) fn round_trip(&mut self, asked: u64, answered: u64, now: u64) {
+        if asked > now {
+            return;
+        }
         self.grow(now);
         let (low, high) =
             (i128::from(answered) - i128::from(now), i128::from(answered) - i128::from(asked));

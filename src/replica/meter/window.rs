@@ -175,7 +175,7 @@ mod tests {
         window.record(Instant(6), u64::MAX);
         let s = window.spread(Instant(6));
         assert_eq!((s.count, s.max), (1001, u64::MAX.div_ceil(1000)));
-        assert!(s.p999 <= 1_000_000, "one in a thousand: {}", s.p999);
+        assert!(s.p999 < 1_050_000, "one in a thousand: {}", s.p999);
         window.record(Instant(6), u64::MAX);
         assert_eq!(window.spread(Instant(6)).p999, u64::MAX.div_ceil(1000));
     }
