@@ -6,8 +6,8 @@
 //!   all of the batch has been handled, and echoed under what is sent back. The difference of the
 //!   clocks comes from such round trips and from pings (`offset.rs`), so both ends see how long
 //!   both directions take;
-//! - *the driver*: how long its loop was not there for what came, be it since it had too much to
-//!   do or since the process was stopped;
+//! - *the driver*: how long its loop was not there for what came, because it had too much to do or
+//!   because the process was stopped;
 //! - *the disk*: how long writes took that something waited for.
 //!
 //! What others say is not believed: stamps that are wrong spoil what is told of their sender, and
@@ -310,8 +310,11 @@ impl Meter {
         let half_delta = self.delta / 2;
         let Some(row) = self.row(who) else { return };
         let half = row.window.half_since();
+        if row.warned == Some(half) {
+            return;
+        }
         let near = row.window.spread(now).p999;
-        if row.warned == Some(half) || near.saturating_mul(1000) <= half_delta {
+        if near.saturating_mul(1000) <= half_delta {
             return;
         }
         row.warned = Some(half);

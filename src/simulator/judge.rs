@@ -47,6 +47,10 @@ pub struct Judge {
     clients: u32,
     /// Good replicas that good ones have excluded as silent or lying.
     excluded: Members,
+    /// Good replicas of which good ones, also they themselves, have told that they were late; none
+    /// is noted where clocks run so wrong that nobody can measure anything.
+    told_late: Members,
+    measures: bool,
     /// Good replicas that took their disk for a lost one: they had never got as far as a step when
     /// others had gone on without them, which looks like a lost disk (§7).
     passed_over: Members,
@@ -75,6 +79,8 @@ impl Judge {
             excused: (0..options.clients).filter(|c| options.may_fail(*c)).collect(),
             clients: options.clients,
             excluded: Members::NONE,
+            told_late: Members::NONE,
+            measures: options.rate_ppm == 0 && options.random_faults.rates == 0,
             passed_over: Members::NONE,
             crashed: Members::NONE,
             calls: BTreeMap::new(),
@@ -211,15 +217,21 @@ impl Judge {
     }
 
     /// What must hold where at most t replicas are bad and the others are always in time: none of
-    /// these is ever excluded.
+    /// these is ever excluded, or said to be late.
     ///
     /// # Errors
     /// Who was.
     pub fn nobody_good_is_out(&self) -> Checked {
         let wrongly = self.excluded.union(self.passed_over).minus(self.crashed);
-        match wrongly.is_empty() {
-            true => Ok(()),
-            false => Err(violation("false exclusion", format!("{wrongly} were excluded"))),
+        let late = self.told_late.minus(self.crashed);
+        match () {
+            () if !wrongly.is_empty() => {
+                Err(violation("false exclusion", format!("{wrongly} were excluded")))
+            }
+            () if !late.is_empty() && self.measures => {
+                Err(violation("false alarm", format!("{late} were said to be late")))
+            }
+            () => Ok(()),
         }
     }
 
@@ -280,7 +292,11 @@ impl Judge {
             Event::Joining { .. } => ("joining", None),
             Event::Change { .. } => ("change", None),
             Event::DeltaNear { .. } => ("delta near", None),
-            Event::DeltaBroken { .. } => ("delta broken", None),
+            Event::DeltaBroken { who, .. } => {
+                // Of its own lateness a replica speaks as of another's.
+                self.told_late.insert(who.replica().unwrap_or(at));
+                ("delta broken", None)
+            }
             Event::Halted { .. } => ("halted", (!self.may_halt).then_some(at)),
             Event::Step { .. } => ("step", None),
         };

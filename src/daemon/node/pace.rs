@@ -22,8 +22,12 @@ pub(super) struct Pace {
     /// Since when it sleeps, and until when at the latest.
     slept: Instant,
     until: Instant,
-    /// When the turn began that is not over.
+    /// When the turn began that is not over, and how much of it was told already.
     began: Option<Instant>,
+    told: Duration,
+    /// A turn that takes so long is told of while it goes on, so that nobody else is held to be
+    /// late for it.
+    long: Duration,
     /// When the last event was taken.
     last: Instant,
 }
@@ -31,23 +35,30 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(delta: Duration, now: Instant) -> Self {
         let look = (delta / 2).clamp(LOOKS.0, LOOKS.1);
-        Self { look, slept: now, until: now + look, began: None, last: now }
+        let (told, long) = (Duration::ZERO, delta / 4);
+        Self { look, slept: now, until: now + look, began: None, told, long, last: now }
     }
 
-    /// An event is taken. If it is the first of its turn: since when the loop slept, and for how
-    /// long it should not have.
+    /// An event is taken. Since when the loop was away, and for how long it should not have been:
+    /// if it is the first of its turn, while it slept; else in the turn, if that takes long.
     fn begin(&mut self, now: Instant) -> Option<(Instant, Duration)> {
         self.last = now;
-        if self.began.replace(self.began.unwrap_or(now)).is_some() {
+        let Some(began) = self.began else {
+            self.began = Some(now);
+            let late = now.since(self.until + Timing::TIMER_GRAIN);
+            return (!late.is_zero()).then_some((self.slept, late));
+        };
+        let so_far = now.since(began);
+        if so_far <= self.told + self.long {
             return None;
         }
-        let late = now.since(self.until + Timing::TIMER_GRAIN);
-        (!late.is_zero()).then_some((self.slept, late))
+        self.told = so_far;
+        Some((began, so_far))
     }
 
     /// The turn is over. When it began, and how long it took.
     fn end(&mut self, now: Instant) -> Option<(Instant, Duration)> {
-        self.slept = now;
+        (self.slept, self.told) = (now, Duration::ZERO);
         self.began.take().map(|began| (began, now.since(began)))
     }
 
@@ -152,6 +163,22 @@ mod tests {
         pace.end(at(403));
         assert_eq!(pace.sleep(None, false), None);
         assert_eq!(pace.begin(at(99_000)), None, "nothing was asked for");
+    }
+
+    #[test]
+    fn a_turn_that_takes_long_is_told_of_while_it_goes_on() {
+        let at = |n: u64| Instant(n * MS);
+        let mut pace = Pace::new(ms(100), at(0));
+        assert_eq!(pace.begin(at(1)), None);
+        assert_eq!(pace.begin(at(26)), None);
+        assert_eq!(pace.begin(at(27)), Some((at(1), ms(26))));
+        assert_eq!(pace.begin(at(50)), None);
+        assert_eq!(pace.begin(at(301)), Some((at(1), ms(300))), "all of it");
+        assert_eq!(pace.begin(at(302)), None);
+        assert_eq!(pace.end(at(303)), Some((at(1), ms(302))));
+        pace.sleep(None, true);
+        assert_eq!(pace.begin(at(304)), None);
+        assert_eq!(pace.begin(at(331)), Some((at(304), ms(27))));
     }
 
     #[test]
