@@ -159,7 +159,7 @@ fn a_replica_that_was_stopped_names_itself_and_the_others_name_it() {
             // By its answer to a ping, if there was one just then; what it sent was not late.
             assert!(named.iter().all(|name| name == "Replica(R2)"), "{:?}", seen.told);
         }
-        assert!(!seen.held(2, 2000, 2200) && seen.held(2, 2300, 5000));
+        assert!(!seen.held(2, 2000, 2700) && seen.held(2, 2700, 5000));
         assert!(seen.statuses.iter().all(|status| status.standing == Standing::Member));
     }
 }
