@@ -24,10 +24,13 @@ fn row(status: &Value, of: &str) -> Option<Value> {
     rows.iter().find(|row| row["of"] == of).cloned()
 }
 
-/// How many alarms a replica keeps that name this.
-fn alarms(status: &Value, of: &str) -> usize {
+/// By what Δ was exceeded most, as a replica says, and how long that took, microseconds.
+fn worst(cluster: &Cluster, number: u8) -> (String, u64) {
+    let Some(status) = cluster.status(number) else { return Default::default() };
     let alarms = status["delta"]["alarms"].as_array().unwrap().iter();
-    alarms.filter(|alarm| alarm["of"] == of && alarm["answered"] == true).count()
+    let answered = alarms.filter(|alarm| alarm["answered"] == true);
+    let all = answered.map(|a| (a["worst_us"].as_u64().unwrap(), a["of"].as_str().unwrap()));
+    all.max().map(|(us, of)| (of.to_owned(), us)).unwrap_or_default()
 }
 
 #[test]
@@ -85,19 +88,13 @@ fn one_that_is_stopped_for_longer_than_delta_is_named_by_the_others() {
         cluster.tell(3, "-CONT");
         waits.join().unwrap();
     });
+    // A busy machine may hold up others as well, but not for as long.
     for number in [1, 2] {
-        cluster.wait_until("an alarm that names R3", |c| {
-            c.status(number).is_some_and(|status| alarms(&status, "R3") > 0)
-        });
-        let status = cluster.status(number).unwrap();
-        let other = format!("R{}", 3 - number);
-        assert_eq!(alarms(&status, &other), 0, "{:#}", status["delta"]);
-        let worst = status["delta"]["alarms"][0]["worst_us"].as_u64().unwrap();
-        assert!(worst > 1_000_000, "{:#}", status["delta"]);
+        cluster.wait_until("an alarm that names R3", |c| worst(c, number).0 == "R3");
+        assert!(worst(&cluster, number).1 > 1_000_000);
     }
-    cluster.wait_until("R3 to know", |c| c.status(3).is_some_and(|s| alarms(&s, "loop") > 0));
+    cluster.wait_until("R3 to know", |c| worst(c, 3).0 == "loop");
     let own = cluster.status(3).unwrap();
-    assert_eq!(alarms(&own, "R1") + alarms(&own, "R2"), 0, "{:#}", own["delta"]);
     assert_eq!(own["members"].as_array().unwrap().len(), 3, "it was not left out");
 
     let doctor = cluster.run("doctor", &[]);
