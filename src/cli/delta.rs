@@ -78,12 +78,10 @@ fn exceeded(cluster: &Cluster, id: &str, alarm: &DeltaAlarm) -> String {
     let (ago, delta) = (alarm.ago_ms / 1000, show_duration(cluster.timing.delta));
     let (what, took) = (whose(&alarm.of, alarm.replica), ms(alarm.worst_us));
     match alarm.answered {
-        true => {
-            let times = alarm.times;
-            format!(
-                "delta, {delta}, was exceeded {ago} s ago: {id} measured {took} ms for {what}, {times} times"
-            )
-        }
+        true => format!(
+            "delta, {delta}, was exceeded {ago} s ago: {id} measured {took} ms for {what}, {}x",
+            alarm.times
+        ),
         false => format!("{id} waited {took} ms in vain for {what} {ago} s ago; delta is {delta}"),
     }
 }

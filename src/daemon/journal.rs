@@ -62,6 +62,14 @@ pub(super) fn log(event: &Event) {
         ),
         Event::Halted { why } => error!(why, "this replica has halted and answers nobody"),
         Event::Step { .. } => {}
+        Event::DeltaNear { .. } | Event::DeltaBroken { .. } => log_delta(event),
+        other => log_epochs(other),
+    }
+}
+
+/// What was measured of Δ.
+fn log_delta(event: &Event) {
+    match event {
         Event::DeltaNear { who, took } => warn!(
             of = %who, took = ?took,
             "one message in a thousand takes more than half of delta: see what `quorate doctor` \
@@ -76,7 +84,7 @@ pub(super) fn log(event: &Event) {
             of = %who, waited = ?took,
             "no answer within twice delta: it has stopped, is cut off, or delta is too short"
         ),
-        other => log_epochs(other),
+        _ => {}
     }
 }
 

@@ -22,7 +22,7 @@ mod window;
 
 use super::{DelayRow, DeltaAlarm, DeltaStatus, Event, Late};
 use crate::types::plant::planted;
-use crate::types::{Instant, Members, Now, ReplicaId};
+use crate::types::{Ensemble, Instant, Members, Now, ReplicaId};
 use crate::wire::Stamp;
 use offset::{Offset, Took};
 use std::collections::{BTreeMap, VecDeque};
@@ -112,17 +112,12 @@ impl Row {
 }
 
 impl Meter {
-    pub(super) fn new(
-        me: ReplicaId,
-        peers: impl Iterator<Item = ReplicaId>,
-        delta: Duration,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn new(me: ReplicaId, ensemble: Ensemble, delta: Duration, now: Instant) -> Self {
         let peer = |r| (r, Peer { row: Row::new(now), offset: Offset::default(), heard: None });
         Self {
             me,
             delta: u64::try_from(delta.as_nanos()).unwrap_or(u64::MAX),
-            peers: peers.map(peer).collect(),
+            peers: ensemble.replicas().filter(|r| *r != me).map(peer).collect(),
             driver: Row::new(now),
             disk: Row::new(now),
             away: (0, 0),

@@ -112,7 +112,6 @@ impl<S: Scheme> Replica<S> {
             strict: setup.durability == Durability::Strict,
             incarnation: setup.incarnation,
         };
-        let peers = || ensemble.replicas().filter(|r| *r != setup.id);
         let executor = Executor::new(service, setup.limits, setup.seed, setup.trace);
         let mut replica = Self {
             executor: executor.inheriting(setup.inherited),
@@ -126,8 +125,8 @@ impl<S: Scheme> Replica<S> {
             core: Core::new(core, now),
             reads: Reads::default(),
             bodies: Bodies::new(setup.quotas, setup.seed),
-            links: Links::new(peers(), now.monotonic),
-            meter: Meter::new(setup.id, peers(), setup.timing.delta, now.monotonic),
+            links: Links::new(ensemble.replicas().filter(|r| *r != setup.id), now.monotonic),
+            meter: Meter::new(setup.id, ensemble, setup.timing.delta, now.monotonic),
             attested: vec![(Round(0), Digest::ZERO); ensemble.n()],
             stable: Round(0),
             executed_by: vec![Round(0); ensemble.n()],

@@ -10,7 +10,7 @@
 //!
 //! The quickest messages give the narrowest interval. Two clocks do not run quite alike, so with
 //! time it grows. The middle is the estimate, as if the quickest message took as long in both
-//! directions: it is wrong by half of what these two differ by, and at most by half of the interval.
+//! directions: it is wrong by half of what these differ by, and by half of the interval at most.
 
 use crate::types::plant::planted;
 

@@ -23,10 +23,10 @@ const AHEAD: [i128; 4] = [0, 0, 70_000_000 * SECOND as i128, -(3 * SECOND as i12
 
 impl Bed {
     fn new() -> Self {
-        let peers = [replica(2), replica(3)].into_iter();
+        let ensemble = Ensemble::new(1).unwrap();
         let delta = Duration::from_nanos(DELTA);
         let now = 1000 * SECOND;
-        let mut bed = Self { meter: Meter::new(replica(1), peers, delta, Instant(now)), now };
+        let mut bed = Self { meter: Meter::new(replica(1), ensemble, delta, Instant(now)), now };
         for _ in 0..4 {
             bed.ping(2, (MS, MS));
             bed.ping(3, (MS, MS));
