@@ -3,9 +3,10 @@
 mod waiting;
 
 use super::bodies::Bodies;
+use super::outputs::{Outputs, StepOutputs};
 use super::transfer::{FrozenState, Head, Snapshot};
 use super::{StepTrace, TraceEntry};
-use crate::crypto::{Domain, Leaf, MerkleTree, hash, running_root};
+use crate::crypto::{Domain, Leaf, hash};
 use crate::ordering::{Checkpoint, Ordered, Step};
 use crate::service::sessions::{Admission, Lookup, SessionLimits, SessionTable, StoredReply};
 use crate::service::{Carried, Inherited, Service, run_commands, run_queries};
@@ -43,6 +44,8 @@ pub(super) struct Executor {
     /// What it never is before: the time of what was taken over from another cluster.
     earliest: AgreedTime,
     recent: VecDeque<(Round, Digest)>,
+    /// What the last steps gave.
+    outputs: Outputs,
     checkpoint: (Round, Digest),
     /// The ordering state at that checkpoint, as it goes into a snapshot.
     ordering: Bytes,
@@ -108,6 +111,7 @@ impl Executor {
             shown: Round(0),
             earliest: AgreedTime(0),
             recent: VecDeque::new(),
+            outputs: Outputs::default(),
             checkpoint: (Round(0), Digest::ZERO),
             ordering: Bytes::new(),
             lost: false,
@@ -224,7 +228,7 @@ impl Executor {
             }
             bodies.executed(&ordered.digest, step.position.round);
         }
-        self.finish(step, &leaves);
+        self.finish(step, leaves);
         let position = step.position;
         let trace = self.trace.then(|| {
             let running = self.running();
@@ -299,9 +303,9 @@ impl Executor {
         self.refused.get(digest).filter(|_| !self.lost)
     }
 
-    fn finish(&mut self, step: &Step, leaves: &[Leaf]) {
-        let root = MerkleTree::new(leaves).root();
-        self.running = running_root(&self.running, &step.position.vector, &root);
+    fn finish(&mut self, step: &Step, leaves: Vec<Leaf>) {
+        let (position, before) = (step.position, self.running);
+        self.running = self.outputs.push(StepOutputs { position, before, leaves });
         (self.position, self.time) = (step.position, self.time_of(step));
         if !step.requests.is_empty() {
             self.shown = step.position.round;
@@ -380,6 +384,7 @@ impl Executor {
         (self.passed_over, self.shown) = (Round(0), position.round);
         self.checkpoint = (position.round, *attested);
         self.recent = VecDeque::from([(position.round, running)]);
+        self.outputs.clear();
         self.refused_at.drain(..).for_each(|(_, digest)| {
             self.refused.remove(&digest);
         });
@@ -404,6 +409,11 @@ impl Executor {
     /// Whether there is no state: see [`Executor::restore`] and [`Executor::push`].
     pub(super) fn is_lost(&self) -> bool {
         self.lost
+    }
+
+    /// What the step of this round gave, and those after it; nothing if that is too long ago.
+    pub(super) fn outputs_since(&self, round: Round) -> impl Iterator<Item = &StepOutputs> {
+        self.outputs.since(round)
     }
 
     /// The last step without which a query would show something else.

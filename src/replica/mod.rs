@@ -31,6 +31,7 @@ mod intake;
 mod journal;
 mod keys;
 mod links;
+mod outputs;
 mod reads;
 mod recover;
 mod replay;
