@@ -13,11 +13,12 @@ use crate::service::{Carried, Inherited, Service, run_commands, run_queries};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{
-    AgreedTime, ClientId, Digest, DigestMap, LinkId, OrderLimits, RequestId, Round,
+    AgreedTime, ClientId, Digest, DigestMap, LinkId, OrderLimits, RequestId, Round, SessionId,
 };
 use crate::wire::{Outcome, Refusal, Reply, Request, RequestBody, StepPosition};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::iter::Peekable;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How many of the last positions are remembered to compare attestations with.
@@ -57,7 +58,7 @@ pub(super) struct Executor {
     passed_over: Round,
     /// What was refused lately, which no session remembers: so that a lost refusal can be said
     /// again while the order still knows the request.
-    refused: DigestMap<StoredReply>,
+    refused: DigestMap<(ClientId, StoredReply)>,
     refused_at: VecDeque<(Round, Digest)>,
     executed: u64,
     /// Requests in `queue`.
@@ -195,7 +196,7 @@ impl Executor {
             let (outcome, fresh) = match ran {
                 Ok(Ran::Now(outcome)) => (Some(outcome), true),
                 Ok(Ran::Refused(outcome)) => {
-                    self.remember_refusal(ordered.digest, place, outcome.clone());
+                    self.remember_refusal(client, ordered.digest, place, outcome.clone());
                     (Some(outcome), false)
                 }
                 Ok(Ran::Nothing) => (None, false),
@@ -280,11 +281,12 @@ impl Executor {
 
     fn remember_refusal(
         &mut self,
+        client: ClientId,
         digest: Digest,
         (position, index): (StepPosition, u32),
         outcome: Bytes,
     ) {
-        self.refused.insert(digest, StoredReply { position, index, outcome });
+        self.refused.insert(digest, (client, StoredReply { position, index, outcome }));
         self.refused_at.push_back((position.round, digest));
         let horizon = position.round.0.saturating_sub(self.limits.forget_after);
         while let Some((round, digest)) = self.refused_at.front().copied() {
@@ -292,7 +294,7 @@ impl Executor {
                 break;
             }
             self.refused_at.pop_front();
-            if self.refused.get(&digest).is_some_and(|r| r.position.round == round) {
+            if self.refused.get(&digest).is_some_and(|(_, r)| r.position.round == round) {
                 self.refused.remove(&digest);
             }
         }
@@ -300,7 +302,7 @@ impl Executor {
 
     /// The refusal of this request, if it was refused lately.
     pub(super) fn refused(&self, digest: &Digest) -> Option<&StoredReply> {
-        self.refused.get(digest).filter(|_| !self.lost)
+        self.refused.get(digest).filter(|_| !self.lost).map(|(_, stored)| stored)
     }
 
     fn finish(&mut self, step: &Step, leaves: Vec<Leaf>) {
@@ -414,6 +416,32 @@ impl Executor {
     /// What the step of this round gave, and those after it; nothing if that is too long ago.
     pub(super) fn outputs_since(&self, round: Round) -> impl Iterator<Item = &StepOutputs> {
         self.outputs.since(round)
+    }
+
+    /// The roots of the same steps.
+    pub(super) fn roots_since(
+        &self,
+        round: Round,
+    ) -> Peekable<impl Iterator<Item = (StepPosition, Digest)> + use<'_>> {
+        self.outputs.roots_since(round).peekable()
+    }
+
+    /// Whether the request with this digest at this place is the one of this client and number: as
+    /// long as its reply is stored, or the order still knows that it was refused.
+    pub(super) fn is_reply_to(
+        &self,
+        client: &ClientId,
+        (session, number): (SessionId, u64),
+        digest: &Digest,
+        place: (StepPosition, u32),
+    ) -> bool {
+        let is_here = |stored: &StoredReply| (stored.position, stored.index) == place;
+        let refused = self.refused.get(digest).filter(|(of, _)| of == client);
+        refused.is_some_and(|(_, stored)| is_here(stored))
+            || matches!(
+                self.sessions.lookup(client, session, number, digest),
+                Lookup::Reply(stored) if is_here(stored)
+            )
     }
 
     /// The last step without which a query would show something else.

@@ -33,6 +33,7 @@ mod keys;
 mod links;
 mod outputs;
 mod reads;
+mod receipts;
 mod recover;
 mod replay;
 #[allow(clippy::module_inception)]

@@ -32,19 +32,21 @@ impl StepOutputs {
 /// The last executed steps of one history, without gaps.
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
-    steps: VecDeque<StepOutputs>,
+    /// Each with the root of its tree.
+    steps: VecDeque<(StepOutputs, Digest)>,
     bytes: usize,
 }
 
 impl Outputs {
     /// A step was executed; gives the running root after it.
     pub(super) fn push(&mut self, step: StepOutputs) -> Digest {
-        let after = running_root(&step.before, &step.position.vector, &step.tree().root());
+        let root = step.tree().root();
+        let after = running_root(&step.before, &step.position.vector, &root);
         self.bytes += step.weight();
-        self.steps.push_back(step);
+        self.steps.push_back((step, root));
         while self.bytes > MAX_BYTES && self.steps.len() > 1 {
             let oldest = self.steps.pop_front();
-            self.bytes -= oldest.map_or(0, |s| s.weight());
+            self.bytes -= oldest.map_or(0, |(s, _)| s.weight());
         }
         after
     }
@@ -56,9 +58,21 @@ impl Outputs {
 
     /// The step of this round, and those after it.
     pub(super) fn since(&self, round: Round) -> impl Iterator<Item = &StepOutputs> {
-        let first = self.steps.partition_point(|s| s.position.round < round);
-        let found = self.steps.get(first).is_some_and(|s| s.position.round == round);
-        self.steps.range(if found { first } else { self.steps.len() }..)
+        self.steps.range(self.place_of(round)..).map(|(step, _)| step)
+    }
+
+    /// The roots of their trees.
+    pub(super) fn roots_since(
+        &self,
+        round: Round,
+    ) -> impl Iterator<Item = (StepPosition, Digest)> + use<'_> {
+        self.steps.range(self.place_of(round)..).map(|(step, root)| (step.position, *root))
+    }
+
+    fn place_of(&self, round: Round) -> usize {
+        let first = self.steps.partition_point(|(s, _)| s.position.round < round);
+        let found = self.steps.get(first).is_some_and(|(s, _)| s.position.round == round);
+        if found { first } else { self.steps.len() }
     }
 }
 
@@ -105,6 +119,7 @@ mod tests {
         }
         assert_eq!(outputs.since(Round(10)).count(), 0);
         assert_eq!(outputs.since(Round(many as u64)).count(), 1);
-        assert_eq!(outputs.bytes, outputs.steps.iter().map(StepOutputs::weight).sum::<usize>());
+        let weights = outputs.steps.iter().map(|(step, _)| step.weight());
+        assert_eq!(outputs.bytes, weights.sum::<usize>());
     }
 }

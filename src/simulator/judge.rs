@@ -164,6 +164,8 @@ impl Judge {
                 }
                 Ok(())
             }
+            // They are judged apart, since they must not contradict each other in any run.
+            Note::Receipt(_) | Note::NoReceipt(..) => Ok(()),
             other => unreachable!("no client says {other:?}"),
         }
     }
@@ -233,7 +235,12 @@ impl Judge {
             Event::Undone { ran: true, .. } => {
                 self.rolled.insert(at);
             }
-            Event::SnapshotInstalled { round, .. } => self.checks.on_taken_up(at, *round),
+            Event::SnapshotInstalled { round, .. } => {
+                if self.checks.is_passed_by(at) {
+                    self.rolled.insert(at);
+                }
+                self.checks.on_taken_up(at, *round);
+            }
             Event::Recovered(found) => {
                 self.checks.on_taken_up(at, found.snapshot);
                 self.checks.on_recovered(at, &found.steps, found.round);

@@ -29,6 +29,7 @@ mod record;
 mod report;
 mod snapshot;
 mod transfer;
+mod want_receipt;
 
 pub use blame::{Blame, BlameStep, Restarted, Stalled};
 pub use chain::{ChainConfig, ChainEntry, ChainMember, ChainMessage, ChainPosition, MAX_CHAIN};
@@ -54,6 +55,7 @@ pub use record::{MAX_KEY_CHANGES, MAX_RECORD, Record};
 pub use report::{Lacks, MAX_LACKS, Report, ReportHeader};
 pub use snapshot::{Piece, SnapshotOffer, SnapshotPart, SnapshotShape, WantSnapshot};
 pub use transfer::{Gone, WantHistory};
+pub use want_receipt::{NoReceipt, ReceiptAnswer, WantReceipt};
 
 /// ALPN of links between replicas.
 pub const ALPN_REPLICA: &[u8] = b"quorate/1";

@@ -3,17 +3,17 @@
 use super::{chain, epochs};
 use bytes::Bytes;
 use quorate::crypto::{
-    Context, Ed25519, Keyring, Scheme, SecretKey, Signable, Unverified, Verified, hash,
+    Context, Ed25519, Keyring, MerklePath, Scheme, SecretKey, Signable, Unverified, Verified, hash,
 };
-use quorate::types::SessionId;
+use quorate::types::{Assurance, SessionId};
 use quorate::types::{ClientId, Digest, Ensemble, Epoch, GroupId, ReplicaId, Round};
 use quorate::wire::{
     Attestation, Blame, Body, CallMessage, Candidate, ChainAnswer, ChainMessage, ChainQuery,
     ChainSession, Command, CommandKind, DecodeError, Frame, Gone, Greeting, GroupState, Header,
-    Hello, Kind, Mark, Message, Note, NoteKind, OPEN_FRAME, OperatorChange, Outcome,
-    PROTOCOL_VERSION, Piece, Ping, Pong, Proposal, Refusal, Replies, Reply, Report, Request,
-    RequestBody, Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, StepPosition, Want,
-    WantBody, WantHistory, WantSnapshot,
+    Hello, Kind, LaterStep, Mark, Message, NoReceipt, Note, NoteKind, OPEN_FRAME, OperatorChange,
+    Outcome, PROTOCOL_VERSION, Piece, Ping, Pong, Proposal, ReceiptAnswer, ReceiptProof, Refusal,
+    Replies, Reply, Report, Request, RequestBody, Restarted, SignedChange, SnapshotOffer,
+    SnapshotPart, Stalled, StepPosition, Want, WantBody, WantHistory, WantReceipt, WantSnapshot,
 };
 use std::path::PathBuf;
 
@@ -107,6 +107,7 @@ pub fn all() -> Vec<Sample> {
     all.extend(epochs::samples());
     all.extend(transfer_samples());
     all.extend(client_samples());
+    all.extend(receipt_samples());
     all.extend(part_samples());
     all.extend(chain::samples());
     all
@@ -202,6 +203,8 @@ pub fn reencode_frame(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         Kind::ChainQuery => reencode_body::<ChainQuery>(&frame),
         Kind::ChainAnswer => reencode_body::<ChainAnswer>(&frame),
         Kind::ChainSession => reencode_body::<ChainSession>(&frame),
+        Kind::WantReceipt => reencode_body::<WantReceipt>(&frame),
+        Kind::Receipt => reencode_body::<ReceiptAnswer>(&frame),
     }
 }
 
@@ -313,6 +316,38 @@ fn client_samples() -> Vec<Sample> {
         Sample::frame("request-opening", opening.to_frame(GROUP), &[24]),
         Sample::frame("replies", replies.to_frame(GROUP), &[41, 45 + 20, second_outcome]),
         Sample::frame("note", note.to_frame(GROUP), &[]),
+    ]
+}
+
+fn receipt_samples() -> Vec<Sample> {
+    let (session, number) = (SessionId(0x1122_3344_5566_7788), 9);
+    let position = |round| StepPosition { round: Round(round), vector: digest("vector") };
+    let (position, index, assurance) = (position(41), 1, Assurance::Strong);
+    let want = WantReceipt { session, number, position, index, assurance };
+    let siblings = vec![digest("sibling 0"), digest("sibling 1")];
+    let path = MerklePath { place: 1, leaves: 3, siblings };
+    let later = LaterStep {
+        position: StepPosition { round: Round(42), vector: digest("next vector") },
+        root: digest("root"),
+    };
+    let (before, later) = (digest("before"), vec![later]);
+    let signed = vec![proposal().header().into()];
+    let proof = ReceiptProof { position, index, before, path, later, signed };
+    let answer = ReceiptAnswer { session, number, result: Ok(proof) };
+    let none = ReceiptAnswer { session, number, result: Err(NoReceipt::TooOld) };
+    // Session, number and one byte come before the proof: position, index and running root, then
+    // the path with its place and size, a step of 72 bytes, and the headers.
+    let siblings = 17 + 40 + 4 + 32 + 8;
+    let later = siblings + 4 + 64;
+    let signed = later + 4 + 72;
+    vec![
+        Sample::frame("want-receipt", want.to_frame(GROUP), &[]),
+        Sample::frame(
+            "receipt-answer",
+            answer.to_frame(GROUP),
+            &[siblings, later, signed, signed + 29],
+        ),
+        Sample::frame("receipt-answer-none", none.to_frame(GROUP), &[]),
     ]
 }
 
