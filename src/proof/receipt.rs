@@ -456,4 +456,3 @@ impl Judged {
         twice.then_some(Contradiction::Twice(self.request))
     }
 }
-

@@ -6,7 +6,7 @@ use super::ReplicaNode;
 use super::mischief::{Faulty, Withhold};
 use super::{Arrival, ClientNode, Dice, Effect, Inner, LyingClient, Node, NodeId, Note, Noted};
 use crate::adversary::{Liar, Sleeper, Twins};
-use crate::caller;
+use crate::caller::{self, ReceiptKeys};
 use crate::crypto::{Context, Keyed, Keyring, PublicKey, Scheme, SecretKey, sha256};
 use crate::replica::{Event, Replica, Setup, Stored};
 use crate::types::{DiskState, Ensemble, Instant, Now, ReplicaId, SessionId};
@@ -105,7 +105,8 @@ pub(super) fn replica<S: Scheme>(
     let service = || Box::new(Faulty::new(wrong, options.panics));
     if let Some((_, sides)) = options.doubled.iter().find(|(place, _)| *place == id.index()) {
         let setups = [seed, seed ^ 1].map(|seed| setup(seed, Vec::new(), Stored::default()));
-        return Inner::Double(Box::new(Twins::new(setups, [service(), service()], *sides, now)));
+        let times = (now.monotonic + options.lies_from, now);
+        return Inner::Double(Box::new(Twins::new(setups, [service(), service()], *sides, times)));
     }
     let (setup, service) = (setup(seed, recovered, stored), service());
     match options.liars.iter().find(|(place, _)| *place == id.index()) {
@@ -125,7 +126,7 @@ pub(super) fn replica<S: Scheme>(
 pub(super) fn caller(
     options: &Options,
     number: u32,
-    context: Context,
+    (context, receipts): (Context, Option<ReceiptKeys>),
     session: SessionId,
 ) -> caller::Setup {
     caller::Setup {
@@ -140,6 +141,7 @@ pub(super) fn caller(
         repeat_after: 4 * options.timing.delta,
         repeat_cap: 32 * options.timing.delta,
         timeout: options.impatience.filter(|_| number == 0).unwrap_or(options.call_timeout),
+        receipts,
         pipeline: options.workload.pipeline,
     }
 }
