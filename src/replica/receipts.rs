@@ -8,15 +8,16 @@
 use super::Actions;
 use super::answers::Asker;
 use super::links::Client;
+use super::outputs::StepOutputs;
 use super::replica::{Replica, to_client};
-use crate::crypto::{MerklePath, Scheme, Unverified, Verified};
+use crate::crypto::{Scheme, Unverified, Verified, running_root};
 use crate::ordering::{self, Step};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
-use crate::types::{Assurance, ClientId, Digest, Instant, LinkId, Members, Now, Round};
+use crate::types::{Assurance, ClientId, Instant, LinkId, Members, Now, ReplicaId, Round};
 use crate::wire::{
-    Candidate, Header, LaterStep, MAX_LATER_STEPS, Message, NoReceipt, Proposal, ReceiptAnswer,
-    ReceiptProof, WantReceipt,
+    Attestation, Candidate, Header, LaterStep, MAX_LATER_STEPS, Message, NoReceipt, Proposal,
+    ReceiptAnswer, ReceiptProof, WantReceipt,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ impl Signed {
         }
     }
 
-    fn attestation(&self) -> (crate::types::ReplicaId, crate::wire::Attestation) {
+    fn attestation(&self) -> (ReplicaId, Attestation) {
         match self {
             Signed::Proposal(p) => (p.replica, p.attestation),
             Signed::Header(h) => (h.peek().replica, h.peek().attestation),
@@ -90,17 +91,11 @@ pub(super) struct Receipts {
     fresh: bool,
 }
 
-/// A proof as far as it goes, and whether it has as many signatures as are wanted.
-struct Found {
-    proof: ReceiptProof,
-    enough: bool,
-}
-
 /// What becomes of a question.
 enum Fate {
     Answer(Result<ReceiptProof, NoReceipt>),
-    /// It waits; with what could be said by now.
-    Wait(Result<ReceiptProof, NoReceipt>),
+    /// It waits.
+    Wait,
 }
 
 impl Receipts {
@@ -161,7 +156,7 @@ impl Receipts {
         &mut self,
         from: Round,
         (needs, assurance): (usize, Assurance),
-        mut place: impl FnMut(&crate::wire::Attestation) -> Option<usize>,
+        mut place: impl FnMut(&Attestation) -> Option<usize>,
     ) -> (usize, Vec<Unverified<Header>>) {
         let (mut who, mut found, mut last) = (Members::NONE, Vec::new(), 0);
         let first = self.signed.partition_point(|(round, _)| *round < from);
@@ -199,9 +194,9 @@ impl<S: Scheme> Replica<S> {
         want: WantReceipt,
         out: &mut Actions,
     ) {
-        match self.judge_wish(now, &client.id, &want, out) {
+        match self.judge_wish(now, (&client.id, &want), false, out) {
             Fate::Answer(result) => self.give_receipt(link, &want, result, out),
-            Fate::Wait(_) => {
+            Fate::Wait => {
                 let until = now.monotonic + self.wish_lasts();
                 if !self.receipts.wait(Wish { link, client: client.id, want, until }) {
                     self.give_receipt(link, &want, Err(NoReceipt::Busy), out);
@@ -224,13 +219,10 @@ impl<S: Scheme> Replica<S> {
             if self.links.client(wish.link).is_none() {
                 continue;
             }
-            match self.judge_wish(now, &wish.client, &wish.want, out) {
+            let over = wish.until <= now.monotonic;
+            match self.judge_wish(now, (&wish.client, &wish.want), over, out) {
                 Fate::Answer(result) => self.give_receipt(wish.link, &wish.want, result, out),
-                Fate::Wait(result) if wish.until <= now.monotonic => {
-                    mark("§6 a receipt was wanted for too long");
-                    self.give_receipt(wish.link, &wish.want, result, out);
-                }
-                Fate::Wait(_) => self.receipts.wishes.push_back(wish),
+                Fate::Wait => self.receipts.wishes.push_back(wish),
             }
         }
     }
@@ -254,35 +246,35 @@ impl<S: Scheme> Replica<S> {
         out.push(to_client(link, frame));
     }
 
-    /// What may be said of this question now. If proposals are lacking, rounds are run for it.
+    /// What may be said of this question now; if its time is over, something is. If proposals are
+    /// lacking, rounds are run for it.
     fn judge_wish(
         &mut self,
         now: Now,
-        client: &ClientId,
-        want: &WantReceipt,
+        (client, want): (&ClientId, &WantReceipt),
+        over: bool,
         out: &mut Actions,
     ) -> Fate {
         let round = want.position.round;
-        let none = Err(NoReceipt::NotExecuted);
-        if self.executor.halted().is_some() {
-            return Fate::Answer(none);
-        }
-        if self.executor.is_lost() || self.executor.position().round < round {
-            return Fate::Wait(none);
-        }
+        let halted = self.executor.halted().is_some();
+        let executed = !self.executor.is_lost() && self.executor.position().round >= round;
         // A reply leaves once its step can be done again from the disk (§7), and nothing is
         // answered that a promise forbids (E4). What shows a reply leaves no earlier.
         let may_leave = self.journal.has_durable(round) && self.core.may_answer();
-        if !may_leave && !planted("s6-receipt-before-sync") {
-            mark("§6 a receipt waited for the disk");
-            return Fate::Wait(none);
+        let may_leave = may_leave || planted("s6-receipt-before-sync");
+        if halted || !executed || !may_leave {
+            mark("§6 a receipt waited for its step");
+            return match halted || over {
+                true => Fate::Answer(Err(NoReceipt::NotExecuted)),
+                false => Fate::Wait,
+            };
         }
-        match self.find_receipt(client, want) {
+        match self.find_receipt(client, want, over) {
             Err(why) => Fate::Answer(Err(why)),
-            Ok(Found { proof, enough: true }) => Fate::Answer(Ok(proof)),
-            Ok(Found { proof, enough: false }) => {
+            Ok(Some(proof)) => Fate::Answer(Ok(proof)),
+            Ok(None) => {
                 self.run_rounds(now, round, out);
-                Fate::Wait(Ok(proof))
+                Fate::Wait
             }
         }
     }
@@ -300,18 +292,24 @@ impl<S: Scheme> Replica<S> {
         }
     }
 
-    fn find_receipt(&mut self, client: &ClientId, want: &WantReceipt) -> Result<Found, NoReceipt> {
+    /// The proof, if enough have signed; with `anyway` as far as it goes.
+    fn find_receipt(
+        &mut self,
+        client: &ClientId,
+        want: &WantReceipt,
+        anyway: bool,
+    ) -> Result<Option<ReceiptProof>, NoReceipt> {
         let WantReceipt { position, index, assurance, .. } = *want;
-        let (before, path) = self.path_of(client, want)?;
+        let before = self.step_of(client, want)?.before;
         let mut steps = Vec::new();
         let mut running = before;
         let mut coming = self.executor.roots_since(position.round);
         // How many steps after the request's own an attestation is of.
-        let place = |attestation: &crate::wire::Attestation| {
+        let place = |attestation: &Attestation| {
             while let Some((at, root)) = coming.next_if(|(at, _)| {
                 at.round <= attestation.position.round && steps.len() <= MAX_LATER_STEPS
             }) {
-                running = crate::crypto::running_root(&running, &at.vector, &root);
+                running = running_root(&running, &at.vector, &root);
                 steps.push((LaterStep { position: at, root }, running));
             }
             let found = steps.iter().rposition(|(step, _)| step.position == attestation.position);
@@ -320,19 +318,20 @@ impl<S: Scheme> Replica<S> {
         let from = Round(position.round.0 + self.journal.attests_after());
         let needs = assurance.needs(self.keyring.ensemble());
         let (last, signed) = self.receipts.collect(from, (needs, assurance), place);
-        let enough = signed.len() >= needs;
+        if signed.len() < needs {
+            if !anyway {
+                return Ok(None);
+            }
+            mark("§6 a receipt was wanted for too long");
+        }
         let later = steps.iter().skip(1).take(last).map(|(step, _)| *step).collect();
-        let proof = ReceiptProof { position, index, before, path, later, signed };
-        Ok(Found { proof, enough })
+        // The tree is hashed for this.
+        let path = self.step_of(client, want)?.tree().path(index).ok_or(NoReceipt::NoSuchReply)?;
+        Ok(Some(ReceiptProof { position, index, before, path, later, signed }))
     }
 
-    /// The running root before the request's step, and the way from its leaf to that step's root,
-    /// if it is a request of this client.
-    fn path_of(
-        &self,
-        client: &ClientId,
-        want: &WantReceipt,
-    ) -> Result<(Digest, MerklePath), NoReceipt> {
+    /// The step that a client asks about, if what has that place in it is a request of this client.
+    fn step_of(&self, client: &ClientId, want: &WantReceipt) -> Result<&StepOutputs, NoReceipt> {
         let WantReceipt { session, number, position, index, .. } = *want;
         let step = self.executor.outputs_since(position.round).next().ok_or(NoReceipt::TooOld)?;
         if step.position != position {
@@ -341,10 +340,9 @@ impl<S: Scheme> Replica<S> {
         let leaf = step.leaves.get(index as usize).ok_or(NoReceipt::NoSuchReply)?;
         let place = (position, index);
         let owns = self.executor.is_reply_to(client, (session, number), &leaf.request, place);
-        if !owns && !planted("s6-receipt-of-others") {
-            return Err(NoReceipt::NoSuchReply);
+        match owns || planted("s6-receipt-of-others") {
+            true => Ok(step),
+            false => Err(NoReceipt::NoSuchReply),
         }
-        let path = step.tree().path(index).ok_or(NoReceipt::NoSuchReply)?;
-        Ok((step.before, path))
     }
 }

@@ -158,6 +158,7 @@ impl<S: Scheme> Replica<S> {
             ("requests", c.requests),
             ("queries", c.queries),
             ("queries_waiting", self.reads.len() as u64),
+            ("receipts", c.receipts),
             ("repeats", c.repeats),
             ("busy", c.busy),
             ("forbidden", c.forbidden),

@@ -198,6 +198,8 @@ fn receipts(options: &mut Options, dice: &mut Dice) {
     if dice.chance(300) {
         options.random_faults.crashes = few(dice, 1, 3);
         options.random_faults.power_cuts = few(dice, 0, 1);
+        // Who forgets what it attested contradicts itself without any lie.
+        options.durability = Durability::Reply;
     }
     if dice.chance(400) {
         return network(options, dice);
