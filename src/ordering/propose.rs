@@ -107,7 +107,7 @@ impl<S: Scheme> Core<S> {
             || self.vector_is_work
             || self.change.prepared.is_some()
             || self.must_attest()
-            || self.rounds.complete() < self.wanted
+            || self.rounds.complete() < self.wanted && self.may_propose()
     }
 
     /// R6: somebody waits for a receipt, which takes what members attest in the next rounds. They

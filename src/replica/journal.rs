@@ -378,6 +378,7 @@ impl Journal {
     pub(super) fn attests_after(&self) -> u64 {
         match self.durability {
             Durability::None | Durability::Strict => 2,
+            Durability::Reply if planted("s6-receipt-before-sync") => 2,
             Durability::Reply => 4,
         }
     }

@@ -81,7 +81,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("s7-state-unheard", "§7: what was heard before a state was taken over is not considered"),
     ("s7-last-not-kept", "§7: a snapshot that waits for attestations keeps newer ones out"),
     ("s7-frozen-follows", "§7: a snapshot's bytes are made of the present state of the service"),
-    ("s6-receipt-before-sync", "§6: a receipt leaves before its step is on the disk"),
+    ("s6-receipt-before-sync", "§6: what was signed before the step was on the disk counts"),
     ("s6-receipt-of-others", "§6: a client is given the proof of another client's reply"),
     ("s6-weak-receipt", "§6: a client that wants a strong receipt takes any that is valid"),
     ("r6-receipts-wait", "R6: a receipt that is wanted is no reason to run rounds"),
