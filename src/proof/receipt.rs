@@ -457,3 +457,11 @@ impl Judged {
     }
 }
 
+#[cfg(test)]
+mod file_tests;
+#[cfg(test)]
+mod liars_tests;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;

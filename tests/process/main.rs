@@ -19,6 +19,7 @@ mod load;
 mod offline;
 mod power;
 mod readme;
+mod receipts;
 mod refusals;
 mod repair;
 mod several;
