@@ -52,6 +52,7 @@ subcommands! {
     bench::Bench,
     demo::Demo,
     evidence::Evidence,
+    receipt::Receipt,
     log::Log,
     snapshot::Snapshot,
     replay::Replay,

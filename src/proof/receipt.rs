@@ -456,3 +456,12 @@ impl Judged {
         twice.then_some(Contradiction::Twice(self.request))
     }
 }
+
+#[cfg(test)]
+mod file_tests;
+#[cfg(test)]
+mod liars_tests;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;

@@ -18,6 +18,7 @@ mod ledger;
 mod load;
 mod offline;
 mod power;
+mod proven;
 mod readme;
 mod receipts;
 mod refusals;

@@ -1,107 +1,116 @@
-//! `client --receipt` as a user runs it, against replica processes. What it writes is judged here
-//! with the cluster file alone.
+//! `receipt` as a user runs it: everything offline, with the cluster file or a hash alone.
 
-use crate::cluster::{Cluster, Ran};
-use quorate::config::FaultModel;
-use quorate::crypto::Ed25519;
-use quorate::proof::receipt::{Judged, ReceiptFile};
+use crate::cluster::Cluster;
+use quorate::crypto::{
+    Domain, Ed25519, Leaf, MerkleTree, Scheme, Unverified, Verified, hash, running_root,
+};
+use quorate::files::read_secret_key;
+use quorate::proof::receipt::ReceiptFile;
 use quorate::service::kv;
-use quorate::types::{Assurance, GroupId};
-use quorate::wire::Outcome;
-use serde_json::Value;
-use std::path::{Path, PathBuf};
+use quorate::types::{ClientId, Digest, Epoch, GroupId, ReplicaId, Round, SessionId};
+use quorate::wire::{
+    Attestation, CandidateSummary, Command, CommandKind, Header, Outcome, Receipt, ReceiptProof,
+    Request, RequestBody, StepPosition,
+};
+use std::fs;
+use std::path::PathBuf;
 
-/// Generous: only there to turn a hang into a failure.
-const LONG: &str = "60s";
-
-fn client(cluster: &Cluster, args: &[&str]) -> Ran {
-    cluster.run("client", &[&["--timeout", LONG], args].concat())
-}
-
-fn judged(cluster: &Cluster, file: &Path) -> Judged {
-    let bytes = std::fs::read(file).expect("the receipt is there");
-    let keyring = cluster.cluster().keyring::<Ed25519>(GroupId::MAIN).expect("usable keys");
-    ReceiptFile::parse(&bytes).expect("a receipt").judge(&keyring).expect("it is right")
-}
-
-fn output(judged: &Judged) -> kv::Output {
-    match &judged.outcome {
-        Outcome::Executed(outputs) => kv::Output::parse(&outputs[0]).unwrap(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn at(cluster: &Cluster, name: &str) -> (PathBuf, String) {
-    let path = cluster.directory().join(name);
-    let text = path.display().to_string();
-    (path, text)
-}
-
-#[test]
-fn a_receipt_is_written_for_writes_reads_and_each_line_of_a_batch() {
-    let cluster = Cluster::start(1);
-    let (put, put_name) = at(&cluster, "put.receipt");
-    let ran = client(&cluster, &["--receipt", &put_name, "put", "colour", "blue", "--explain"]);
-    assert_eq!((ran.code, ran.out.as_str()), (0, "done\n"), "{}", ran.err);
-    assert!(ran.err.contains("put.receipt: ") && ran.err.contains("delta"), "{}", ran.err);
-    assert_eq!(output(&judged(&cluster, &put)), kv::Output::Done);
-
-    // Nothing is overwritten, and nothing is sent.
-    let again = client(&cluster, &["--receipt", &put_name, "put", "colour", "red"]);
-    assert!(again.code == 2 && again.err.contains("--force"), "{}", again.err);
-    let forced = client(&cluster, &["--receipt", &put_name, "--force", "get", "colour", "--json"]);
-    let json: Value = serde_json::from_str(&forced.out).unwrap();
-    assert_eq!(json["output"]["value"]["text"], "blue");
-    assert_eq!((&json["ordered"], &json["receipt"]["file"]), (&true.into(), &put_name.into()));
-    let read = judged(&cluster, &put);
-    assert_eq!(output(&read), kv::Output::Value("blue".into()));
-    assert_eq!(json["round"], read.position.round.0);
-
-    let (strong, strong_name) = at(&cluster, "strong.receipt");
-    let args = ["--assurance", "strong", "--receipt", &strong_name, "get", "nothing"];
-    let ran = client(&cluster, &args);
-    assert_eq!(ran.code, 1, "a negative answer has its receipt: {}", ran.err);
-    let strong = judged(&cluster, &strong);
-    assert_eq!((strong.assurance, strong.signers.len()), (Assurance::Strong, 3));
-    assert_eq!(output(&strong), kv::Output::Missing);
-
-    let (lines, lines_name) = at(&cluster, "lines");
-    std::fs::write(&lines, "put a 1\nincr a 41\n\nget a\n").unwrap();
-    let (_, batch) = at(&cluster, "batch.receipt");
-    let ran = client(&cluster, &["--receipt", &batch, "batch", &lines_name]);
-    assert_eq!((ran.code, ran.out.as_str()), (0, "done\n42\n\"42\"\n"), "{}", ran.err);
-    for (line, expected) in
-        [(1, kv::Output::Done), (2, kv::Output::Number(42)), (4, kv::Output::Value("42".into()))]
-    {
-        let (file, _) = at(&cluster, &format!("batch.receipt.{line}"));
-        assert_eq!(output(&judged(&cluster, &file)), expected, "line {line}");
-    }
-}
-
-/// One of three is killed: majority receipts are had from the others, over the change of the epoch.
-#[test]
-fn receipts_are_had_while_one_of_three_is_killed() {
-    let mut cluster = Cluster::start(1);
-    let get = |cluster: &Cluster, name: &str| {
-        let (file, text) = at(cluster, name);
-        let ran = client(cluster, &["--receipt", &text, "incr", "n"]);
-        assert_eq!(ran.code, 0, "{}", ran.err);
-        judged(cluster, &file)
+/// A receipt of a `get` that these replicas attest, kept beside the cluster file.
+fn keep(cluster: &Cluster, by: &[u8]) -> PathBuf {
+    let config = cluster.cluster();
+    let keyring = config.keyring::<Ed25519>(GroupId::MAIN).unwrap();
+    let client = ClientId(config.clients[0].public_key.0);
+    let command =
+        Command { kind: CommandKind::Query, bytes: kv::Command::get("colour").encode().into() };
+    let body = RequestBody { commands: vec![command] }.to_bytes();
+    let request = Request { session: SessionId(5), number: 3, low: 0, body };
+    let output = kv::Output::Value("blue".into()).encode().into();
+    let outcome = Outcome::Executed(vec![output]).to_bytes();
+    let digest = request.digest(&keyring.context(), &client);
+    let leaf = Leaf { request: digest, index: 0, output: hash(Domain::Output, &outcome) };
+    let tree = MerkleTree::new(&[leaf]);
+    let position = StepPosition { round: Round(12), vector: Digest([7; 32]) };
+    let before = Digest([8; 32]);
+    let running = running_root(&before, &position.vector, &tree.root());
+    let attestation = Attestation { position, running, delta_held: true, ..Attestation::default() };
+    let sign = |number: &u8| {
+        let header = Header {
+            epoch: Epoch::GENESIS,
+            members: config.ensemble.all(),
+            round: Round(14),
+            replica: ReplicaId::new(*number).unwrap(),
+            choice: vec![],
+            candidates: CandidateSummary::default(),
+            changes: Digest::ZERO,
+            now: 1,
+            attestation,
+        };
+        let key = read_secret_key(&cluster.replica_key(*number)).unwrap();
+        Unverified::from(Verified::sign(header, &keyring, &Ed25519::signer(&key)))
     };
-    let before = get(&cluster, "before.receipt");
-    cluster.kill(2);
-    let after = get(&cluster, "after.receipt");
-    assert_eq!([output(&before), output(&after)], [1, 2].map(kv::Output::Number));
-    assert!(after.position.round > before.position.round && before.contradicts(&after).is_none());
-    assert!(after.signers.len() >= 2, "{after:?}");
+    let (path, signed) = (tree.path(0).unwrap(), by.iter().map(sign).collect());
+    let proof = ReceiptProof { position, index: 0, before, path, later: vec![], signed };
+    let file = ReceiptFile::new(Receipt { client, request, outcome, proof }, &keyring);
+    let path = cluster.config().with_file_name(format!("{by:?}.receipt"));
+    fs::write(&path, file.to_bytes()).unwrap();
+    path
 }
 
-/// Where nobody attests what was answered, nothing is sent for a receipt.
 #[test]
-fn a_fail_stop_cluster_has_no_receipts() {
-    let cluster = Cluster::make(|options| options.fault_model = FaultModel::FailStop);
-    let (file, name) = at(&cluster, "none.receipt");
-    let ran = client(&cluster, &["--receipt", &name, "put", "a", "1"]);
-    assert!(ran.code == 2 && ran.err.contains("no receipts in a fail-stop"), "{}", ran.err);
-    assert!(ran.err.contains("nothing was sent") && !file.exists(), "{}", ran.err);
+fn a_receipt_is_verified_with_nothing_but_the_cluster_file_or_a_hash() {
+    let cluster = Cluster::make(|_| {});
+    let config = cluster.config().to_str().unwrap().to_owned();
+    let (code, out, err) = cluster.quorate(&["check", "--config", &config, "--json"]);
+    assert_eq!(code, 0, "{err}");
+    let checked: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let hash = checked["roster_hash"].as_str().unwrap();
+    let (code, text, _) = cluster.quorate(&["check", "--config", &config]);
+    assert!(code == 0 && text.contains(&format!("roster hash            {hash}\n")), "{text}");
+
+    let (two, all, one) =
+        (keep(&cluster, &[1, 3]), keep(&cluster, &[1, 2, 3]), keep(&cluster, &[2]));
+    let [two, all, one] = [&two, &all, &one].map(|path| path.to_str().unwrap());
+    for by in [["--config", &config], ["--roster-hash", hash]] {
+        let run =
+            |more: &[&str]| cluster.quorate(&[&["receipt", "verify"], &by[..], more].concat());
+        let (code, out, err) = run(&[two, all]);
+        assert!(code == 0 && out.ends_with("2 of 2 valid\n"), "{out}{err}");
+        assert!(out.contains("valid, majority (2 of 3): {R1,R3}; all saw delta hold"), "{out}");
+        assert!(out.contains("valid, strong (3 of 3): {R1,R2,R3}"), "{out}");
+        let (code, out, _) = run(&["--assurance", "strong", all]);
+        assert!(code == 0, "{out}");
+        let (code, out, _) = run(&["--assurance", "strong", two]);
+        assert!(code == 1 && out.contains("it has 2"), "{out}");
+        let (code, out, _) = run(&["--json", one, all]);
+        let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert!(code == 1 && json["valid"] == false, "{out}");
+        let said = json["receipts"][0]["error"].as_str().unwrap();
+        assert_eq!(said, "1 of 3 replicas attest it, and it takes 2");
+        assert_eq!(json["receipts"][1]["verdict"]["assurance"], "strong");
+    }
+    let (code, out, err) = cluster.quorate(&["receipt", "show", two]);
+    assert!(code == 0 && out.contains("asked      get \"colour\" (as a query)"), "{out}{err}");
+    assert!(out.contains("answered   \"blue\"") && out.contains("round 12, index 0"), "{out}");
+    let (code, out, _) = cluster.quorate(&["receipt", "show", "--config", &config, one]);
+    assert!(code == 1 && out.contains("NOT VALID") && out.contains("get \"colour\""), "{out}");
+}
+
+#[test]
+fn receipts_that_cannot_be_read_are_a_mistake_and_no_verdict() {
+    let cluster = Cluster::make(|_| {});
+    let config = cluster.config().to_str().unwrap().to_owned();
+    let file = keep(&cluster, &[1, 2]);
+    let file = file.to_str().unwrap();
+    let rows: [(&[&str], &str); 6] = [
+        (&["receipt"], "Usage"),
+        (&["receipt", "verify", file], "--config"),
+        (&["receipt", "verify", "--config", &config], "FILES"),
+        (&["receipt", "verify", "--config", &config, "none.receipt"], "cannot read none.receipt"),
+        (&["receipt", "verify", "--roster-hash", "12", file], "64 hexadecimal digits"),
+        (&["receipt", "verify", "--roster-hash", "12", "--config", "x", file], "64 hex"),
+    ];
+    for (args, part) in rows {
+        let (code, out, err) = cluster.quorate(args);
+        assert!(code == 2 && out.is_empty() && err.contains(part), "{args:?}: {out}{err}");
+    }
 }

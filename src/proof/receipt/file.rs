@@ -147,6 +147,11 @@ impl ReceiptFile {
         self.judge_between(&known, all)
     }
 
+    /// The sizes of the group whose keys it has; `None` if no group has so many.
+    pub fn ensemble(&self) -> Option<Ensemble> {
+        ensemble_of(self.keys.len())
+    }
+
     /// The hash of the roster that it was made under, with all changes that it names.
     ///
     /// # Errors
@@ -169,7 +174,7 @@ impl ReceiptFile {
 
     fn first_keys<S: Scheme>(&self) -> Result<Keyring<S>, ReceiptFileError> {
         let context = Context { cluster: self.cluster, group: self.group };
-        let ensemble = ensemble_of(self.keys.len()).ok_or(ReceiptFileError::Changes)?;
+        let ensemble = self.ensemble().ok_or(ReceiptFileError::Changes)?;
         Keyring::new(context, ensemble, self.keys.clone())
             .map_err(|(replica, why)| ReceiptFileError::Key(replica, why))
     }

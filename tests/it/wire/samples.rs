@@ -1,6 +1,6 @@
 //! One message of every kind with every part filled in, and its golden file.
 
-use super::{chain, epochs};
+use super::{chain, epochs, receipts};
 use bytes::Bytes;
 use quorate::crypto::{
     Context, Ed25519, Keyring, MerklePath, Scheme, SecretKey, Signable, Unverified, Verified, hash,
@@ -54,6 +54,11 @@ impl Sample {
     ) -> Self {
         let (bytes, counts) = (bytes.into(), counts.to_vec());
         Self { name, bytes, framed: false, open_ended: false, sealed: false, counts, decode }
+    }
+
+    /// The same, with a checksum over all.
+    pub fn sealed(self) -> Self {
+        Self { sealed: true, ..self }
     }
 
     /// Decodes `bytes` as a receiver of this kind of stream would, and encodes the result.
@@ -110,6 +115,7 @@ pub fn all() -> Vec<Sample> {
     all.extend(receipt_samples());
     all.extend(part_samples());
     all.extend(chain::samples());
+    all.extend(receipts::samples());
     all
 }
 
@@ -359,14 +365,13 @@ fn part_samples() -> Vec<Sample> {
         incarnation: 3,
         disk: quorate::types::DiskState::Replaced,
     };
-    let mark = Sample::part("mark", mark.to_bytes(), &[], reencode_mark);
     let body = request_body().to_bytes();
     vec![
         Sample::part("request-body", body, &[0, 5, 5 + 4 + 3 + 1], reencode_request_body),
         Sample::part("outcome-opened", Outcome::Opened.to_bytes(), &[], reencode_outcome),
         Sample::part("outcome-executed", executed().to_bytes(), &[1, 5, 11], reencode_outcome),
         Sample::part("outcome-refused", refused.to_bytes(), &[], reencode_outcome),
-        Sample { sealed: true, ..mark },
+        Sample::part("mark", mark.to_bytes(), &[], reencode_mark).sealed(),
     ]
 }
 
