@@ -39,8 +39,8 @@ const NO_MAJORITY: u8 = 3;
 ///
 /// Exit code: 0 accepted; 1 accepted, but the answer is no (no such key, a mismatch, an error of
 /// the service, refused by the order); 2 the command line, a file, or a configuration, such as a
-/// key that is not admitted; 3 no majority in time, or in a fail-stop cluster no answer; 4 accepted,
-/// but no receipt of it came about.
+/// key that is not admitted; 3 no majority in time, or in a fail-stop cluster no answer; 4
+/// accepted, but no receipt of it came about.
 ///
 /// With --json bytes are {"text": ...} if they are UTF-8, else {"hex": ...}.
 #[derive(Args)]

@@ -1,5 +1,6 @@
 //! Executes committed steps in order, deterministically.
 
+mod known;
 mod waiting;
 
 use super::bodies::Bodies;
@@ -8,17 +9,16 @@ use super::transfer::{FrozenState, Head, Snapshot};
 use super::{StepTrace, TraceEntry};
 use crate::crypto::{Domain, Leaf, hash};
 use crate::ordering::{Checkpoint, Ordered, Step};
-use crate::service::sessions::{Admission, Lookup, SessionLimits, SessionTable, StoredReply};
+use crate::service::sessions::{Admission, SessionLimits, SessionTable, StoredReply};
 use crate::service::{Carried, Inherited, Service, run_commands, run_queries};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{
-    AgreedTime, ClientId, Digest, DigestMap, LinkId, OrderLimits, RequestId, Round, SessionId,
+    AgreedTime, ClientId, Digest, DigestMap, LinkId, OrderLimits, RequestId, Round,
 };
 use crate::wire::{Outcome, Refusal, Reply, Request, RequestBody, StepPosition};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::iter::Peekable;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How many of the last positions are remembered to compare attestations with.
@@ -279,32 +279,6 @@ impl Executor {
         run_commands(&mut *self.service, &self.limits, time, client, body)
     }
 
-    fn remember_refusal(
-        &mut self,
-        client: ClientId,
-        digest: Digest,
-        (position, index): (StepPosition, u32),
-        outcome: Bytes,
-    ) {
-        self.refused.insert(digest, (client, StoredReply { position, index, outcome }));
-        self.refused_at.push_back((position.round, digest));
-        let horizon = position.round.0.saturating_sub(self.limits.forget_after);
-        while let Some((round, digest)) = self.refused_at.front().copied() {
-            if round.0 > horizon && self.refused_at.len() <= MAX_REFUSED {
-                break;
-            }
-            self.refused_at.pop_front();
-            if self.refused.get(&digest).is_some_and(|(_, r)| r.position.round == round) {
-                self.refused.remove(&digest);
-            }
-        }
-    }
-
-    /// The refusal of this request, if it was refused lately.
-    pub(super) fn refused(&self, digest: &Digest) -> Option<&StoredReply> {
-        self.refused.get(digest).filter(|_| !self.lost).map(|(_, stored)| stored)
-    }
-
     fn finish(&mut self, step: &Step, leaves: Vec<Leaf>) {
         let (position, before) = (step.position, self.running);
         self.running = self.outputs.push(StepOutputs { position, before, leaves });
@@ -413,37 +387,6 @@ impl Executor {
         self.lost
     }
 
-    /// What the step of this round gave, and those after it; nothing if that is too long ago.
-    pub(super) fn outputs_since(&self, round: Round) -> impl Iterator<Item = &StepOutputs> {
-        self.outputs.since(round)
-    }
-
-    /// The roots of the same steps.
-    pub(super) fn roots_since(
-        &self,
-        round: Round,
-    ) -> Peekable<impl Iterator<Item = (StepPosition, Digest)> + use<'_>> {
-        self.outputs.roots_since(round).peekable()
-    }
-
-    /// Whether the request with this digest at this place is the one of this client and number: as
-    /// long as its reply is stored, or the order still knows that it was refused.
-    pub(super) fn is_reply_to(
-        &self,
-        client: &ClientId,
-        (session, number): (SessionId, u64),
-        digest: &Digest,
-        place: (StepPosition, u32),
-    ) -> bool {
-        let is_here = |stored: &StoredReply| (stored.position, stored.index) == place;
-        let refused = self.refused.get(digest).filter(|(of, _)| of == client);
-        refused.is_some_and(|(_, stored)| is_here(stored))
-            || matches!(
-                self.sessions.lookup(client, session, number, digest),
-                Lookup::Reply(stored) if is_here(stored)
-            )
-    }
-
     /// The last step without which a query would show something else.
     pub(super) fn shown(&self) -> Round {
         self.shown
@@ -452,25 +395,6 @@ impl Executor {
     /// Runs commands that only read, on the state as it is (Q1).
     pub(super) fn query(&self, client: &ClientId, body: &RequestBody) -> Outcome {
         run_queries(&*self.service, &self.limits, self.time, client, body)
-    }
-
-    /// What is stored under the number of this request, which has this digest.
-    pub(super) fn stored(
-        &self,
-        client: &ClientId,
-        request: &Request,
-        digest: &Digest,
-    ) -> Lookup<'_> {
-        // Without a state nothing is known of sessions.
-        match self.lost {
-            true => Lookup::Nothing,
-            false => self.sessions.lookup(client, request.session, request.number, digest),
-        }
-    }
-
-    /// Whether no request with this number can run in this session any more.
-    pub(super) fn is_spent(&self, client: &ClientId, request: &Request) -> bool {
-        !self.lost && self.sessions.is_spent(client, request.session, request.number)
     }
 
     /// What another cluster goes on from; `None` without a state.

@@ -2,14 +2,16 @@
 
 use super::OperatorNode;
 use super::Options;
+use super::Receipts;
 use super::ReplicaNode;
 use super::mischief::{Faulty, Withhold};
+use super::seeker::Seeker;
 use super::{Arrival, ClientNode, Dice, Effect, Inner, LyingClient, Node, NodeId, Note, Noted};
 use crate::adversary::{Liar, Sleeper, Twins};
 use crate::caller::{self, ReceiptKeys};
-use crate::crypto::{Context, Keyed, Keyring, PublicKey, Scheme, SecretKey, sha256};
+use crate::crypto::{Keyed, Keyring, PublicKey, Scheme, SecretKey, sha256};
 use crate::replica::{Event, Replica, Setup, Stored};
-use crate::types::{DiskState, Ensemble, Instant, Now, ReplicaId, SessionId};
+use crate::types::{DiskState, Instant, Now, ReplicaId, SessionId};
 use crate::wire::Hello;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -123,27 +125,38 @@ pub(super) fn replica<S: Scheme>(
     }
 }
 
-pub(super) fn caller(
+/// A correct client, with the keys that it judges receipts by.
+pub(super) fn client<S: Scheme>(
     options: &Options,
     number: u32,
-    (context, receipts): (Context, Option<ReceiptKeys>),
-    session: SessionId,
-) -> caller::Setup {
-    caller::Setup {
+    (keyring, session): (&Keyring<S>, SessionId),
+    (dice, now): (Dice, Instant),
+) -> Member<S> {
+    let setup = caller::Setup {
         mode: caller::Mode::Vote,
         ordered: options.queries == 0,
         assurance: options.assurance,
-        ensemble: Ensemble::new(options.t).expect("the options name a t of 1 to 15"),
-        context,
-        client: super::client_id(number),
+        ensemble: keyring.ensemble(),
+        context: keyring.context(),
+        client: super::client_id(options.key_of(number)),
         session,
         limits: options.limits,
         repeat_after: 4 * options.timing.delta,
         repeat_cap: 32 * options.timing.delta,
-        timeout: options.impatience.filter(|_| number == 0).unwrap_or(options.call_timeout),
-        receipts,
+        timeout: options
+            .impatience
+            .filter(|_| options.key_of(number) == 0)
+            .unwrap_or(options.call_timeout),
+        receipts: Some(ReceiptKeys::new(keyring.clone())),
         pipeline: options.workload.pipeline,
-    }
+    };
+    let load = (options.workload.clone(), options.queries);
+    let node = ClientNode::new(setup, load, dice, now);
+    Member::Client(Box::new(match options.receipts {
+        Receipts::None => node,
+        Receipts::OfCalls => node.wanting_receipts(),
+        Receipts::OfReplies => node.seeking(Seeker::new(keyring.clone())),
+    }))
 }
 
 // The session of a correct client is the first number that its dice give.

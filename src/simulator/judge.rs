@@ -5,6 +5,7 @@ use super::fairness::fairness;
 use super::linear::{self, Call, Effected, Operation, Read, Verdict};
 use super::liveness::Waits;
 use super::model::{KvModel, KvOut};
+use super::seeker::ReceiptBook;
 use super::{AfterPanic, Clock, NodeId, Note, Noted, Options, PersistRule, client_id, kv};
 use crate::ordering::Reason;
 use crate::replica::{Event, Status};
@@ -59,6 +60,8 @@ pub struct Judge {
     rolled: Members,
     /// What each replica has written since the beginning and not lost, if that is checked.
     written: BTreeMap<ReplicaId, Vec<Bytes>>,
+    /// Receipts that clients have; they are judged apart, in every run.
+    pub(super) receipts: ReceiptBook,
     /// Wall clocks of good replicas, where agreed time is to be measured against them.
     clocks: Vec<Clock>,
 }
@@ -81,6 +84,7 @@ impl Judge {
             persist_rule: options.persist_rule,
             rolled: Members::NONE,
             written: BTreeMap::new(),
+            receipts: ReceiptBook::default(),
             clocks: Vec::new(),
         }
     }
@@ -101,6 +105,7 @@ impl Judge {
     /// # Errors
     /// The rule that is broken by it.
     pub fn on_note(&mut self, noted: Noted<Note>) -> Checked {
+        self.receipts.take(&noted.note);
         let Noted { time, node, note, durable } = noted;
         match (node, note) {
             (NodeId::Client(_), Note::Sent(digest, mut sent)) => {
@@ -164,7 +169,6 @@ impl Judge {
                 }
                 Ok(())
             }
-            // They are judged apart, since they must not contradict each other in any run.
             Note::Receipt(_) | Note::NoReceipt(..) => Ok(()),
             other => unreachable!("no client says {other:?}"),
         }
@@ -183,6 +187,7 @@ impl Judge {
     /// # Errors
     /// If one is.
     pub fn on_accusation(&mut self, noted: &Noted<Note>) -> Checked {
+        self.receipts.take(&noted.note);
         match (noted.node, &noted.note) {
             (NodeId::Replica(at), Note::Event(event)) if is_accusation(event) => {
                 self.on_event(at, event)

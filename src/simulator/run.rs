@@ -1,13 +1,11 @@
 //! Whole runs: a cluster from options and a seed, run to its end and judged.
 
-use super::cast::{Blank, CLIENTS, Member, caller, new_secret, note_disk, operator};
+use super::cast::{Blank, CLIENTS, Member, client, new_secret, note_disk, operator};
 use super::cast::{operator_number, replica, secret, session};
 use super::check::Violation;
 use super::judge::{Judge, random_clock};
-use super::seeker::{ReceiptBook, Seeker};
-use super::{Cell, ClientNode, Dice, Failure, Knows, LyingClient, NodeId, Options, Receipts};
+use super::{Cell, Dice, Failure, Knows, LyingClient, NodeId, Options};
 use super::{Clock, OperatorNode, ReplicaNode, Report, Stopped, Twins, World, chaos};
-use crate::caller::ReceiptKeys;
 use crate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, sha256};
 use crate::replica::{Standing, Status};
 use crate::types::marks;
@@ -79,7 +77,6 @@ struct Run<'a, S: Scheme> {
     ensemble: Ensemble,
     world: World<Member<S>>,
     judge: Judge,
-    receipts: ReceiptBook,
     /// What each replica is started from again.
     blank: BTreeMap<ReplicaId, Blank<S>>,
     watch: &'a mut dyn FnMut(u64, NodeId, &dyn Display),
@@ -109,7 +106,6 @@ impl<'a, S: Scheme> Run<'a, S> {
             ensemble,
             world,
             judge,
-            receipts: ReceiptBook::default(),
             blank,
             watch,
             healed,
@@ -149,16 +145,8 @@ impl<'a, S: Scheme> Run<'a, S> {
             let own = SessionId(dice.any());
             let one = options.twins == Some(Twins::OneSession);
             let session = if one { session(seed, options.key_of(number)) } else { own };
-            let keys = Some(ReceiptKeys::new(keyring.clone()));
-            let setup = caller(options, options.key_of(number), (context, keys), session);
-            let (workload, now) = (options.workload.clone(), clock.read(0).monotonic);
-            let node = ClientNode::new(setup, (workload, options.queries), dice, now);
-            let node = match options.receipts {
-                Receipts::None => node,
-                Receipts::OfCalls => node.wanting_receipts(),
-                Receipts::OfReplies => node.seeking(Seeker::new(keyring.clone())),
-            };
-            let node = Member::Client(Box::new(node));
+            let times = (dice, clock.read(0).monotonic);
+            let node = client(options, number, (&keyring, session), times);
             self.world.add(NodeId::Client(number), node, clock);
         }
         for (number, lie) in (options.clients..).zip(&options.lying_clients) {
@@ -346,12 +334,10 @@ impl<'a, S: Scheme> Run<'a, S> {
         loop {
             let (mut found, forked) = (Ok(()), self.forked);
             let (judge, watch, blank) = (&mut self.judge, &mut self.watch, &mut self.blank);
-            let receipts = &mut self.receipts;
             let mut refused = Vec::new();
             let stopped = self.world.run_until(until, &mut |noted| {
                 watch(noted.time, noted.node, &noted.note);
                 refused.extend(note_disk(&noted, blank));
-                receipts.take(&noted.note);
                 if found.is_ok() {
                     found = match forked {
                         true => judge.on_accusation(&noted),
@@ -364,7 +350,7 @@ impl<'a, S: Scheme> Run<'a, S> {
                 self.judge.on_crashed(id);
                 self.world.end(NodeId::Replica(id), OBEYS_AFTER);
             }
-            self.receipts.no_strong_ones_contradict()?;
+            self.judge.receipts.no_strong_ones_contradict()?;
             found.or_else(|violation| self.excuse(violation))?;
             match stopped {
                 Stopped::Crashed(node) => {
@@ -486,7 +472,7 @@ impl<'a, S: Scheme> Run<'a, S> {
             failed: self.judge.failed.clone(),
             longest: self.judge.waits.longest(),
             refusals: self.judge.checks.refusals(),
-            events: self.receipts.counted(&self.judge.events),
+            events: self.judge.receipts.counted(&self.judge.events),
             fired: self.world.fired().clone(),
             told,
             statuses: self.statuses().into_iter().map(|(_, s)| s).collect(),

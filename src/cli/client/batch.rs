@@ -269,7 +269,8 @@ impl Run<'_> {
         let written = receipts.write(&receipts.of_line(line), outcome);
         if let Err(why) = &written.said {
             self.summary.unproven += 1;
-            self.progress.suspend(|| eprintln!("line {line}: it is done, without a receipt: {why}"));
+            let text = format!("line {line}: it is done, but it has no receipt: {why}");
+            self.progress.suspend(|| eprintln!("{text}"));
         }
         Some(written.json)
     }
