@@ -123,7 +123,7 @@ impl<S: Scheme> Replica<S> {
         self.rolled.back(epoch, ran);
         let Some(keep) = keep else {
             mark("§7 it is not known what others had not gone on with");
-            return;
+            return self.attest();
         };
         // Once for each epoch: if it did not help, only the state of others does.
         if self.undo.last >= Some(epoch) || !self.journal.is_whole() {
