@@ -26,7 +26,7 @@
 //! | 2 | `wire` | messages, frames, records on disk; one fixed layout each, frozen by golden files | types crypto | yes |
 //! | 2 | `config` | the cluster file: TOML in, checked values out | types crypto wire | yes |
 //! | 2 | `service` | the `Service` trait, the session table (at most once), the built-in services | types crypto wire | yes |
-//! | 3 | `proof` | proofs of lying: what convicts a replica, and the files that people keep | types crypto wire | yes |
+//! | 3 | `proof` | proofs of lying, which convict a replica, and receipts, which show an answer; the files that people keep of them | types crypto wire | yes |
 //! | 4 | `ordering` | rounds (R1 to R7), the order that follows from committed vectors (O1 to O4), the change of the epoch (E1 to E8) | types crypto wire proof | yes |
 //! | 4 | `chain` | one replica of a fail-stop chain as a state machine (docs/chain.md) | types crypto wire service | yes |
 //! | 4 | `master` | the master of such chains: a service for a voting group | types crypto wire service | yes |

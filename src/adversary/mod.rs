@@ -17,6 +17,7 @@ mod forge;
 mod liar;
 mod noise;
 mod ordering_lies;
+mod receipt_lies;
 mod reply_lies;
 mod selective;
 mod sleeper;
@@ -33,6 +34,7 @@ pub use forge::Forge;
 pub use liar::{Attack, Fate, Liar, Pen};
 pub use noise::Noise;
 pub use ordering_lies::OrderingLie;
+pub use receipt_lies::{LyingReceipts, ReceiptLie};
 pub use reply_lies::ReplyLie;
 pub use selective::Selective;
 pub use sleeper::Sleeper;
@@ -65,10 +67,13 @@ pub enum Lie {
     Source(SourceLie),
     /// To whoever reads without ordering: it must not be shown what is over.
     StaleRead,
+    /// To whoever wants a receipt: it must get one from others.
+    Receipt(ReceiptLie),
 }
 
 impl Lie {
-    /// All lies but [`Lie::StaleRead`], which is told only to clients that read without ordering.
+    /// All lies but those that are told only to clients that read without ordering or want
+    /// receipts.
     pub fn all() -> impl Iterator<Item = Lie> {
         let replies = ReplyLie::ALL.into_iter().map(Lie::Reply);
         let ordering = OrderingLie::ALL.into_iter().map(Lie::Ordering);
@@ -84,6 +89,7 @@ impl Lie {
             Lie::Epoch(lie) => lie.name(),
             Lie::Source(lie) => lie.name(),
             Lie::StaleRead => "stale-read",
+            Lie::Receipt(lie) => lie.name(),
         }
     }
 
@@ -95,6 +101,7 @@ impl Lie {
             Lie::Epoch(lie) => lie.attack(seed),
             Lie::Source(lie) => Box::new(lie.attack()),
             Lie::StaleRead => Box::new(StaleRead::default()),
+            Lie::Receipt(lie) => Box::new(lie.attack(seed)),
         }
     }
 }
@@ -103,7 +110,8 @@ impl std::str::FromStr for Lie {
     type Err = UnknownLie;
 
     fn from_str(given: &str) -> Result<Self, UnknownLie> {
-        by_name(given, Self::all().chain([Lie::StaleRead]), Self::name)
+        let special = ReceiptLie::ALL.into_iter().map(Lie::Receipt).chain([Lie::StaleRead]);
+        by_name(given, Self::all().chain(special), Self::name)
     }
 }
 

@@ -29,27 +29,31 @@ pub struct Sides {
 pub struct Twins<S: Scheme> {
     twins: [Replica<S>; 2],
     sides: Sides,
+    /// Until then both hear the same and have the same clock, so that they sign the same.
+    apart: Instant,
 }
 
 impl<S: Scheme> Twins<S> {
-    /// Two replicas of the same making, with a service each.
+    /// Two replicas of the same making, with a service each. Until `apart` they are one.
     pub fn new(
         setups: [Setup<S>; 2],
         services: [Box<dyn Service>; 2],
         sides: Sides,
-        now: Now,
+        (apart, now): (Instant, Now),
     ) -> Self {
         let both = setups.into_iter().zip(services);
         let mut both = both.map(|(setup, service)| Replica::new(setup, service, now));
         let twins = std::array::from_fn(|_| both.next().expect("there are two of each"));
-        Self { twins, sides }
+        Self { twins, sides, apart }
     }
 
     /// As [`Replica::handle`].
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Actions) {
         match peer_of(&input).map(|peer| self.sides.second.contains(peer)) {
             // What is said on a link is for its end, unless both listen.
-            Some(second) if self.sides.deaf => self.one(usize::from(second), now, input, out),
+            Some(second) if self.sides.deaf && now.monotonic >= self.apart => {
+                self.one(usize::from(second), now, input, out);
+            }
             _ => {
                 self.one(0, now, input.clone(), out);
                 self.one(1, now, input, out);
@@ -85,7 +89,8 @@ impl<S: Scheme> Twins<S> {
     fn one(&mut self, which: usize, now: Now, input: Input, out: &mut Actions) {
         let mut actions = Actions::new();
         // Two machines have two clocks; with one they would sign the same all the time.
-        let wall = Wall(now.wall.0.saturating_add(which as u64 * APART));
+        let apart = if now.monotonic >= self.apart { APART } else { 0 };
+        let wall = Wall(now.wall.0.saturating_add(which as u64 * apart));
         self.twins[which].handle(Now { wall, ..now }, input, &mut actions);
         for action in actions {
             match action {

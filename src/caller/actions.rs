@@ -1,6 +1,7 @@
 //! Everything that a caller asks of its driver.
 
 use super::Token;
+use super::receipts::{Proven, ReceiptTrouble};
 use crate::types::{ReplicaId, RequestId};
 use crate::voter::Explanation;
 use crate::wire::{NoteKind, Refusal, StepPosition};
@@ -23,6 +24,13 @@ pub enum Action {
         replica: ReplicaId,
         /// Why.
         why: &'static str,
+    },
+    /// What became of the receipt of a call that is done with the next action.
+    Receipt {
+        /// Which call.
+        token: Token,
+        /// The receipt and what it shows, or why there is none.
+        result: Result<Box<Proven>, ReceiptTrouble>,
     },
     /// A call has its answer.
     Done {

@@ -1,6 +1,7 @@
 //! The client of a fail-stop chain: a voting client of its master, and two that believe one reply.
 
 use super::core::Caller;
+use super::receipts::{ONLY_VOTES, refuse};
 use super::setup::Mode;
 use super::{Action, Actions, Input, Setup, Stats, Token};
 use crate::crypto::Context;
@@ -123,6 +124,7 @@ impl ChainCaller {
                 let caller = if queries { &mut self.queries } else { &mut self.updates };
                 caller.handle(now, Input::Call { token, commands, coalesce }, out);
             }
+            Input::CallForReceipt { token, .. } => refuse(token, ONLY_VOTES, out),
             Input::Forget { token } => {
                 self.updates.handle(now, Input::Forget { token }, out);
                 self.queries.handle(now, Input::Forget { token }, out);
@@ -234,6 +236,7 @@ impl ChainCaller {
                     out.push(action);
                     self.lose_link(replica);
                 }
+                Action::Receipt { .. } => {}
                 Action::Done { result, .. } => {
                     self.told(result.ok().and_then(|a| a.outputs.into_iter().next()));
                 }

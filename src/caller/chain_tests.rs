@@ -36,6 +36,7 @@ fn setup() -> ChainSetup {
         repeat_after: Duration::from_millis(160),
         repeat_cap: Duration::from_millis(400),
         timeout: Duration::from_millis(3000),
+        receipts: None,
         pipeline: 4,
     };
     let (master, ask_every) = (GroupId::MAIN, Duration::from_millis(1000));
@@ -102,6 +103,7 @@ impl World {
         for action in out {
             match action {
                 Action::Send { replica, frame } => self.take(replica, frame),
+                Action::Receipt { token, result } => panic!("{token:?}: {result:?}"),
                 Action::Done { token, result } => self.done.push((token.0, result)),
                 Action::Close { replica, .. } => self.closed.push(replica.number()),
             }

@@ -3,6 +3,7 @@
 
 use super::chain::{ChainCaller, ChainSetup};
 use super::core::Caller;
+use super::receipts::{ONLY_VOTES, refuse};
 use super::shares::chain_for;
 use super::{Action, Actions, CallError, Input, Stats, Token};
 use crate::config::KeyMap;
@@ -94,6 +95,7 @@ impl ChainsCaller {
                     }
                 }
             }
+            Input::CallForReceipt { token, .. } => refuse(token, ONLY_VOTES, out),
             Input::Frames { replica, frames } => self.frames(replica, frames, out),
             other => {
                 let chains: Vec<u32> = self.chains.keys().copied().collect();
@@ -206,6 +208,7 @@ impl ChainsCaller {
                     out.push(action);
                     self.lose_link(replica);
                 }
+                Action::Receipt { .. } => {}
                 Action::Done { result, .. } => {
                     let mut outputs = result.map(|a| a.outputs).unwrap_or_default().into_iter();
                     for chain in std::mem::take(&mut self.asking) {

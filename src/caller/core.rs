@@ -1,7 +1,8 @@
 //! The caller: its inputs, its timers, and what it sends.
 
 use super::links::Links;
-use super::queue::{Part, Queue};
+use super::queue::{Part, Queue, Travel};
+use super::receipts::Gathering;
 use super::route::{Route, Trail};
 use super::setup::Mode;
 use super::window::{Pending, Window};
@@ -92,11 +93,16 @@ impl Caller {
             Input::Up { replica, hello } => {
                 self.links.up(replica, now, hello.restarted);
                 self.unplace(|to| to == replica);
+                self.receipts_asked(replica);
             }
             Input::Down { replica } => self.lose_link(replica, now),
             Input::Frames { replica, frames } => self.frames(replica, &frames, now, out),
             Input::Call { token, commands, coalesce } => {
-                self.order(token, commands, coalesce, now, out);
+                let travel = if coalesce { Travel::Together } else { Travel::Alone };
+                self.order(token, commands, travel, now, out);
+            }
+            Input::CallForReceipt { token, commands } => {
+                self.order_for_receipt(token, commands, now, out);
             }
             Input::Forget { token } => self.forget(token),
             Input::Tick | Input::Drained => {}
@@ -154,11 +160,11 @@ impl Caller {
         &mut self,
         token: Token,
         commands: Vec<Command>,
-        coalesce: bool,
+        travel: Travel,
         since: Instant,
         out: &mut Actions,
     ) {
-        match self.queue.push(token, commands, coalesce, since) {
+        match self.queue.push(token, commands, travel, since) {
             Ok(()) => self.wake_by(since + self.setup.timeout),
             Err(why) => {
                 out.push(Action::Done { token, result: Err(CallError::Unacceptable(why)) });
@@ -193,9 +199,10 @@ impl Caller {
             }
         }
         self.wake = self.queue.deadline().unwrap_or(NEVER);
+        self.run_receipts(now, out);
         let Some(session) = &mut self.session else { return };
         let (mut given_up, mut diverted) = (Vec::new(), Vec::new());
-        for (number, pending) in session.window.all_mut() {
+        for (number, pending) in session.window.all_mut().filter(|(_, p)| !p.is_accepted()) {
             self.counts.timeouts += expire(pending, &self.setup, &self.links, now, out);
             let deadline = pending.parts.iter().map(|p| p.since + self.setup.timeout);
             let deadline = deadline.into_iter().find(|d| *d > now);
@@ -243,7 +250,7 @@ impl Caller {
         let opening = session.window.pending(0).is_some_and(|p| p.sends == 0);
         let first_new = if opening { 0 } else { session.window.next() };
         while session.open && self.setup.may_send(&session.window) {
-            let Some((body, parts)) = self.queue.take() else { break };
+            let Some((body, parts, travel)) = self.queue.take() else { break };
             let commands = body.commands.len();
             let number = session.window.next();
             let low = session.window.low();
@@ -251,6 +258,7 @@ impl Caller {
             let request = Request { session: session.id, number, low, body };
             let mut pending = pending(&self.setup, &request, now);
             (pending.parts, pending.commands) = (parts, commands);
+            pending.receipt = (travel == Travel::Proven).then(|| Gathering::of(request).into());
             self.wake = self.wake.min(pending.repeat_at);
             session.window.push(pending);
         }
@@ -335,6 +343,7 @@ fn pending(setup: &Setup, request: &Request, now: Instant) -> Pending {
         repeat_at: now + setup.repeat_after,
         backoff: setup.repeat_after.saturating_mul(2).min(setup.repeat_cap),
         trail: Trail::default(),
+        receipt: None,
     }
 }
 

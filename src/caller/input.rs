@@ -40,6 +40,15 @@ pub enum Input {
         /// should travel alone.
         coalesce: bool,
     },
+    /// A call whose receipt is wanted: it is ordered, even if it only reads, and travels in a
+    /// request of its own. What becomes of the receipt is told with [`super::Action::Receipt`],
+    /// right before the call is done. Only for groups that vote.
+    CallForReceipt {
+        /// Its name.
+        token: Token,
+        /// What to run; not empty.
+        commands: Vec<Command>,
+    },
     /// Nobody waits for this call any more. It may still be executed; if it was sent it is
     /// repeated until it is answered or its time is over.
     Forget {

@@ -113,6 +113,16 @@ impl Links {
         any_up
     }
 
+    /// Notes that all that are up are asked for the proof of an accepted request: also those that
+    /// have given one, as that was not enough.
+    pub fn ask_for_receipt(&mut self, number: u64, pending: &mut Pending) {
+        let Some(gathering) = &mut pending.receipt else { return };
+        for (i, link) in self.links.iter_mut().enumerate().filter(|(_, l)| l.is_up()) {
+            gathering.asks(ReplicaId::from_index(i));
+            link.repeat.push(number);
+        }
+    }
+
     /// In a chain: notes that a request goes to one who is up, at a repeat rather to another than
     /// before. False if there is none.
     pub fn send_on(&mut self, number: u64, pending: &mut Pending, again: bool) -> bool {

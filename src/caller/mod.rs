@@ -56,6 +56,15 @@
 //! earlier copy may have been executed before the eviction. Calls not sent yet go into a new
 //! session, whose nonce is derived from the first one and a counter.
 //!
+//! # Receipts
+//!
+//! A call that wants a receipt ([`Input::CallForReceipt`]) is accepted like any other. Then all
+//! replicas are asked for the proof, again and again like for replies; each proof is judged with
+//! the others when it comes, and the first receipt with the assurance that the caller wants ends
+//! the call. Until then the request counts as outstanding, so that replicas keep its reply. When
+//! the time is over the call ends with its answer and without a receipt; what was accepted is
+//! never lost.
+//!
 //! # Hostile replicas
 //!
 //! Whatever one replica sends changes its own place in the votes, its counters and, if it is no
@@ -74,6 +83,7 @@ mod core;
 mod input;
 mod links;
 mod queue;
+mod receipts;
 mod replies;
 mod route;
 mod setup;
@@ -87,6 +97,7 @@ pub use actions::{Action, Actions, Answer, CallError};
 pub use chain::{ChainCaller, ChainSetup};
 pub use chains::{ChainsCaller, ChainsSetup};
 pub use input::{Input, Token};
+pub use receipts::{Proven, ReceiptKeys, ReceiptTrouble};
 pub use setup::{Mode, Setup};
 pub use shares::{chain_for, is_for};
 pub use stats::{ReplicaStats, Stats};

@@ -21,7 +21,7 @@ struct Queued {
     token: Token,
     commands: Vec<Command>,
     bytes: usize,
-    coalesce: bool,
+    travel: Travel,
     since: Instant,
 }
 
@@ -34,6 +34,17 @@ pub(super) struct Part {
     pub commands: usize,
     /// When the call came.
     pub since: Instant,
+}
+
+/// How a call travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Travel {
+    /// With others, if they do too.
+    Together,
+    /// In a request of its own.
+    Alone,
+    /// In a request of its own, whose receipt is wanted.
+    Proven,
 }
 
 impl Queue {
@@ -59,7 +70,7 @@ impl Queue {
         &mut self,
         token: Token,
         commands: Vec<Command>,
-        coalesce: bool,
+        travel: Travel,
         since: Instant,
     ) -> Result<(), String> {
         let bytes = commands.iter().map(|c| c.bytes.len() + RequestBody::COMMAND_OVERHEAD).sum();
@@ -78,21 +89,21 @@ impl Queue {
         }
         // A query that has to be ordered came earlier than those that wait.
         let place = self.calls.iter().rposition(|c| c.since <= since).map_or(0, |at| at + 1);
-        self.calls.insert(place, Queued { token, commands, bytes, coalesce, since });
+        self.calls.insert(place, Queued { token, commands, bytes, travel, since });
         Ok(())
     }
 
     /// Takes out the commands of the next request: those of the first call, and if that may share
     /// a request those of the calls right behind it that may, too, and that fit. Calls never
     /// overtake each other.
-    pub fn take(&mut self) -> Option<(RequestBody, Vec<Part>)> {
+    pub fn take(&mut self) -> Option<(RequestBody, Vec<Part>, Travel)> {
         let first = self.calls.pop_front()?;
         let (mut commands, mut bytes) = (first.commands, first.bytes);
         let mut parts =
             vec![Part { token: Some(first.token), commands: commands.len(), since: first.since }];
-        while first.coalesce
+        while first.travel == Travel::Together
             && let Some(next) = self.calls.front()
-            && next.coalesce
+            && next.travel == Travel::Together
             && commands.len() + next.commands.len() <= self.max_commands
             && bytes + next.bytes <= self.max_bytes
         {
@@ -102,7 +113,7 @@ impl Queue {
             parts.push(Part { token, commands: next.commands.len(), since });
             commands.extend(next.commands);
         }
-        Some((RequestBody { commands }, parts))
+        Some((RequestBody { commands }, parts, first.travel))
     }
 
     /// When the first call's time is over.

@@ -2,6 +2,7 @@
 
 use super::core::{Caller, Diverted, explain};
 use super::queue::Part;
+use super::receipts::ReceiptTrouble;
 use super::setup::Mode;
 use super::window::{Found, Pending, Slot};
 use super::{Action, Actions, Answer, CallError};
@@ -9,8 +10,8 @@ use crate::types::plant::planted;
 use crate::types::{Instant, ReplicaId, RequestId, SessionId};
 use crate::voter::{Explanation, Value};
 use crate::wire::{
-    DecodeError, Frame, Kind, Message, Note, NoteKind, Outcome, Refusal, Replies, Reply,
-    StepPosition,
+    DecodeError, Frame, Kind, Message, Note, NoteKind, Outcome, ReceiptAnswer, Refusal, Replies,
+    Reply, StepPosition,
 };
 use bytes::Bytes;
 use std::time::Duration;
@@ -82,6 +83,11 @@ impl Caller {
                 self.note(replica, &note, now, out);
                 Ok(())
             }
+            Kind::Receipt => {
+                let answer = ReceiptAnswer::from_body(&frame.body).map_err(no_message)?;
+                self.receipt(replica, answer, now, out);
+                Ok(())
+            }
             _ => Err("a kind of frame that replicas do not send to clients"),
         }
     }
@@ -121,7 +127,7 @@ impl Caller {
                 let heard = pending.voter.hear_marked(replica, now, value, rolled);
                 stats.changed += u64::from(heard.changed);
                 if heard.accepted {
-                    self.accept(reply.number, now, out);
+                    self.accepted(reply.number, now, out);
                 } else {
                     self.look_at_query(reply.number, now);
                 }
@@ -145,7 +151,8 @@ impl Caller {
             NoteKind::Forbidden | NoteKind::Unacceptable | NoteKind::NumberTaken => true,
             NoteKind::Busy | NoteKind::Restarted | NoteKind::Halted | NoteKind::NotMember => false,
         };
-        if final_word && pending.voter.noted(note.kind) >= refusing {
+        let open = pending.voter.accepted().is_none();
+        if final_word && open && pending.voter.noted(note.kind) >= refusing {
             self.not_taken(note.number, note.kind, now, out);
         } else {
             self.look_at_query(note.number, now);
@@ -168,8 +175,8 @@ impl Caller {
         });
     }
 
-    // `t + 1` replicas said the same: now it is read.
-    fn accept(&mut self, number: u64, now: Instant, out: &mut Actions) {
+    /// `t + 1` replicas said the same: now it is read.
+    pub(super) fn accept(&mut self, number: u64, now: Instant, out: &mut Actions) {
         let Some(pending) = self.take_out(number) else { return };
         let Some(value) = pending.voter.accepted() else { return };
         self.counts.accepted += 1;
@@ -280,6 +287,7 @@ impl Caller {
     // Rule O6: the session was evicted. What is outstanding in it may have been executed before,
     // so it is never sent again by itself.
     fn lose_session(&mut self, now: Instant, out: &mut Actions) {
+        self.end_receipts(ReceiptTrouble::SessionLost, now, out);
         let Some(session) = self.session.take() else { return };
         for (_, pending) in session.window.all() {
             let explanation = explain(pending, &self.links, now);

@@ -179,6 +179,7 @@ impl Caller {
     /// A link is gone, and what was sent over it may be, too.
     pub(super) fn lose_link(&mut self, replica: ReplicaId, now: Instant) {
         self.links.down(replica, now);
+        self.receipts_lost(replica);
         self.unplace(|to| to == replica);
     }
 

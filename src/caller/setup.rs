@@ -1,5 +1,6 @@
 //! What a caller is told at its start.
 
+use super::receipts::ReceiptKeys;
 use crate::crypto::Context;
 use crate::types::{Assurance, ClientId, Ensemble, OrderLimits, SessionId};
 use crate::voter::Voter;
@@ -64,6 +65,8 @@ pub struct Setup {
     /// Whether queries are ordered like everything else, instead of being answered from the state
     /// (rule Q1).
     pub ordered: bool,
+    /// Judges receipts, by the keys that this client knows; `None` where no call wants one.
+    pub receipts: Option<ReceiptKeys>,
     /// Requests outstanding at most; taken as 1 if 0, and as `limits.window` if above it.
     pub pipeline: usize,
 }

@@ -33,6 +33,7 @@ fn setup(t: u8) -> Setup {
         repeat_after: Duration::from_millis(100),
         repeat_cap: Duration::from_millis(300),
         timeout: Duration::from_millis(1000),
+        receipts: None,
         pipeline: 4,
     }
 }
@@ -44,6 +45,7 @@ struct World {
     sends: Vec<(u8, Bytes)>,
     done: Vec<(u64, Result<Answer, CallError>)>,
     closed: Vec<(u8, &'static str)>,
+    receipts: Vec<(u64, Result<Box<Proven>, ReceiptTrouble>)>,
     round: u64,
 }
 
@@ -52,7 +54,7 @@ impl World {
     fn dark(setup: Setup) -> Self {
         let caller = Caller::new(setup, Instant(0));
         let (sends, done, closed) = (vec![], vec![], vec![]);
-        World { caller, now: 0, sends, done, closed, round: 1 }
+        World { caller, now: 0, sends, done, closed, receipts: vec![], round: 1 }
     }
 
     /// All links are up and the session is open.
@@ -75,6 +77,7 @@ impl World {
         for action in out {
             match action {
                 Action::Send { replica, frame } => self.sends.push((replica.number(), frame)),
+                Action::Receipt { token, result } => self.receipts.push((token.0, result)),
                 Action::Done { token, result } => self.done.push((token.0, result)),
                 Action::Close { replica, why } => self.closed.push((replica.number(), why)),
             }
@@ -679,3 +682,6 @@ mod liars;
 
 #[path = "limits_tests.rs"]
 mod limits;
+
+#[path = "receipts_tests.rs"]
+mod receipts;

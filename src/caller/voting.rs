@@ -1,6 +1,7 @@
 //! The client of a group that votes: requests are ordered, queries mostly need not be.
 
 use super::core::{Caller, Diverted};
+use super::queue::Travel;
 use super::setup::Mode;
 use super::{Action, Actions, Input, Setup, Stats, Token};
 use crate::types::{Instant, SessionId};
@@ -49,6 +50,7 @@ impl VotingCaller {
                 let caller = if is_query { &mut self.queries } else { &mut self.requests };
                 caller.handle(now, Input::Call { token, commands, coalesce }, out);
             }
+            Input::CallForReceipt { .. } => self.requests.handle(now, input, out),
             Input::Forget { token } => {
                 self.requests.handle(now, Input::Forget { token }, out);
                 self.queries.handle(now, Input::Forget { token }, out);
@@ -85,12 +87,12 @@ impl VotingCaller {
     fn order_diverted(&mut self, out: &mut Actions) {
         for Diverted { parts, frame } in std::mem::take(&mut self.queries.diverted) {
             self.requests.counts.ordered_queries += 1;
-            let coalesce = parts.len() > 1;
+            let travel = if parts.len() > 1 { Travel::Together } else { Travel::Alone };
             let mut commands = commands_of(&frame).into_iter();
             for part in parts {
                 let own: Vec<Command> = commands.by_ref().take(part.commands).collect();
                 let Some(token) = part.token else { continue };
-                self.requests.order(token, own, coalesce, part.since, out);
+                self.requests.order(token, own, travel, part.since, out);
             }
         }
     }

@@ -32,6 +32,7 @@ fn setup() -> Setup {
         repeat_after: Duration::from_millis(100),
         repeat_cap: Duration::from_millis(300),
         timeout: Duration::from_millis(1000),
+        receipts: None,
         pipeline: 4,
     }
 }
@@ -60,6 +61,7 @@ impl World {
         for action in out {
             match action {
                 Action::Send { replica, frame } => self.sent(replica.number(), frame),
+                Action::Receipt { token, result } => panic!("{token:?}: {result:?}"),
                 Action::Done { token, result } => self.done.push((token.0, result)),
                 Action::Close { replica, why } => panic!("{replica}: {why}"),
             }

@@ -1,6 +1,7 @@
 //! The requests of one session by number: what is outstanding and what was answered lately.
 
 use super::queue::Part;
+use super::receipts::Gathering;
 use super::route::Trail;
 use crate::types::{Instant, Members};
 use crate::voter::{Value, Voter};
@@ -34,6 +35,15 @@ pub(super) struct Pending {
     pub backoff: Duration,
     /// In a fail-stop chain: where it went. Empty where replicas vote.
     pub trail: Trail,
+    /// Where the receipt of it stands, if one is wanted.
+    pub receipt: Option<Box<Gathering>>,
+}
+
+impl Pending {
+    /// Whether it has its answer, and only its receipt is awaited.
+    pub fn is_accepted(&self) -> bool {
+        self.receipt.as_ref().is_some_and(|receipt| receipt.is_asked())
+    }
 }
 
 /// A request that is over.
@@ -207,6 +217,7 @@ mod tests {
             repeat_at: Instant(0),
             backoff: Duration::ZERO,
             trail: Trail::default(),
+            receipt: None,
         }
     }
 

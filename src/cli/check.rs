@@ -2,8 +2,10 @@
 
 use super::{Failure, Subcommand, USAGE, output};
 use crate::config::{ChainEntry, Cluster, FaultModel, Reads, least_patience, show_duration};
+use crate::crypto::Ed25519;
 use crate::files::load_cluster;
-use crate::types::{ClockKind, Durability, Role, Timing};
+use crate::proof::receipt::roster_hash;
+use crate::types::{ClockKind, Durability, GroupId, Role, Timing};
 use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -222,6 +224,7 @@ fn as_text(c: &Cluster) -> String {
     };
     put("cluster id", c.id().to_hex());
     put("configuration digest", c.digest().to_hex());
+    put("roster hash", roster(c));
     survives(c).into_iter().for_each(|(name, value)| put(name, value));
     put("service", c.service.name.clone());
     if let Some(initial) = &c.service.initial {
@@ -277,6 +280,13 @@ fn as_text(c: &Cluster) -> String {
     out.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
+/// What stands for the keys of all replicas, for those who judge receipts without this file.
+fn roster(c: &Cluster) -> String {
+    let keyring = c.keyring::<Ed25519>(GroupId::MAIN);
+    let keyring = keyring.expect("the parser of the cluster file has accepted its keys");
+    roster_hash(&keyring).to_hex()
+}
+
 fn as_json(c: &Cluster) -> Value {
     let e = c.ensemble;
     let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
@@ -322,6 +332,7 @@ fn as_json(c: &Cluster) -> Value {
         c.fields().into_iter().map(|(name, digest)| (name, digest.to_hex().into())).collect();
     json!({
         "cluster_id": c.id().to_hex(),
+        "roster_hash": roster(c),
         "configuration_digest": c.digest().to_hex(),
         "fields": fields,
         "fault_model": c.fault_model.name(),

@@ -3,6 +3,7 @@
 mod ask;
 mod batch;
 mod late;
+mod receipt;
 mod words;
 
 use super::{Failure, Subcommand, USAGE, output, votes};
@@ -20,6 +21,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use receipt::{NO_RECEIPT, Receipts, Written, ask_for_receipt};
 use words::{Ask, Words};
 
 /// Accepted, but the answer is no.
@@ -37,7 +39,8 @@ const NO_MAJORITY: u8 = 3;
 ///
 /// Exit code: 0 accepted; 1 accepted, but the answer is no (no such key, a mismatch, an error of
 /// the service, refused by the order); 2 the command line, a file, or a configuration, such as a
-/// key that is not admitted; 3 no majority in time, or in a fail-stop cluster no answer.
+/// key that is not admitted; 3 no majority in time, or in a fail-stop cluster no answer; 4
+/// accepted, but no receipt of it came about.
 ///
 /// With --json bytes are {"text": ...} if they are UTF-8, else {"hex": ...}.
 #[derive(Args)]
@@ -60,6 +63,14 @@ pub(super) struct Client {
     /// is read is as recent either way. No matter in a fail-stop cluster
     #[arg(long, global = true)]
     ordered: bool,
+    /// Write a receipt into this file: what shows the answer to anybody who has the cluster file
+    /// (`quorate receipt verify`). Reads are ordered for it. Of a batch: FILE.1, FILE.2 and so on,
+    /// by line. Not in a fail-stop cluster
+    #[arg(long, global = true, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+    /// Let --receipt replace a file that is there
+    #[arg(long, global = true, requires = "receipt")]
+    force: bool,
     /// Print on standard error who said what; waits a little for those who are slower
     #[arg(long, global = true)]
     explain: bool,
@@ -90,6 +101,8 @@ impl Subcommand for Client {
             );
             return Err(Failure { code: USAGE, message }.into());
         }
+        let receipts = self.receipt.clone();
+        let receipts = receipts.map(|file| Receipts::new(&cluster, file, self.force)).transpose()?;
         let Client { config, key: key_file, timeout, explain, json, command, .. } = self;
         let (assurance, ordered) = (self.assurance, self.ordered);
         let advice = format!(
@@ -100,7 +113,7 @@ impl Subcommand for Client {
             config.display()
         );
         let chain = cluster.fault_model == FaultModel::FailStop;
-        let show = Show { explain, json, chain, advice };
+        let show = Show { explain, json, chain, advice, receipts };
         // Values come from files or from a person before there is a link that waits.
         let work = match command {
             Command::One(words) => Work::One(words.resolve(true)?),
@@ -142,6 +155,8 @@ struct Show {
     chain: bool,
     /// What to do when there is no majority.
     advice: String,
+    /// Where receipts go, if they are wanted.
+    receipts: Option<Receipts>,
 }
 
 /// Why there is no output.
@@ -206,12 +221,37 @@ impl Trouble {
 
 async fn one(client: &Connection, what: Ask, show: &Show) -> anyhow::Result<u8> {
     let began = Instant::now();
-    let asked = tokio::select! {
+    let asking = async {
+        match &show.receipts {
+            None => (ask(client, &what).await, None),
+            Some(receipts) => {
+                let (asked, receipt) = ask_for_receipt(client, &what).await;
+                (asked, Some((receipts, receipt)))
+            }
+        }
+    };
+    let (asked, receipt) = tokio::select! {
         biased;
-        asked = ask(client, &what) => asked.map_err(Trouble::Call),
-        error = hopeless(client) => Err(Trouble::Links(error)),
+        (asked, receipt) = asking => (asked.map_err(Trouble::Call), receipt),
+        error = hopeless(client) => (Err(Trouble::Links(error)), None),
     };
     let took = began.elapsed();
+    // Without an answer nothing is to be shown.
+    let receipt = receipt.filter(|(_, outcome)| outcome.is_ok() || asked.is_ok());
+    let written = receipt.map(|(receipts, outcome)| receipts.write(receipts.file(), &outcome));
+    let code = show_one(client, (&what, asked), (took, written.as_ref()), show).await?;
+    Ok(match &written {
+        Some(Written { said: Err(_), .. }) => NO_RECEIPT,
+        _ => code,
+    })
+}
+
+async fn show_one(
+    client: &Connection,
+    (what, asked): (&Ask, Result<Asked, Trouble>),
+    (took, written): (Duration, Option<&Written>),
+    show: &Show,
+) -> anyhow::Result<u8> {
     match asked {
         Ok(mut asked) => {
             // Of a chain one answers; the others stay silent.
@@ -219,11 +259,15 @@ async fn one(client: &Connection, what: Ask, show: &Show) -> anyhow::Result<u8> 
                 late::hear_the_rest(client, &mut asked.answer.explanation).await;
             }
             match show.json {
-                true => output::print_json(&asked_json(&what, &asked))?,
-                false => print_output(&what, &asked.output, took)?,
+                true => receipt::print_json(asked_json(what, &asked), written)?,
+                false => print_output(what, &asked.output, took)?,
             }
             if show.explain {
                 eprint!("{}", votes::table(&asked.answer.explanation));
+            }
+            if !show.json {
+                let request = Some(asked.answer.request);
+                written.iter().for_each(|written| written.tell(request, show.explain));
             }
             Ok(if asked.output.is_negative() { NEGATIVE } else { 0 })
         }
@@ -232,9 +276,12 @@ async fn one(client: &Connection, what: Ask, show: &Show) -> anyhow::Result<u8> 
                 true => {
                     let mut document = trouble.json();
                     document["command"] = what.word().into();
-                    output::print_json(&document)?;
+                    receipt::print_json(document, written)?;
                 }
-                false => eprintln!("error: {}", trouble.text(show)),
+                false => {
+                    eprintln!("error: {}", trouble.text(show));
+                    written.iter().for_each(|written| written.tell(None, show.explain));
+                }
             }
             Ok(trouble.code())
         }

@@ -53,6 +53,7 @@ subcommands! {
     bench::Bench,
     demo::Demo,
     evidence::Evidence,
+    receipt::Receipt,
     log::Log,
     snapshot::Snapshot,
     replay::Replay,

@@ -2,8 +2,8 @@
 
 use super::links::{Attempt, LinkKey, Links, Meaning};
 use crate::caller::{
-    Action, Actions, Answer, CallError, ChainCaller, ChainsCaller, Input, Stats, Token,
-    VotingCaller,
+    Action, Actions, Answer, CallError, ChainCaller, ChainsCaller, Input, Proven, ReceiptTrouble,
+    Stats, Token, VotingCaller,
 };
 use crate::transport::LinkEvent;
 use crate::types::Instant;
@@ -29,7 +29,12 @@ pub(super) struct Call {
     pub commands: Vec<Command>,
     pub coalesce: bool,
     pub reply: oneshot::Sender<Outcome>,
+    /// Where its receipt goes, if one is wanted.
+    pub receipt: Option<oneshot::Sender<ReceiptOutcome>>,
 }
+
+/// What a receipt comes to.
+pub(super) type ReceiptOutcome = Result<Box<Proven>, ReceiptTrouble>;
 
 /// What handles ask for besides calls.
 pub(super) enum Order {
@@ -102,6 +107,8 @@ pub(super) struct Driver {
     core: Core,
     links: Links,
     waiting: HashMap<Token, oneshot::Sender<Outcome>>,
+    /// Who waits for receipts.
+    proving: HashMap<Token, oneshot::Sender<ReceiptOutcome>>,
     max_calls: usize,
     actions: Actions,
     last: Arc<OnceLock<Stats>>,
@@ -117,6 +124,7 @@ impl Driver {
             core,
             links,
             waiting: HashMap::new(),
+            proving: HashMap::new(),
             max_calls: max_calls.max(1),
             actions: Actions::new(),
             last,
@@ -191,9 +199,14 @@ impl Driver {
             }
         }
         for call in calls.drain(..) {
-            let Call { token, commands, coalesce, reply } = call;
+            let Call { token, commands, coalesce, reply, receipt } = call;
             self.waiting.insert(token, reply);
-            self.handle(Input::Call { token, commands, coalesce });
+            if let Some(receipt) = receipt {
+                self.proving.insert(token, receipt);
+                self.handle(Input::CallForReceipt { token, commands });
+            } else {
+                self.handle(Input::Call { token, commands, coalesce });
+            }
         }
         // After the calls, so that one is forgotten that came just before.
         while let Ok(order) = inbox.orders.try_recv() {
@@ -210,6 +223,7 @@ impl Driver {
     fn order(&mut self, order: Order) {
         match order {
             Order::Forget(token) => {
+                self.proving.remove(&token);
                 if self.waiting.remove(&token).is_some() {
                     self.handle(Input::Forget { token });
                 }
@@ -232,6 +246,12 @@ impl Driver {
             match action {
                 Action::Send { replica, frame } => self.links.send(replica, &frame),
                 Action::Close { replica, why } => self.links.close(replica, why),
+                Action::Receipt { token, result } => {
+                    if let Some(proving) = self.proving.remove(&token) {
+                        // Whoever called may have gone.
+                        let _ = proving.send(result);
+                    }
+                }
                 Action::Done { token, result } => self.tell(token, result),
             }
         }
@@ -239,6 +259,8 @@ impl Driver {
     }
 
     fn tell(&mut self, token: Token, mut result: Outcome) {
+        // Without an answer there is no receipt.
+        self.proving.remove(&token);
         if let Some(reply) = self.waiting.remove(&token) {
             let explanation = match &mut result {
                 Ok(answer) => Some(&mut answer.explanation),

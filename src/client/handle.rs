@@ -5,7 +5,8 @@ use super::driver::{Call, Core, Driver, Inbox, Order, Outcome};
 use super::links::Links;
 use super::{ClientError, ClientOptions, Explanation, LinkReport};
 use crate::caller::{
-    Answer, CallError, ChainCaller, ChainsCaller, Setup, Stats, Token, VotingCaller,
+    Answer, CallError, ChainCaller, ChainsCaller, Proven, ReceiptTrouble, Setup, Stats, Token,
+    VotingCaller,
 };
 use crate::config::{Cluster, FaultModel};
 use crate::crypto::SecretKey;
@@ -209,13 +210,40 @@ impl Client {
         let inner = self.inner.clone();
         let token = Token(inner.next.fetch_add(1, Ordering::Relaxed));
         let (reply, answer) = oneshot::channel();
-        let call = Call { token, commands, coalesce, reply };
+        let call = Call { token, commands, coalesce, reply, receipt: None };
         let left = match inner.calls.try_send(call) {
             Ok(()) => None,
             Err(TrySendError::Full(call) | TrySendError::Closed(call)) => Some(call),
         };
         let call = Pending { inner, token, answer: Some(answer) };
         async move { call.finish(left).await }
+    }
+
+    /// As [`Client::call`], and then gathers from the replicas what shows the answer to anybody
+    /// who has the replicas' keys ([`crate::proof::receipt`]). Commands that only read are ordered,
+    /// so that their receipt shows what was so at a position.
+    ///
+    /// Answer and receipt share the time that a call may take. The answer is never lost when only
+    /// the receipt fails, and a refusal by the order has a receipt, too.
+    pub fn call_for_receipt(
+        &self,
+        commands: Vec<Command>,
+    ) -> impl Future<Output = Receipted> + Send + use<> {
+        let inner = self.inner.clone();
+        let token = Token(inner.next.fetch_add(1, Ordering::Relaxed));
+        let (reply, answer) = oneshot::channel();
+        let (receipt, proven) = oneshot::channel();
+        let call = Call { token, commands, coalesce: false, reply, receipt: Some(receipt) };
+        let left = match inner.calls.try_send(call) {
+            Ok(()) => None,
+            Err(TrySendError::Full(call) | TrySendError::Closed(call)) => Some(call),
+        };
+        let call = Pending { inner, token, answer: Some(answer) };
+        async move {
+            let result = call.finish(left).await;
+            let receipt = proven.await.unwrap_or(Err(ReceiptTrouble::NoAnswer));
+            Receipted { result, receipt: receipt.map(|proven| *proven) }
+        }
     }
 
     /// What the client counts; its last counters once it is closed.
@@ -254,6 +282,15 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("links", &self.links()).finish_non_exhaustive()
     }
+}
+
+/// What came of a call whose receipt was wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Receipted {
+    /// The answer.
+    pub result: Result<Answer, CallError>,
+    /// The receipt, or why there is none.
+    pub receipt: Result<Proven, ReceiptTrouble>,
 }
 
 /// A call under way; dropping it takes it back.

@@ -50,7 +50,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-pub use crate::caller::{Answer, CallError, ReplicaStats, Stats};
+pub use crate::caller::{Answer, CallError, Proven, ReceiptTrouble, ReplicaStats, Stats};
 pub use crate::service::TouchesOf;
 pub use crate::transport::{MAX_ADDRESSES, resolve};
 pub use crate::voter::{Ballot, Explanation, Verdict, chain_text};
@@ -58,6 +58,6 @@ pub use crate::wire::{Command, CommandKind};
 pub use dial::any_address;
 pub(crate) use dial::{Target, dial};
 pub use error::{ClientError, Misfit};
-pub use handle::Client;
+pub use handle::{Client, Receipted};
 pub use options::ClientOptions;
 pub use report::LinkReport;

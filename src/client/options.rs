@@ -1,7 +1,8 @@
 //! What a client's user may set.
 
-use crate::caller;
+use crate::caller::{self, ReceiptKeys};
 use crate::config::{ChainEntry, Cluster, Reads};
+use crate::crypto::Ed25519;
 use crate::service::TouchesOf;
 use crate::transport::Settings;
 use crate::types::{Assurance, ClientId, GroupId, SessionId};
@@ -74,6 +75,8 @@ impl ClientOptions {
             repeat_after: self.repeat_after.unwrap_or(patience),
             repeat_cap: REPEAT_CAP,
             timeout: self.timeout,
+            // Without usable keys no link comes up either.
+            receipts: cluster.keyring::<Ed25519>(GroupId::MAIN).ok().map(ReceiptKeys::new),
             pipeline: self.pipeline,
         }
     }

@@ -80,6 +80,10 @@ pub enum Domain {
     Fingerprint,
     /// A secret derived from a node's key (resets, connection ids).
     Derive,
+    /// The first keys of a roster with a change of one of them.
+    Roster,
+    /// A receipt's file.
+    Receipt,
 }
 
 impl Domain {
@@ -123,6 +127,8 @@ impl Domain {
             Domain::Slot => b"quorate/1 slot\0",
             Domain::Fingerprint => b"quorate/1 fingerprint\0",
             Domain::Derive => b"quorate/1 derive\0",
+            Domain::Roster => b"quorate/1 roster\0",
+            Domain::Receipt => b"quorate/1 receipt\0",
         }
     }
 }
@@ -178,7 +184,7 @@ pub fn sha256(bytes: &[u8]) -> Digest {
 mod tests {
     use super::*;
 
-    const ALL: [Domain; 35] = [
+    const ALL: [Domain; 37] = [
         Domain::Request,
         Domain::Proposal,
         Domain::Candidates,
@@ -214,6 +220,8 @@ mod tests {
         Domain::Slot,
         Domain::Fingerprint,
         Domain::Derive,
+        Domain::Roster,
+        Domain::Receipt,
     ];
 
     #[test]

@@ -88,7 +88,7 @@ pub trait Scheme: Clone + fmt::Debug + Send + 'static {
     /// A key ready for signing.
     type Signer: Send;
     /// A public key ready for checking: prepared once, used for every message.
-    type Verifier: Clone + Send;
+    type Verifier: Clone + Send + Sync;
 
     /// Prepares a private key.
     fn signer(secret: &SecretKey) -> Self::Signer;

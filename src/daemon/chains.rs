@@ -15,8 +15,8 @@ use crate::replica::ChainStatus;
 use crate::service::Service;
 use crate::types::{ClientId, DiskState, GroupId, Instant, LinkId, Now, ReplicaId, Role};
 use crate::wire::{
-    ChainAnswer, ChainAsked, ChainQuery, ChainRefusal, Frame, Kind, Message, Note, NoteKind,
-    Request, RequestBody,
+    ChainAnswer, ChainAsked, ChainQuery, ChainRefusal, Frame, Kind, Message, NoReceipt, Note,
+    NoteKind, ReceiptAnswer, Request, RequestBody, WantReceipt,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -175,6 +175,7 @@ impl Chains {
     ) -> Option<Result<Option<Vec<u8>>, String>> {
         let chained = self.each.get_mut(&frame.group.chain()?)?;
         let refused = self.sorter.as_mut().and_then(|sorter| sorter.refuse(chained, frame));
+        let refused = refused.or_else(|| no_receipt(frame));
         if refused.is_some() {
             return Some(Ok(refused));
         }
@@ -233,4 +234,14 @@ impl Sorter {
         self.misplaced += u64::from(is_misplaced);
         is_misplaced
     }
+}
+
+/// §6: what a client is told that asks a chain for a receipt.
+fn no_receipt(frame: &Frame) -> Option<Vec<u8>> {
+    if frame.kind != Kind::WantReceipt {
+        return None;
+    }
+    let WantReceipt { session, number, .. } = WantReceipt::from_body(&frame.body).ok()?;
+    let result = Err(NoReceipt::NotKept);
+    Some(ReceiptAnswer { session, number, result }.to_frame(frame.group))
 }

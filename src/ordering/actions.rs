@@ -92,8 +92,9 @@ pub enum Action {
     /// after this vector may be given up, and what stands before it executed again.
     Astray {
         /// The epoch and the round of the last vector that is in both histories; the round before
-        /// the first of the epoch, if only its opening is.
-        keep: (Epoch, Round),
+        /// the first of the epoch, if only its opening is. `None` if that is not known here: then
+        /// only a state of the others helps.
+        keep: Option<(Epoch, Round)>,
         /// The epoch that the others go over to.
         epoch: Epoch,
     },

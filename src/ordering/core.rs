@@ -73,6 +73,8 @@ pub struct Core<S: Scheme> {
     pub(super) doubt: Instant,
     /// Whether V(complete) must be committed soon (R6).
     pub(super) vector_is_work: bool,
+    /// Up to which round somebody waits for what proposals attest (R6).
+    pub(super) wanted: Round,
     /// There is no state to go on from: it was lost, and no other has been taken over yet (§7).
     pub(super) blank: bool,
     /// What must happen first after a start with something on disk was done.
@@ -149,6 +151,7 @@ impl<S: Scheme> Core<S> {
             doubters: Members::NONE,
             doubt: Instant(0),
             vector_is_work: false,
+            wanted: Round(0),
             blank: false,
             resumed: !restarted,
             found: setup.recovered,
@@ -215,6 +218,7 @@ impl<S: Scheme> Core<S> {
             Input::OwnDurable { epoch, round } => self.own_durable(now, (epoch, round), out),
             Input::Kept(snapshot) => self.history.trim(snapshot),
             Input::Install { state, .. } => self.install(now, &state, out),
+            Input::WantRounds(round) => self.want_rounds(round),
             Input::Leave => self.leave(now, out),
             Input::Attest(attestation) => self.attest(attestation),
             Input::Tick => self.tick(now, out),

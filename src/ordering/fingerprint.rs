@@ -104,6 +104,7 @@ impl<S: Scheme> Core<S> {
             doubters,
             doubt,
             vector_is_work,
+            wanted,
             blank,
             resumed,
             found: _,
@@ -124,11 +125,11 @@ impl<S: Scheme> Core<S> {
         } = self;
         into.bytes(&order.encode());
         #[rustfmt::skip]
-        let parts: [&dyn Debug; 37] = [
+        let parts: [&dyn Debug; 38] = [
             id, incarnation, epoch, members, rounds, change, clock, wants, mine, changes,
             unsent, unsent_is_stale, sent, sent_at, committed, attestation, started_at,
             passed_on, gather, waiting, blocked, heard, doubters, doubt, vector_is_work,
-            blank, resumed, leaving, key_news,
+            wanted, blank, resumed, leaving, key_news,
             noted_keys, abstains, replaced, unsigned, lost, astray, durable, signed,
         ];
         parts.into_iter().for_each(|part| into.add(part));

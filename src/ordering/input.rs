@@ -93,6 +93,8 @@ pub enum Input {
     },
     /// Snapshots are kept for others: history up to the oldest one's round is not needed.
     Kept(Option<Round>),
+    /// Rounds up to this one are to be complete, as somebody waits for what proposals attest (R6).
+    WantRounds(Round),
     /// The operator stops this replica for a while: it asks to leave (M2).
     Leave,
     /// What this replica has executed by now, for its next proposal.

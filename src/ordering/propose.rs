@@ -16,6 +16,9 @@ const MAX_GATHER: usize = 512;
 /// what is fetched of rounds that must not be committed.
 const FLIGHT: u64 = AHEAD - 2;
 
+/// Rounds that are run for a receipt at most, at one time.
+const MAX_WANTED: u64 = 8;
+
 /// Rounds of an epoch after which the state after its first vector is attested and shown.
 const ATTESTED_AFTER: u64 = 4;
 
@@ -104,6 +107,16 @@ impl<S: Scheme> Core<S> {
             || self.vector_is_work
             || self.change.prepared.is_some()
             || self.must_attest()
+            || self.rounds.complete() < self.wanted && self.may_propose()
+    }
+
+    /// R6: somebody waits for a receipt, which takes what members attest in the next rounds. They
+    /// are a few, whatever is asked for.
+    pub(super) fn want_rounds(&mut self, round: Round) {
+        let most = self.rounds.complete().0 + MAX_WANTED;
+        if self.takes_part() {
+            self.wanted = self.wanted.max(Round(round.0.min(most)));
+        }
     }
 
     /// The state after an epoch's first vector is what a replica that is out takes up (§7). It is

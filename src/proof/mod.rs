@@ -4,7 +4,8 @@
 //! single one that an honest one never signs. Nothing else goes into the judgement: no local
 //! state, no time, no word of others. So everybody who has the proof and the roster's keys comes
 //! to the same verdict, now or years later. [`convict`] is the judge, [`find`] looks for proofs
-//! in what was verified already, [`ProofFile`] is what is kept for people.
+//! in what was verified already, [`ProofFile`] is what is kept for people. What shows a third
+//! party that the service answered something is in [`receipt`].
 //!
 //! # What an honest replica may do
 //!
@@ -26,6 +27,7 @@
 
 mod file;
 pub mod find;
+pub mod receipt;
 mod rules;
 
 pub use file::{MAX_PROOF_FILE, PROOF_SUFFIX, ProofFile, ProofFileError};

@@ -14,7 +14,7 @@ use crate::types::{Digest, LinkId, Now, Role, SessionId};
 use crate::wire::{
     Author, ChainQuery, Frame, Kind, Message, Note, NoteKind, OperatorChange, Ping, Pong,
 };
-use crate::wire::{Reply, Request};
+use crate::wire::{Reply, Request, WantReceipt};
 
 impl<S: Scheme> Replica<S> {
     pub(super) fn client_frame(
@@ -39,6 +39,8 @@ impl<S: Scheme> Replica<S> {
                 let pong = Pong { sent: ping.sent, clock, answered };
                 out.push(to_client(link, pong.to_frame(self.group)));
             }),
+            Kind::WantReceipt => WantReceipt::from_body(&frame.body)
+                .map(|want| self.want_receipt(now, link, client, want, out)),
             Kind::Greeting => Ok(()),
             Kind::OperatorChange if client.role == Role::Admin => {
                 OperatorChange::from_body(&frame.body).map(|change| {

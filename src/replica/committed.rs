@@ -45,6 +45,7 @@ impl<S: Scheme> Replica<S> {
             self.rolled.hear(proposal);
             self.compare(proposal.replica, &proposal.attestation, out);
         }
+        self.receipts.committed(&step);
         self.changed(step.position.round, &step.changes, out);
         self.collect_proofs(&step, out);
         self.follows_again();

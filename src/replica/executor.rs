@@ -1,13 +1,15 @@
 //! Executes committed steps in order, deterministically.
 
+mod known;
 mod waiting;
 
 use super::bodies::Bodies;
+use super::outputs::{Outputs, StepOutputs};
 use super::transfer::{FrozenState, Head, Snapshot};
 use super::{StepTrace, TraceEntry};
-use crate::crypto::{Domain, Leaf, MerkleTree, hash, running_root};
+use crate::crypto::{Domain, Leaf, hash};
 use crate::ordering::{Checkpoint, Ordered, Step};
-use crate::service::sessions::{Admission, Lookup, SessionLimits, SessionTable, StoredReply};
+use crate::service::sessions::{Admission, SessionLimits, SessionTable, StoredReply};
 use crate::service::{Carried, Inherited, Service, run_commands, run_queries};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
@@ -43,6 +45,8 @@ pub(super) struct Executor {
     /// What it never is before: the time of what was taken over from another cluster.
     earliest: AgreedTime,
     recent: VecDeque<(Round, Digest)>,
+    /// What the last steps gave.
+    outputs: Outputs,
     checkpoint: (Round, Digest),
     /// The ordering state at that checkpoint, as it goes into a snapshot.
     ordering: Bytes,
@@ -54,7 +58,7 @@ pub(super) struct Executor {
     passed_over: Round,
     /// What was refused lately, which no session remembers: so that a lost refusal can be said
     /// again while the order still knows the request.
-    refused: DigestMap<StoredReply>,
+    refused: DigestMap<(ClientId, StoredReply)>,
     refused_at: VecDeque<(Round, Digest)>,
     executed: u64,
     /// Requests in `queue`.
@@ -108,6 +112,7 @@ impl Executor {
             shown: Round(0),
             earliest: AgreedTime(0),
             recent: VecDeque::new(),
+            outputs: Outputs::default(),
             checkpoint: (Round(0), Digest::ZERO),
             ordering: Bytes::new(),
             lost: false,
@@ -191,7 +196,7 @@ impl Executor {
             let (outcome, fresh) = match ran {
                 Ok(Ran::Now(outcome)) => (Some(outcome), true),
                 Ok(Ran::Refused(outcome)) => {
-                    self.remember_refusal(ordered.digest, place, outcome.clone());
+                    self.remember_refusal(client, ordered.digest, place, outcome.clone());
                     (Some(outcome), false)
                 }
                 Ok(Ran::Nothing) => (None, false),
@@ -224,7 +229,7 @@ impl Executor {
             }
             bodies.executed(&ordered.digest, step.position.round);
         }
-        self.finish(step, &leaves);
+        self.finish(step, leaves);
         let position = step.position;
         let trace = self.trace.then(|| {
             let running = self.running();
@@ -274,34 +279,9 @@ impl Executor {
         run_commands(&mut *self.service, &self.limits, time, client, body)
     }
 
-    fn remember_refusal(
-        &mut self,
-        digest: Digest,
-        (position, index): (StepPosition, u32),
-        outcome: Bytes,
-    ) {
-        self.refused.insert(digest, StoredReply { position, index, outcome });
-        self.refused_at.push_back((position.round, digest));
-        let horizon = position.round.0.saturating_sub(self.limits.forget_after);
-        while let Some((round, digest)) = self.refused_at.front().copied() {
-            if round.0 > horizon && self.refused_at.len() <= MAX_REFUSED {
-                break;
-            }
-            self.refused_at.pop_front();
-            if self.refused.get(&digest).is_some_and(|r| r.position.round == round) {
-                self.refused.remove(&digest);
-            }
-        }
-    }
-
-    /// The refusal of this request, if it was refused lately.
-    pub(super) fn refused(&self, digest: &Digest) -> Option<&StoredReply> {
-        self.refused.get(digest).filter(|_| !self.lost)
-    }
-
-    fn finish(&mut self, step: &Step, leaves: &[Leaf]) {
-        let root = MerkleTree::new(leaves).root();
-        self.running = running_root(&self.running, &step.position.vector, &root);
+    fn finish(&mut self, step: &Step, leaves: Vec<Leaf>) {
+        let (position, before) = (step.position, self.running);
+        self.running = self.outputs.push(StepOutputs { position, before, leaves });
         (self.position, self.time) = (step.position, self.time_of(step));
         if !step.requests.is_empty() {
             self.shown = step.position.round;
@@ -380,6 +360,7 @@ impl Executor {
         (self.passed_over, self.shown) = (Round(0), position.round);
         self.checkpoint = (position.round, *attested);
         self.recent = VecDeque::from([(position.round, running)]);
+        self.outputs.clear();
         self.refused_at.drain(..).for_each(|(_, digest)| {
             self.refused.remove(&digest);
         });
@@ -414,25 +395,6 @@ impl Executor {
     /// Runs commands that only read, on the state as it is (Q1).
     pub(super) fn query(&self, client: &ClientId, body: &RequestBody) -> Outcome {
         run_queries(&*self.service, &self.limits, self.time, client, body)
-    }
-
-    /// What is stored under the number of this request, which has this digest.
-    pub(super) fn stored(
-        &self,
-        client: &ClientId,
-        request: &Request,
-        digest: &Digest,
-    ) -> Lookup<'_> {
-        // Without a state nothing is known of sessions.
-        match self.lost {
-            true => Lookup::Nothing,
-            false => self.sessions.lookup(client, request.session, request.number, digest),
-        }
-    }
-
-    /// Whether no request with this number can run in this session any more.
-    pub(super) fn is_spent(&self, client: &ClientId, request: &Request) -> bool {
-        !self.lost && self.sessions.is_spent(client, request.session, request.number)
     }
 
     /// What another cluster goes on from; `None` without a state.

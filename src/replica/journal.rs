@@ -366,10 +366,26 @@ impl Journal {
         Action::Save { sequence, round, first, head, state }
     }
 
+    /// Whether what follows from this step may leave.
+    pub(super) fn has_durable(&self, step: Round) -> bool {
+        let is_durable = step <= self.durable && self.gap == Gap::No;
+        self.durability == Durability::None || is_durable
+    }
+
+    /// A proposal so many rounds after a step shows that its signer could do that step again from
+    /// its disk, if it attests it or a later one: such a one is signed when the vector that
+    /// commits the step is durable there (§7). Without a log it shows that it was executed.
+    pub(super) fn attests_after(&self) -> u64 {
+        match self.durability {
+            Durability::None | Durability::Strict => 2,
+            Durability::Reply if planted("s6-receipt-before-sync") => 2,
+            Durability::Reply => 4,
+        }
+    }
+
     /// Keeps replies back, or gives them again if nothing keeps them.
     pub(super) fn hold(&mut self, waiting: Waiting) -> Option<Waiting> {
-        let is_durable = waiting.after <= self.durable && self.gap == Gap::No;
-        if self.durability == Durability::None || is_durable || planted("s7-reply-before-sync") {
+        if self.has_durable(waiting.after) || planted("s7-reply-before-sync") {
             return Some(waiting);
         }
         self.waiting.push_back(waiting);

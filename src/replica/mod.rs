@@ -36,7 +36,9 @@ mod keys;
 mod links;
 mod measure;
 mod meter;
+mod outputs;
 mod reads;
+mod receipts;
 mod recover;
 mod replay;
 #[allow(clippy::module_inception)]

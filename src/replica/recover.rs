@@ -132,6 +132,7 @@ impl<S: Scheme> Replica<S> {
         for waiting in durable.replies {
             self.send_replies(waiting, out);
         }
+        self.receipts.look_again();
     }
 
     /// Before anything is signed on a disk its mark says so.

@@ -12,6 +12,7 @@ use super::keys::{first_pins, recorded_keys};
 use super::links::{Client, Links};
 use super::meter::Meter;
 use super::reads::Reads;
+use super::receipts::Receipts;
 use super::report::{Counters, report};
 use super::rolled::Rolled;
 use super::transfer::{Download, Maker, Pacer, Shelf, Whole};
@@ -82,6 +83,7 @@ pub struct Replica<S: Scheme> {
     /// What goes to the disk, and what waits for it.
     pub(super) journal: Journal,
     pub(super) reads: Reads,
+    pub(super) receipts: Receipts,
     /// What was found on the disk, until it is told.
     pub(super) recovered: Option<Box<Recovered>>,
     pub(super) counters: Counters,
@@ -124,6 +126,7 @@ impl<S: Scheme> Replica<S> {
             fields: setup.fields,
             core: Core::new(core, now),
             reads: Reads::default(),
+            receipts: Receipts::default(),
             bodies: Bodies::new(setup.quotas, setup.seed),
             links: Links::new(ensemble.replicas().filter(|r| *r != setup.id), now.monotonic),
             meter: Meter::new(setup.id, ensemble, setup.timing.delta, now.monotonic),
@@ -189,7 +192,10 @@ impl<S: Scheme> Replica<S> {
                     out.push(Action::CloseClient { link, reason });
                 }
             }
-            Input::ClientDown { link } => self.links.client_down(link),
+            Input::ClientDown { link } => {
+                self.links.client_down(link);
+                self.receipts.link_down(link);
+            }
             Input::ClientFrames { link, frames } => {
                 for frame in frames {
                     self.client_frame(now, link, &frame, out);
@@ -213,6 +219,7 @@ impl<S: Scheme> Replica<S> {
                 self.core(now, ordering::Input::Drained, out);
                 self.ping_and_fetch(now, out);
                 self.answer_reads(out);
+                self.answer_wishes(now, out);
                 out.extend(self.journal.flush(self.executor.position().round));
             }
         }
@@ -222,7 +229,8 @@ impl<S: Scheme> Replica<S> {
     pub fn next_wake(&self) -> Option<Instant> {
         let cores = [self.core.next_wake(), self.links.next_ping()];
         let fetch = self.fetch.next_wake().filter(|_| !self.paused);
-        let more = [fetch, self.transfer_wake(), self.needed_wake()];
+        let receipts = self.receipts.next_wake();
+        let more = [fetch, self.transfer_wake(), self.needed_wake(), receipts];
         let wakes = cores.into_iter().chain(more);
         wakes.flatten().min()
     }
@@ -294,7 +302,9 @@ impl<S: Scheme> Replica<S> {
             | Kind::Chain
             | Kind::ChainQuery
             | Kind::ChainAnswer
-            | Kind::ChainSession => {
+            | Kind::ChainSession
+            | Kind::WantReceipt
+            | Kind::Receipt => {
                 self.close_peer(peer, CloseReason::Malformed("a message for others"), out);
                 Ok(())
             }

@@ -5,7 +5,7 @@ use crate::crypto::{Context, Keyed, PublicKey, SecretKey};
 use crate::replica::{Setup, Stored};
 use crate::service::counter::Counter;
 use crate::types::{ClientId, ClockKind, DiskState, Ensemble, Quotas, Role, SessionId, Wall};
-use crate::wire::{Outcome, Refusal, Replies, Request, StepPosition};
+use crate::wire::{Outcome, ReceiptAnswer, Refusal, Replies, Request, StepPosition};
 use std::time::Duration;
 
 const CLIENT: ClientId = ClientId([7; 32]);
@@ -16,6 +16,8 @@ struct Trio {
     ms: u64,
     /// What the client was told, by whom.
     told: Vec<(usize, Replies)>,
+    /// What it was shown for receipts, by whom.
+    shown: Vec<(usize, ReceiptAnswer)>,
     /// Who does not hear what.
     deaf_to: Option<(usize, Kind)>,
     /// Whose disk does nothing, and what it was told to write.
@@ -61,6 +63,7 @@ impl Trio {
             replicas: (0..3).map(make).collect(),
             ms: 1,
             told: vec![],
+            shown: vec![],
             deaf_to: None,
             stuck: None,
             unwritten: vec![],
@@ -98,8 +101,15 @@ impl Trio {
                     }
                     Action::ToClient { frame, .. } => {
                         let frame = Frame::parse(frame).unwrap();
-                        if frame.kind == Kind::Replies {
-                            self.told.push((i, Replies::from_body(&frame.body).unwrap()));
+                        match frame.kind {
+                            Kind::Replies => {
+                                self.told.push((i, Replies::from_body(&frame.body).unwrap()));
+                            }
+                            Kind::Receipt => {
+                                self.shown
+                                    .push((i, ReceiptAnswer::from_body(&frame.body).unwrap()));
+                            }
+                            _ => {}
                         }
                     }
                     Action::Append { sequence, .. } | Action::Persist { sequence, .. } => {
@@ -236,3 +246,40 @@ fn members_take_snapshots_for_one_of_them_without_a_state() {
 
 #[path = "reads_tests.rs"]
 mod reads;
+
+#[path = "receipts_tests.rs"]
+mod receipts;
+
+/// Whether a replica says that it rolled back when it learns that others have gone on without it,
+/// and where `keep` says how far it went with them.
+fn says_rolled(keep: Option<(crate::types::Epoch, Round)>) -> bool {
+    let mut trio = Trio::new(OrderLimits::default());
+    trio.send(1, 0, Bytes::new()).unwrap();
+    let position = trio.send(1, 1, add_one()).unwrap().0;
+    let executed = trio.replicas[0].executor.position().round;
+    assert!(executed >= position.round);
+    let keep = keep.map(|(epoch, before)| (epoch, Round(executed.0 - before.0)));
+    let epoch = crate::types::Epoch { resets: 1, ..crate::types::Epoch::GENESIS };
+    trio.replicas[0].astray(keep, epoch, &mut Actions::new());
+    trio.replicas[0].rolled.is_on()
+}
+
+/// §7: who cannot tell how far its history and that of the others are the same cannot say that it
+/// gave up nothing of what it answered.
+#[test]
+fn who_does_not_know_what_it_gave_up_says_that_it_was_something() {
+    let genesis = crate::types::Epoch::GENESIS;
+    assert!(says_rolled(None), "nobody knows");
+    assert!(says_rolled(Some((genesis, Round(1)))), "its last step");
+    assert!(!says_rolled(Some((genesis, Round(0)))), "nothing");
+}
+
+#[cfg(feature = "plant")]
+#[test]
+fn who_takes_what_it_does_not_know_for_nothing_is_noticed() {
+    crate::types::plant::plant(Some("s7-unknown-is-none"));
+    let test = who_does_not_know_what_it_gave_up_says_that_it_was_something;
+    let caught = std::panic::catch_unwind(test).is_err();
+    crate::types::plant::plant(None);
+    assert!(caught);
+}

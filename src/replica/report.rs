@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 pub(super) struct Counters {
     pub(super) requests: u64,
     pub(super) queries: u64,
+    pub(super) receipts: u64,
     pub(super) repeats: u64,
     pub(super) busy: u64,
     pub(super) forbidden: u64,
@@ -158,6 +159,7 @@ impl<S: Scheme> Replica<S> {
             ("requests", c.requests),
             ("queries", c.queries),
             ("queries_waiting", self.reads.len() as u64),
+            ("receipts", c.receipts),
             ("repeats", c.repeats),
             ("busy", c.busy),
             ("forbidden", c.forbidden),

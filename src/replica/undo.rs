@@ -114,9 +114,17 @@ pub(super) struct Undo {
 
 impl<S: Scheme> Replica<S> {
     /// The core has committed what the others have not gone on with.
-    pub(super) fn astray(&mut self, keep: (Epoch, Round), epoch: Epoch, out: &mut Actions) {
-        let ran = self.executor.position().round > keep.1;
+    pub(super) fn astray(&mut self, keep: Option<(Epoch, Round)>, epoch: Epoch, out: &mut Actions) {
+        let executed = self.executor.position().round;
+        // Where it is not known how far both histories are the same, all that was executed may be
+        // among what is given up.
+        let unknown = executed > Round(0) && !planted("s7-unknown-is-none");
+        let ran = keep.map_or(unknown, |keep| executed > keep.1);
         self.rolled.back(epoch, ran);
+        let Some(keep) = keep else {
+            mark("§7 it is not known what others had not gone on with");
+            return self.attest();
+        };
         // Once for each epoch: if it did not help, only the state of others does.
         if self.undo.last >= Some(epoch) || !self.journal.is_whole() {
             return;

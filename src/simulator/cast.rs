@@ -2,14 +2,16 @@
 
 use super::OperatorNode;
 use super::Options;
+use super::Receipts;
 use super::ReplicaNode;
 use super::mischief::{Faulty, Withhold};
+use super::seeker::Seeker;
 use super::{Arrival, ClientNode, Dice, Effect, Inner, LyingClient, Node, NodeId, Note, Noted};
 use crate::adversary::{Liar, Sleeper, Twins};
-use crate::caller;
-use crate::crypto::{Context, Keyed, Keyring, PublicKey, Scheme, SecretKey, sha256};
+use crate::caller::{self, ReceiptKeys};
+use crate::crypto::{Keyed, Keyring, PublicKey, Scheme, SecretKey, sha256};
 use crate::replica::{Event, Replica, Setup, Stored};
-use crate::types::{DiskState, Ensemble, Instant, Now, ReplicaId, SessionId};
+use crate::types::{DiskState, Instant, Now, ReplicaId, SessionId};
 use crate::wire::{Hello, Stamp};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -118,7 +120,8 @@ pub(super) fn replica<S: Scheme>(
     let service = || Box::new(Faulty::new(wrong, options.panics));
     if let Some((_, sides)) = options.doubled.iter().find(|(place, _)| *place == id.index()) {
         let setups = [seed, seed ^ 1].map(|seed| setup(seed, Vec::new(), Stored::default()));
-        return Inner::Double(Box::new(Twins::new(setups, [service(), service()], *sides, now)));
+        let times = (now.monotonic + options.lies_from, now);
+        return Inner::Double(Box::new(Twins::new(setups, [service(), service()], *sides, times)));
     }
     let (setup, service) = (setup(seed, recovered, stored), service());
     match options.liars.iter().find(|(place, _)| *place == id.index()) {
@@ -135,26 +138,38 @@ pub(super) fn replica<S: Scheme>(
     }
 }
 
-pub(super) fn caller(
+/// A correct client, with the keys that it judges receipts by.
+pub(super) fn client<S: Scheme>(
     options: &Options,
     number: u32,
-    context: Context,
-    session: SessionId,
-) -> caller::Setup {
-    caller::Setup {
+    (keyring, session): (&Keyring<S>, SessionId),
+    (dice, now): (Dice, Instant),
+) -> Member<S> {
+    let setup = caller::Setup {
         mode: caller::Mode::Vote,
         ordered: options.queries == 0,
         assurance: options.assurance,
-        ensemble: Ensemble::new(options.t).expect("the options name a t of 1 to 15"),
-        context,
-        client: super::client_id(number),
+        ensemble: keyring.ensemble(),
+        context: keyring.context(),
+        client: super::client_id(options.key_of(number)),
         session,
         limits: options.limits,
         repeat_after: 4 * options.timing.delta,
         repeat_cap: 32 * options.timing.delta,
-        timeout: options.impatience.filter(|_| number == 0).unwrap_or(options.call_timeout),
+        timeout: options
+            .impatience
+            .filter(|_| options.key_of(number) == 0)
+            .unwrap_or(options.call_timeout),
+        receipts: Some(ReceiptKeys::new(keyring.clone())),
         pipeline: options.workload.pipeline,
-    }
+    };
+    let load = (options.workload.clone(), options.queries);
+    let node = ClientNode::new(setup, load, dice, now);
+    Member::Client(Box::new(match options.receipts {
+        Receipts::None => node,
+        Receipts::OfCalls => node.wanting_receipts(),
+        Receipts::OfReplies => node.seeking(Seeker::new(keyring.clone())),
+    }))
 }
 
 // The session of a correct client is the first number that its dice give.

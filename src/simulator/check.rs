@@ -160,6 +160,12 @@ impl Checks {
         self.reached.get(&replica).map_or(0, |r| r.steps)
     }
 
+    /// Whether a replica has executed what the others have gone on without, and has executed
+    /// nothing with them since.
+    pub fn is_passed_by(&self, replica: ReplicaId) -> bool {
+        self.reached.get(&replica).is_some_and(|r| r.passed_by)
+    }
+
     /// A client, correct or not, has sent a request.
     pub fn on_sent(&mut self, digest: Digest, sent: Sent) {
         self.sent.entry(digest).or_insert(sent);

@@ -2,6 +2,7 @@
 
 use super::node::frames_of;
 use super::note::name_of;
+use super::seeker::Seeks;
 use super::{Arrival, Dice, Effect, Node, NodeId, Note};
 use crate::caller::{Action, Actions, Input, Setup, Token, VotingCaller};
 use crate::crypto::Context;
@@ -47,6 +48,10 @@ pub struct ClientNode {
     open: BTreeSet<Token>,
     next_call: Option<Instant>,
     sent: BTreeSet<Digest>,
+    /// Whether receipts of all calls are wanted.
+    receipts: bool,
+    /// Asks for receipts of all replies.
+    seeker: Option<Box<dyn Seeks>>,
 }
 
 impl ClientNode {
@@ -69,7 +74,19 @@ impl ClientNode {
             open: BTreeSet::new(),
             next_call: Some(now),
             sent: BTreeSet::new(),
+            receipts: false,
+            seeker: None,
         }
+    }
+
+    /// The same, wanting a receipt of each call.
+    pub fn wanting_receipts(self) -> Self {
+        Self { receipts: true, ..self }
+    }
+
+    /// The same, with somebody who seeks receipts of whatever replicas answer.
+    pub(super) fn seeking(self, seeker: impl Seeks + 'static) -> Self {
+        Self { seeker: Some(Box::new(seeker)), ..self }
     }
 
     /// Whether all calls are made and over.
@@ -99,7 +116,11 @@ impl ClientNode {
             out.push(Effect::Note(Note::Called(token.0, commands.clone())));
             self.open.insert(token);
             let coalesce = self.dice.chance(500);
-            self.input(now, Input::Call { token, commands, coalesce }, out);
+            let call = match self.receipts {
+                true => Input::CallForReceipt { token, commands },
+                false => Input::Call { token, commands, coalesce },
+            };
+            self.input(now, call, out);
             let think = u64::try_from(self.workload.think.as_nanos()).unwrap_or(u64::MAX);
             self.next_call = Some(now + Duration::from_nanos(self.dice.between(0, think)));
         }
@@ -141,6 +162,7 @@ impl ClientNode {
             match action {
                 Action::Send { replica, frame } => {
                     for parsed in frames_of(&frame).unwrap_or_default() {
+                        self.seeker.iter_mut().for_each(|s| s.sends(&parsed));
                         if let Some((digest, sent)) = name_of(&parsed, &self.context, &self.client)
                             && self.sent.insert(digest)
                         {
@@ -155,6 +177,10 @@ impl ClientNode {
                     out.push(Effect::Note(Note::Closed(peer, why.clone())));
                     out.push(Effect::Close { peer, why });
                 }
+                Action::Receipt { token, result } => out.push(Effect::Note(match result {
+                    Ok(proven) => Note::Receipt(Box::new(proven.judged)),
+                    Err(why) => Note::NoReceipt(token.0, why.to_string()),
+                })),
                 Action::Done { token, result } => {
                     self.open.remove(&token);
                     out.push(Effect::Note(match result {
@@ -186,6 +212,10 @@ impl Node for ClientNode {
                 self.input(now, Input::Down { replica }, out);
             }
             Arrival::Frames { peer: NodeId::Replica(replica), frames, .. } => {
+                let frames = match &mut self.seeker {
+                    Some(seeker) => seeker.hears(&self.client, replica, frames, out),
+                    None => frames,
+                };
                 self.input(now, Input::Frames { replica, frames }, out);
             }
             Arrival::Up { .. } | Arrival::Down { .. } => {}

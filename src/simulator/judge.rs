@@ -5,6 +5,7 @@ use super::fairness::fairness;
 use super::linear::{self, Call, Effected, Operation, Read, Verdict};
 use super::liveness::Waits;
 use super::model::{KvModel, KvOut};
+use super::seeker::ReceiptBook;
 use super::{AfterPanic, Clock, NodeId, Note, Noted, Options, PersistRule, client_id, kv};
 use crate::ordering::Reason;
 use crate::replica::{Event, Status};
@@ -63,6 +64,8 @@ pub struct Judge {
     rolled: Members,
     /// What each replica has written since the beginning and not lost, if that is checked.
     written: BTreeMap<ReplicaId, Vec<Bytes>>,
+    /// Receipts that clients have; they are judged apart, in every run.
+    pub(super) receipts: ReceiptBook,
     /// Wall clocks of good replicas, where agreed time is to be measured against them.
     clocks: Vec<Clock>,
 }
@@ -87,6 +90,7 @@ impl Judge {
             persist_rule: options.persist_rule,
             rolled: Members::NONE,
             written: BTreeMap::new(),
+            receipts: ReceiptBook::default(),
             clocks: Vec::new(),
         }
     }
@@ -107,6 +111,7 @@ impl Judge {
     /// # Errors
     /// The rule that is broken by it.
     pub fn on_note(&mut self, noted: Noted<Note>) -> Checked {
+        self.receipts.take(&noted.note);
         let Noted { time, node, note, durable } = noted;
         match (node, note) {
             (NodeId::Client(_), Note::Sent(digest, mut sent)) => {
@@ -170,6 +175,7 @@ impl Judge {
                 }
                 Ok(())
             }
+            Note::Receipt(_) | Note::NoReceipt(..) => Ok(()),
             other => unreachable!("no client says {other:?}"),
         }
     }
@@ -187,6 +193,7 @@ impl Judge {
     /// # Errors
     /// If one is.
     pub fn on_accusation(&mut self, noted: &Noted<Note>) -> Checked {
+        self.receipts.take(&noted.note);
         match (noted.node, &noted.note) {
             (NodeId::Replica(at), Note::Event(event)) if is_accusation(event) => {
                 self.on_event(at, event)
@@ -245,7 +252,12 @@ impl Judge {
             Event::Undone { ran: true, .. } => {
                 self.rolled.insert(at);
             }
-            Event::SnapshotInstalled { round, .. } => self.checks.on_taken_up(at, *round),
+            Event::SnapshotInstalled { round, .. } => {
+                if self.checks.is_passed_by(at) {
+                    self.rolled.insert(at);
+                }
+                self.checks.on_taken_up(at, *round);
+            }
             Event::Recovered(found) => {
                 self.checks.on_taken_up(at, found.snapshot);
                 self.checks.on_recovered(at, &found.steps, found.round);

@@ -33,6 +33,7 @@ mod options;
 mod replica_node;
 mod report;
 mod run;
+mod seeker;
 mod world;
 
 pub use cast::new_key;
@@ -50,7 +51,7 @@ pub use network::NetworkOptions;
 pub use node::{Arrival, Effect, Node, NodeId};
 pub use note::{Note, client_id};
 pub use operator::OperatorNode;
-pub use options::{AfterPanic, Options, PersistRule, Twins, WrongService};
+pub use options::{AfterPanic, Options, PersistRule, Receipts, Twins, WrongService};
 pub use replica_node::{Inner, ReplicaNode};
 pub use report::{Failure, Report};
 pub use run::{run, run_watched, run_with};

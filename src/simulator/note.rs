@@ -2,6 +2,7 @@
 
 use super::check::Sent;
 use crate::crypto::{Context, Domain, Hasher};
+use crate::proof::receipt::Judged;
 use crate::replica::{Event, StepTrace};
 use crate::types::{ClientId, Digest, RequestId};
 use crate::wire::{Frame, Kind, Message, Request, StepPosition};
@@ -53,6 +54,10 @@ pub enum Note {
     },
     /// A call ended without one.
     Failed(u64, String),
+    /// A client has a receipt that it wanted, or that it made of what one replica alone said.
+    Receipt(Box<Judged>),
+    /// There is no receipt of a call that wanted one.
+    NoReceipt(u64, String),
 }
 
 /// In a few words, for people.
@@ -89,6 +94,13 @@ impl fmt::Display for Note {
                 write!(f, "{count} outputs")
             }
             Note::Failed(call, why) => write!(f, "gives up call {call}: {why}"),
+            Note::Receipt(judged) => {
+                let (position, assurance) = (judged.position, judged.assurance.name());
+                let Judged { request, index, signers, .. } = &**judged;
+                write!(f, "has a {assurance} receipt of {request} at {}", position.round.0)?;
+                write!(f, ".{index} by {signers}")
+            }
+            Note::NoReceipt(call, why) => write!(f, "has no receipt of call {call}: {why}"),
         }
     }
 }

@@ -42,13 +42,16 @@ pub struct Options {
     /// Of a thousand calls so many only read, and are answered without ordering if they can be.
     /// With 0 all that is asked is ordered.
     pub queries: u32,
+    /// Whether clients want receipts, and of what.
+    pub receipts: Receipts,
     /// How long a call may take before its client gives up.
     pub call_timeout: Duration,
     /// The same for the first client, whose calls may fail then.
     pub impatience: Option<Duration>,
     /// Lying replicas, by place in the roster from 0, and their lies.
     pub liars: Vec<(usize, Lie)>,
-    /// When they begin to lie; until then they are honest (B34).
+    /// When they begin to lie; until then they are honest (B34). Until then two processes with one
+    /// key hear and say the same.
     pub lies_from: Duration,
     /// Replicas, by place from 0, that start again with a disk that lacks the last so many records
     /// (B36): what they promised binds them no more, so they count as liars.
@@ -137,6 +140,19 @@ pub enum Twins {
     OneSession,
 }
 
+/// Whether clients want receipts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Receipts {
+    /// They want none.
+    #[default]
+    None,
+    /// They want one of each call.
+    OfCalls,
+    /// They ask every replica for the proof of whatever it has answered, believed or not, and make
+    /// of what comes all receipts that can be made.
+    OfReplies,
+}
+
 /// Says of a frame of the protocol stream that a replica sends, and of all records that are
 /// durable on its disk at that moment, what is wrong with sending it (§7).
 pub type PersistRule = fn(&Frame, &[Bytes]) -> Result<(), String>;
@@ -157,6 +173,7 @@ impl Default for Options {
             workload: Workload::default(),
             queries: 0,
             assurance: Assurance::Majority,
+            receipts: Receipts::None,
             call_timeout: Duration::from_secs(60),
             impatience: None,
             liars: Vec::new(),

@@ -1,10 +1,10 @@
 //! Whole runs: a cluster from options and a seed, run to its end and judged.
 
-use super::cast::{Blank, CLIENTS, Member, caller, new_secret, note_disk, operator};
+use super::cast::{Blank, CLIENTS, Member, client, new_secret, note_disk, operator};
 use super::cast::{operator_number, replica, secret, session};
 use super::check::Violation;
 use super::judge::{Judge, random_clock};
-use super::{Cell, ClientNode, Dice, Failure, Knows, LyingClient, NodeId, Options};
+use super::{Cell, Dice, Failure, Knows, LyingClient, NodeId, Options};
 use super::{Clock, OperatorNode, ReplicaNode, Report, Stopped, Twins, World, chaos};
 use crate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, sha256};
 use crate::replica::{Standing, Status};
@@ -145,10 +145,8 @@ impl<'a, S: Scheme> Run<'a, S> {
             let own = SessionId(dice.any());
             let one = options.twins == Some(Twins::OneSession);
             let session = if one { session(seed, options.key_of(number)) } else { own };
-            let setup = caller(options, options.key_of(number), context, session);
-            let (workload, now) = (options.workload.clone(), clock.read(0).monotonic);
-            let node = ClientNode::new(setup, (workload, options.queries), dice, now);
-            let node = Member::Client(Box::new(node));
+            let times = (dice, clock.read(0).monotonic);
+            let node = client(options, number, (&keyring, session), times);
             self.world.add(NodeId::Client(number), node, clock);
         }
         for (number, lie) in (options.clients..).zip(&options.lying_clients) {
@@ -352,6 +350,7 @@ impl<'a, S: Scheme> Run<'a, S> {
                 self.judge.on_crashed(id);
                 self.world.end(NodeId::Replica(id), OBEYS_AFTER);
             }
+            self.judge.receipts.no_strong_ones_contradict()?;
             found.or_else(|violation| self.excuse(violation))?;
             match stopped {
                 Stopped::Crashed(node) => {
@@ -473,7 +472,7 @@ impl<'a, S: Scheme> Run<'a, S> {
             failed: self.judge.failed.clone(),
             longest: self.judge.waits.longest(),
             refusals: self.judge.checks.refusals(),
-            events: self.judge.events.clone(),
+            events: self.judge.receipts.counted(&self.judge.events),
             fired: self.world.fired().clone(),
             told,
             statuses: self.statuses().into_iter().map(|(_, s)| s).collect(),

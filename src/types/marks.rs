@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// Every mark: the rule, then what happened.
-pub const MARKS: [&str; 69] = [
+pub const MARKS: [&str; 74] = [
     "E1 a follower blamed for a round",
     "E1 a follower passed on what started a round",
     "E1 a member blamed for a round",
@@ -78,11 +78,16 @@ pub const MARKS: [&str; 69] = [
     "§7 the source of a snapshot was put aside",
     "§7 what sources agreed on was not the attested state",
     "§7 what others had not gone on with was given up",
+    "§6 a receipt was wanted for too long",
+    "§6 a receipt waited for its step",
+    "R6 rounds were run for a receipt",
+    "§6 a replica gave a false proof for a receipt",
+    "§7 it is not known what others had not gone on with",
 ];
 
 /// Those of them that the modes of `quorate sim` do not come to in some hundred runs: they take
 /// more than one rare thing at a time, a Leave, which no mode has, or `--strict`.
-pub const RARE: [&str; 16] = [
+pub const RARE: [&str; 21] = [
     "E3 a cut was seen in what may not be committed",
     "E4 a root was taken only to be called stalled",
     "E5 two Reports of one number were seen",
@@ -99,6 +104,11 @@ pub const RARE: [&str; 16] = [
     "§7 one that stopped went on in its epoch",
     "§7 what sources agreed on was not the attested state",
     "§7 what others had not gone on with was given up",
+    "§6 a receipt was wanted for too long",
+    "§6 a receipt waited for its step",
+    "R6 rounds were run for a receipt",
+    "§6 a replica gave a false proof for a receipt",
+    "§7 it is not known what others had not gone on with",
 ];
 
 #[cfg(feature = "plant")]

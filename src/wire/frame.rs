@@ -74,11 +74,15 @@ pub enum Kind {
     ChainAnswer = 38,
     /// A [`super::ChainSession`].
     ChainSession = 39,
+    /// A [`super::WantReceipt`].
+    WantReceipt = 40,
+    /// A [`super::ReceiptAnswer`].
+    Receipt = 41,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 29] = [
+    pub const ALL: [Kind; 31] = [
         Kind::Open,
         Kind::Hello,
         Kind::Proposal,
@@ -108,6 +112,8 @@ impl Kind {
         Kind::ChainQuery,
         Kind::ChainAnswer,
         Kind::ChainSession,
+        Kind::WantReceipt,
+        Kind::Receipt,
     ];
 
     fn of(number: u8) -> Option<Kind> {

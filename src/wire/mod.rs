@@ -24,10 +24,12 @@ mod lease;
 mod mark;
 mod peer;
 mod proposal;
+mod receipt;
 mod record;
 mod report;
 mod snapshot;
 mod transfer;
+mod want_receipt;
 
 pub use blame::{Blame, BlameStep, Restarted, Stalled};
 pub use chain::{ChainConfig, ChainEntry, ChainMember, ChainMessage, ChainPosition, MAX_CHAIN};
@@ -48,10 +50,12 @@ pub use lease::{ChainGrant, ChainRenewal, RENEW};
 pub use mark::Mark;
 pub use peer::{Body, Ping, Pong, Stamp, Want, WantBody};
 pub use proposal::{Attestation, Candidate, MAX_CANDIDATES, MAX_CHANGES, Proposal, StepPosition};
+pub use receipt::{LaterStep, MAX_LATER_STEPS, Receipt, ReceiptProof};
 pub use record::{MAX_KEY_CHANGES, MAX_RECORD, Record};
 pub use report::{Lacks, MAX_LACKS, Report, ReportHeader};
 pub use snapshot::{Piece, SnapshotOffer, SnapshotPart, SnapshotShape, WantSnapshot};
 pub use transfer::{Gone, WantHistory};
+pub use want_receipt::{NoReceipt, ReceiptAnswer, WantReceipt};
 
 /// ALPN of links between replicas.
 pub const ALPN_REPLICA: &[u8] = b"quorate/1";

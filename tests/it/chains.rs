@@ -336,6 +336,7 @@ impl World {
         for action in out {
             match action {
                 caller::Action::Send { replica, frame } => self.sent(index, replica.index(), frame),
+                caller::Action::Receipt { token, .. } => panic!("a receipt of {token:?}"),
                 caller::Action::Done { token, result } => self.done(index, token, result),
                 caller::Action::Close { replica, why } => panic!("closed {replica}: {why}"),
             }
@@ -512,6 +513,7 @@ fn client(cluster: &Cluster, index: usize) -> Client {
             repeat_after: Duration::from_millis(250),
             repeat_cap: Duration::from_secs(1),
             timeout: Duration::from_secs(30),
+            receipts: None,
             pipeline: 4,
         },
         master: GroupId::MAIN,

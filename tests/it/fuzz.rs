@@ -39,6 +39,8 @@ fn made() -> BTreeMap<(&'static str, String), Vec<u8>> {
             "mark" => ("log", 2),
             name if name.starts_with("outcome") => ("messages", 1),
             "request-body" => ("messages", 0),
+            "receipt" => ("messages", 4),
+            "receipt-file" => ("messages", 5),
             _ => ("messages", 2),
         };
         add(target, sample.name, &[&[mode], &sample.bytes]);

@@ -17,6 +17,7 @@ mod partitions;
 #[cfg(feature = "plant")]
 mod planted;
 mod power;
+mod receipts;
 mod repair;
 mod service;
 mod simulation;

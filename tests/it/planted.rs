@@ -15,12 +15,23 @@ const SEEDS: u64 = 12;
 
 /// Bugs that no run here hunts. Those of the chain are hunted in `tests/it/chain.rs`. The next are
 /// shown by step tables beside the code that has them
-/// (`src/ordering`, `src/replica/transfer`), the others by crashes at every call of the disk
-/// (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`) and by the modes of
+/// (`src/ordering`, `src/replica/transfer`, `src/proof/receipt`), the others by crashes at every
+/// call of the disk (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`) and by the modes of
 /// `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 109] = [
+const ELSEWHERE: [&str; 120] = [
     "delta-offset-stays",
     "delta-late-untold",
+    "s6-signer-counts-twice",
+    "s6-list-believed",
+    "s6-index-unbound",
+    "s6-rounds-apart",
+    "s6-rolled-is-strong",
+    "s6-any-key-counts",
+    "s6-receipt-before-sync",
+    "s6-receipt-of-others",
+    "s6-weak-receipt",
+    "r6-receipts-wait",
+    "s7-unknown-is-none",
     "q1-chosen-not-awaited",
     "q1-follower-answers",
     "q1-entering-answers",

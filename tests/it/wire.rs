@@ -9,6 +9,7 @@ mod chain;
 mod epochs;
 mod hostile;
 mod limits;
+mod receipts;
 pub mod samples;
 mod statements;
 

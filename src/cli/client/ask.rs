@@ -55,7 +55,7 @@ pub(super) fn hand_over(
     }
 }
 
-fn command(command: &kv::Command<'_>) -> Command {
+pub(super) fn command(command: &kv::Command<'_>) -> Command {
     let kind = match command.is_read_only() {
         true => CommandKind::Query,
         false => CommandKind::Execute,
@@ -63,7 +63,7 @@ fn command(command: &kv::Command<'_>) -> Command {
     Command { kind, bytes: command.encode().into() }
 }
 
-fn read(answer: Answer) -> Result<Asked, CallError> {
+pub(super) fn read(answer: Answer) -> Result<Asked, CallError> {
     let output = answer.outputs.first().map(kv::Output::parse);
     match output {
         Some(Ok(output)) => Ok(Asked { output, answer }),

@@ -2,6 +2,7 @@
 
 use super::super::{Failure, USAGE, votes};
 use super::ask::{Asked, ask, hand_over};
+use super::receipt::{self, NO_RECEIPT, ask_for_receipt};
 use super::words::{Ask, Words, split};
 use super::{NEGATIVE, NO_MAJORITY, Show, Trouble};
 use crate::client::{CallError, Client, ClientError};
@@ -35,7 +36,10 @@ pub(super) struct Batch {
     window: u16,
 }
 
-type Flight = Pin<Box<dyn Future<Output = Result<Asked, CallError>>>>;
+type Flight = Pin<Box<dyn Future<Output = Flown>>>;
+
+/// What came of a command, and of its receipt, if one was wanted.
+type Flown = (Result<Asked, CallError>, Option<receipt::Outcome>);
 
 /// A command under way.
 struct Sent {
@@ -50,6 +54,8 @@ struct Summary {
     negative: u64,
     failed: u64,
     dissent: u64,
+    /// Commands that have no receipt though one was wanted.
+    unproven: u64,
 }
 
 impl Batch {
@@ -193,13 +199,25 @@ impl Run<'_> {
     }
 
     fn send(&mut self, line: u64, what: Ask) {
+        if self.show.receipts.is_some() {
+            let (client, asked) = (self.client.clone(), what.clone());
+            let flight: Flight = Box::pin(async move {
+                let (result, receipt) = ask_for_receipt(&client, &asked).await;
+                (result, Some(receipt))
+            });
+            self.under_way.push_back(Sent { line, what, flight });
+            return;
+        }
         let flight: Flight = match what {
             // Its pages are asked for one after the other.
             Ask::Scan { .. } => {
                 let (client, what) = (self.client.clone(), what.clone());
-                Box::pin(async move { ask(&client, &what).await })
+                Box::pin(async move { (ask(&client, &what).await, None) })
             }
-            _ => Box::pin(hand_over(self.client, &what)),
+            _ => {
+                let flight = hand_over(self.client, &what);
+                Box::pin(async move { (flight.await, None) })
+            }
         };
         self.under_way.push_back(Sent { line, what, flight });
     }
@@ -215,6 +233,8 @@ impl Run<'_> {
             }
             let matches = self.parser.try_get_matches_from_mut(words).map_err(|e| first_line(&e))?;
             let words = Words::from_arg_matches(&matches).map_err(|e| first_line(&e))?;
+            let receipts = self.show.receipts.iter();
+            receipts.into_iter().try_for_each(|receipts| receipts.may_write(number))?;
             words.resolve(false).map(Some).map_err(|e| e.to_string())
         };
         read().unwrap_or_else(|why| {
@@ -223,11 +243,13 @@ impl Run<'_> {
         })
     }
 
-    fn take(&mut self, result: Result<Asked, CallError>) -> std::io::Result<()> {
+    fn take(&mut self, (result, receipt): Flown) -> std::io::Result<()> {
         let Some(sent) = self.under_way.pop_front() else { return Ok(()) };
+        let written = receipt.filter(|outcome| outcome.is_ok() || result.is_ok());
+        let written = written.and_then(|outcome| self.write_receipt(sent.line, &outcome));
         let text = match result {
-            Ok(asked) => self.accepted(&sent, &asked),
-            Err(error) => self.failed(&sent, Trouble::Call(error)),
+            Ok(asked) => self.accepted(&sent, &asked, written),
+            Err(error) => self.failed(&sent, Trouble::Call(error), written),
         };
         self.progress.set_message(format!("{} answers", self.summary.accepted));
         if self.show.json {
@@ -242,7 +264,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn accepted(&mut self, sent: &Sent, asked: &Asked) -> String {
+    fn write_receipt(&mut self, line: u64, outcome: &receipt::Outcome) -> Option<Value> {
+        let receipts = self.show.receipts.as_ref()?;
+        let written = receipts.write(&receipts.of_line(line), outcome);
+        if let Err(why) = &written.said {
+            self.summary.unproven += 1;
+            let text = format!("line {line}: it is done, but it has no receipt: {why}");
+            self.progress.suspend(|| eprintln!("{text}"));
+        }
+        Some(written.json)
+    }
+
+    fn accepted(&mut self, sent: &Sent, asked: &Asked, receipt: Option<Value>) -> String {
         self.summary.accepted += 1;
         self.summary.negative += u64::from(asked.output.is_negative());
         let explanation = &asked.answer.explanation;
@@ -255,17 +288,19 @@ impl Run<'_> {
         if self.show.json {
             let mut document = super::asked_json(&sent.what, asked);
             document["line"] = sent.line.into();
+            receipt.into_iter().for_each(|receipt| document["receipt"] = receipt);
             self.documents.push(document);
         }
         votes::output_text(&asked.output)
     }
 
-    fn failed(&mut self, sent: &Sent, trouble: Trouble) -> String {
+    fn failed(&mut self, sent: &Sent, trouble: Trouble, receipt: Option<Value>) -> String {
         self.summary.failed += 1;
         if self.show.json {
             let mut document = trouble.json();
             document["line"] = sent.line.into();
             document["command"] = sent.what.word().into();
+            receipt.into_iter().for_each(|receipt| document["receipt"] = receipt);
             self.documents.push(document);
         }
         match trouble.code() {
@@ -285,7 +320,7 @@ impl Run<'_> {
             std::io::ErrorKind::BrokenPipe => Ok(()),
             _ => Err(e),
         })?;
-        let Summary { accepted, negative, failed, dissent } = self.summary;
+        let Summary { accepted, negative, failed, dissent, unproven } = self.summary;
         let stopped = self.stop.take();
         if self.show.json {
             let stopped = stopped.as_ref().map(|(_, why)| why);
@@ -295,6 +330,9 @@ impl Run<'_> {
             });
             if !self.show.chain {
                 summary["with_dissent"] = dissent.into();
+            }
+            if self.show.receipts.is_some() {
+                summary["without_receipt"] = unproven.into();
             }
             let documents = std::mem::take(&mut self.documents);
             let document = json!({ "results": documents, "summary": summary });
@@ -312,12 +350,13 @@ impl Run<'_> {
         }
         match stopped {
             Some((code, message)) => Err(Failure { code, message }.into()),
+            None if unproven > 0 => Ok(NO_RECEIPT),
             None => Ok(if negative > 0 { NEGATIVE } else { 0 }),
         }
     }
 }
 
-async fn first(under_way: &mut VecDeque<Sent>) -> Result<Asked, CallError> {
+async fn first(under_way: &mut VecDeque<Sent>) -> Flown {
     match under_way.front_mut() {
         Some(sent) => sent.flight.as_mut().await,
         None => std::future::pending().await,

@@ -1,7 +1,8 @@
 //! What goes wrong in a simulated run: a function of the mode and the seed.
 
-use crate::adversary::{Lie, OrderingLie};
-use crate::simulator::{ClientLie, Dice, Fault, Given, NodeId, Options, RandomFaults, Workload};
+use crate::adversary::{Lie, OrderingLie, ReceiptLie, Sides};
+use crate::simulator::{ClientLie, Dice, Fault, Given, NodeId, Options, RandomFaults};
+use crate::simulator::{Receipts, Workload};
 use crate::types::{ClockKind, Durability, ReplicaId};
 use std::fmt;
 use std::str::FromStr;
@@ -46,6 +47,10 @@ pub(super) enum Mode {
     /// Clients that read without ordering, while replicas crash, stand still, are cut off, and
     /// tell what is over
     Reads,
+    /// Replicas that lie, as often as not two with one key, on a network that does not keep to Δ;
+    /// clients make receipts of whatever any replica answers. No two strong ones may contradict
+    /// each other; others do
+    Receipts,
 }
 
 /// How many replicas lie.
@@ -124,6 +129,7 @@ impl Mode {
                 slow(&mut options, &mut Dice::new(seed, PATIENCE));
             }
             Mode::Reads => reads(&mut options, &mut dice),
+            Mode::Receipts => receipts(&mut options, &mut dice),
             Mode::Liars => {
                 if dice.chance(500) {
                     options.lying_clients.push(*dice.pick(&ClientLie::ALL));
@@ -132,6 +138,8 @@ impl Mode {
         }
         let usual = match self {
             Mode::Liars | Mode::Fair => u64::from(t),
+            // Those with one key count, too.
+            Mode::Receipts => u64::from(t).saturating_sub(options.doubled.len() as u64),
             Mode::Reads if dice.chance(500) => u64::from(t),
             // Now and then more than are tolerated.
             Mode::Random if dice.chance(100) => u64::from(t) + 1,
@@ -143,6 +151,7 @@ impl Mode {
         let lies: Vec<Lie> = match self {
             Mode::Fair => OrderingLie::ALL.map(Lie::Ordering).into_iter().collect(),
             Mode::Reads if dice.chance(700) => vec![Lie::StaleRead],
+            Mode::Receipts if dice.chance(500) => ReceiptLie::ALL.map(Lie::Receipt).into(),
             // Few runs fetch a state: those who lie about one would mostly be honest.
             _ => Lie::all().filter(|lie| !matches!(lie, Lie::Source(_))).collect(),
         };
@@ -168,6 +177,54 @@ fn base(dice: &mut Dice, t: u8) -> Options {
         random_faults: RandomFaults { within: ms(2000), lasts: ms(400), ..RandomFaults::NONE },
         ..Options::named("sim")
     }
+}
+
+// Short runs: two sides that hear only what a liar says to each of them go on by themselves within
+// a few hundred milliseconds, and are together again soon after.
+fn receipts(options: &mut Options, dice: &mut Dice) {
+    let ms = Duration::from_millis;
+    options.receipts = Receipts::OfReplies;
+    (options.heal_at, options.settle) = (Some(ms(1000)), ms(800));
+    (options.clients, options.must_finish) = (2, false);
+    let calls = dice.between(6, 12);
+    options.workload = Workload {
+        calls,
+        pipeline: 3,
+        // Half of that on the average, until the end.
+        think: ms(3600 / calls),
+        keys: 2,
+        commands: 2,
+    };
+    if dice.chance(300) {
+        options.random_faults.crashes = few(dice, 1, 3);
+        options.random_faults.power_cuts = few(dice, 0, 1);
+        // Who forgets what it attested contradicts itself without any lie.
+        options.durability = Durability::Reply;
+    }
+    if dice.chance(400) {
+        return network(options, dice);
+    }
+    // All liars are two with one key each; the others are on one side or the other.
+    let mut places: Vec<usize> = (0..2 * usize::from(options.t) + 1).collect();
+    let mut take = |dice: &mut Dice| {
+        places.swap_remove(usize::try_from(dice.below(places.len() as u64)).unwrap_or(0))
+    };
+    let liars: Vec<usize> = (0..options.t).map(|_| take(dice)).collect();
+    let mut sides = [vec![take(dice)], vec![take(dice)]];
+    places.into_iter().for_each(|other| sides[usize::from(dice.chance(500))].push(other));
+    let node = |place: &usize| NodeId::Replica(ReplicaId::from_index(*place));
+    let (at, lasts) = (ms(dice.between(50, 400)), ms(dice.between(200, 900)));
+    // They are one until about then.
+    options.lies_from = at - ms(dice.below(20));
+    for (one, other) in sides[0].iter().flat_map(|a| sides[1].iter().map(move |b| (a, b))) {
+        for (from, to) in [(node(one), node(other)), (node(other), node(one))] {
+            let cut = Fault::Cut { from, to, lasts, breaks_after: None };
+            options.faults.push((at, cut));
+        }
+    }
+    let second = sides[1].iter().map(|place| ReplicaId::from_index(*place)).collect();
+    let deaf = dice.chance(800);
+    options.doubled.extend(liars.into_iter().map(|liar| (liar, Sides { second, deaf })));
 }
 
 // Most reads meet with writes under way, which are few and about few keys.

@@ -25,9 +25,42 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 106] = [
+const ELSEWHERE: [(&str, &str); 117] = [
     ("delta-offset-stays", METER),
     ("delta-late-untold", METER),
+    ("s6-signer-counts-twice", RECEIPTS),
+    ("s6-list-believed", RECEIPTS),
+    ("s6-index-unbound", RECEIPTS),
+    ("s6-rounds-apart", RECEIPTS),
+    (
+        "s6-rolled-is-strong",
+        "src/proof/receipt/tests.rs a_planted_bug_in_what_is_strong_is_caught",
+    ),
+    (
+        "s6-any-key-counts",
+        "src/proof/receipt/file_tests.rs keys_that_a_liar_made_up_do_not_count",
+    ),
+    (
+        "s6-receipt-before-sync",
+        "src/replica/receipts_tests.rs \
+         a_receipt_of_what_was_signed_before_it_was_on_the_disk_is_noticed",
+    ),
+    (
+        "s6-receipt-of-others",
+        "src/replica/receipts_tests.rs a_proof_that_is_shown_to_others_is_noticed",
+    ),
+    (
+        "s6-weak-receipt",
+        "src/caller/receipts_tests.rs a_weak_receipt_for_a_strong_one_is_noticed",
+    ),
+    (
+        "r6-receipts-wait",
+        "src/replica/receipts_tests.rs rounds_that_are_not_run_for_a_receipt_are_noticed",
+    ),
+    (
+        "s7-unknown-is-none",
+        "src/replica/replica_tests.rs who_takes_what_it_does_not_know_for_nothing_is_noticed",
+    ),
     ("q1-chosen-not-awaited", READS),
     ("q1-follower-answers", READS),
     ("q1-entering-answers", READS),
@@ -149,6 +182,7 @@ const ELSEWHERE: [(&str, &str); 106] = [
     ("e4-evidence-forgotten", STRICT),
 ];
 const METER: &str = "tests/it/delta.rs what_is_planted_in_the_meter_is_noticed";
+const RECEIPTS: &str = "src/proof/receipt/tests.rs planted_bugs_in_the_judging_are_caught";
 const READS: &str = "src/ordering/reads_tests.rs the_planted_bugs_of_reads_are_caught";
 const UNSYNCED: &str =
     "src/replica/reads_tests.rs an_answer_that_is_not_on_the_disk_is_noticed";

@@ -44,7 +44,8 @@ fn every_mode_runs_and_says_what_it_covered() {
             Mode::Pause => "node paused",
             Mode::Crash => "node crashed",
             Mode::Power | Mode::Outages | Mode::SlowOutages => "power cut",
-            Mode::Random | Mode::Calm | Mode::Liars | Mode::Fair | Mode::Reads => continue,
+            Mode::Random | Mode::Calm | Mode::Liars | Mode::Fair => continue,
+            Mode::Reads | Mode::Receipts => continue,
         };
         assert!(fired.contains_key(expected), "{mode}: {fired:?}");
     }
@@ -58,6 +59,21 @@ fn too_many_liars_are_told_and_are_no_failure() {
     let json = covered.coverage.json(None);
     assert_eq!(json["cells"]["C4 too many liars"], 12);
     assert!(json["forked"].as_u64().unwrap() > 0, "the checkers see it: {json}");
+}
+
+/// C4: with a broken Δ and t liars no two strong receipts contradict each other, which would fail
+/// these runs. Those of a majority do: the negative control.
+#[test]
+fn receipts_of_a_majority_contradict_each_other_and_strong_ones_do_not() {
+    let sim = Sim { seeds: Some(30), t: vec![1, 2], ..sim(Mode::Receipts) };
+    let covered = sim.cover();
+    if let Some((case, broken)) = covered.broken.first() {
+        panic!("{}", sim.tell(case, broken));
+    }
+    let events = covered.coverage.json(None)["events"].clone();
+    for kind in ["strong receipt", "majority receipt", "receipts contradict"] {
+        assert!(events[kind].as_u64().unwrap_or(0) > 0, "{kind}: {events}");
+    }
 }
 
 #[test]

@@ -278,3 +278,38 @@ fn the_planted_bugs_of_openings_change_who_is_a_member() {
         assert!(caught, "{name} was not caught");
     }
 }
+
+/// §7: the replica is told that others have gone on without it also where nobody knows since when.
+#[test]
+fn one_whose_history_parts_from_the_others_somewhere_is_astray() {
+    use crate::ordering::{Action, Core, Setup};
+    let first = call(1, (0, 0), &[3]);
+    let opened: Vec<_> = [1, 2].map(|r| report(1, first, r, Says::default())).into();
+    let second = call(1, (0, 1), &[]);
+    let further = Says { entered: opened, ..Says::default() };
+    let reports = [1, 2, 3].map(|r| report(1, second, r, further.clone()));
+    let setup = Setup::<Keyed> {
+        id: id(1),
+        keyring: keyring(1),
+        signer: Keyed::signer(&secret(id(1))),
+        genesis: Digest([7; 32]),
+        timing: crate::types::Timing::from_delta(std::time::Duration::from_millis(20)),
+        clock: crate::types::ClockKind::Hybrid,
+        limits: OrderLimits::default(),
+        seed: 1,
+        disk: crate::types::DiskState::New,
+        recovered: Vec::new(),
+        replays: false,
+        strict: false,
+        incarnation: 1,
+    };
+    let now = crate::types::Now::default();
+    let mut core = Core::new(setup, now);
+    let mut out = Vec::new();
+    core.go_astray(now, &Arc::new(open(1, &reports)), &mut out);
+    let said = out.iter().filter_map(|action| match action {
+        Action::Astray { keep, epoch } => Some((*keep, *epoch)),
+        _ => None,
+    });
+    assert_eq!(said.collect::<Vec<_>>(), [(None, second.number())]);
+}

@@ -66,6 +66,7 @@ impl World<'_> {
                 repeat_after: Duration::from_millis(100),
                 repeat_cap: Duration::from_millis(400),
                 timeout: options.time_limit,
+                receipts: None,
                 pipeline: 2,
             };
             let (master, reads_any) = (GroupId::MAIN, options.reads_any);
@@ -163,6 +164,9 @@ impl World<'_> {
                 Action::Send { replica, frame } => self.send_of_caller(index, replica, frame)?,
                 Action::Close { replica, why } => {
                     return Err(format!("a client closes its link to {replica}: {why}"));
+                }
+                Action::Receipt { .. } => {
+                    return Err("a receipt that nobody has asked for".to_owned());
                 }
                 Action::Done { token, result } => self.is_over(index, token, result)?,
             }

@@ -6,8 +6,9 @@
 
 use allocation_counter::measure;
 use bytes::Bytes;
-use quorate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, Unverified};
+use quorate::crypto::{Context, Ed25519, Keyed, Keyring, Scheme, SecretKey, Unverified};
 use quorate::ordering;
+use quorate::proof::receipt::ReceiptFile;
 use quorate::replica::OpenedSnapshot;
 use quorate::service::kv::Kv;
 use quorate::storage::{
@@ -19,9 +20,9 @@ use quorate::types::{
 use quorate::wire::{
     Blame, Body, CallMessage, ChainAnswer, ChainMessage, ChainQuery, ChainSession, DecodeError,
     Frame, FrameDecoder, Gone, Greeting, Hello, Kind, LogEntry, Mark, Message, Note, OPEN_FRAME,
-    OperatorChange, Outcome, Ping, Pong, Proposal, Record, Replies, Report, Request, RequestBody,
-    Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, Stamp, Want, WantBody,
-    WantHistory, WantSnapshot,
+    OperatorChange, Outcome, Ping, Pong, Proposal, Reader, Receipt, ReceiptAnswer, Record, Replies,
+    Report, Request, RequestBody, Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled,
+    Stamp, Want, WantBody, WantHistory, WantReceipt, WantSnapshot,
 };
 use std::time::Duration;
 
@@ -261,22 +262,34 @@ macro_rules! messages {
 }
 
 messages! {
-    Hello, Unverified<Proposal>, Want, Ping, Pong, Stamp, WantBody, Body, Unverified<Blame>,
-    CallMessage, Unverified<Report>, Unverified<Restarted>, Unverified<Stalled>, SignedChange,
-    WantHistory, Gone, WantSnapshot, SnapshotPart, SnapshotOffer, Greeting, Request, Replies, Note,
-    OperatorChange, ChainMessage, ChainQuery, ChainAnswer, ChainSession,
+    Hello, Unverified<Proposal>, Want, Ping, Pong, Stamp, WantBody, Body, Unverified<Blame>, CallMessage, Unverified<Report>, Unverified<Restarted>, Unverified<Stalled>, SignedChange, WantHistory, Gone, WantSnapshot, SnapshotPart, SnapshotOffer, Greeting, Request, Replies, Note, OperatorChange, ChainMessage, ChainQuery, ChainAnswer, ChainSession, WantReceipt, ReceiptAnswer,
 }
 
 /// A stream of frames of any kind, transfer and changes of the epoch among them, which comes in
-/// pieces; and what lies inside of messages. The first byte says which, and how large pieces are.
+/// pieces; what lies inside of messages; and receipts. The first byte says which, and how large
+/// pieces are.
 pub fn messages(data: &[u8]) -> usize {
     let Some((mode, rest)) = data.split_first() else { return 0 };
     let bytes = Bytes::copy_from_slice(rest);
-    match mode % 4 {
+    match mode % 6 {
         0 => canonical(rest, |_| RequestBody::parse(&bytes).map(|b| b.to_bytes().to_vec())),
         1 => canonical(rest, |_| Outcome::parse(&bytes).map(|o| o.to_bytes().to_vec())),
+        4 => canonical(rest, |bytes| {
+            let mut r = Reader::new(bytes);
+            let receipt = Receipt::read(&mut r)?;
+            r.finish().map(|()| receipt.to_bytes())
+        }),
+        5 => receipt_file(rest),
         _ => stream(&bytes, usize::from(*mode) + 1),
     }
+}
+
+// A receipt's file, judged by the keys that it names itself.
+fn receipt_file(bytes: &[u8]) -> usize {
+    let Ok(file) = ReceiptFile::parse(bytes) else { return 0 };
+    assert_eq!(file.to_bytes(), bytes, "two encodings of one receipt");
+    let judged = file.roster::<Ed25519>().and_then(|roster| file.judge_by_hash::<Ed25519>(&roster));
+    1 + usize::from(judged.is_ok())
 }
 
 fn stream(bytes: &Bytes, piece: usize) -> usize {

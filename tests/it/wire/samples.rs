@@ -1,19 +1,20 @@
 //! One message of every kind with every part filled in, and its golden file.
 
-use super::{chain, epochs};
+use super::{chain, epochs, receipts};
 use bytes::Bytes;
 use quorate::crypto::{
-    Context, Ed25519, Keyring, Scheme, SecretKey, Signable, Unverified, Verified, hash,
+    Context, Ed25519, Keyring, MerklePath, Scheme, SecretKey, Signable, Unverified, Verified, hash,
 };
-use quorate::types::SessionId;
+use quorate::types::{Assurance, SessionId};
 use quorate::types::{ClientId, Digest, Ensemble, Epoch, GroupId, ReplicaId, Round};
 use quorate::wire::{
     Attestation, Blame, Body, CallMessage, Candidate, ChainAnswer, ChainMessage, ChainQuery,
     ChainSession, Command, CommandKind, DecodeError, Frame, Gone, Greeting, GroupState, Header,
-    Hello, Kind, Mark, Message, Note, NoteKind, OPEN_FRAME, OperatorChange, Outcome,
-    PROTOCOL_VERSION, Piece, Ping, Pong, Proposal, Refusal, Replies, Reply, Report, Request,
-    RequestBody, Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, Stamp,
-    StepPosition, Want, WantBody, WantHistory, WantSnapshot,
+    Hello, Kind, LaterStep, Mark, Message, NoReceipt, Note, NoteKind, OPEN_FRAME, OperatorChange,
+    Outcome, PROTOCOL_VERSION, Piece, Ping, Pong, Proposal, ReceiptAnswer, ReceiptProof, Refusal,
+    Replies, Reply, Report, Request, RequestBody, Restarted, SignedChange, SnapshotOffer,
+    SnapshotPart, Stalled, Stamp, StepPosition, Want, WantBody, WantHistory, WantReceipt,
+    WantSnapshot,
 };
 use std::path::PathBuf;
 
@@ -54,6 +55,11 @@ impl Sample {
     ) -> Self {
         let (bytes, counts) = (bytes.into(), counts.to_vec());
         Self { name, bytes, framed: false, open_ended: false, sealed: false, counts, decode }
+    }
+
+    /// The same, with a checksum over all.
+    pub fn sealed(self) -> Self {
+        Self { sealed: true, ..self }
     }
 
     /// Decodes `bytes` as a receiver of this kind of stream would, and encodes the result.
@@ -107,8 +113,10 @@ pub fn all() -> Vec<Sample> {
     all.extend(epochs::samples());
     all.extend(transfer_samples());
     all.extend(client_samples());
+    all.extend(receipt_samples());
     all.extend(part_samples());
     all.extend(chain::samples());
+    all.extend(receipts::samples());
     all
 }
 
@@ -203,6 +211,8 @@ pub fn reencode_frame(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         Kind::ChainQuery => reencode_body::<ChainQuery>(&frame),
         Kind::ChainAnswer => reencode_body::<ChainAnswer>(&frame),
         Kind::ChainSession => reencode_body::<ChainSession>(&frame),
+        Kind::WantReceipt => reencode_body::<WantReceipt>(&frame),
+        Kind::Receipt => reencode_body::<ReceiptAnswer>(&frame),
     }
 }
 
@@ -322,6 +332,38 @@ fn client_samples() -> Vec<Sample> {
     ]
 }
 
+fn receipt_samples() -> Vec<Sample> {
+    let (session, number) = (SessionId(0x1122_3344_5566_7788), 9);
+    let position = |round| StepPosition { round: Round(round), vector: digest("vector") };
+    let (position, index, assurance) = (position(41), 1, Assurance::Strong);
+    let want = WantReceipt { session, number, position, index, assurance };
+    let siblings = vec![digest("sibling 0"), digest("sibling 1")];
+    let path = MerklePath { place: 1, leaves: 3, siblings };
+    let later = LaterStep {
+        position: StepPosition { round: Round(42), vector: digest("next vector") },
+        root: digest("root"),
+    };
+    let (before, later) = (digest("before"), vec![later]);
+    let signed = vec![proposal().header().into()];
+    let proof = ReceiptProof { position, index, before, path, later, signed };
+    let answer = ReceiptAnswer { session, number, result: Ok(proof) };
+    let none = ReceiptAnswer { session, number, result: Err(NoReceipt::TooOld) };
+    // Session, number and one byte come before the proof: position, index and running root, then
+    // the path with its place and size, a step of 72 bytes, and the headers.
+    let siblings = 17 + 40 + 4 + 32 + 8;
+    let later = siblings + 4 + 64;
+    let signed = later + 4 + 72;
+    vec![
+        Sample::frame("want-receipt", want.to_frame(GROUP), &[]),
+        Sample::frame(
+            "receipt-answer",
+            answer.to_frame(GROUP),
+            &[siblings, later, signed, signed + 29],
+        ),
+        Sample::frame("receipt-answer-none", none.to_frame(GROUP), &[]),
+    ]
+}
+
 fn part_samples() -> Vec<Sample> {
     let refused = Outcome::Refused(Refusal::BeyondWindow);
     let mark = Mark {
@@ -330,14 +372,13 @@ fn part_samples() -> Vec<Sample> {
         incarnation: 3,
         disk: quorate::types::DiskState::Replaced,
     };
-    let mark = Sample::part("mark", mark.to_bytes(), &[], reencode_mark);
     let body = request_body().to_bytes();
     vec![
         Sample::part("request-body", body, &[0, 5, 5 + 4 + 3 + 1], reencode_request_body),
         Sample::part("outcome-opened", Outcome::Opened.to_bytes(), &[], reencode_outcome),
         Sample::part("outcome-executed", executed().to_bytes(), &[1, 5, 11], reencode_outcome),
         Sample::part("outcome-refused", refused.to_bytes(), &[], reencode_outcome),
-        Sample { sealed: true, ..mark },
+        Sample::part("mark", mark.to_bytes(), &[], reencode_mark).sealed(),
     ]
 }
 
