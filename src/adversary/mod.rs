@@ -3,7 +3,8 @@
 //! A [`Liar`] runs an honest replica and changes what that one hears and says: so it keeps up with
 //! the protocol, which makes its lies better. It has its own signing key and nobody else's. Which
 //! lie it tells is an [`Attack`]; those that the command line knows are listed by
-//! [`ReplyLie::ALL`], [`OrderingLie::ALL`], [`EpochLie::ALL`] and [`SourceLie::ALL`].
+//! [`ReplyLie::ALL`], [`OrderingLie::ALL`], [`EpochLie::ALL`], [`SourceLie::ALL`] and
+//! [`WholeLie::ALL`].
 //!
 //! [`Twins`] lie without an attack: they are two honest replicas with one key.
 //!
@@ -24,6 +25,7 @@ mod slow_drip;
 mod source_lies;
 mod stale_read;
 mod twins;
+mod whole_lies;
 mod withhold;
 
 pub use epoch_lies::EpochLie;
@@ -40,6 +42,7 @@ pub use slow_drip::SlowDrip;
 pub use source_lies::{LyingSource, SourceLie};
 pub use stale_read::StaleRead;
 pub use twins::{Sides, Twins};
+pub use whole_lies::WholeLie;
 pub use withhold::Withhold;
 
 use crate::crypto::Scheme;
@@ -65,10 +68,13 @@ pub enum Lie {
     Source(SourceLie),
     /// To whoever reads without ordering: it must not be shown what is over.
     StaleRead,
+    /// About large results: clients must get them from others.
+    Whole(WholeLie),
 }
 
 impl Lie {
-    /// All lies but [`Lie::StaleRead`], which is told only to clients that read without ordering.
+    /// All lies but [`Lie::StaleRead`], which is told only to clients that read without ordering,
+    /// and [`Lie::Whole`], which is of use only where results are large.
     pub fn all() -> impl Iterator<Item = Lie> {
         let replies = ReplyLie::ALL.into_iter().map(Lie::Reply);
         let ordering = OrderingLie::ALL.into_iter().map(Lie::Ordering);
@@ -84,6 +90,7 @@ impl Lie {
             Lie::Epoch(lie) => lie.name(),
             Lie::Source(lie) => lie.name(),
             Lie::StaleRead => "stale-read",
+            Lie::Whole(lie) => lie.name(),
         }
     }
 
@@ -95,6 +102,7 @@ impl Lie {
             Lie::Epoch(lie) => lie.attack(seed),
             Lie::Source(lie) => Box::new(lie.attack()),
             Lie::StaleRead => Box::new(StaleRead::default()),
+            Lie::Whole(lie) => Box::new(lie),
         }
     }
 }
@@ -103,7 +111,8 @@ impl std::str::FromStr for Lie {
     type Err = UnknownLie;
 
     fn from_str(given: &str) -> Result<Self, UnknownLie> {
-        by_name(given, Self::all().chain([Lie::StaleRead]), Self::name)
+        let more = WholeLie::ALL.into_iter().map(Lie::Whole).chain([Lie::StaleRead]);
+        by_name(given, Self::all().chain(more), Self::name)
     }
 }
 

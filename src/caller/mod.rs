@@ -80,6 +80,8 @@ mod setup;
 mod shares;
 mod stats;
 mod voting;
+
+mod wholes;
 mod window;
 
 pub use self::core::Caller;

@@ -679,3 +679,6 @@ mod liars;
 
 #[path = "limits_tests.rs"]
 mod limits;
+
+#[path = "wholes_tests.rs"]
+mod wholes;

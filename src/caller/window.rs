@@ -4,6 +4,7 @@ use super::queue::Part;
 use super::route::Trail;
 use crate::types::{Instant, Members};
 use crate::voter::{Value, Voter};
+use crate::wire::OutcomeDigest;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub(super) struct Pending {
     pub repeat_at: Instant,
     /// How long to wait after that repeat.
     pub backoff: Duration,
+    /// It was sent again for the whole of what a digest was agreed on (C3).
+    pub asked_again: bool,
     /// In a fail-stop chain: where it went. Empty where replicas vote.
     pub trail: Trail,
 }
@@ -41,6 +44,8 @@ pub(super) struct Pending {
 pub(super) struct Settled {
     /// What was accepted; `None` if it was given up.
     pub value: Option<Value>,
+    /// What stands for its outcome, if that was hashed (C3).
+    pub digest: Option<OutcomeDigest>,
     /// Whose dissent is counted already.
     pub counted: Members,
 }
@@ -141,7 +146,7 @@ impl Window {
     pub fn settle(&mut self, number: u64) -> Option<Box<Pending>> {
         self.pending(number)?;
         let Found::Slot(slot) = self.find(number) else { return None };
-        let over = Settled { value: None, counted: Members::NONE };
+        let over = Settled { value: None, digest: None, counted: Members::NONE };
         let Slot::Pending(pending) = std::mem::replace(slot, Slot::Settled(over)) else {
             return None;
         };
@@ -151,7 +156,8 @@ impl Window {
             if self.settled_bytes + value.outcome.len() <= RECENT_BYTES {
                 self.settled_bytes += value.outcome.len();
                 let counted = pending.voter.dissenting();
-                let over = Settled { value: Some(value.clone()), counted };
+                let digest = pending.voter.accepted_digest();
+                let over = Settled { value: Some(value.clone()), digest, counted };
                 *self.slot_of(number) = Slot::Settled(over);
             }
         }
@@ -206,6 +212,7 @@ mod tests {
             sends: 1,
             repeat_at: Instant(0),
             backoff: Duration::ZERO,
+            asked_again: false,
             trail: Trail::default(),
         }
     }

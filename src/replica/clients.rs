@@ -14,7 +14,7 @@ use crate::types::{Digest, LinkId, Now, Role, SessionId};
 use crate::wire::{
     Author, ChainQuery, Frame, Kind, Message, Note, NoteKind, OperatorChange, Ping, Pong,
 };
-use crate::wire::{Reply, Request};
+use crate::wire::{Reply, Request, WholeQuery};
 
 impl<S: Scheme> Replica<S> {
     pub(super) fn client_frame(
@@ -33,7 +33,9 @@ impl<S: Scheme> Replica<S> {
             Kind::Request => Request::from_body(&frame.body)
                 .map(|request| self.request(now, link, client, request, out)),
             Kind::ChainQuery => ChainQuery::from_body(&frame.body)
-                .map(|query| self.query(link, client.id, query, out)),
+                .map(|query| self.query((link, client.id), query, false, out)),
+            Kind::WholeQuery => WholeQuery::from_body(&frame.body)
+                .map(|query| self.query((link, client.id), query.0, true, out)),
             Kind::Ping => Ping::from_body(&frame.body).map(|ping| {
                 let pong = Pong { sent: ping.sent, wall: ping.wall, answered: now.wall.0 };
                 out.push(to_client(link, pong.to_frame(self.group)));
@@ -131,7 +133,7 @@ impl<S: Scheme> Replica<S> {
         let (index, outcome) = (stored.index, stored.outcome);
         if self.answers.may(Asker::Client(link), outcome.len()) {
             let reply = Reply { session, number, index, outcome };
-            self.reply(link, stored.position, vec![reply], out);
+            self.reply_whole(link, stored.position, reply, out);
         }
     }
 

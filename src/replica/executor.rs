@@ -68,7 +68,8 @@ pub(super) struct Executed {
     pub(super) position: StepPosition,
     /// By the link that each goes to.
     pub(super) replies: BTreeMap<LinkId, Vec<Reply>>,
-    /// Requests of this step that had run before: their stored replies go out again.
+    /// What goes out whole (C3): stored replies to requests of this step that had run before, and
+    /// replies to requests that came more than once.
     pub(super) repeats: Vec<(LinkId, StepPosition, Reply)>,
     /// The requests that it needed, in order.
     pub(super) ran: Vec<Digest>,
@@ -185,7 +186,8 @@ impl Executor {
                 continue;
             }
             let held = bodies.get(&ordered.digest).expect("its bodies are all there");
-            let (client, origin, request) = (held.client, held.origin, held.request.clone());
+            let (client, origin, again) = (held.client, held.origin, held.again);
+            let request = held.request.clone();
             let place = (step.position, index);
             let ran = self.execute(time, &client, &request, ordered, place);
             let (outcome, fresh) = match ran {
@@ -219,8 +221,10 @@ impl Executor {
                     fresh,
                 });
             }
-            if let (Some(link), Some(outcome)) = (origin, outcome) {
-                replies.entry(link).or_default().push(reply_to(&request, index, outcome));
+            match origin.zip(outcome.map(|outcome| reply_to(&request, index, outcome))) {
+                Some((link, reply)) if again => repeats.push((link, step.position, reply)),
+                Some((link, reply)) => replies.entry(link).or_default().push(reply),
+                None => {}
             }
             bodies.executed(&ordered.digest, step.position.round);
         }

@@ -277,7 +277,9 @@ impl<S: Scheme> Replica<S> {
             | Kind::Chain
             | Kind::ChainQuery
             | Kind::ChainAnswer
-            | Kind::ChainSession => {
+            | Kind::ChainSession
+            | Kind::Digests
+            | Kind::WholeQuery => {
                 self.close_peer(peer, CloseReason::Malformed("a message for others"), out);
                 Ok(())
             }
@@ -402,7 +404,7 @@ impl<S: Scheme> Replica<S> {
                 self.reply(link, position, replies, out);
             }
             for (link, position, reply) in repeats {
-                self.reply(link, position, vec![reply], out);
+                self.reply_whole(link, position, reply, out);
             }
             let told = self.core.may_answer();
             out.extend(trace.map(|trace| Action::Event(Event::Step { trace, told })));

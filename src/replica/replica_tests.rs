@@ -5,7 +5,9 @@ use crate::crypto::{Context, Keyed, PublicKey, SecretKey};
 use crate::replica::{Setup, Stored};
 use crate::service::counter::Counter;
 use crate::types::{ClientId, ClockKind, DiskState, Ensemble, Quotas, Role, SessionId, Wall};
-use crate::wire::{Outcome, Refusal, Replies, Request, StepPosition};
+use crate::wire::{
+    Digests, Outcome, OutcomeDigest, Refusal, Replies, Request, StepPosition, WholeQuery,
+};
 use std::time::Duration;
 
 const CLIENT: ClientId = ClientId([7; 32]);
@@ -16,6 +18,8 @@ struct Trio {
     ms: u64,
     /// What the client was told, by whom.
     told: Vec<(usize, Replies)>,
+    /// What it was told by digests.
+    digests: Vec<(usize, Digests)>,
     /// Who does not hear what.
     deaf_to: Option<(usize, Kind)>,
     /// Whose disk does nothing, and what it was told to write.
@@ -61,6 +65,7 @@ impl Trio {
             replicas: (0..3).map(make).collect(),
             ms: 1,
             told: vec![],
+            digests: vec![],
             deaf_to: None,
             stuck: None,
             unwritten: vec![],
@@ -100,6 +105,9 @@ impl Trio {
                         let frame = Frame::parse(frame).unwrap();
                         if frame.kind == Kind::Replies {
                             self.told.push((i, Replies::from_body(&frame.body).unwrap()));
+                        }
+                        if frame.kind == Kind::Digests {
+                            self.digests.push((i, Digests::from_body(&frame.body).unwrap()));
                         }
                     }
                     Action::Append { sequence, .. } | Action::Persist { sequence, .. } => {
@@ -236,3 +244,6 @@ fn members_take_snapshots_for_one_of_them_without_a_state() {
 
 #[path = "reads_tests.rs"]
 mod reads;
+
+#[path = "replies_tests.rs"]
+mod replies;

@@ -72,11 +72,15 @@ pub enum Kind {
     ChainAnswer = 38,
     /// A [`super::ChainSession`].
     ChainSession = 39,
+    /// [`super::Digests`].
+    Digests = 44,
+    /// A [`super::WholeQuery`].
+    WholeQuery = 45,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 28] = [
+    pub const ALL: [Kind; 30] = [
         Kind::Open,
         Kind::Hello,
         Kind::Proposal,
@@ -105,6 +109,8 @@ impl Kind {
         Kind::ChainQuery,
         Kind::ChainAnswer,
         Kind::ChainSession,
+        Kind::Digests,
+        Kind::WholeQuery,
     ];
 
     fn of(number: u8) -> Option<Kind> {

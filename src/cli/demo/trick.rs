@@ -94,7 +94,7 @@ impl Trick {
                 EpochLie::Flood => Expect::Noticed(&["over_allowance"]),
                 EpochLie::Selective | EpochLie::SlowDrip => Expect::Nothing,
             },
-            Trick::Lie(Lie::Source(_) | Lie::StaleRead) => Expect::Nothing,
+            Trick::Lie(Lie::Source(_) | Lie::StaleRead | Lie::Whole(_)) => Expect::Nothing,
             Trick::Crash | Trick::Stop => Expect::Away,
         }
     }

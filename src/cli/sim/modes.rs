@@ -1,6 +1,6 @@
 //! What goes wrong in a simulated run: a function of the mode and the seed.
 
-use crate::adversary::{Lie, OrderingLie};
+use crate::adversary::{Lie, OrderingLie, ReplyLie, WholeLie};
 use crate::simulator::{ClientLie, Dice, Fault, Given, NodeId, Options, RandomFaults, Workload};
 use crate::types::{ClockKind, Durability, ReplicaId};
 use std::fmt;
@@ -46,6 +46,9 @@ pub(super) enum Mode {
     /// Clients that read without ordering, while replicas crash, stand still, are cut off, and
     /// tell what is over
     Reads,
+    /// Large results, which one replica sends whole and the others by a digest, while those lie
+    /// about them, crash, stand still or are cut off
+    Large,
 }
 
 /// How many replicas lie.
@@ -124,6 +127,7 @@ impl Mode {
                 slow(&mut options, &mut Dice::new(seed, PATIENCE));
             }
             Mode::Reads => reads(&mut options, &mut dice),
+            Mode::Large => large(&mut options, &mut dice),
             Mode::Liars => {
                 if dice.chance(500) {
                     options.lying_clients.push(*dice.pick(&ClientLie::ALL));
@@ -132,7 +136,7 @@ impl Mode {
         }
         let usual = match self {
             Mode::Liars | Mode::Fair => u64::from(t),
-            Mode::Reads if dice.chance(500) => u64::from(t),
+            Mode::Reads | Mode::Large if dice.chance(500) => u64::from(t),
             // Now and then more than are tolerated.
             Mode::Random if dice.chance(100) => u64::from(t) + 1,
             // Liars among all other faults are soon more than anything is promised for.
@@ -143,6 +147,8 @@ impl Mode {
         let lies: Vec<Lie> = match self {
             Mode::Fair => OrderingLie::ALL.map(Lie::Ordering).into_iter().collect(),
             Mode::Reads if dice.chance(700) => vec![Lie::StaleRead],
+            Mode::Large if dice.chance(700) => WholeLie::ALL.map(Lie::Whole).into_iter().collect(),
+            Mode::Large => ReplyLie::ALL.map(Lie::Reply).into_iter().collect(),
             // Few runs fetch a state: those who lie about one would mostly be honest.
             _ => Lie::all().filter(|lie| !matches!(lie, Lie::Source(_))).collect(),
         };
@@ -192,6 +198,23 @@ fn reads(options: &mut Options, dice: &mut Dice) {
     }
 }
 
+// C3: values as large as the digested results of a real cluster, or small ones that are taken for
+// large.
+fn large(options: &mut Options, dice: &mut Dice) {
+    options.queries = few(dice, 0, 700);
+    match dice.chance(300) {
+        true => options.workload.value_bytes = usize::try_from(dice.between(1000, 6000)).unwrap_or(0),
+        false => options.quotas.whole_bytes = few(dice, 0, 30),
+    }
+    match dice.below(8) {
+        0..3 => {}
+        3 | 4 => network(options, dice),
+        5 => options.random_faults.pauses = few(dice, 1, 6),
+        6 => crashes(options, dice),
+        _ => options.random_faults.power_cuts = few(dice, 1, 2),
+    }
+}
+
 fn one_lags(options: &mut Options, dice: &mut Dice) {
     let n = 2 * u64::from(options.t) + 1;
     let to = dice.below(n);
@@ -227,6 +250,7 @@ fn load(options: &mut Options, dice: &mut Dice) {
         think: Duration::from_millis(dice.between(6000, 9000) / calls),
         keys: dice.between(1, 6),
         commands: dice.between(1, 4),
+        value_bytes: 0,
     };
 }
 

@@ -18,10 +18,10 @@ use quorate::types::{
 };
 use quorate::wire::{
     Blame, Body, CallMessage, ChainAnswer, ChainMessage, ChainQuery, ChainSession, DecodeError,
-    Frame, FrameDecoder, Gone, Greeting, Hello, Kind, LogEntry, Mark, Message, Note, OPEN_FRAME,
-    OperatorChange, Outcome, Ping, Pong, Proposal, Record, Replies, Report, Request, RequestBody,
-    Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, Want, WantBody, WantHistory,
-    WantSnapshot,
+    Digests, Frame, FrameDecoder, Gone, Greeting, Hello, Kind, LogEntry, Mark, Message, Note,
+    OPEN_FRAME, OperatorChange, Outcome, Ping, Pong, Proposal, Record, Replies, Report, Request,
+    RequestBody, Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, Want, WantBody,
+    WantHistory, WantSnapshot, WholeQuery,
 };
 use std::time::Duration;
 
@@ -265,7 +265,7 @@ messages! {
     Unverified<Report>, Unverified<Restarted>, Unverified<Stalled>, SignedChange, WantHistory,
     Gone, WantSnapshot, SnapshotPart, SnapshotOffer, Greeting, Request, Replies, Note,
     OperatorChange, ChainMessage, ChainQuery, ChainAnswer,
-    ChainSession,
+    ChainSession, Digests, WholeQuery,
 }
 
 /// A stream of frames of any kind, transfer and changes of the epoch among them, which comes in
