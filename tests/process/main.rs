@@ -14,6 +14,7 @@ mod evidence;
 mod faults;
 mod history;
 mod keys;
+mod large;
 mod ledger;
 mod load;
 mod offline;
