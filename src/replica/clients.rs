@@ -133,7 +133,7 @@ impl<S: Scheme> Replica<S> {
         let (index, outcome) = (stored.index, stored.outcome);
         if self.answers.may(Asker::Client(link), outcome.len()) {
             let reply = Reply { session, number, index, outcome };
-            self.reply_whole(link, stored.position, reply, out);
+            self.reply(link, stored.position, vec![(reply, true)], out);
         }
     }
 

@@ -66,10 +66,9 @@ pub(super) struct Executor {
 /// What a step gives to the outside.
 pub(super) struct Executed {
     pub(super) position: StepPosition,
-    /// By the link that each goes to.
-    pub(super) replies: BTreeMap<LinkId, Vec<Reply>>,
-    /// What goes out whole (C3): stored replies to requests of this step that had run before, and
-    /// replies to requests that came more than once.
+    /// By the link that each goes to, and whether its request came more than once (C3).
+    pub(super) replies: BTreeMap<LinkId, Vec<(Reply, bool)>>,
+    /// Requests of this step that had run before: their stored replies go out again.
     pub(super) repeats: Vec<(LinkId, StepPosition, Reply)>,
     /// The requests that it needed, in order.
     pub(super) ran: Vec<Digest>,
@@ -177,7 +176,7 @@ impl Executor {
     fn run(&mut self, step: &Step, bodies: &mut Bodies) -> Option<Executed> {
         let time = self.time_of(step);
         let mut leaves = Vec::with_capacity(step.requests.len());
-        let mut replies: BTreeMap<LinkId, Vec<Reply>> = BTreeMap::new();
+        let mut replies: BTreeMap<LinkId, Vec<(Reply, bool)>> = BTreeMap::new();
         let (mut entries, mut repeats) = (Vec::new(), Vec::new());
         for (index, ordered) in (0u32..).zip(&step.requests) {
             if ordered.void {
@@ -221,10 +220,9 @@ impl Executor {
                     fresh,
                 });
             }
-            match origin.zip(outcome.map(|outcome| reply_to(&request, index, outcome))) {
-                Some((link, reply)) if again => repeats.push((link, step.position, reply)),
-                Some((link, reply)) => replies.entry(link).or_default().push(reply),
-                None => {}
+            if let (Some(link), Some(outcome)) = (origin, outcome) {
+                let reply = reply_to(&request, index, outcome);
+                replies.entry(link).or_default().push((reply, again));
             }
             bodies.executed(&ordered.digest, step.position.round);
         }

@@ -404,7 +404,7 @@ impl<S: Scheme> Replica<S> {
                 self.reply(link, position, replies, out);
             }
             for (link, position, reply) in repeats {
-                self.reply_whole(link, position, reply, out);
+                self.reply(link, position, vec![(reply, true)], out);
             }
             let told = self.core.may_answer();
             out.extend(trace.map(|trace| Action::Event(Event::Step { trace, told })));

@@ -68,37 +68,20 @@ impl<S: Scheme> Replica<S> {
         }
     }
 
-    /// Replies of one step to one client, once that step can be done again from the disk (§7).
+    /// Replies of one step to one client, once that step can be done again from the disk (§7). With
+    /// each goes whether it was asked for again (C3).
     pub(super) fn reply(
         &mut self,
         link: LinkId,
         position: StepPosition,
-        replies: Vec<Reply>,
+        replies: Vec<(Reply, bool)>,
         out: &mut Actions,
     ) {
         if self.links.client(link).is_some() {
-            let told = replies.into_iter().map(|reply| self.brief(reply, false)).collect();
-            self.hold(Waiting::of(link, position, position.round, told), out);
+            let told = replies.into_iter().map(|(reply, again)| self.brief(reply, again)).collect();
+            let now = self.journal.hold(Waiting::of(link, position, position.round, told));
+            now.into_iter().for_each(|now| self.send_replies(now, out));
         }
-    }
-
-    /// A reply that is asked for again (C2): whole (C3).
-    pub(super) fn reply_whole(
-        &mut self,
-        link: LinkId,
-        position: StepPosition,
-        reply: Reply,
-        out: &mut Actions,
-    ) {
-        if self.links.client(link).is_some() {
-            let told = vec![self.brief(reply, true)];
-            self.hold(Waiting::of(link, position, position.round, told), out);
-        }
-    }
-
-    fn hold(&mut self, waiting: Waiting, out: &mut Actions) {
-        let now = self.journal.hold(waiting);
-        now.into_iter().for_each(|now| self.send_replies(now, out));
     }
 
     /// Replies to one client, in as many messages as their sizes need.
