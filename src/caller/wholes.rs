@@ -6,7 +6,7 @@
 //! otherwise after a part of the time after which requests are repeated. What is asked again is
 //! answered whole by everybody. One who was waited for in vain is not waited for in the next while.
 //!
-//! A query is asked again once, and of the state as it is then; if that does not help it is ordered.
+//! A query is asked again once, of the state as it is then; if that does not help it is ordered.
 
 use super::core::Caller;
 use super::links::Links;

@@ -4,6 +4,7 @@ use super::answers::Asker;
 use super::intake::{self, Decision};
 use super::links::Client;
 use super::replica::{Replica, to_client};
+use super::replies::Due;
 use super::{Action, Actions, CloseReason};
 use crate::crypto::{PublicKey, Scheme};
 use crate::ordering;
@@ -133,7 +134,7 @@ impl<S: Scheme> Replica<S> {
         let (index, outcome) = (stored.index, stored.outcome);
         if self.answers.may(Asker::Client(link), outcome.len()) {
             let reply = Reply { session, number, index, outcome };
-            self.reply(link, stored.position, vec![(reply, true)], out);
+            self.reply(link, stored.position, vec![Due::again(reply)], out);
         }
     }
 

@@ -3,6 +3,7 @@
 mod waiting;
 
 use super::bodies::Bodies;
+use super::replies::Due;
 use super::transfer::{FrozenState, Head, Snapshot};
 use super::{StepTrace, TraceEntry};
 use crate::crypto::{Domain, Leaf, MerkleTree, hash, running_root};
@@ -66,8 +67,8 @@ pub(super) struct Executor {
 /// What a step gives to the outside.
 pub(super) struct Executed {
     pub(super) position: StepPosition,
-    /// By the link that each goes to, and whether its request came more than once (C3).
-    pub(super) replies: BTreeMap<LinkId, Vec<(Reply, bool)>>,
+    /// By the link that each goes to.
+    pub(super) replies: BTreeMap<LinkId, Vec<Due>>,
     /// Requests of this step that had run before: their stored replies go out again.
     pub(super) repeats: Vec<(LinkId, StepPosition, Reply)>,
     /// The requests that it needed, in order.
@@ -176,7 +177,7 @@ impl Executor {
     fn run(&mut self, step: &Step, bodies: &mut Bodies) -> Option<Executed> {
         let time = self.time_of(step);
         let mut leaves = Vec::with_capacity(step.requests.len());
-        let mut replies: BTreeMap<LinkId, Vec<(Reply, bool)>> = BTreeMap::new();
+        let mut replies: BTreeMap<LinkId, Vec<Due>> = BTreeMap::new();
         let (mut entries, mut repeats) = (Vec::new(), Vec::new());
         for (index, ordered) in (0u32..).zip(&step.requests) {
             if ordered.void {
@@ -222,7 +223,7 @@ impl Executor {
             }
             if let (Some(link), Some(outcome)) = (origin, outcome) {
                 let reply = reply_to(&request, index, outcome);
-                replies.entry(link).or_default().push((reply, again));
+                replies.entry(link).or_default().push(Due { reply, again, output: Some(output) });
             }
             bodies.executed(&ordered.digest, step.position.round);
         }

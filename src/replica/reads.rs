@@ -4,7 +4,7 @@ use super::Actions;
 use super::answers::Asker;
 use super::journal::Waiting;
 use super::replica::{Replica, to_client};
-use super::replies::Told;
+use super::replies::{Due, Told};
 use crate::crypto::Scheme;
 use crate::ordering::ReadPoint;
 use crate::types::marks::mark;
@@ -145,7 +145,7 @@ impl<S: Scheme> Replica<S> {
             }
             let outcome = self.executor.query(&asked.client, &asked.body).to_bytes();
             let reply = Reply { session: SESSION, number: asked.id, index: 0, outcome };
-            let told = self.brief(reply, asked.again);
+            let told = self.brief(Due { reply, again: asked.again, output: None });
             if !self.answers.may(Asker::Client(asked.link), told.bytes()) {
                 self.note_query(asked.link, asked.id, NoteKind::Busy, out);
                 continue;

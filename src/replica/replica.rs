@@ -11,6 +11,7 @@ use super::journal::Journal;
 use super::keys::{first_pins, recorded_keys};
 use super::links::{Client, Links};
 use super::reads::Reads;
+use super::replies::Due;
 use super::report::{Counters, report};
 use super::rolled::Rolled;
 use super::transfer::{Download, Maker, Pacer, Shelf, Whole};
@@ -404,7 +405,7 @@ impl<S: Scheme> Replica<S> {
                 self.reply(link, position, replies, out);
             }
             for (link, position, reply) in repeats {
-                self.reply(link, position, vec![(reply, true)], out);
+                self.reply(link, position, vec![Due::again(reply)], out);
             }
             let told = self.core.may_answer();
             out.extend(trace.map(|trace| Action::Event(Event::Step { trace, told })));

@@ -6,8 +6,25 @@ use super::replica::{Replica, to_client};
 use crate::crypto::Scheme;
 use crate::types::marks::mark;
 use crate::types::plant::planted;
-use crate::types::{LinkId, Round, SessionId};
+use crate::types::{Digest, LinkId, Round, SessionId};
 use crate::wire::{Digests, Message, NoteKind, Replies, Reply, ReplyDigest, StepPosition};
+
+/// A reply that is to go out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) reply: Reply,
+    /// Its request came more than once: it goes out whole (C3).
+    pub(super) again: bool,
+    /// The digest of its outcome, if that is known.
+    pub(super) output: Option<Digest>,
+}
+
+impl Due {
+    /// One that is asked for once more.
+    pub(super) fn again(reply: Reply) -> Self {
+        Self { reply, again: true, output: None }
+    }
+}
 
 /// A reply as it goes out (C3).
 #[derive(Debug)]
@@ -49,14 +66,17 @@ impl<S: Scheme> Replica<S> {
     ///
     /// Replicas may differ in who they think are members: then two send the whole, or nobody does
     /// and the client asks again.
-    pub(super) fn brief(&mut self, reply: Reply, again: bool) -> Told {
+    pub(super) fn brief(&mut self, Due { reply, again, output }: Due) -> Told {
         let is_large = reply.outcome.len() > self.quotas.whole_bytes as usize;
         let turn = self.core.members().turn(reply.session.0.wrapping_add(reply.number));
         let again = again && !planted("c3-repeat-digested");
         match turn.filter(|whole| is_large && *whole != self.id) {
             Some(whole) if !again => {
                 self.counters.replies_digested += 1;
-                Told::Digest(ReplyDigest::of(&reply, whole))
+                Told::Digest(match output {
+                    Some(output) => ReplyDigest::with(&reply, output, whole),
+                    None => ReplyDigest::of(&reply, whole),
+                })
             }
             told_again => {
                 if told_again.is_some() {
@@ -68,17 +88,16 @@ impl<S: Scheme> Replica<S> {
         }
     }
 
-    /// Replies of one step to one client, once that step can be done again from the disk (§7). With
-    /// each goes whether it was asked for again (C3).
+    /// Replies of one step to one client, once that step can be done again from the disk (§7).
     pub(super) fn reply(
         &mut self,
         link: LinkId,
         position: StepPosition,
-        replies: Vec<(Reply, bool)>,
+        replies: Vec<Due>,
         out: &mut Actions,
     ) {
         if self.links.client(link).is_some() {
-            let told = replies.into_iter().map(|(reply, again)| self.brief(reply, again)).collect();
+            let told = replies.into_iter().map(|due| self.brief(due)).collect();
             let now = self.journal.hold(Waiting::of(link, position, position.round, told));
             now.into_iter().for_each(|now| self.send_replies(now, out));
         }

@@ -17,9 +17,12 @@ pub struct OutcomeDigest {
 impl OutcomeDigest {
     /// That of an outcome's bytes, which fit a frame.
     pub fn of(outcome: &[u8]) -> Self {
-        let bytes = u32::try_from(outcome.len()).unwrap_or(u32::MAX);
-        Self { output: hash(Domain::Output, outcome), bytes }
+        Self { output: hash(Domain::Output, outcome), bytes: size(outcome) }
     }
+}
+
+fn size(outcome: &[u8]) -> u32 {
+    u32::try_from(outcome.len()).unwrap_or(u32::MAX)
 }
 
 /// A reply whose outcome another replica is to send.
@@ -44,8 +47,14 @@ impl ReplyDigest {
 
     /// What a replica says in place of this reply if it is the turn of `whole` to send it.
     pub fn of(reply: &Reply, whole: ReplicaId) -> Self {
+        Self::with(reply, hash(Domain::Output, &reply.outcome), whole)
+    }
+
+    /// The same if the digest of its outcome is known.
+    pub fn with(reply: &Reply, output: Digest, whole: ReplicaId) -> Self {
         let Reply { session, number, index, .. } = *reply;
-        Self { session, number, index, outcome: OutcomeDigest::of(&reply.outcome), whole }
+        let outcome = OutcomeDigest { output, bytes: size(&reply.outcome) };
+        Self { session, number, index, outcome, whole }
     }
 }
 

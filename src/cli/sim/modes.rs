@@ -202,8 +202,9 @@ fn reads(options: &mut Options, dice: &mut Dice) {
 // large.
 fn large(options: &mut Options, dice: &mut Dice) {
     options.queries = few(dice, 0, 700);
+    let bytes = usize::try_from(dice.between(1000, 6000)).unwrap_or(0);
     match dice.chance(300) {
-        true => options.workload.value_bytes = usize::try_from(dice.between(1000, 6000)).unwrap_or(0),
+        true => options.workload.value_bytes = bytes,
         false => options.quotas.whole_bytes = few(dice, 0, 30),
     }
     match dice.below(8) {

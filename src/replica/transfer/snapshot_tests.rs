@@ -100,7 +100,7 @@ fn worked() -> Side {
 }
 
 fn outcomes(executed: &Executed) -> Vec<Outcome> {
-    let replies = executed.replies.values().flatten().map(|(reply, _)| reply);
+    let replies = executed.replies.values().flatten().map(|due| &due.reply);
     let repeats = executed.repeats.iter().map(|(_, _, reply)| reply);
     replies.chain(repeats).map(|r| Outcome::parse(&r.outcome).unwrap()).collect()
 }

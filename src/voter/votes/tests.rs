@@ -390,7 +390,8 @@ proptest! {
     /// whole that has to be there.
     #[test]
     fn c3_digests_count_as_the_values_that_they_stand_for(
-        t in 1u8..=2, schedule in proptest::collection::vec((0usize..5, 0u8..4, any::<bool>()), 0..40),
+        t in 1u8..=2,
+        schedule in proptest::collection::vec((0usize..5, 0u8..4, any::<bool>()), 0..40),
     ) {
         let e = Ensemble::new(t).unwrap();
         let outcomes = [&b"good"[..], b"goof", b"g", b""];
