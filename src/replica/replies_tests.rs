@@ -8,6 +8,7 @@ use crate::wire::{ChainQuery, Command, CommandKind, RequestBody};
 fn trio() -> Trio {
     let mut trio = Trio::new(OrderLimits::default());
     trio.send(3, 0, Bytes::new()).unwrap();
+    trio.told.clear();
     trio.replicas.iter_mut().for_each(|replica| replica.quotas.whole_bytes = 0);
     trio
 }
