@@ -4,7 +4,7 @@ use crate::crypto::{Keyring, Scheme, Signable, Unverified, Verified};
 use crate::replica::{Action, Actions, Glance, Input, Lane, Replica, Setup, Status};
 use crate::service::Service;
 use crate::types::{ClockKind, GroupId, Instant, LinkId, Now, ReplicaId, Timing};
-use crate::wire::{Frame, Hello, Kind, Message, Proposal, Replies, Stamp};
+use crate::wire::{Digests, Frame, Hello, Kind, Message, Proposal, Replies, Stamp};
 use bytes::Bytes;
 
 /// What becomes of a message.
@@ -48,6 +48,12 @@ pub trait Attack<S: Scheme>: Send {
     /// What becomes of replies on their way to one client.
     fn replies(&mut self, now: Now, to: LinkId, replies: &mut Replies) -> Fate {
         let _ = (now, to, replies);
+        Fate::Keep
+    }
+
+    /// What becomes of replies that are told by their digests (C3).
+    fn digests(&mut self, now: Now, to: LinkId, digests: &mut Digests) -> Fate {
+        let _ = (now, to, digests);
         Fate::Keep
     }
 
@@ -246,20 +252,25 @@ impl<S: Scheme> Liar<S> {
     }
 
     fn twist_replies(&mut self, now: Now, to: LinkId, frame: Bytes) -> Option<Bytes> {
-        let parsed = Frame::parse(frame.clone()).ok().filter(|f| f.kind == Kind::Replies);
-        let Some(mut replies) = parsed.and_then(|f| Replies::from_body(&f.body).ok()) else {
-            return Some(frame);
+        let Ok(Frame { kind, body, .. }) = Frame::parse(frame.clone()) else { return Some(frame) };
+        let (fate, changed) = match kind {
+            Kind::Replies => {
+                let Ok(mut replies) = Replies::from_body(&body) else { return Some(frame) };
+                let fate = self.attack.replies(now, to, &mut replies);
+                (fate, replies.to_frame(self.group))
+            }
+            Kind::Digests => {
+                let Ok(mut digests) = Digests::from_body(&body) else { return Some(frame) };
+                let fate = self.attack.digests(now, to, &mut digests);
+                (fate, digests.to_frame(self.group))
+            }
+            _ => return Some(frame),
         };
-        match self.attack.replies(now, to, &mut replies) {
+        self.lies += u64::from(fate != Fate::Keep);
+        match fate {
             Fate::Keep => Some(frame),
-            Fate::Changed => {
-                self.lies += 1;
-                Some(replies.to_frame(self.group).into())
-            }
-            Fate::Drop => {
-                self.lies += 1;
-                None
-            }
+            Fate::Changed => Some(changed.into()),
+            Fate::Drop => None,
         }
     }
 }

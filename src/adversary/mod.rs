@@ -3,7 +3,8 @@
 //! A [`Liar`] runs an honest replica and changes what that one hears and says: so it keeps up with
 //! the protocol, which makes its lies better. It has its own signing key and nobody else's. Which
 //! lie it tells is an [`Attack`]; those that the command line knows are listed by
-//! [`ReplyLie::ALL`], [`OrderingLie::ALL`], [`EpochLie::ALL`] and [`SourceLie::ALL`].
+//! [`ReplyLie::ALL`], [`OrderingLie::ALL`], [`EpochLie::ALL`], [`SourceLie::ALL`] and
+//! [`WholeLie::ALL`].
 //!
 //! [`Twins`] lie without an attack: they are two honest replicas with one key.
 //!
@@ -25,6 +26,7 @@ mod slow_drip;
 mod source_lies;
 mod stale_read;
 mod twins;
+mod whole_lies;
 mod withhold;
 
 pub use epoch_lies::EpochLie;
@@ -42,6 +44,7 @@ pub use slow_drip::SlowDrip;
 pub use source_lies::{LyingSource, SourceLie};
 pub use stale_read::StaleRead;
 pub use twins::{Sides, Twins};
+pub use whole_lies::WholeLie;
 pub use withhold::Withhold;
 
 use crate::crypto::Scheme;
@@ -69,11 +72,13 @@ pub enum Lie {
     StaleRead,
     /// To whoever wants a receipt: it must get one from others.
     Receipt(ReceiptLie),
+    /// About large results: clients must get them from others.
+    Whole(WholeLie),
 }
 
 impl Lie {
-    /// All lies but those that are told only to clients that read without ordering or want
-    /// receipts.
+    /// All lies but those that are told only to clients that read without ordering, want receipts
+    /// or get large results.
     pub fn all() -> impl Iterator<Item = Lie> {
         let replies = ReplyLie::ALL.into_iter().map(Lie::Reply);
         let ordering = OrderingLie::ALL.into_iter().map(Lie::Ordering);
@@ -90,6 +95,7 @@ impl Lie {
             Lie::Source(lie) => lie.name(),
             Lie::StaleRead => "stale-read",
             Lie::Receipt(lie) => lie.name(),
+            Lie::Whole(lie) => lie.name(),
         }
     }
 
@@ -102,6 +108,7 @@ impl Lie {
             Lie::Source(lie) => Box::new(lie.attack()),
             Lie::StaleRead => Box::new(StaleRead::default()),
             Lie::Receipt(lie) => Box::new(lie.attack(seed)),
+            Lie::Whole(lie) => Box::new(lie),
         }
     }
 }
@@ -110,7 +117,8 @@ impl std::str::FromStr for Lie {
     type Err = UnknownLie;
 
     fn from_str(given: &str) -> Result<Self, UnknownLie> {
-        let special = ReceiptLie::ALL.into_iter().map(Lie::Receipt).chain([Lie::StaleRead]);
+        let receipts = ReceiptLie::ALL.into_iter().map(Lie::Receipt);
+        let special = receipts.chain(WholeLie::ALL.map(Lie::Whole)).chain([Lie::StaleRead]);
         by_name(given, Self::all().chain(special), Self::name)
     }
 }

@@ -7,7 +7,7 @@ use super::{Attack, Fate, Noise, UnknownLie, by_name};
 use crate::crypto::Scheme;
 use crate::replica::{Action, Actions};
 use crate::types::{LinkId, Now, SessionId};
-use crate::wire::{Outcome, Replies, Reply};
+use crate::wire::{Digests, Outcome, Replies, Reply};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -102,6 +102,22 @@ impl<S: Scheme> Attack<S> for LyingReplies {
             }
         }
         self.last.extend(news);
+        Fate::Changed
+    }
+
+    // C3: the same about results that are told by their digests.
+    fn digests(&mut self, _: Now, _: LinkId, digests: &mut Digests) -> Fate {
+        let lie = match self.lie {
+            ReplyLie::Random => *self.noise.pick(&ReplyLie::ALL[..4]),
+            lie => lie,
+        };
+        match lie {
+            ReplyLie::SilentReply => return Fate::Drop,
+            ReplyLie::CorruptDigest => digests.position.vector.0[0] ^= 0x80,
+            ReplyLie::WrongOutput | ReplyLie::StaleReply | ReplyLie::Random => {
+                digests.digests.iter_mut().for_each(|d| d.outcome.output.0[0] ^= 0x80);
+            }
+        }
         Fate::Changed
     }
 }

@@ -4,7 +4,7 @@ use super::{Attack, Fate, Pen};
 use crate::crypto::Scheme;
 use crate::replica::{Action, Actions, Input};
 use crate::types::{ClockKind, Instant, LinkId, Now, ReplicaId};
-use crate::wire::{Proposal, Replies};
+use crate::wire::{Digests, Proposal, Replies};
 
 /// Another attack that begins later. Until then nobody can tell the liar from a good replica:
 /// it has whatever trust, history and signatures of others an honest one has.
@@ -50,6 +50,10 @@ impl<S: Scheme> Attack<S> for Sleeper<S> {
 
     fn replies(&mut self, now: Now, to: LinkId, replies: &mut Replies) -> Fate {
         if self.sleeps(now) { Fate::Keep } else { self.attack.replies(now, to, replies) }
+    }
+
+    fn digests(&mut self, now: Now, to: LinkId, digests: &mut Digests) -> Fate {
+        if self.sleeps(now) { Fate::Keep } else { self.attack.digests(now, to, digests) }
     }
 
     fn act(&mut self, now: Now, action: Action, out: &mut Actions) {

@@ -250,3 +250,45 @@ fn one_that_drips_holds_its_own_proposals_for_less_than_patience() {
     attack.add(at(367), &hand.pen(), &mut out);
     assert_eq!((out, attack.wake()), (vec![to(2)], None));
 }
+
+/// C3: what a liar says of large results. Digests pass as they are.
+#[test]
+fn lies_about_large_results_keep_the_digests_and_not_the_wholes() {
+    use crate::wire::{Digests, OutcomeDigest, ReplyDigest};
+    let whole = replies(1, b"large");
+    let digest = ReplyDigest::of(&whole.replies[0], ReplicaId::from_index(2));
+    let digests = Digests { position: whole.position, rolled: false, digests: vec![digest] };
+    let sent = |lie, frame: Vec<u8>| {
+        let mut attack = Lie::Whole(lie).attack::<Keyed>(1);
+        let mut out = Actions::new();
+        let action = Action::ToClient { link: LinkId(1), frame: frame.into() };
+        attack.act(Now::default(), action, &mut out);
+        match &out[..] {
+            [Action::ToClient { frame, .. }] => Frame::parse(frame.clone()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for lie in WholeLie::ALL {
+        assert_eq!(Lie::from_str(lie.name()), Ok(Lie::Whole(lie)));
+        let mut attack = Lie::Whole(lie).attack::<Keyed>(1);
+        let fate = attack.digests(Now::default(), LinkId(1), &mut digests.clone());
+        assert_eq!(fate, Fate::Keep);
+        assert_eq!(sent(lie, digests.to_frame(GroupId::MAIN)).kind, Kind::Digests);
+        let mut told = whole.clone();
+        let fate = attack.replies(Now::default(), LinkId(1), &mut told);
+        let kind = sent(lie, whole.to_frame(GroupId::MAIN)).kind;
+        match lie {
+            WholeLie::DigestOnly => assert_eq!((fate, kind), (Fate::Keep, Kind::Digests)),
+            WholeLie::NoWhole => assert_eq!((fate, kind), (Fate::Drop, Kind::Replies)),
+            WholeLie::UnfittingWhole => {
+                assert_eq!((fate, kind), (Fate::Changed, Kind::Replies));
+                let (right, said) = (&whole.replies[0].outcome, &told.replies[0].outcome);
+                let (right, said) = (OutcomeDigest::of(right), OutcomeDigest::of(said));
+                assert!(right.bytes == said.bytes && right.output != said.output);
+            }
+        }
+    }
+    let frame = sent(WholeLie::DigestOnly, whole.to_frame(GroupId::MAIN));
+    let short = Digests::from_body(&frame.body).unwrap();
+    assert_eq!(short.digests[0].outcome, digests.digests[0].outcome);
+}

@@ -5,6 +5,7 @@ use super::queue::{Part, Queue, Travel};
 use super::receipts::Gathering;
 use super::route::{Route, Trail};
 use super::setup::Mode;
+use super::wholes::wait_no_longer;
 use super::window::{Pending, Window};
 use super::{Action, Actions, CallError, Input, Setup, Stats, Token};
 use crate::crypto::{Domain, Hasher};
@@ -65,7 +66,9 @@ impl Caller {
         let session = (!setup.mode.has_sessions()).then(|| Session {
             id: SessionId::QUERIES,
             open: true,
-            window: Window::starting_at(1),
+            // C3: whose turn it is to answer at length follows from the number, and there are
+            // clients that ask once.
+            window: Window::starting_at(1 + (setup.session.0 >> 32)),
         });
         Self {
             links: Links::new(setup.ensemble, now, Route::of(setup.mode)),
@@ -95,7 +98,10 @@ impl Caller {
                 self.unplace(|to| to == replica);
                 self.receipts_asked(replica);
             }
-            Input::Down { replica } => self.lose_link(replica, now),
+            Input::Down { replica } => {
+                self.lose_link(replica, now);
+                self.look_for_wholes(now);
+            }
             Input::Frames { replica, frames } => self.frames(replica, &frames, now, out),
             Input::Call { token, commands, coalesce } => {
                 let travel = if coalesce { Travel::Together } else { Travel::Alone };
@@ -210,11 +216,13 @@ impl Caller {
                 given_up.push(number);
                 continue;
             }
-            if pending.repeat_at <= now && self.setup.mode == Mode::Reads {
+            let is_over = pending.repeat_at <= now;
+            if is_over && wait_no_longer(&mut self.links, &self.setup, (number, pending), now) {
+                self.counts.repeats += 1;
+            } else if is_over && self.setup.mode == Mode::Reads {
                 diverted.push(number);
                 continue;
-            }
-            if pending.repeat_at <= now {
+            } else if is_over {
                 // Who refuses is there: then the distance has its own growth.
                 let is_refused = pending.trail.is_refused();
                 self.unheard |= !is_refused;
@@ -342,6 +350,7 @@ fn pending(setup: &Setup, request: &Request, now: Instant) -> Pending {
         sends: 0,
         repeat_at: now + setup.repeat_after,
         backoff: setup.repeat_after.saturating_mul(2).min(setup.repeat_cap),
+        asked_again: false,
         trail: Trail::default(),
         receipt: None,
     }

@@ -22,6 +22,8 @@ struct Link {
     fresh: bool,
     // Numbers to repeat at the next flush.
     repeat: Vec<u64>,
+    // Until then no large result is waited for (C3).
+    tardy_until: Instant,
     stats: ReplicaStats,
 }
 
@@ -32,6 +34,7 @@ impl Links {
             since: now,
             fresh: false,
             repeat: Vec::new(),
+            tardy_until: Instant(0),
             stats: ReplicaStats::default(),
         };
         Self { links: (0..ensemble.n()).map(|_| link()).collect(), route }
@@ -58,6 +61,19 @@ impl Links {
 
     pub fn is_up(&self, replica: ReplicaId) -> bool {
         self.links.get(replica.index()).is_some_and(Link::is_up)
+    }
+
+    /// Whether a large result is waited for that a replica is to send (C3).
+    pub fn is_counted_on(&self, replica: ReplicaId, now: Instant) -> bool {
+        let link = self.links.get(replica.index());
+        link.is_some_and(|l| l.state == LinkState::Up && l.tardy_until <= now)
+    }
+
+    /// It was waited for in vain.
+    pub fn not_counted_on(&mut self, replica: ReplicaId, until: Instant) {
+        if let Some(link) = self.links.get_mut(replica.index()) {
+            link.tardy_until = until;
+        }
     }
 
     /// Whose link is down.
@@ -101,7 +117,8 @@ impl Links {
         if self.route.is_some() {
             return self.send_on(number, pending, true);
         }
-        let voted = pending.voter.voted();
+        let lacking = pending.voter.lacking().map_or(Members::NONE, |lacking| lacking.agree);
+        let voted = pending.voter.voted().minus(lacking);
         let up = || self.links.iter().enumerate().filter(|(_, l)| l.is_up());
         let any_up = up().next().is_some();
         let all_voted = up().all(|(i, _)| voted.contains(ReplicaId::from_index(i)));
@@ -121,6 +138,13 @@ impl Links {
             gathering.asks(ReplicaId::from_index(i));
             link.repeat.push(number);
         }
+    }
+
+    /// Notes that a request is to be sent again to those of these that are up. False if none is.
+    pub fn send_again(&mut self, number: u64, to: Members) -> bool {
+        let links = self.links.iter_mut().enumerate();
+        let up = links.filter(|(i, l)| l.is_up() && to.contains(ReplicaId::from_index(*i)));
+        up.map(|(_, link)| link.repeat.push(number)).count() > 0
     }
 
     /// In a chain: notes that a request goes to one who is up, at a repeat rather to another than

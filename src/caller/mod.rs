@@ -24,6 +24,11 @@
 //!    they will not take it; when its session is lost; or when the time of its last call is over.
 //!    Each call ends at its own deadline, counted from when it came.
 //!
+//! # Large results (rule C3)
+//!
+//! A reply may hold a digest in place of its outcome, which another replica is to send. What is
+//! done when that does not come is in `wholes.rs`.
+//!
 //! # Chains
 //!
 //! In a fail-stop cluster nobody votes. [`ChainCaller`] puts three callers together: two of another
@@ -90,6 +95,8 @@ mod setup;
 mod shares;
 mod stats;
 mod voting;
+
+mod wholes;
 mod window;
 
 pub use self::core::Caller;

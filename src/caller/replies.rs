@@ -8,10 +8,10 @@ use super::window::{Found, Pending, Slot};
 use super::{Action, Actions, Answer, CallError};
 use crate::types::plant::planted;
 use crate::types::{Instant, ReplicaId, RequestId, SessionId};
-use crate::voter::{Explanation, Value};
+use crate::voter::{Explanation, Heard, Value};
 use crate::wire::{
-    DecodeError, Frame, Kind, Message, Note, NoteKind, Outcome, ReceiptAnswer, Refusal, Replies,
-    Reply, StepPosition,
+    DecodeError, Digests, Frame, Kind, Message, Note, NoteKind, Outcome, ReceiptAnswer, Refusal,
+    Replies, Reply, StepPosition,
 };
 use bytes::Bytes;
 use std::time::Duration;
@@ -88,6 +88,9 @@ impl Caller {
                 self.receipt(replica, answer, now, out);
                 Ok(())
             }
+            Kind::Digests if self.setup.mode.votes() => {
+                self.digests(replica, Digests::from_body(&frame.body), now, out)
+            }
             _ => Err("a kind of frame that replicas do not send to clients"),
         }
     }
@@ -125,13 +128,24 @@ impl Caller {
                     return;
                 }
                 let heard = pending.voter.hear_marked(replica, now, value, rolled);
-                stats.changed += u64::from(heard.changed);
-                if heard.accepted {
-                    self.accepted(reply.number, now, out);
-                } else {
-                    self.look_at_query(reply.number, now);
-                }
+                self.heard(reply.number, replica, heard, now, out);
             }
+        }
+    }
+
+    /// What follows from a vote.
+    pub(super) fn heard(
+        &mut self,
+        number: u64,
+        replica: ReplicaId,
+        heard: Heard,
+        now: Instant,
+        out: &mut Actions,
+    ) {
+        self.links.count(replica).changed += u64::from(heard.changed);
+        match heard.accepted {
+            true => self.accepted(number, now, out),
+            false => self.look_at(number, now),
         }
     }
 
@@ -155,7 +169,7 @@ impl Caller {
         if final_word && open && pending.voter.noted(note.kind) >= refusing {
             self.not_taken(note.number, note.kind, now, out);
         } else {
-            self.look_at_query(note.number, now);
+            self.look_at(note.number, now);
         }
     }
 
@@ -206,6 +220,13 @@ impl Caller {
             _ => self.fail(number, &pending, now, out, |explanation| CallError::Unreadable {
                 explanation,
             }),
+        }
+    }
+
+    // What becomes of a request about which somebody has said something that ends nothing.
+    fn look_at(&mut self, number: u64, now: Instant) {
+        if !self.look_for_whole(number, now) {
+            self.look_at_query(number, now);
         }
     }
 

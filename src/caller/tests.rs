@@ -685,3 +685,5 @@ mod limits;
 
 #[path = "receipts_tests.rs"]
 mod receipts;
+#[path = "wholes_tests.rs"]
+mod wholes;

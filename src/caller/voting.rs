@@ -7,7 +7,7 @@ use super::{Action, Actions, Input, Setup, Stats, Token};
 use crate::types::{Instant, SessionId};
 use crate::voter::Explanation;
 use crate::wire::{
-    ChainQuery, Command, CommandKind, Frame, Kind, Message, Note, Replies, RequestBody,
+    ChainQuery, Command, CommandKind, Digests, Frame, Kind, Message, Note, Replies, RequestBody,
 };
 use bytes::Bytes;
 
@@ -122,6 +122,7 @@ fn commands_of(frame: &Bytes) -> Vec<Command> {
 fn is_of_query(frame: &Frame) -> bool {
     let session = match frame.kind {
         Kind::Replies => Replies::first_session(&frame.body),
+        Kind::Digests => Digests::first_session(&frame.body),
         Kind::Note => Note::session_of(&frame.body),
         _ => None,
     };

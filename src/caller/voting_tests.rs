@@ -5,8 +5,8 @@ use crate::caller::{Answer, CallError};
 use crate::crypto::Context;
 use crate::types::{ClientId, Digest, Ensemble, Epoch, GroupId, OrderLimits, ReplicaId, Round};
 use crate::wire::{
-    FrameDecoder, GroupState, Hello, NoteKind, Outcome, PROTOCOL_VERSION, Reply, Request,
-    StepPosition,
+    Digests, FrameDecoder, GroupState, Hello, NoteKind, Outcome, PROTOCOL_VERSION, Reply,
+    ReplyDigest, Request, StepPosition, WholeQuery,
 };
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ struct World {
     caller: VotingCaller,
     now: u64,
     queries: Vec<(u8, ChainQuery)>,
+    /// Those that are asked again, for a whole answer.
+    wholes: Vec<(u8, ChainQuery)>,
     requests: Vec<(u8, Request)>,
     done: Vec<(u64, Result<Answer, CallError>)>,
 }
@@ -48,8 +50,8 @@ struct World {
 impl World {
     fn open(setup: Setup) -> Self {
         let caller = VotingCaller::new(setup, Instant(0));
-        let (queries, requests, done) = (vec![], vec![], vec![]);
-        let mut w = World { caller, now: 0, queries, requests, done };
+        let (queries, wholes, requests, done) = (vec![], vec![], vec![], vec![]);
+        let mut w = World { caller, now: 0, queries, wholes, requests, done };
         (1..=3).for_each(|i| w.up(i));
         w.input(Input::Drained);
         w
@@ -75,6 +77,9 @@ impl World {
             match frame.kind {
                 Kind::ChainQuery => {
                     self.queries.push((to, ChainQuery::from_body(&frame.body).unwrap()));
+                }
+                Kind::WholeQuery => {
+                    self.wholes.push((to, WholeQuery::from_body(&frame.body).unwrap().0));
                 }
                 _ => self.requests.push((to, Request::from_body(&frame.body).unwrap())),
             }
@@ -121,6 +126,14 @@ impl World {
         let reply = Reply { session: SessionId::QUERIES, number: id, index: 0, outcome };
         let position = StepPosition { round: Round(0), vector: opening };
         self.frame(from, &Replies { position, rolled: false, replies: vec![reply] });
+    }
+
+    fn digest(&mut self, from: u8, id: u64, text: &'static str, whole: u8) {
+        let outcome = Outcome::Executed(vec![Bytes::from_static(text.as_bytes())]).to_bytes();
+        let reply = Reply { session: SessionId::QUERIES, number: id, index: 0, outcome };
+        let position = StepPosition { round: Round(0), vector: ONE };
+        let digests = vec![ReplyDigest::of(&reply, r(whole))];
+        self.frame(from, &Digests { position, rolled: false, digests });
     }
 
     fn refuse(&mut self, from: u8, id: u64, kind: NoteKind) {
@@ -280,6 +293,65 @@ fn what_most_will_not_answer_at_all_is_told() {
     assert!(w.done.is_empty());
     w.refuse(2, 1, NoteKind::Unacceptable);
     assert!(matches!(w.done[..], [(1, Err(CallError::NotTaken { .. }))]), "{:?}", w.done);
+}
+
+/// C3, Q1: who agree are asked again, and their word then takes the place of what they said before.
+#[test]
+fn a_large_answer_that_does_not_come_is_asked_for_once_and_then_ordered() {
+    let agreed = || {
+        let mut w = World::open(setup());
+        w.call(1, &QUERY);
+        (1..=2).for_each(|from| w.digest(from, 1, "a", 3));
+        w.at(24);
+        assert!(w.wholes.is_empty());
+        w.at(25);
+        let (first, again) = (w.queries[0].1.clone(), std::mem::take(&mut w.wholes));
+        assert_eq!(again, [(1, first.clone()), (2, first)]);
+        w
+    };
+    let mut w = agreed();
+    w.answer(1, 1, "a", ONE);
+    assert_eq!(w.told(1), Some(Bytes::from_static(b"a")), "nothing was written since");
+    // Something was: the first has left the two, which may complete all the same.
+    let mut w = agreed();
+    w.answer(1, 1, "b", ONE);
+    assert_eq!(w.told(1), None);
+    w.answer(2, 1, "b", ONE);
+    assert_eq!(w.told(1), Some(Bytes::from_static(b"b")));
+    let mut w = agreed();
+    w.answer(1, 1, "b", ONE);
+    w.answer(3, 1, "a", ONE);
+    assert_eq!(w.told(1), Some(Bytes::from_static(b"a")), "the second has said it, too");
+    // Nobody has more to say.
+    let mut w = agreed();
+    w.at(124);
+    assert!(w.requests.is_empty());
+    w.at(125);
+    assert_eq!(w.requests.len(), 3, "it is ordered");
+    assert_eq!((w.caller.stats().ordered_queries, w.wholes.len()), (1, 0));
+}
+
+/// C3: it is no reason to order a query that its large answer takes longer than the digests.
+#[test]
+fn a_large_answer_may_take_longer_than_the_digests_of_it() {
+    let mut w = World::open(setup());
+    w.call(1, &QUERY);
+    w.now = 1;
+    (1..=2).for_each(|from| w.digest(from, 1, "a", 3));
+    w.at(20);
+    w.answer(3, 1, "a", ONE);
+    assert_eq!(w.told(1), Some(Bytes::from_static(b"a")));
+    assert!(w.wholes.is_empty() && w.requests.is_empty());
+}
+
+/// C3: clients that ask once do not all ask the same replica for the whole.
+#[test]
+fn the_first_query_of_a_client_has_a_number_of_its_own() {
+    for (session, id) in [(77, 1), (5 << 32 | 77, 6), (u64::MAX, 1 << 32)] {
+        let mut w = World::open(Setup { session: SessionId(session), ..setup() });
+        w.call(1, &QUERY);
+        assert_eq!(w.queries[0].1.id, id);
+    }
 }
 
 #[cfg(feature = "plant")]

@@ -5,6 +5,7 @@ use super::receipts::Gathering;
 use super::route::Trail;
 use crate::types::{Instant, Members};
 use crate::voter::{Value, Voter};
+use crate::wire::OutcomeDigest;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(super) struct Pending {
     pub repeat_at: Instant,
     /// How long to wait after that repeat.
     pub backoff: Duration,
+    /// It was sent again for the whole of what a digest was agreed on (C3).
+    pub asked_again: bool,
     /// In a fail-stop chain: where it went. Empty where replicas vote.
     pub trail: Trail,
     /// Where the receipt of it stands, if one is wanted.
@@ -51,6 +54,8 @@ impl Pending {
 pub(super) struct Settled {
     /// What was accepted; `None` if it was given up.
     pub value: Option<Value>,
+    /// What stands for its outcome, if that was hashed (C3).
+    pub digest: Option<OutcomeDigest>,
     /// Whose dissent is counted already.
     pub counted: Members,
 }
@@ -151,7 +156,7 @@ impl Window {
     pub fn settle(&mut self, number: u64) -> Option<Box<Pending>> {
         self.pending(number)?;
         let Found::Slot(slot) = self.find(number) else { return None };
-        let over = Settled { value: None, counted: Members::NONE };
+        let over = Settled { value: None, digest: None, counted: Members::NONE };
         let Slot::Pending(pending) = std::mem::replace(slot, Slot::Settled(over)) else {
             return None;
         };
@@ -161,7 +166,8 @@ impl Window {
             if self.settled_bytes + value.outcome.len() <= RECENT_BYTES {
                 self.settled_bytes += value.outcome.len();
                 let counted = pending.voter.dissenting();
-                let over = Settled { value: Some(value.clone()), counted };
+                let digest = pending.voter.accepted_digest();
+                let over = Settled { value: Some(value.clone()), digest, counted };
                 *self.slot_of(number) = Slot::Settled(over);
             }
         }
@@ -216,6 +222,7 @@ mod tests {
             sends: 1,
             repeat_at: Instant(0),
             backoff: Duration::ZERO,
+            asked_again: false,
             trail: Trail::default(),
             receipt: None,
         }

@@ -159,7 +159,10 @@ fn said(ballot: &Ballot, waited: Option<Duration>) -> String {
             Some(waited) => format!("its link is up, nothing came for {waited:.1?}"),
             None => "its link is up, the others were faster".to_owned(),
         },
-        (_, None) => "its answer came after the majority had agreed".to_owned(),
+        (_, None) => match &ballot.digest {
+            Some(digest) => digest.to_string(),
+            None => "its answer came after the majority had agreed".to_owned(),
+        },
         (_, outcome) => outcome_text(outcome.as_ref().unwrap_or(&Bytes::new())),
     };
     text.push_str(&ballot.place());
@@ -232,6 +235,11 @@ fn ballot_json(ballot: &Ballot) -> Value {
     if let Some(outcome) = &ballot.outcome {
         set("outcome", outcome_json(outcome));
     }
+    if let Some(shown) = &ballot.digest {
+        set("digest", shown.digest.output.to_hex().into());
+        set("digest_of_bytes", shown.digest.bytes.into());
+        set("digest_has_whole", shown.has_whole.into());
+    }
     if let Some(error) = &ballot.link_error {
         set("link_error", (**error).into());
     }
@@ -274,6 +282,7 @@ mod tests {
                 .map(|_| StepPosition { round: Round(4), vector: Digest([0xab; 32]) }),
             index: outcome.as_ref().map(|_| 1),
             outcome,
+            digest: None,
             link_error: None,
         };
         let value = |bytes: &'static [u8]| {

@@ -208,5 +208,6 @@ pub(super) fn parse_quotas(
         // Fewer would not let a good replica of a large group say what it has to.
         peer_signatures: key("peer_signatures", &raw.peer_signatures, "4096")
             .whole_or(d.peer_signatures, 1024..=16 * MILLION)?,
+        whole_bytes: d.whole_bytes,
     })
 }

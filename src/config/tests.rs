@@ -186,6 +186,7 @@ fn every_value_arrives() {
         transfer_rate: 5_000_000,
         log_bytes: 4_000_000,
         peer_signatures: 5000,
+        whole_bytes: 4096,
     };
     assert_eq!((c.snapshots, Cluster::SNAPSHOTS), (5, 2));
     assert_eq!((c.quotas, c.testing.allow_liars, &*c.service.name), (quotas, true, "ledger"));

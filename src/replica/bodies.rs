@@ -16,6 +16,8 @@ pub(super) struct Held {
     /// It is in the log already, behind the last place where that may begin: with an own candidate
     /// ([`crate::types::Durability::Strict`]).
     pub(super) logged: bool,
+    /// Its client has sent it more than once: the reply goes out whole (C3).
+    pub(super) again: bool,
 }
 
 /// All requests held, within the process's quotas.
@@ -177,6 +179,7 @@ mod tests {
             origin: None,
             executed: false,
             logged: false,
+            again: false,
         }
     }
 

@@ -4,6 +4,7 @@ use super::answers::Asker;
 use super::intake::{self, Decision};
 use super::links::Client;
 use super::replica::{Replica, to_client};
+use super::replies::Due;
 use super::{Action, Actions, CloseReason};
 use crate::crypto::{PublicKey, Scheme};
 use crate::ordering;
@@ -14,7 +15,7 @@ use crate::types::{Digest, LinkId, Now, Role, SessionId};
 use crate::wire::{
     Author, ChainQuery, Frame, Kind, Message, Note, NoteKind, OperatorChange, Ping, Pong,
 };
-use crate::wire::{Reply, Request, WantReceipt};
+use crate::wire::{Reply, Request, WantReceipt, WholeQuery};
 
 impl<S: Scheme> Replica<S> {
     pub(super) fn client_frame(
@@ -33,7 +34,9 @@ impl<S: Scheme> Replica<S> {
             Kind::Request => Request::from_body(&frame.body)
                 .map(|request| self.request(now, link, client, request, out)),
             Kind::ChainQuery => ChainQuery::from_body(&frame.body)
-                .map(|query| self.query(link, client.id, query, out)),
+                .map(|query| self.query((link, client.id), query, false, out)),
+            Kind::WholeQuery => WholeQuery::from_body(&frame.body)
+                .map(|query| self.query((link, client.id), query.0, true, out)),
             Kind::Ping => Ping::from_body(&frame.body).map(|ping| {
                 let (clock, answered) = (now.monotonic.0, now.wall.0);
                 let pong = Pong { sent: ping.sent, clock, answered };
@@ -134,7 +137,7 @@ impl<S: Scheme> Replica<S> {
         let (index, outcome) = (stored.index, stored.outcome);
         if self.answers.may(Asker::Client(link), outcome.len()) {
             let reply = Reply { session, number, index, outcome };
-            self.reply(link, stored.position, vec![reply], out);
+            self.reply(link, stored.position, vec![Due::again(reply)], out);
         }
     }
 

@@ -5,6 +5,7 @@ mod waiting;
 
 use super::bodies::Bodies;
 use super::outputs::{Outputs, StepOutputs};
+use super::replies::Due;
 use super::transfer::{FrozenState, Head, Snapshot};
 use super::{StepTrace, TraceEntry};
 use crate::crypto::{Domain, Leaf, hash};
@@ -71,7 +72,7 @@ pub(super) struct Executor {
 pub(super) struct Executed {
     pub(super) position: StepPosition,
     /// By the link that each goes to.
-    pub(super) replies: BTreeMap<LinkId, Vec<Reply>>,
+    pub(super) replies: BTreeMap<LinkId, Vec<Due>>,
     /// Requests of this step that had run before: their stored replies go out again.
     pub(super) repeats: Vec<(LinkId, StepPosition, Reply)>,
     /// The requests that it needed, in order.
@@ -181,7 +182,7 @@ impl Executor {
     fn run(&mut self, step: &Step, bodies: &mut Bodies) -> Option<Executed> {
         let time = self.time_of(step);
         let mut leaves = Vec::with_capacity(step.requests.len());
-        let mut replies: BTreeMap<LinkId, Vec<Reply>> = BTreeMap::new();
+        let mut replies: BTreeMap<LinkId, Vec<Due>> = BTreeMap::new();
         let (mut entries, mut repeats) = (Vec::new(), Vec::new());
         for (index, ordered) in (0u32..).zip(&step.requests) {
             if ordered.void {
@@ -190,7 +191,8 @@ impl Executor {
                 continue;
             }
             let held = bodies.get(&ordered.digest).expect("its bodies are all there");
-            let (client, origin, request) = (held.client, held.origin, held.request.clone());
+            let (client, origin, again) = (held.client, held.origin, held.again);
+            let request = held.request.clone();
             let place = (step.position, index);
             let ran = self.execute(time, &client, &request, ordered, place);
             let (outcome, fresh) = match ran {
@@ -225,7 +227,8 @@ impl Executor {
                 });
             }
             if let (Some(link), Some(outcome)) = (origin, outcome) {
-                replies.entry(link).or_default().push(reply_to(&request, index, outcome));
+                let reply = reply_to(&request, index, outcome);
+                replies.entry(link).or_default().push(Due { reply, again, output: Some(output) });
             }
             bodies.executed(&ordered.digest, step.position.round);
         }

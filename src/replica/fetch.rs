@@ -130,7 +130,7 @@ impl<S: Scheme> Replica<S> {
         }
         self.counters.bodies_received += 1;
         let (client, origin) = (body.client, None);
-        let held = Held { client, request, origin, executed: false, logged: false };
+        let held = Held { client, request, origin, executed: false, logged: false, again: false };
         self.bodies.insert(digest, held);
         self.executor.found(&digest);
         self.fetch.arrived(&digest, now.monotonic);

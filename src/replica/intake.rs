@@ -41,6 +41,7 @@ pub(super) fn decide(
     let digest = request.digest(context, &client.id);
     if let Some(held) = bodies.get_mut(&digest) {
         // A repeat, perhaps over a new link: the reply goes where it came from last.
+        held.again |= held.origin.is_some();
         held.origin = Some(link);
         if !held.executed {
             return Decision::UnderWay;
@@ -71,7 +72,7 @@ pub(super) fn decide(
         return note(NoteKind::Busy);
     }
     let (client, origin) = (client.id, Some(link));
-    let held = Held { client, request, origin, executed: false, logged: false };
+    let held = Held { client, request, origin, executed: false, logged: false, again: false };
     bodies.insert(digest, held);
     if missing { Decision::WasMissing(digest) } else { Decision::Admit(digest) }
 }

@@ -7,7 +7,7 @@
 use super::Action;
 use crate::types::plant::planted;
 use crate::types::{Durability, Epoch, LinkId, Round};
-use crate::wire::{Reply, StepPosition};
+use crate::wire::{Reply, ReplyDigest, StepPosition};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -23,7 +23,10 @@ pub(super) struct Waiting {
     pub(super) position: StepPosition,
     /// The step that must be on the disk before.
     pub(super) after: Round,
+    /// Those that go out whole ...
     pub(super) replies: Vec<Reply>,
+    /// ... and those of which another replica sends the whole (C3).
+    pub(super) digests: Vec<ReplyDigest>,
 }
 
 /// A write that is under way.

@@ -4,6 +4,7 @@ use super::Actions;
 use super::answers::Asker;
 use super::journal::Waiting;
 use super::replica::{Replica, to_client};
+use super::replies::{Due, Told};
 use crate::crypto::Scheme;
 use crate::ordering::ReadPoint;
 use crate::types::marks::mark;
@@ -31,6 +32,8 @@ struct Asked {
     body: RequestBody,
     bytes: u64,
     point: ReadPoint,
+    /// It is asked again, for a whole answer (C3).
+    again: bool,
 }
 
 impl Reads {
@@ -69,16 +72,16 @@ impl<S: Scheme> Replica<S> {
     /// A client's query: it waits at least until all is executed that this replica had chosen.
     pub(super) fn query(
         &mut self,
-        link: LinkId,
-        client: ClientId,
+        (link, client): (LinkId, ClientId),
         query: ChainQuery,
+        again: bool,
         out: &mut Actions,
     ) {
         self.counters.queries += 1;
         let (id, bytes) = (query.id, query.body.len() as u64);
         let kind = match self.judge_query(&client, &query) {
             Ok((body, point)) => {
-                self.reads.push(Asked { link, client, id, body, bytes, point });
+                self.reads.push(Asked { link, client, id, body, bytes, point, again });
                 return;
             }
             Err(kind) => kind,
@@ -124,7 +127,7 @@ impl<S: Scheme> Replica<S> {
         let opening = opening.filter(|_| !self.executor.is_lost() && !self.is_halted());
         let executed = self.executor.position().round;
         let may_answer = self.core.may_answer() || planted("q1-frozen-answers");
-        let mut answers: BTreeMap<LinkId, Vec<Reply>> = BTreeMap::new();
+        let mut answers: BTreeMap<LinkId, Vec<Told>> = BTreeMap::new();
         while let Some(first) = self.reads.waiting.front() {
             let is_of_now = opening == Some(first.point.opening);
             if is_of_now && (executed < first.point.round || !may_answer) {
@@ -141,18 +144,18 @@ impl<S: Scheme> Replica<S> {
                 continue;
             }
             let outcome = self.executor.query(&asked.client, &asked.body).to_bytes();
-            if !self.answers.may(Asker::Client(asked.link), outcome.len()) {
+            let reply = Reply { session: SESSION, number: asked.id, index: 0, outcome };
+            let told = self.brief(Due { reply, again: asked.again, output: None });
+            if !self.answers.may(Asker::Client(asked.link), told.bytes()) {
                 self.note_query(asked.link, asked.id, NoteKind::Busy, out);
                 continue;
             }
-            let reply = Reply { session: SESSION, number: asked.id, index: 0, outcome };
-            answers.entry(asked.link).or_default().push(reply);
+            answers.entry(asked.link).or_default().push(told);
         }
         let Some(opening) = opening else { return };
         let position = StepPosition { round: Round(0), vector: opening };
-        for (link, replies) in answers {
-            let after = self.executor.shown();
-            let waiting = Waiting { link, position, after, replies };
+        for (link, told) in answers {
+            let waiting = Waiting::of(link, position, self.executor.shown(), told);
             let now = match planted("q1-unsynced-answers") {
                 true => Some(waiting),
                 false => self.journal.hold(waiting),
@@ -188,6 +191,7 @@ mod tests {
             body: RequestBody { commands: Vec::new() },
             bytes,
             point,
+            again: false,
         };
         let fits = |reads: &Reads, client: u8, bytes| {
             reads.has_room(&ClientId([client; 32]), bytes, &quotas)

@@ -287,7 +287,8 @@ impl<S: Scheme> Replica<S> {
                 || early && !self.core.is_executed(&digest);
             if self.bodies.get(&digest).is_none() && needed {
                 let (client, origin) = (body.client, None);
-                let held = Held { client, request, origin, executed: false, logged: strict };
+                let held =
+                    Held { client, request, origin, executed: false, logged: strict, again: false };
                 self.bodies.insert(digest, held);
             }
             self.executor.found(&digest);

@@ -13,6 +13,7 @@ use super::links::{Client, Links};
 use super::meter::Meter;
 use super::reads::Reads;
 use super::receipts::Receipts;
+use super::replies::Due;
 use super::report::{Counters, report};
 use super::rolled::Rolled;
 use super::transfer::{Download, Maker, Pacer, Shelf, Whole};
@@ -304,7 +305,9 @@ impl<S: Scheme> Replica<S> {
             | Kind::ChainAnswer
             | Kind::ChainSession
             | Kind::WantReceipt
-            | Kind::Receipt => {
+            | Kind::Receipt
+            | Kind::Digests
+            | Kind::WholeQuery => {
                 self.close_peer(peer, CloseReason::Malformed("a message for others"), out);
                 Ok(())
             }
@@ -430,7 +433,7 @@ impl<S: Scheme> Replica<S> {
                 self.reply(link, position, replies, out);
             }
             for (link, position, reply) in repeats {
-                self.reply(link, position, vec![reply], out);
+                self.reply(link, position, vec![Due::again(reply)], out);
             }
             let told = self.core.may_answer();
             out.extend(trace.map(|trace| Action::Event(Event::Step { trace, told })));

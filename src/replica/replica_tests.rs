@@ -5,7 +5,10 @@ use crate::crypto::{Context, Keyed, PublicKey, SecretKey};
 use crate::replica::{Setup, Stored};
 use crate::service::counter::Counter;
 use crate::types::{ClientId, ClockKind, DiskState, Ensemble, Quotas, Role, SessionId, Wall};
-use crate::wire::{Outcome, ReceiptAnswer, Refusal, Replies, Request, StepPosition};
+use crate::wire::{
+    Digests, Outcome, OutcomeDigest, ReceiptAnswer, Refusal, Replies, Request, StepPosition,
+    WholeQuery,
+};
 use std::time::Duration;
 
 const CLIENT: ClientId = ClientId([7; 32]);
@@ -18,6 +21,8 @@ struct Trio {
     told: Vec<(usize, Replies)>,
     /// What it was shown for receipts, by whom.
     shown: Vec<(usize, ReceiptAnswer)>,
+    /// What it was told by digests.
+    digests: Vec<(usize, Digests)>,
     /// Who does not hear what.
     deaf_to: Option<(usize, Kind)>,
     /// Whose disk does nothing, and what it was told to write.
@@ -64,6 +69,7 @@ impl Trio {
             ms: 1,
             told: vec![],
             shown: vec![],
+            digests: vec![],
             deaf_to: None,
             stuck: None,
             unwritten: vec![],
@@ -110,6 +116,9 @@ impl Trio {
                                     .push((i, ReceiptAnswer::from_body(&frame.body).unwrap()));
                             }
                             _ => {}
+                        }
+                        if frame.kind == Kind::Digests {
+                            self.digests.push((i, Digests::from_body(&frame.body).unwrap()));
                         }
                     }
                     Action::Append { sequence, .. } | Action::Persist { sequence, .. } => {
@@ -283,3 +292,5 @@ fn who_takes_what_it_does_not_know_for_nothing_is_noticed() {
     crate::types::plant::plant(None);
     assert!(caught);
 }
+#[path = "replies_tests.rs"]
+mod replies;

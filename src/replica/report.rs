@@ -43,6 +43,8 @@ pub(super) struct Counters {
     pub(super) snapshot_bytes_sent: u64,
     pub(super) snapshot_wants_dropped: u64,
     pub(super) transfer_lies: u64,
+    pub(super) replies_whole: u64,
+    pub(super) replies_digested: u64,
 }
 
 impl<S: Scheme> Replica<S> {
@@ -183,6 +185,8 @@ impl<S: Scheme> Replica<S> {
             ("snapshot_bytes_sent", c.snapshot_bytes_sent),
             ("snapshot_wants_dropped", c.snapshot_wants_dropped),
             ("transfer_lies", c.transfer_lies),
+            ("replies_whole", c.replies_whole),
+            ("replies_digested", c.replies_digested),
             ("rounds", o.rounds),
             ("candidates", o.candidates),
             ("ordered", o.executed),

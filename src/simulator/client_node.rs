@@ -26,12 +26,14 @@ pub struct Workload {
     pub keys: u64,
     /// Commands in a call at most.
     pub commands: u64,
+    /// Values have so many bytes at least.
+    pub value_bytes: usize,
 }
 
 impl Default for Workload {
     fn default() -> Self {
         let think = Duration::from_millis(5);
-        Self { calls: 30, pipeline: 4, think, keys: 5, commands: 3 }
+        Self { calls: 30, pipeline: 4, think, keys: 5, commands: 3, value_bytes: 0 }
     }
 }
 
@@ -137,8 +139,8 @@ impl ClientNode {
 
     fn command(&mut self) -> Command {
         let key = format!("k{}", self.dice.below(self.workload.keys));
-        let number = self.dice.below(4).to_string();
-        let expected = self.dice.below(4).to_string();
+        let number = self.number();
+        let expected = self.number();
         let command = match self.dice.below(10) {
             0..3 => kv::Command::get(&key),
             3..5 => kv::Command::put(&key, &number),
@@ -153,6 +155,12 @@ impl ClientNode {
         let query = command.is_read_only() && self.dice.chance(500);
         let kind = if query { CommandKind::Query } else { CommandKind::Execute };
         Command { kind, bytes: command.encode().into() }
+    }
+
+    // A number stays one with zeros in front of it.
+    fn number(&mut self) -> String {
+        let (number, width) = (self.dice.below(4), self.workload.value_bytes);
+        format!("{number:0>width$}")
     }
 
     fn input(&mut self, now: Instant, input: Input, out: &mut Vec<Effect<Note>>) {

@@ -7,7 +7,7 @@ use crate::replica::{Action, Actions, Input};
 use crate::service::kv::{Command, Kv, Output};
 use crate::service::{Frozen, RestoreError, Service};
 use crate::types::{AgreedTime, ClientId, ClockKind, Digest, Instant, LinkId, Now, ReplicaId};
-use crate::wire::{Frame, Kind, Proposal, Replies};
+use crate::wire::{Digests, Frame, Kind, Proposal, Replies};
 
 /// Another attack that besides never gives a body away, or another one than was asked for.
 pub struct Withhold<S: Scheme>(pub Box<dyn Attack<S>>, pub Given);
@@ -44,6 +44,10 @@ impl<S: Scheme> Attack<S> for Withhold<S> {
 
     fn replies(&mut self, now: Now, to: LinkId, replies: &mut Replies) -> Fate {
         self.0.replies(now, to, replies)
+    }
+
+    fn digests(&mut self, now: Now, to: LinkId, digests: &mut Digests) -> Fate {
+        self.0.digests(now, to, digests)
     }
 
     fn act(&mut self, now: Now, action: Action, out: &mut Actions) {

@@ -117,6 +117,13 @@ impl Members {
         Members(self.0 & other.0)
     }
 
+    /// Whose turn it is at this count: one after the other, from the lowest on. `None` if the set
+    /// is empty.
+    pub fn turn(self, count: u64) -> Option<ReplicaId> {
+        let place = count.checked_rem(self.len() as u64)?;
+        self.iter().nth(usize::try_from(place).ok()?)
+    }
+
     /// The replicas in the order of the roster.
     pub fn iter(self) -> impl Iterator<Item = ReplicaId> + Clone {
         (0..31).filter(move |i| self.0 >> i & 1 == 1).map(ReplicaId::from_index)
@@ -164,6 +171,14 @@ mod tests {
             assert!(2 * e.strong() - e.n() >= e.majority());
             assert!(e.strong() <= e.n());
         }
+    }
+
+    #[test]
+    fn turns_go_around_the_set() {
+        let set: Members = [0, 2, 3].map(ReplicaId::from_index).into_iter().collect();
+        let turns = (0..7).map(|count| set.turn(count).unwrap().number()).collect::<Vec<_>>();
+        assert_eq!(turns, [1, 3, 4, 1, 3, 4, 1]);
+        assert_eq!(Members::NONE.turn(5), None);
     }
 
     #[test]

@@ -103,6 +103,9 @@ pub struct Quotas {
     /// Signatures of Blames, calls, Reports and the like that are checked for one peer in a second;
     /// four times as many at once after a while without any. What is more is dropped.
     pub peer_signatures: u32,
+    /// Outcomes of up to so many bytes every replica sends whole. Of a larger one a single replica
+    /// does, and the others send a digest (C3).
+    pub whole_bytes: u32,
 }
 
 impl Default for Quotas {
@@ -119,6 +122,7 @@ impl Default for Quotas {
             transfer_rate: 32 << 20,
             log_bytes: 64 << 20,
             peer_signatures: 4096,
+            whole_bytes: 4096,
         }
     }
 }

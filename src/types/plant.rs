@@ -141,6 +141,8 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("s6-any-key-counts", "§6: a key of which only the receipt speaks counts"),
     ("c1-accept-t-replies", "C1: a client accepts what t replicas say"),
     ("c1-count-replica-twice", "C1: two replies of one replica are two votes"),
+    ("c3-whole-unfitting", "C3: a digest is accepted with a whole result that it is not of"),
+    ("c3-repeat-digested", "C3: a repeat is answered with a digest"),
     ("ch-repeats-run", "CH-U1: a repeat of an update runs again"),
     ("ch-ack-before-commit", "CH-U3: a replica acknowledges what it has, not what is committed"),
     ("ch-commit-before-durable", "CH-U4: the tail commits before the watermark covers it"),

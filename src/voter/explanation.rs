@@ -1,7 +1,7 @@
 //! Who answered what and when (rule C2).
 
 use crate::types::{Assurance, Digest, Ensemble, Members, ReplicaId, Round};
-use crate::wire::{ChainConfig, ChainRefusal, NoteKind, Outcome, StepPosition};
+use crate::wire::{ChainConfig, ChainRefusal, NoteKind, Outcome, OutcomeDigest, StepPosition};
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -36,6 +36,27 @@ pub enum Verdict {
     NotAsked,
 }
 
+/// The digest of a large outcome, of which another replica was to send the whole (C3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DigestShown {
+    /// The digest, and how many bytes it stands for.
+    pub digest: OutcomeDigest,
+    /// Whether somebody sent what it stands for.
+    pub has_whole: bool,
+}
+
+impl fmt::Display for DigestShown {
+    /// As in `digest 0a1b2c3d4e5f6071 of 65541 bytes`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OutcomeDigest { output, bytes } = self.digest;
+        write!(f, "digest {output} of {bytes} bytes")?;
+        match self.has_whole {
+            true => Ok(()),
+            false => write!(f, ", of which nobody sent the whole"),
+        }
+    }
+}
+
 /// One replica's part in an explanation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ballot {
@@ -51,6 +72,8 @@ pub struct Ballot {
     pub index: Option<u32>,
     /// The outcome's bytes it gave ([`crate::wire::Outcome`]).
     pub outcome: Option<Bytes>,
+    /// What it gave in place of them (C3).
+    pub digest: Option<DigestShown>,
     /// Whether it says that it gave up, at some time, something that it had answered (§7).
     pub rolled: bool,
     /// Why there is no link to the replica, as far as the driver knows; the cores leave it empty.
@@ -67,6 +90,7 @@ impl Ballot {
             position: None,
             index: None,
             outcome: None,
+            digest: None,
             rolled: false,
             link_error: None,
         }
@@ -117,7 +141,9 @@ impl Explanation {
         }
         let t = u8::try_from(self.ballots.len().saturating_sub(1) / 2).ok()?;
         let ensemble = Ensemble::new(t)?;
-        let agrees = |b: &&Ballot| b.verdict == Verdict::Agrees && b.outcome.is_some();
+        let agrees = |b: &&Ballot| {
+            b.verdict == Verdict::Agrees && (b.outcome.is_some() || b.digest.is_some())
+        };
         let agreeing = self.ballots.iter().filter(agrees);
         let strong = agreeing.clone().filter(|b| !b.rolled).count() >= ensemble.strong();
         match strong {
@@ -187,6 +213,9 @@ impl fmt::Display for Line<'_> {
         if let Some(outcome) = &ballot.outcome {
             write!(f, ": ")?;
             write_outcome(f, outcome)?;
+        }
+        if let Some(digest) = &ballot.digest {
+            write!(f, ": {digest}")?;
         }
         write!(f, "{}", ballot.place())
     }
@@ -274,6 +303,7 @@ mod tests {
             position: voted.then_some(position),
             index: voted.then_some(3),
             outcome,
+            digest: None,
             link_error: None,
         }
     }

@@ -13,6 +13,9 @@
 //!   and the request would wait for ever.)
 //! - **Notes are not votes.** What a replica says outside of the order ([`NoteKind`]) only
 //!   explains its silence.
+//! - **Rule C3.** A vote may hold the digest of its outcome in place of that. It counts like any
+//!   other; what is accepted has its bytes from whoever sent what fits. Nothing is hashed before a
+//!   digest comes. [`Voter::lacking`] tells what is agreed on and not here.
 //! - **Acceptance is final.** Later votes change who dissents and nothing else.
 //! - **Rule C2.** [`Voter::explain`] tells at any time who said what, when, and who is silent.
 //!
@@ -32,7 +35,8 @@
 //! [`NoteKind`]: crate::wire::NoteKind
 
 mod explanation;
+mod said;
 mod votes;
 
-pub use explanation::{Ballot, Explanation, Verdict, chain_text};
-pub use votes::{Heard, LinkState, Value, Voter};
+pub use explanation::{Ballot, DigestShown, Explanation, Verdict, chain_text};
+pub use votes::{Heard, Lacking, LinkState, Value, Voter};

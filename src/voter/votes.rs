@@ -1,9 +1,10 @@
 //! The vote on one request (rule C1).
 
-use super::{Ballot, Explanation, Verdict};
+use super::said::Said;
+use super::{Ballot, DigestShown, Explanation, Verdict};
 use crate::types::plant::planted;
 use crate::types::{Ensemble, Instant, Members, ReplicaId};
-use crate::wire::{NoteKind, StepPosition};
+use crate::wire::{NoteKind, OutcomeDigest, ReplyDigest, StepPosition};
 use bytes::Bytes;
 
 /// What replicas vote on. Two replies are equal only if all three parts are.
@@ -37,6 +38,15 @@ pub enum LinkState {
     Down(Instant),
 }
 
+/// A digest that enough replicas agree on, while nobody has sent what it stands for (C3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// Who agree.
+    pub agree: Members,
+    /// Whose turn it is to send the whole, as these say.
+    pub named: Members,
+}
+
 /// Collects replies to one request and accepts what `t + 1` replicas said. See the module's page
 /// for the rules and why they hold.
 #[derive(Clone, Debug)]
@@ -48,14 +58,24 @@ pub struct Voter {
     votes: Vec<Option<Vote>>,
     // Empty until the first note comes; then one place a replica.
     notes: Vec<Option<(NoteKind, Instant)>>,
-    accepted: Option<Value>,
+    // Whether a digest came: from then on whole outcomes are hashed.
+    digests: bool,
+    accepted: Option<Accepted>,
 }
 
 #[derive(Clone, Debug)]
 struct Vote {
-    value: Value,
+    said: Said,
     at: Instant,
     rolled: bool,
+    // Of a digest: who has the whole.
+    named: Option<ReplicaId>,
+}
+
+#[derive(Clone, Debug)]
+struct Accepted {
+    value: Value,
+    said: Said,
 }
 
 impl Voter {
@@ -67,8 +87,14 @@ impl Voter {
     /// A vote among `n` replicas that is over with `needed` equal replies, at least one. With one
     /// the first reply is believed, whoever gave it: only where nobody lies (docs/chain.md).
     pub fn needing(n: usize, needed: usize) -> Self {
-        let votes = vec![None; n];
-        Self { needed: needed.max(1), strong: false, votes, notes: Vec::new(), accepted: None }
+        Self {
+            needed: needed.max(1),
+            strong: false,
+            votes: vec![None; n],
+            notes: Vec::new(),
+            digests: false,
+            accepted: None,
+        }
     }
 
     /// A vote that is over when so many say the same that no timing can contradict it (C4): replies
@@ -89,37 +115,147 @@ impl Voter {
         &mut self,
         replica: ReplicaId,
         at: Instant,
-        mut value: Value,
+        value: Value,
         rolled: bool,
     ) -> Heard {
+        self.take(replica, Vote { said: Said::whole(value), at, rolled, named: None })
+    }
+
+    /// The same for a reply that holds a digest in place of its outcome (C3). It is a vote like
+    /// any other; what it stands for may come from anybody.
+    pub fn hear_digest(
+        &mut self,
+        replica: ReplicaId,
+        at: Instant,
+        (position, digest): (StepPosition, &ReplyDigest),
+        rolled: bool,
+    ) -> Heard {
+        if !self.digests {
+            self.digests = true;
+            self.weigh();
+        }
+        let (said, named) = (Said::digest(position, digest), Some(digest.whole));
+        self.take(replica, Vote { said, at, rolled, named })
+    }
+
+    fn take(&mut self, replica: ReplicaId, mut vote: Vote) -> Heard {
         let own = replica.index();
         let Some(before) = self.votes.get(own) else { return Heard::default() };
-        let same = |v: &Vote| v.value == value && v.rolled == rolled;
-        let said_before = before.as_ref().is_some_and(same);
-        if said_before && !planted("c1-count-replica-twice") {
+        if self.digests {
+            vote.said.weigh(self.votes.iter().flatten().map(|v| &v.said));
+        }
+        let before = before.as_ref();
+        let twice = planted("c1-count-replica-twice");
+        let same = before.filter(|v| v.said == vote.said);
+        // A whole outcome is more than the digest of the same.
+        let adds = same.is_some_and(|v| v.said.is_digest() && !vote.said.is_digest());
+        if same.is_some_and(|v| v.rolled == vote.rolled) && !adds && !twice {
             return Heard::default();
         }
-        let changed = before.as_ref().is_some_and(|v| v.value != value);
-        let others = || {
-            let twice = planted("c1-count-replica-twice");
-            let others = self.votes.iter().enumerate().filter(move |(i, _)| *i != own || twice);
-            others.filter_map(|(_, v)| v.as_ref()).filter(|v| v.value == value)
-        };
-        let first = others().next().map(|v| v.value.outcome.clone());
-        let counts = |rolled: bool| !(self.strong && rolled);
-        let equal = others().filter(|v| counts(v.rolled)).count();
-        let count = equal + usize::from(counts(rolled));
-        if let Some(outcome) = first {
-            // Equal values share their bytes: only different ones cost memory.
-            value.outcome = outcome;
+        let changed = before.is_some() && same.is_none();
+        if let Some(first) = same {
+            vote.at = first.at;
+            if !first.said.is_digest() {
+                vote.said = first.said.clone();
+            }
         }
-        let needed = self.needed - usize::from(planted("c1-accept-t-replies"));
-        let accepted = self.accepted.is_none() && count >= needed;
-        if accepted {
-            self.accepted = Some(value.clone());
-        }
-        self.votes[own] = Some(Vote { value, at, rolled });
+        let others = self.votes.iter().enumerate().filter(|(i, _)| *i != own || twice);
+        let equal = others.filter_map(|(_, v)| v.as_ref()).filter(|v| v.said == vote.said);
+        let whole = equal.clone().find(|v| !v.said.is_digest());
+        let count = equal.filter(|v| self.counts(v)).count() + usize::from(self.counts(&vote));
+        whole.into_iter().for_each(|v| vote.said.share(&v.said));
+        let said = vote.said.clone();
+        self.votes[own] = Some(vote);
+        let accepted = self.accepted.is_none()
+            && (count >= self.needed() && self.accept(&said) || self.completes(&said));
         Heard { changed, accepted }
+    }
+
+    fn needed(&self) -> usize {
+        self.needed - usize::from(planted("c1-accept-t-replies"))
+    }
+
+    // C4: whether a vote counts.
+    fn counts(&self, vote: &Vote) -> bool {
+        !(self.strong && vote.rolled)
+    }
+
+    // How many votes that count stand for a value.
+    fn count(&self, said: &Said) -> usize {
+        let votes = self.votes.iter().flatten();
+        votes.filter(|v| self.counts(v) && v.said == *said).count()
+    }
+
+    // A digest came: all that is whole is hashed from now on.
+    fn weigh(&mut self) {
+        for i in 0..self.votes.len() {
+            let (done, rest) = self.votes.split_at_mut(i);
+            if let Some(vote) = &mut rest[0] {
+                vote.said.weigh(done.iter().flatten().map(|v| &v.said));
+            }
+        }
+        if let Some(accepted) = &mut self.accepted {
+            accepted.said.weigh(self.votes.iter().flatten().map(|v| &v.said));
+        }
+    }
+
+    // C3: the outcome of what was said, whoever sent it, and wherever in the order he put it.
+    fn whole_of(&self, said: &Said) -> Option<&Bytes> {
+        let digest = said.digested().filter(|_| said.is_digest());
+        let Some(digest) = digest else { return self.same_as(said)?.bytes() };
+        let fitting = self.votes.iter().flatten().find(|v| v.said.fits(digest));
+        fitting?.said.bytes()
+    }
+
+    fn same_as(&self, said: &Said) -> Option<&Said> {
+        let mut votes = self.votes.iter().flatten().map(|v| &v.said);
+        votes.find(|s| !s.is_digest() && *s == said)
+    }
+
+    // Whether enough votes could be accepted: their outcome is here.
+    fn accept(&mut self, said: &Said) -> bool {
+        let Some(outcome) = self.whole_of(said).cloned() else { return false };
+        let value = said.with(outcome);
+        let mut said = Said::whole(value.clone());
+        if self.digests {
+            said.weigh(self.votes.iter().flatten().map(|v| &v.said));
+        }
+        self.accepted = Some(Accepted { value, said });
+        true
+    }
+
+    // C3: whether a whole outcome is what others agree on the digest of, in another place of the
+    // order than where it was said to be.
+    fn completes(&mut self, said: &Said) -> bool {
+        if !self.digests || said.is_digest() {
+            return false;
+        }
+        let digests = self.votes.iter().flatten().filter(|v| v.said.is_digest());
+        let fitting = digests.filter(|v| v.said.digested().is_some_and(|d| said.fits(d)));
+        let agreed = fitting.map(|v| &v.said).find(|s| self.count(s) >= self.needed()).cloned();
+        agreed.is_some_and(|agreed| self.accept(&agreed))
+    }
+
+    /// What is agreed on while nobody has sent the whole of it (C3).
+    pub fn lacking(&self) -> Option<Lacking> {
+        if !self.digests || self.accepted.is_some() {
+            return None;
+        }
+        let said = || self.votes.iter().flatten().map(|v| &v.said);
+        let agreed = said().find(|s| s.is_digest() && self.count(s) >= self.needed)?;
+        let agreeing = || self.votes.iter().flatten().filter(|v| v.said == *agreed);
+        let agree = self.members(|v| v.said == *agreed);
+        Some(Lacking { agree, named: agreeing().filter_map(|v| v.named).collect() })
+    }
+
+    /// Whether a replica has said anything, be it a vote or a note.
+    pub fn has_heard(&self, replica: ReplicaId) -> bool {
+        replica.index() < self.votes.len() && self.has_said(replica.index(), Members::NONE)
+    }
+
+    /// What stands for the accepted outcome, if that was hashed (C3).
+    pub fn accepted_digest(&self) -> Option<OutcomeDigest> {
+        self.accepted.as_ref()?.said.digested()
     }
 
     /// Takes a replica's note. Notes are never votes; the last one of a replica is kept.
@@ -134,7 +270,7 @@ impl Voter {
 
     /// What `t + 1` replicas said. Once there, it stays, whatever comes later.
     pub fn accepted(&self) -> Option<&Value> {
-        self.accepted.as_ref()
+        self.accepted.as_ref().map(|a| &a.value)
     }
 
     /// How many replicas have given this note last and have not voted.
@@ -158,9 +294,7 @@ impl Voter {
     /// else later, nor anybody who is `gone`.
     pub fn is_hopeless(&self, gone: Members) -> bool {
         let open = self.votes.len() - self.heard_of(gone);
-        let counted = |v: &&Vote| !(self.strong && v.rolled);
-        let values = || self.votes.iter().flatten().filter(counted).map(|v| &v.value);
-        let most = values().map(|a| values().filter(|b| a == *b).count()).max().unwrap_or(0);
+        let most = self.votes.iter().flatten().map(|v| self.count(&v.said)).max().unwrap_or(0);
         self.accepted.is_none() && most + open < self.needed
     }
 
@@ -172,7 +306,7 @@ impl Voter {
     /// Who votes for something else than what was accepted; nobody while nothing is accepted.
     pub fn dissenting(&self) -> Members {
         match &self.accepted {
-            Some(accepted) => self.members(|v| v.value != *accepted),
+            Some(accepted) => self.members(|v| v.said != accepted.said),
             None => Members::NONE,
         }
     }
@@ -186,7 +320,8 @@ impl Voter {
         sends: u32,
         link: impl Fn(ReplicaId) -> LinkState,
     ) -> Explanation {
-        let reference = self.accepted.as_ref().or_else(|| self.largest_bucket());
+        let accepted = self.accepted.as_ref().map(|a| &a.said);
+        let reference = accepted.or_else(|| self.largest_bucket());
         let ballots = (0..self.votes.len()).map(|i| {
             let replica = ReplicaId::from_index(i);
             self.ballot(replica, sent, reference)
@@ -204,8 +339,8 @@ impl Voter {
     }
 
     // The value with most votes; of several that of the lowest replica.
-    fn largest_bucket(&self) -> Option<&Value> {
-        let values = || self.votes.iter().flatten().map(|v| &v.value);
+    fn largest_bucket(&self) -> Option<&Said> {
+        let values = || self.votes.iter().flatten().map(|v| &v.said);
         values().rev().max_by_key(|a| values().filter(|b| a == b).count())
     }
 
@@ -213,17 +348,21 @@ impl Voter {
         &self,
         replica: ReplicaId,
         sent: Instant,
-        reference: Option<&Value>,
+        reference: Option<&Said>,
     ) -> Option<Ballot> {
-        if let Some(Vote { value, at, rolled }) = &self.votes[replica.index()] {
-            let agrees = reference == Some(value);
+        if let Some(Vote { said, at, rolled, .. }) = &self.votes[replica.index()] {
+            let agrees = reference == Some(said);
+            let digest = said.digested().filter(|_| said.is_digest());
+            let accepted = self.accepted.as_ref().is_some_and(|a| a.said == *said);
+            let has_whole = accepted || self.whole_of(said).is_some();
             return Some(Ballot {
                 replica,
                 verdict: if agrees { Verdict::Agrees } else { Verdict::Differs },
                 after: Some(at.since(sent)),
-                position: Some(value.position),
-                index: Some(value.index),
-                outcome: Some(value.outcome.clone()),
+                position: Some(said.position),
+                index: Some(said.index),
+                outcome: said.bytes().cloned(),
+                digest: digest.map(|digest| DigestShown { digest, has_whole }),
                 rolled: *rolled,
                 link_error: None,
             });

@@ -78,11 +78,15 @@ pub enum Kind {
     WantReceipt = 40,
     /// A [`super::ReceiptAnswer`].
     Receipt = 41,
+    /// [`super::Digests`].
+    Digests = 44,
+    /// A [`super::WholeQuery`].
+    WholeQuery = 45,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 31] = [
+    pub const ALL: [Kind; 33] = [
         Kind::Open,
         Kind::Hello,
         Kind::Proposal,
@@ -114,6 +118,8 @@ impl Kind {
         Kind::ChainSession,
         Kind::WantReceipt,
         Kind::Receipt,
+        Kind::Digests,
+        Kind::WholeQuery,
     ];
 
     fn of(number: u8) -> Option<Kind> {

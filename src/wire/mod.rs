@@ -14,6 +14,7 @@ mod chain_client;
 mod change;
 mod client;
 mod codec;
+mod digests;
 mod entry;
 mod evidence;
 mod frame;
@@ -40,6 +41,7 @@ pub use client::{
     RequestBody,
 };
 pub use codec::{DecodeError, Reader, Writer};
+pub use digests::{Digests, OutcomeDigest, ReplyDigest, WholeQuery};
 pub use entry::LogEntry;
 pub use evidence::{CallMessage, Evidence, MAX_EVIDENCE, Proof};
 pub use frame::{Frame, FrameDecoder, Kind, MAX_FRAME, OPEN_FRAME};

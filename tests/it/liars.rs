@@ -1,7 +1,7 @@
 //! What becomes of each kind of liar, whole clusters around it (docs/testing.md, B rows): who is
 //! out in the end, with which word, and that everybody else is served all the while.
 
-use quorate::adversary::{EpochLie, Lie, OrderingLie, ReplyLie, Sides};
+use quorate::adversary::{EpochLie, Lie, OrderingLie, ReplyLie, Sides, WholeLie};
 use quorate::simulator::{Fault, NodeId, Options, Report, Workload, WrongService, run};
 use quorate::types::{Members, ReplicaId};
 use std::time::Duration;
@@ -246,5 +246,61 @@ fn one_with_an_old_disk_harms_nobody() {
         let reports = seeds(6, &options);
         assert!(reports.iter().all(|r| r.fired["node crashed"] == 3), "{reports:?}");
         assert!(reports.iter().any(|r| r.events.contains_key("joined")), "{lost}");
+    }
+}
+
+// --- large results ------------------------------------------------------------------------------
+
+/// As [`cluster`], with values that are told by digests.
+fn with_large_values(name: &'static str, t: u8) -> Options {
+    let workload = Workload { calls: 40, value_bytes: 5000, ..cluster(name, t).workload };
+    Options { workload, queries: 300, search: true, ..cluster(name, t) }
+}
+
+fn sum(report: &Report, counter: &str) -> u64 {
+    report.statuses.iter().map(|status| status.counters[counter]).sum()
+}
+
+/// C3: where nobody is bad one copy of a large result is sent, and nothing is asked twice.
+#[test]
+fn a_large_result_is_sent_whole_once() {
+    for report in seeds(4, &with_large_values("a_large_result_is_sent_whole_once", 1)) {
+        assert!(sum(&report, "replies_digested") > 50, "{:?}", report.statuses[0].counters);
+        assert_eq!(sum(&report, "repeats"), 0);
+        assert_eq!(report.dissent, [0, 0, 0]);
+    }
+}
+
+/// B41: of those who agree on a digest somebody gives the whole, however the others lie about it.
+#[test]
+fn liars_keep_nobody_from_a_large_result() {
+    let name = "liars_keep_nobody_from_a_large_result";
+    for lie in WholeLie::ALL {
+        for places in [vec![1], vec![0, 3]] {
+            let t = u8::try_from(places.len()).unwrap();
+            let liars = places.iter().map(|place| (*place, Lie::Whole(lie))).collect();
+            let options = Options { liars, ..with_large_values(name, t) };
+            let patience = options.timing.patience;
+            for report in seeds(3, &options) {
+                assert!(report.lies() > 0 && sum(&report, "repeats") > 0, "{lie:?}");
+                assert!(report.longest < 6 * patience, "{lie:?}: {:?}", report.longest);
+                for (place, dissent) in report.dissent.iter().enumerate() {
+                    let spoils = lie == WholeLie::UnfittingWhole && places.contains(&place);
+                    assert_eq!(*dissent > 0, spoils, "{lie:?}: {:?}", report.dissent);
+                }
+            }
+        }
+    }
+}
+
+/// C3: whose turn it is dies in the middle of it, and others are asked.
+#[test]
+fn large_results_come_when_the_one_whose_turn_it_is_dies() {
+    let name = "large_results_come_when_the_one_whose_turn_it_is_dies";
+    let node = NodeId::Replica(ReplicaId::from_index(1));
+    let faults = vec![(ms(700), Fault::Crash(node, ms(1500)))];
+    let options = Options { faults, ..with_large_values(name, 1) };
+    for report in seeds(4, &options) {
+        assert!(sum(&report, "replies_digested") > 50);
     }
 }

@@ -1,13 +1,13 @@
 //! The checks are worth what they catch: each planted bug must be noticed by a simulated run.
 
 use bytes::Bytes;
-use quorate::adversary::{EpochLie, Lie, OrderingLie, ReplyLie};
+use quorate::adversary::{EpochLie, Lie, OrderingLie, ReplyLie, WholeLie};
 use quorate::crypto::Unverified;
 use quorate::simulator::{
     ClientLie, Fault, NetworkOptions, NodeId, Options, RandomFaults, Workload, new_key, run,
 };
 use quorate::types::plant::{PLANTS, plant};
-use quorate::types::{ClockKind, ReplicaId};
+use quorate::types::{ClockKind, Quotas, ReplicaId};
 use quorate::wire::{self, Frame, Kind, Message, Record};
 use std::time::Duration;
 
@@ -189,6 +189,15 @@ fn hunt(name: &str) -> Options {
         "r4-accept-low-candidate" => {
             let must_finish = false;
             Options { liars: order(1, OrderingLie::FallingCandidates), must_finish, ..options }
+        }
+        "c3-whole-unfitting" | "c3-repeat-digested" => {
+            // Every result is told by digests, and the whole of every third is wrong or not given.
+            let lie = match name {
+                "c3-whole-unfitting" => WholeLie::UnfittingWhole,
+                _ => WholeLie::NoWhole,
+            };
+            let quotas = Quotas { whole_bytes: 0, ..Quotas::default() };
+            Options { liars: vec![(0, Lie::Whole(lie))], quotas, ..options }
         }
         "c1-accept-t-replies" | "c1-count-replica-twice" => {
             let mut options = options;

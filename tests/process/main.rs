@@ -15,6 +15,7 @@ mod evidence;
 mod faults;
 mod history;
 mod keys;
+mod large;
 mod ledger;
 mod load;
 mod offline;

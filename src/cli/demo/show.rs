@@ -102,7 +102,7 @@ fn ballot_line(scene: Scene<'_>, ballot: &Ballot) -> String {
     let said = match (&ballot.verdict, &ballot.outcome) {
         (Verdict::Note(kind), _) => kind.to_string(),
         (_, Some(outcome)) => told(outcome),
-        (_, None) => "nothing yet".to_owned(),
+        (_, None) => ballot.digest.map_or("nothing yet".to_owned(), |d| d.to_string()),
     };
     let name = scene.name(ballot.replica);
     format!("{name:<11} {verdict:<9} {after:<10} {round:<6} {vector:<9} {index:<6} {said}")

@@ -94,7 +94,9 @@ impl Trick {
                 EpochLie::Flood => Expect::Noticed(&["over_allowance"]),
                 EpochLie::Selective | EpochLie::SlowDrip => Expect::Nothing,
             },
-            Trick::Lie(Lie::Source(_) | Lie::StaleRead | Lie::Receipt(_)) => Expect::Nothing,
+            Trick::Lie(Lie::Source(_) | Lie::StaleRead | Lie::Receipt(_) | Lie::Whole(_)) => {
+                Expect::Nothing
+            }
             Trick::Crash | Trick::Stop => Expect::Away,
         }
     }

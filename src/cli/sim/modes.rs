@@ -1,6 +1,6 @@
 //! What goes wrong in a simulated run: a function of the mode and the seed.
 
-use crate::adversary::{Lie, OrderingLie, ReceiptLie, Sides};
+use crate::adversary::{Lie, OrderingLie, ReceiptLie, ReplyLie, Sides, WholeLie};
 use crate::simulator::{ClientLie, Dice, Fault, Given, NodeId, Options, RandomFaults};
 use crate::simulator::{Receipts, Workload};
 use crate::types::{ClockKind, Durability, ReplicaId};
@@ -51,6 +51,9 @@ pub(super) enum Mode {
     /// clients make receipts of whatever any replica answers. No two strong ones may contradict
     /// each other; others do
     Receipts,
+    /// Large results, which one replica sends whole and the others by a digest, while those lie
+    /// about them, crash, stand still or are cut off
+    Large,
 }
 
 /// How many replicas lie.
@@ -130,6 +133,7 @@ impl Mode {
             }
             Mode::Reads => reads(&mut options, &mut dice),
             Mode::Receipts => receipts(&mut options, &mut dice),
+            Mode::Large => large(&mut options, &mut dice),
             Mode::Liars => {
                 if dice.chance(500) {
                     options.lying_clients.push(*dice.pick(&ClientLie::ALL));
@@ -140,7 +144,7 @@ impl Mode {
             Mode::Liars | Mode::Fair => u64::from(t),
             // Those with one key count, too.
             Mode::Receipts => u64::from(t).saturating_sub(options.doubled.len() as u64),
-            Mode::Reads if dice.chance(500) => u64::from(t),
+            Mode::Reads | Mode::Large if dice.chance(500) => u64::from(t),
             // Now and then more than are tolerated.
             Mode::Random if dice.chance(100) => u64::from(t) + 1,
             // Liars among all other faults are soon more than anything is promised for.
@@ -152,6 +156,8 @@ impl Mode {
             Mode::Fair => OrderingLie::ALL.map(Lie::Ordering).into_iter().collect(),
             Mode::Reads if dice.chance(700) => vec![Lie::StaleRead],
             Mode::Receipts if dice.chance(500) => ReceiptLie::ALL.map(Lie::Receipt).into(),
+            Mode::Large if dice.chance(700) => WholeLie::ALL.map(Lie::Whole).into_iter().collect(),
+            Mode::Large => ReplyLie::ALL.map(Lie::Reply).into_iter().collect(),
             // Few runs fetch a state: those who lie about one would mostly be honest.
             _ => Lie::all().filter(|lie| !matches!(lie, Lie::Source(_))).collect(),
         };
@@ -194,6 +200,7 @@ fn receipts(options: &mut Options, dice: &mut Dice) {
         think: ms(3600 / calls),
         keys: 2,
         commands: 2,
+        value_bytes: 0,
     };
     if dice.chance(300) {
         options.random_faults.crashes = few(dice, 1, 3);
@@ -249,6 +256,24 @@ fn reads(options: &mut Options, dice: &mut Dice) {
     }
 }
 
+// C3: values as large as the digested results of a real cluster, or small ones that are taken for
+// large.
+fn large(options: &mut Options, dice: &mut Dice) {
+    options.queries = few(dice, 0, 700);
+    let bytes = usize::try_from(dice.between(1000, 6000)).unwrap_or(0);
+    match dice.chance(300) {
+        true => options.workload.value_bytes = bytes,
+        false => options.quotas.whole_bytes = few(dice, 0, 30),
+    }
+    match dice.below(8) {
+        0..3 => {}
+        3 | 4 => network(options, dice),
+        5 => options.random_faults.pauses = few(dice, 1, 6),
+        6 => crashes(options, dice),
+        _ => options.random_faults.power_cuts = few(dice, 1, 2),
+    }
+}
+
 fn one_lags(options: &mut Options, dice: &mut Dice) {
     let n = 2 * u64::from(options.t) + 1;
     let to = dice.below(n);
@@ -284,6 +309,7 @@ fn load(options: &mut Options, dice: &mut Dice) {
         think: Duration::from_millis(dice.between(6000, 9000) / calls),
         keys: dice.between(1, 6),
         commands: dice.between(1, 4),
+        value_bytes: 0,
     };
 }
 

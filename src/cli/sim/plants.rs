@@ -25,7 +25,7 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 117] = [
+const ELSEWHERE: [(&str, &str); 119] = [
     ("delta-offset-stays", METER),
     ("delta-late-untold", METER),
     ("s6-signer-counts-twice", RECEIPTS),
@@ -111,6 +111,8 @@ const ELSEWHERE: [(&str, &str); 117] = [
     ("e2-restarted-counts-nowhere", HUNTS),
     ("m3-no-second-change", HUNTS),
     ("c1-count-replica-twice", HUNTS),
+    ("c3-whole-unfitting", HUNTS),
+    ("c3-repeat-digested", HUNTS),
     ("s7-reply-before-sync", SEEDS),
     ("s7-never-rolled-back", SEEDS),
     ("s7-never-undone", SEEDS),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 /// A label, and the names of faults, lies, events and cells that are it. Labels without any have
 /// tests of their own, or cannot arise; the page says which.
-const ROWS: [(&str, &[&str]); 85] = [
+const ROWS: [(&str, &[&str]); 86] = [
     ("B1", &["equivocate"]),
     ("B2", &[]),
     ("B3", &["half-send", "selective"]),
@@ -46,6 +46,7 @@ const ROWS: [(&str, &[&str]); 85] = [
     ("B38", &[]),
     ("B39", &["crash laid at a sync"]),
     ("B40", &["C4 too many liars"]),
+    ("B41", &[]),
     ("K1", &["client: equivocate"]),
     ("K2", &["client: reuse-numbers"]),
     ("K3", &["client: wild-numbers"]),

@@ -45,7 +45,7 @@ fn every_mode_runs_and_says_what_it_covered() {
             Mode::Crash => "node crashed",
             Mode::Power | Mode::Outages | Mode::SlowOutages => "power cut",
             Mode::Random | Mode::Calm | Mode::Liars | Mode::Fair => continue,
-            Mode::Reads | Mode::Receipts => continue,
+            Mode::Reads | Mode::Receipts | Mode::Large => continue,
         };
         assert!(fired.contains_key(expected), "{mode}: {fired:?}");
     }

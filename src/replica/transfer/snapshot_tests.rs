@@ -41,7 +41,8 @@ impl Side {
         let context = Context { cluster: Digest([9; 32]), group: GroupId::MAIN };
         let digest = request.digest(&context, &CLIENT);
         let (request, origin) = (request.clone(), Some(LinkId(1)));
-        let held = Held { client: CLIENT, request, origin, executed: false, logged: false };
+        let held =
+            Held { client: CLIENT, request, origin, executed: false, logged: false, again: false };
         if self.bodies.get(&digest).is_none() {
             self.bodies.insert(digest, held);
         }
@@ -99,7 +100,7 @@ fn worked() -> Side {
 }
 
 fn outcomes(executed: &Executed) -> Vec<Outcome> {
-    let replies = executed.replies.values().flatten();
+    let replies = executed.replies.values().flatten().map(|due| &due.reply);
     let repeats = executed.repeats.iter().map(|(_, _, reply)| reply);
     replies.chain(repeats).map(|r| Outcome::parse(&r.outcome).unwrap()).collect()
 }

@@ -523,8 +523,14 @@ fn bodies_of_requests_that_ran_under_the_snapshot_are_released() {
     for number in [3, 99] {
         let request = request(number, body(&Command::put("x", "y")));
         let digest = request.digest(&context, &CLIENT);
-        let held =
-            Held { client: CLIENT, request, origin: Some(LINK), executed: false, logged: false };
+        let held = Held {
+            client: CLIENT,
+            request,
+            origin: Some(LINK),
+            executed: false,
+            logged: false,
+            again: false,
+        };
         group.replicas[LOSER].bodies.insert(digest, held);
     }
     group.recovered();

@@ -259,3 +259,176 @@ fn it_is_hopeless_when_nobody_is_left_who_could_make_the_vote() {
     v.hear(r(2), NOW, good());
     assert!(!v.is_hopeless(Members::NONE), "what is accepted is no matter of hope");
 }
+
+fn digest_of(outcome: &[u8], whole: u8) -> ReplyDigest {
+    ReplyDigest {
+        session: crate::types::SessionId(1),
+        number: 1,
+        index: 3,
+        outcome: OutcomeDigest::of(outcome),
+        whole: r(whole),
+    }
+}
+
+/// The digest of an outcome in the place of [`good`].
+fn tell(v: &mut Voter, from: u8, outcome: &[u8]) -> Heard {
+    v.hear_digest(r(from), NOW, (good().position, &digest_of(outcome, 3)), false)
+}
+
+#[test]
+fn c3_a_digest_is_a_vote_and_the_whole_comes_from_anybody() {
+    // Whole first, or last, or between: the value is the same, and so is when it is accepted.
+    for place in 0..3 {
+        let mut v = voter(2);
+        for from in 0..3 {
+            let heard = match from == place {
+                true => v.hear(r(from + 1), NOW, good()),
+                false => tell(&mut v, from + 1, b"good"),
+            };
+            assert_eq!(heard.accepted, from == 2, "{from}, the whole from {place}");
+        }
+        assert_eq!(v.accepted(), Some(&good()));
+        assert_eq!(v.accepted_digest(), Some(OutcomeDigest::of(b"good")));
+        tell(&mut v, 4, b"good");
+        tell(&mut v, 5, b"goof");
+        assert_eq!(v.dissenting().to_string(), "{R5}");
+    }
+}
+
+#[test]
+fn c3_nothing_is_accepted_before_a_whole_result_that_fits() {
+    let mut v = voter(1);
+    assert_eq!(tell(&mut v, 1, b"good"), COUNTED);
+    assert_eq!(v.lacking(), None, "one agrees with nobody");
+    assert_eq!(tell(&mut v, 2, b"good"), COUNTED);
+    let agree = [r(1), r(2)].into_iter().collect();
+    let named = [r(3)].into_iter().collect();
+    assert_eq!(v.lacking(), Some(Lacking { agree, named }));
+    assert!(!v.is_hopeless([r(3)].into_iter().collect()), "it can be asked for");
+    // What the third sends has its size and is another.
+    assert_eq!(v.hear(r(3), NOW, value(7, 1, 3, b"goof")), COUNTED);
+    assert_eq!((v.accepted(), v.lacking().is_some()), (None, true));
+    // The first gives the whole when it is asked again.
+    assert_eq!(v.hear(r(1), NOW, good()), ACCEPTED);
+    assert_eq!((v.accepted(), v.lacking()), (Some(&good()), None));
+    assert_eq!(v.dissenting().to_string(), "{R3}");
+}
+
+/// A replica that puts the outcome elsewhere, or whose word does not count, has its bytes all the
+/// same.
+#[test]
+fn c3_the_whole_of_one_who_disagrees_on_the_place_is_as_good() {
+    let elsewhere = || value(8, 2, 9, b"good");
+    let mut v = voter(1);
+    v.hear(r(3), NOW, elsewhere());
+    assert_eq!(tell(&mut v, 1, b"good"), COUNTED);
+    assert_eq!(tell(&mut v, 2, b"good"), ACCEPTED);
+    assert_eq!(v.accepted(), Some(&good()));
+    let mut v = voter(1);
+    tell(&mut v, 1, b"good");
+    tell(&mut v, 2, b"good");
+    assert_eq!(v.hear(r(3), NOW, elsewhere()), ACCEPTED, "it comes last");
+    assert_eq!(v.accepted(), Some(&good()));
+    let mut v = Voter::strong(Ensemble::new(2).unwrap());
+    assert!(!v.hear_marked(r(5), NOW, good(), true).accepted);
+    for from in 1..=4 {
+        assert_eq!(tell(&mut v, from, b"good").accepted, from == 4);
+    }
+}
+
+#[test]
+fn c3_a_digest_takes_nothing_from_a_whole_result_of_the_same() {
+    let mut v = voter(1);
+    v.hear(r(1), NOW, good());
+    assert_eq!(tell(&mut v, 1, b"good"), COUNTED);
+    assert_eq!(tell(&mut v, 2, b"good"), ACCEPTED);
+    // The same size and the same replica never make two.
+    let mut v = voter(1);
+    tell(&mut v, 1, b"good");
+    assert_eq!(v.hear(r(1), NOW, good()), COUNTED);
+    assert_eq!(tell(&mut v, 1, b"goof"), CHANGED);
+    assert_eq!(v.hear(r(2), NOW, good()), COUNTED, "the first has left it");
+    assert_eq!(v.hear(r(3), NOW, good()), ACCEPTED);
+}
+
+#[test]
+fn c3_sizes_and_places_are_part_of_a_digest() {
+    let mut v = voter(1);
+    v.hear(r(1), NOW, good());
+    let mut longer = digest_of(b"good", 1);
+    longer.outcome.bytes += 1;
+    assert_eq!(v.hear_digest(r(2), NOW, (good().position, &longer), false), COUNTED);
+    let mut later = digest_of(b"good", 1);
+    later.index += 1;
+    assert_eq!(v.hear_digest(r(3), NOW, (good().position, &later), false), COUNTED);
+    assert_eq!((v.accepted(), v.lacking()), (None, None));
+    assert!(v.is_hopeless(Members::NONE));
+}
+
+#[test]
+fn c3_who_sent_the_whole_and_who_a_digest_is_explained() {
+    let mut v = voter(2);
+    tell(&mut v, 1, b"good");
+    v.hear(r(2), NOW, good());
+    tell(&mut v, 3, b"goof");
+    let said = |v: &Voter| v.explain(NOW, NOW, 1, |_| LinkState::Up).to_string();
+    let text = said(&v);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("R1 agrees after 0.0ns: digest "), "{}", lines[0]);
+    assert!(lines[0].contains(" of 4 bytes (round 7"), "{}", lines[0]);
+    assert!(lines[1].contains("\"good\""), "{}", lines[1]);
+    assert!(lines[2].starts_with("R3 differs"), "{}", lines[2]);
+    assert!(lines[2].contains("of 4 bytes, of which nobody sent the whole"), "{}", lines[2]);
+    tell(&mut v, 4, b"good");
+    let explanation = v.explain(NOW, NOW, 1, |_| LinkState::Up);
+    assert_eq!(explanation.assurance(), Some(Assurance::Majority));
+    assert_eq!(explanation.agreeing().to_string(), "{R1,R2,R4}");
+}
+
+proptest! {
+    /// C3: whether a vote is whole or a digest changes who is believed at no time, but for the
+    /// whole that has to be there.
+    #[test]
+    fn c3_digests_count_as_the_values_that_they_stand_for(
+        t in 1u8..=2,
+        schedule in proptest::collection::vec((0usize..5, 0u8..4, any::<bool>()), 0..40),
+    ) {
+        let e = Ensemble::new(t).unwrap();
+        let outcomes = [&b"good"[..], b"goof", b"g", b""];
+        let mut v = Voter::new(e);
+        let (mut standing, mut accepted) = (vec![None; e.n()], None);
+        for (i, kind, whole) in schedule {
+            let (i, outcome) = (i % e.n(), outcomes[usize::from(kind)]);
+            let had = match standing[i] {
+                Some((told, was_whole)) if told == outcome => was_whole,
+                _ => false,
+            };
+            standing[i] = Some((outcome, whole || had));
+            let replica = ReplicaId::from_index(i);
+            let heard = match whole {
+                true => v.hear(replica, NOW, value(7, 1, 3, outcome)),
+                false => v.hear_digest(
+                    replica, NOW, (good().position, &digest_of(outcome, 1)), false,
+                ),
+            };
+            let agree = |o: &[u8]| standing.iter().flatten().filter(|s| s.0 == o).count() > e.t();
+            let has_whole = |o: &[u8]| standing.iter().flatten().any(|s| *s == (o, true));
+            let believed = outcomes.into_iter().find(|o| agree(o) && has_whole(o));
+            prop_assert_eq!(heard.accepted, accepted.is_none() && believed.is_some());
+            accepted = accepted.or(believed);
+            prop_assert_eq!(v.accepted().map(|a| &a.outcome[..]), accepted);
+            let lacks = outcomes.into_iter().any(|o| agree(o) && !has_whole(o));
+            prop_assert_eq!(v.lacking().is_some(), accepted.is_none() && lacks);
+        }
+    }
+}
+
+#[test]
+fn a_planted_vote_with_another_whole_is_caught() {
+    use crate::types::plant::plant;
+    plant(Some("c3-whole-unfitting"));
+    let test = c3_nothing_is_accepted_before_a_whole_result_that_fits;
+    let caught = std::panic::catch_unwind(test).is_err();
+    plant(None);
+    assert!(caught);
+}

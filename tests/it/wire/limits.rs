@@ -4,11 +4,11 @@ use super::{epochs, samples};
 use bytes::Bytes;
 use proptest::prelude::*;
 use quorate::crypto::{Signature, Unverified};
-use quorate::types::{Digest, GroupId, Round, SessionId};
+use quorate::types::{Digest, GroupId, ReplicaId, Round, SessionId};
 use quorate::wire::{
-    Candidate, Command, CommandKind, Frame, MAX_CANDIDATES, MAX_CHANGES, MAX_FIELDS, MAX_FRAME,
-    Message, Outcome, Piece, Proposal, Replies, Reply, RequestBody, SnapshotOffer, SnapshotPart,
-    SnapshotShape, StepPosition, WantBody, WantSnapshot, Writer,
+    Candidate, Command, CommandKind, Digests, Frame, MAX_CANDIDATES, MAX_CHANGES, MAX_FIELDS,
+    MAX_FRAME, Message, Outcome, Piece, Proposal, Replies, Reply, ReplyDigest, RequestBody,
+    SnapshotOffer, SnapshotPart, SnapshotShape, StepPosition, WantBody, WantSnapshot, Writer,
 };
 
 #[test]
@@ -117,6 +117,30 @@ fn replies_up_to_their_bound_fit_a_frame() {
     let frame = replies.to_frame(GroupId::MAIN);
     assert!(frame.len() <= MAX_FRAME + 4);
     assert_eq!(decoded(&frame), Ok(replies));
+}
+
+/// As many digests as a replica puts into one message fit a frame, and no outcome is said to be
+/// larger than one.
+#[test]
+fn digests_up_to_their_bound_fit_a_frame() {
+    let reply = Reply { session: SessionId(1), number: 1, index: 0, outcome: Bytes::new() };
+    let digest = ReplyDigest::of(&reply, ReplicaId::from_index(1));
+    let position = StepPosition { round: Round(1), vector: Digest::ZERO };
+    let with = |digest: &ReplyDigest, n| {
+        let digests = vec![digest.clone(); n];
+        Digests { position, rolled: false, digests }.to_frame(GroupId::MAIN)
+    };
+    let frame = with(&digest, Digests::MOST);
+    assert!(frame.len() <= MAX_FRAME + 4);
+    assert_eq!(decoded::<Digests>(&frame).map(|m| m.digests.len()), Ok(Digests::MOST));
+    assert_eq!(with(&digest, 2).len() - with(&digest, 1).len(), ReplyDigest::SIZE);
+    assert!(decoded::<Digests>(&with(&digest, 0)).is_err());
+    let sized = |bytes: usize| {
+        let mut digest = digest.clone();
+        digest.outcome.bytes = u32::try_from(bytes).unwrap();
+        decoded::<Digests>(&with(&digest, 1)).is_ok()
+    };
+    assert!(sized(MAX_FRAME) && !sized(MAX_FRAME + 1));
 }
 
 /// The bytes that a reply adds are what [`Reply::OVERHEAD`] says, and likewise for commands and

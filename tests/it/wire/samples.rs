@@ -9,12 +9,12 @@ use quorate::types::{Assurance, SessionId};
 use quorate::types::{ClientId, Digest, Ensemble, Epoch, GroupId, ReplicaId, Round};
 use quorate::wire::{
     Attestation, Blame, Body, CallMessage, Candidate, ChainAnswer, ChainMessage, ChainQuery,
-    ChainSession, Command, CommandKind, DecodeError, Frame, Gone, Greeting, GroupState, Header,
-    Hello, Kind, LaterStep, Mark, Message, NoReceipt, Note, NoteKind, OPEN_FRAME, OperatorChange,
-    Outcome, PROTOCOL_VERSION, Piece, Ping, Pong, Proposal, ReceiptAnswer, ReceiptProof, Refusal,
-    Replies, Reply, Report, Request, RequestBody, Restarted, SignedChange, SnapshotOffer,
-    SnapshotPart, Stalled, Stamp, StepPosition, Want, WantBody, WantHistory, WantReceipt,
-    WantSnapshot,
+    ChainSession, Command, CommandKind, DecodeError, Digests, Frame, Gone, Greeting, GroupState,
+    Header, Hello, Kind, LaterStep, Mark, Message, NoReceipt, Note, NoteKind, OPEN_FRAME,
+    OperatorChange, Outcome, PROTOCOL_VERSION, Piece, Ping, Pong, Proposal, ReceiptAnswer,
+    ReceiptProof, Refusal, Replies, Reply, ReplyDigest, Report, Request, RequestBody, Restarted,
+    SignedChange, SnapshotOffer, SnapshotPart, Stalled, Stamp, StepPosition, Want, WantBody,
+    WantHistory, WantReceipt, WantSnapshot, WholeQuery,
 };
 use std::path::PathBuf;
 
@@ -213,6 +213,8 @@ pub fn reencode_frame(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         Kind::ChainSession => reencode_body::<ChainSession>(&frame),
         Kind::WantReceipt => reencode_body::<WantReceipt>(&frame),
         Kind::Receipt => reencode_body::<ReceiptAnswer>(&frame),
+        Kind::Digests => reencode_body::<Digests>(&frame),
+        Kind::WholeQuery => reencode_body::<WholeQuery>(&frame),
     }
 }
 
@@ -321,6 +323,10 @@ fn client_samples() -> Vec<Sample> {
             Reply { session, number: 10, index: 3, outcome: Outcome::Opened.to_bytes() },
         ],
     };
+    let whole = ReplicaId::new(3).expect("a small number");
+    let digests = replies.replies.iter().map(|reply| ReplyDigest::of(reply, whole));
+    let digests = Digests { position, rolled: true, digests: digests.collect() };
+    let query = ChainQuery { id: 7, body: request_body().to_bytes() };
     let note = Note { session, number: 9, kind: NoteKind::NumberTaken };
     let second_outcome = 45 + 24 + executed().to_bytes().len() + 20;
     vec![
@@ -328,6 +334,8 @@ fn client_samples() -> Vec<Sample> {
         Sample::frame("request", request.to_frame(GROUP), &[24]),
         Sample::frame("request-opening", opening.to_frame(GROUP), &[24]),
         Sample::frame("replies", replies.to_frame(GROUP), &[41, 45 + 20, second_outcome]),
+        Sample::frame("digests", digests.to_frame(GROUP), &[41]),
+        Sample::frame("whole-query", WholeQuery(query).to_frame(GROUP), &[8]),
         Sample::frame("note", note.to_frame(GROUP), &[]),
     ]
 }
