@@ -173,6 +173,8 @@ impl CallError {
                 | Refusal::BeyondWindow
                 | Refusal::Malformed
                 | Refusal::ServicePanicked => false,
+                // Only a withdrawal is told this, which runs nothing.
+                Refusal::ReplyGone => false,
             },
             CallError::NoMajority { explanation } | CallError::Closed { explanation } => {
                 explanation.sends > 0

@@ -118,7 +118,7 @@ impl ChainCaller {
         let now = self.now;
         match input {
             Input::Call { token, commands, coalesce } => {
-                let reads = |c: &Command| c.kind == CommandKind::Query;
+                let reads = |c: &Command| c.kind != CommandKind::Execute;
                 let queries = !commands.is_empty() && commands.iter().all(reads);
                 let caller = if queries { &mut self.queries } else { &mut self.updates };
                 caller.handle(now, Input::Call { token, commands, coalesce }, out);

@@ -44,7 +44,7 @@ impl VotingCaller {
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Actions) {
         match input {
             Input::Call { token, commands, coalesce } => {
-                let reads = |c: &Command| c.kind == CommandKind::Query;
+                let reads = |c: &Command| c.kind != CommandKind::Execute;
                 let is_query = !self.ordered && !commands.is_empty() && commands.iter().all(reads);
                 let caller = if is_query { &mut self.queries } else { &mut self.requests };
                 caller.handle(now, Input::Call { token, commands, coalesce }, out);

@@ -368,8 +368,12 @@ impl Checks {
 fn had_effect(outcome: &Outcome) -> bool {
     !matches!(
         outcome,
-        Outcome::Refused(Refusal::UnknownSession | Refusal::BelowLowWater | Refusal::BeyondWindow)
-            | Outcome::Opened
+        Outcome::Refused(
+            Refusal::UnknownSession
+                | Refusal::BelowLowWater
+                | Refusal::BeyondWindow
+                | Refusal::ReplyGone
+        ) | Outcome::Opened
     )
 }
 

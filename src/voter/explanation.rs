@@ -233,6 +233,7 @@ pub fn chain_text(number: Option<u32>, config: &ChainConfig) -> String {
 fn write_outcome(f: &mut fmt::Formatter<'_>, bytes: &Bytes) -> fmt::Result {
     match Outcome::parse(bytes) {
         Ok(Outcome::Opened) => write!(f, "session opened"),
+        Ok(Outcome::Withdrawn) => write!(f, "withdrawn"),
         Ok(Outcome::Refused(why)) => write!(f, "refused: {why}"),
         Ok(Outcome::Executed(outputs)) => match outputs.as_slice() {
             [one] => write_bytes(f, one),
