@@ -1,7 +1,7 @@
 //! The client of a fail-stop chain: a voting client of its master, and two that believe one reply.
 
 use super::core::Caller;
-use super::setup::Mode;
+use super::setup::{Mode, Start};
 use super::{Action, Actions, Input, Setup, Stats, Token};
 use crate::crypto::Context;
 use crate::master;
@@ -111,6 +111,12 @@ impl ChainCaller {
         }
     }
 
+    /// The same, with a first session of updates that begins in another way.
+    pub fn starting(mut self, start: Start) -> Self {
+        self.updates = self.updates.starting(start);
+        self
+    }
+
     /// Takes one event and appends what is to be done about it. One [`Input::Drained`] may send up
     /// to four times to one replica.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Actions) {
@@ -122,6 +128,9 @@ impl ChainCaller {
                 let queries = !commands.is_empty() && commands.iter().all(reads);
                 let caller = if queries { &mut self.queries } else { &mut self.updates };
                 caller.handle(now, Input::Call { token, commands, coalesce }, out);
+            }
+            Input::Withdraw { token } => {
+                self.updates.handle(now, Input::Withdraw { token }, out);
             }
             Input::Forget { token } => {
                 self.updates.handle(now, Input::Forget { token }, out);
@@ -229,7 +238,9 @@ impl ChainCaller {
     fn hear_master(&mut self, out: &mut Actions) {
         for action in std::mem::take(&mut self.from_master) {
             match action {
-                Action::Send { .. } => out.push(action),
+                Action::Send { .. } | Action::Numbered { .. } | Action::Over { .. } => {
+                    out.push(action);
+                }
                 Action::Close { replica, .. } => {
                     out.push(action);
                     self.lose_link(replica);

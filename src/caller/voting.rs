@@ -1,7 +1,7 @@
 //! The client of a group that votes: requests are ordered, queries mostly need not be.
 
 use super::core::{Caller, Diverted};
-use super::setup::Mode;
+use super::setup::{Mode, Start};
 use super::{Action, Actions, Input, Setup, Stats, Token};
 use crate::types::{Instant, SessionId};
 use crate::voter::Explanation;
@@ -39,6 +39,12 @@ impl VotingCaller {
         Self { requests, queries, ordered: setup.ordered }
     }
 
+    /// The same, with a first session that begins in another way.
+    pub fn starting(mut self, start: Start) -> Self {
+        self.requests = self.requests.starting(start);
+        self
+    }
+
     /// Takes one event and appends what is to be done about it. One [`Input::Drained`] may send
     /// twice to one replica.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Actions) {
@@ -48,6 +54,9 @@ impl VotingCaller {
                 let is_query = !self.ordered && !commands.is_empty() && commands.iter().all(reads);
                 let caller = if is_query { &mut self.queries } else { &mut self.requests };
                 caller.handle(now, Input::Call { token, commands, coalesce }, out);
+            }
+            Input::Withdraw { token } => {
+                self.requests.handle(now, Input::Withdraw { token }, out);
             }
             Input::Forget { token } => {
                 self.requests.handle(now, Input::Forget { token }, out);

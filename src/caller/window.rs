@@ -2,7 +2,7 @@
 
 use super::queue::Part;
 use super::route::Trail;
-use crate::types::{Instant, Members};
+use crate::types::{CallId, Instant, Members};
 use crate::voter::{Value, Voter};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -32,6 +32,8 @@ pub(super) struct Pending {
     pub repeat_at: Instant,
     /// How long to wait after that repeat.
     pub backoff: Duration,
+    /// Its id, unless it is an opening or a query.
+    pub id: Option<CallId>,
     /// In a fail-stop chain: where it went. Empty where replicas vote.
     pub trail: Trail,
 }
@@ -206,6 +208,7 @@ mod tests {
             sends: 1,
             repeat_at: Instant(0),
             backoff: Duration::ZERO,
+            id: None,
             trail: Trail::default(),
         }
     }

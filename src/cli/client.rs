@@ -3,14 +3,18 @@
 mod ask;
 mod batch;
 mod late;
+mod outcome;
 mod words;
 
 use super::{Failure, Subcommand, USAGE, output, votes};
-use crate::client::{CallError, Client as Connection, ClientError, ClientOptions};
+use crate::client::{
+    CallError, Client as Connection, ClientError, ClientOptions, Explanation, RequestName,
+};
 use crate::config::{FaultModel, parse_duration};
-use crate::files::{load_cluster, read_secret_key};
+use crate::files::{load_cluster, read_secret_key, shell_word};
 use crate::service::kv;
-use crate::types::{Assurance, SessionId};
+use crate::types::{Assurance, ClientId, Digest, GroupId, SessionId};
+use crate::wire::{NoteKind, Refusal};
 use ask::{Asked, ask};
 use batch::Batch;
 use clap::Args;
@@ -20,12 +24,19 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use outcome::Outcome;
 use words::{Ask, Words};
 
 /// Accepted, but the answer is no.
 const NEGATIVE: u8 = 1;
 /// No majority in time, or no answer of a chain.
 const NO_MAJORITY: u8 = 3;
+/// The request has not run and never will.
+const NEVER: u8 = 4;
+/// It has not run so far.
+const NOT_YET: u8 = 5;
+/// What became of it cannot be known any more.
+const NOT_KNOWN: u8 = 6;
 
 /// Ask the key-value service of a cluster, and believe what a majority answers alike
 ///
@@ -37,7 +48,12 @@ const NO_MAJORITY: u8 = 3;
 ///
 /// Exit code: 0 accepted; 1 accepted, but the answer is no (no such key, a mismatch, an error of
 /// the service, refused by the order); 2 the command line, a file, or a configuration, such as a
-/// key that is not admitted; 3 no majority in time, or in a fail-stop cluster no answer.
+/// key that is not admitted; 3 no majority in time, or in a fail-stop cluster no answer; 4 the
+/// request has not run and never will, since it was withdrawn. Of `outcome` also 5 it has not run
+/// so far (--peek), and 6 what became of it cannot be known any more.
+///
+/// Everything that is ordered has an id, which --explain and --json show, and so does an error
+/// after which it is not known whether it ran. Reads that are not ordered have none.
 ///
 /// With --json bytes are {"text": ...} if they are UTF-8, else {"hex": ...}.
 #[derive(Args)]
@@ -60,6 +76,18 @@ pub(super) struct Client {
     /// is read is as recent either way. No matter in a fail-stop cluster
     #[arg(long, global = true)]
     ordered: bool,
+    /// A name for this request: sent again with the same name it does not run twice, and `outcome
+    /// NAME` says what became of it, from anywhere with this key. What only reads is ordered then
+    #[arg(long, global = true, value_name = "NAME", value_parser = RequestName::new)]
+    request_id: Option<RequestName>,
+    /// The name was never used before: says so where sessions of this key were evicted, so that
+    /// nobody else can know it
+    #[arg(long, global = true, requires = "request_id")]
+    first: bool,
+    /// Keep in FILE which requests are open, and go on with the same session next time. For one
+    /// process at a time, key and cluster; `outcome` without an id asks about all that are open
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "request_id")]
+    state: Option<PathBuf>,
     /// Print on standard error who said what; waits a little for those who are slower
     #[arg(long, global = true)]
     explain: bool,
@@ -76,6 +104,7 @@ enum Command {
     One(Words),
     /// Run many commands, one a line in the same words
     Batch(Batch),
+    Outcome(Outcome),
 }
 
 impl Subcommand for Client {
@@ -100,26 +129,80 @@ impl Subcommand for Client {
             config.display()
         );
         let chain = cluster.fault_model == FaultModel::FailStop;
-        let show = Show { explain, json, chain, advice };
+        let ask = format!(
+            "quorate client --config {} --key {}",
+            shell_word(&config),
+            shell_word(&key_file)
+        );
+        let name = self.request_id.clone();
+        let own = (cluster.context(GroupId::MAIN).cluster, ClientId(key.public().0));
+        let show = Show { explain, json, chain, advice, ask, name, own };
         // Values come from files or from a person before there is a link that waits.
         let work = match command {
             Command::One(words) => Work::One(words.resolve(true)?),
             Command::Batch(batch) => Work::Batch(batch),
+            Command::Outcome(outcome) => Work::Outcome(outcome),
         };
+        if show.name.is_some() {
+            name_fits(&work, chain)?;
+        }
+        // What has a name has a place in the order.
+        let ordered = ordered || show.name.is_some();
         // What is asked for is the time that it takes to be ordered.
         let ordered = ordered || matches!(&work, Work::One(Ask::Ping));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let options = ClientOptions { timeout, ordered, assurance, ..ClientOptions::default() };
-            let client = Connection::connect(&cluster, key, options)?;
+            let options = ClientOptions {
+                timeout,
+                ordered,
+                assurance,
+                state_file: self.state,
+                request_name: self.request_id,
+                first_use: self.first,
+                ..ClientOptions::default()
+            };
+            if let Work::Outcome(outcome) = work {
+                return Ok(ExitCode::from(outcome.run(&cluster, &key, options, &show).await?));
+            }
+            let client = Connection::connect(&cluster, key, options).map_err(unusable)?;
             let code = match work {
                 Work::One(what) => one(&client, what, &show).await,
                 Work::Batch(batch) => batch.run(&client, timeout, &show).await,
+                Work::Outcome(_) => unreachable!("it has a client of its own"),
             };
             client.close().await;
             Ok(ExitCode::from(code?))
         })
     }
+}
+
+/// A client that cannot be made for what is in a file is the command line's fault.
+fn unusable(error: ClientError) -> anyhow::Error {
+    match &error {
+        ClientError::State { .. } => Failure { code: USAGE, message: error.to_string() }.into(),
+        _ => error.into(),
+    }
+}
+
+/// A name is for one request, which has a place in the order.
+fn name_fits(work: &Work, chain: bool) -> Result<(), Failure> {
+    let why = match work {
+        Work::Batch(_) => {
+            "--request-id names one request, and a batch has many: --json shows the id of each, and \
+             --state remembers them"
+        }
+        Work::One(Ask::Scan { .. }) => {
+            "--request-id names one request, and a scan may take several: it changes nothing, so \
+             send it again as often as you like"
+        }
+        Work::Outcome(_) => "outcome takes the name as its argument, not as --request-id",
+        Work::One(what) if chain && what.command().is_read_only() => {
+            "reads of a fail-stop cluster are not ordered and have no id: send it again as often as \
+             you like"
+        }
+        Work::One(_) => return Ok(()),
+    };
+    Err(Failure { code: USAGE, message: why.to_owned() })
 }
 
 pub(super) fn assurance(text: &str) -> Result<Assurance, String> {
@@ -132,6 +215,7 @@ pub(super) fn assurance(text: &str) -> Result<Assurance, String> {
 enum Work {
     One(Ask),
     Batch(Batch),
+    Outcome(Outcome),
 }
 
 /// How results are shown.
@@ -142,6 +226,27 @@ struct Show {
     chain: bool,
     /// What to do when there is no majority.
     advice: String,
+    /// How to ask anything else.
+    ask: String,
+    /// The request's name.
+    name: Option<RequestName>,
+    /// Cluster and client, for printing ids.
+    own: (Digest, ClientId),
+}
+
+impl Show {
+    /// The id of a call, if it has one.
+    fn id(&self, explanation: &Explanation) -> Option<String> {
+        explanation.id.map(|id| id.text(&self.own.0, &self.own.1))
+    }
+
+    /// How to find out what became of a call.
+    fn how_to_know(&self, explanation: &Explanation) -> Option<String> {
+        let id = self.id(explanation)?;
+        let asked = self.name.as_ref().map_or_else(|| id.clone(), RequestName::to_string);
+        let asked = shell_word(std::path::Path::new(&asked));
+        Some(format!("its id is {id}; what became of it says: {} outcome {asked}\n", self.ask))
+    }
 }
 
 /// Why there is no output.
@@ -157,7 +262,14 @@ impl Trouble {
         match self {
             Trouble::Links(_) | Trouble::Call(CallError::Unacceptable(_)) => USAGE,
             Trouble::Call(CallError::NotTaken { .. }) => USAGE,
+            // Only openings: it was not sent.
+            Trouble::Call(error @ CallError::Refused { why: Refusal::UnknownSession, .. })
+                if error.explanation().is_some_and(|e| e.sends == 0) =>
+            {
+                USAGE
+            }
             Trouble::Call(CallError::Refused { .. }) => NEGATIVE,
+            Trouble::Call(CallError::Withdrawn { .. }) => NEVER,
             Trouble::Call(
                 CallError::NoMajority { .. }
                 | CallError::SessionLost { .. }
@@ -175,11 +287,38 @@ impl Trouble {
         let table = votes::table(explanation);
         let waited = explanation.waited;
         let advice = if self.code() == NO_MAJORITY { &show.advice } else { "" };
+        let know = match error.may_have_run() {
+            true => show.how_to_know(explanation).unwrap_or_default(),
+            false => String::new(),
+        };
+        let name = self.about_name(show);
         let needs = match show.chain {
             true => String::new(),
             false => format!("{needed} equal answers of {n} replicas are needed; "),
         };
-        format!("{error}\n{needs}after {waited:.1?}:\n{table}{advice}")
+        format!("{error}{name}\n{needs}after {waited:.1?}:\n{table}{know}{advice}")
+    }
+
+    // What an error means for a request that has a name.
+    fn about_name(&self, show: &Show) -> String {
+        let (Trouble::Call(error), Some(name)) = (self, &show.name) else { return String::new() };
+        match error {
+            CallError::Refused { why: Refusal::UnknownSession, explanation }
+                if explanation.sends == 0 =>
+            {
+                format!(
+                    "\nsessions of this key were evicted, and {name} may have run in one of them; it \
+                     was not sent. If it was never used before, say so with --first"
+                )
+            }
+            CallError::NotTaken { why: NoteKind::NumberTaken, .. } => format!(
+                "\n{name} names another request, or one that ran and whose answer is no longer \
+                 kept; see: {} outcome {name}",
+                show.ask
+            ),
+            CallError::Withdrawn { .. } => format!("\ntake another name than {name}"),
+            _ => String::new(),
+        }
     }
 
     fn short(&self) -> String {
@@ -189,7 +328,7 @@ impl Trouble {
         }
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, show: &Show) -> Value {
         let may_have_run = matches!(self, Trouble::Call(error) if error.may_have_run());
         let mut document = json!({ "error": self.short(), "may_have_run": may_have_run });
         let explanation = match self {
@@ -197,7 +336,10 @@ impl Trouble {
             Trouble::Links(_) => None,
         };
         match explanation {
-            Some(explanation) => votes::put_json(explanation, &mut document),
+            Some(explanation) => {
+                document["id"] = show.id(explanation).into();
+                votes::put_json(explanation, &mut document);
+            }
             None => document["votes"] = Value::Null,
         }
         document
@@ -219,18 +361,22 @@ async fn one(client: &Connection, what: Ask, show: &Show) -> anyhow::Result<u8> 
                 late::hear_the_rest(client, &mut asked.answer.explanation).await;
             }
             match show.json {
-                true => output::print_json(&asked_json(&what, &asked))?,
+                true => output::print_json(&asked_json(&what, &asked, show))?,
                 false => print_output(&what, &asked.output, took)?,
             }
             if show.explain {
                 eprint!("{}", votes::table(&asked.answer.explanation));
+                match show.id(&asked.answer.explanation) {
+                    Some(id) => eprintln!("id: {id}"),
+                    None => eprintln!("no id: it was not ordered"),
+                }
             }
             Ok(if asked.output.is_negative() { NEGATIVE } else { 0 })
         }
         Err(trouble) => {
             match show.json {
                 true => {
-                    let mut document = trouble.json();
+                    let mut document = trouble.json(show);
                     document["command"] = what.word().into();
                     output::print_json(&document)?;
                 }
@@ -249,10 +395,11 @@ async fn hopeless(client: &Connection) -> ClientError {
     }
 }
 
-fn asked_json(what: &Ask, asked: &Asked) -> Value {
+fn asked_json(what: &Ask, asked: &Asked, show: &Show) -> Value {
     let answer = &asked.answer;
     let mut document = json!({
         "command": what.word(),
+        "id": show.id(&answer.explanation),
         "negative": asked.output.is_negative(),
         "output": votes::output_json(&asked.output),
     });

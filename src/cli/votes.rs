@@ -294,7 +294,7 @@ mod tests {
             ballot(5, Verdict::Note(NoteKind::Busy), None),
         ];
         let waited = Duration::from_secs(9);
-        Explanation { needed: 3, waited, sends: 2, ballots, chain: None, of_chain: None }
+        Explanation { needed: 3, waited, sends: 2, ballots, ..Explanation::default() }
     }
 
     #[test]

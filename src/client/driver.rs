@@ -1,12 +1,14 @@
 //! The driver: one task that owns everything of a client.
 
 use super::links::{Attempt, LinkKey, Links, Meaning};
+use super::state_file::StateFile;
+use crate::caller::notebook::Entry;
 use crate::caller::{
     Action, Actions, Answer, CallError, ChainCaller, ChainsCaller, Input, Stats, Token,
     VotingCaller,
 };
 use crate::transport::LinkEvent;
-use crate::types::Instant;
+use crate::types::{CallId, CallPart, Instant};
 use crate::voter::Explanation;
 use crate::wire::Command;
 use std::collections::HashMap;
@@ -26,9 +28,18 @@ pub(super) type Outcome = Result<Answer, CallError>;
 /// A call on its way to the driver.
 pub(super) struct Call {
     pub token: Token,
-    pub commands: Vec<Command>,
-    pub coalesce: bool,
+    pub what: What,
     pub reply: oneshot::Sender<Outcome>,
+    /// Whom to tell its id before it leaves.
+    pub number: Option<oneshot::Sender<CallId>>,
+}
+
+/// What a call is about.
+pub(super) enum What {
+    /// Commands, and whether they may travel with others.
+    Commands(Vec<Command>, bool),
+    /// What became of the first request of the first session.
+    Withdraw,
 }
 
 /// What handles ask for besides calls.
@@ -37,6 +48,10 @@ pub(super) enum Order {
     Forget(Token),
     /// How things stand.
     Stats(oneshot::Sender<Stats>),
+    /// Which requests are open, by the state file.
+    Open(oneshot::Sender<Vec<CallId>>),
+    /// It was found out what became of a request.
+    Settle(CallId),
     /// End; the sender is dropped once everything has ended.
     Close(oneshot::Sender<()>),
 }
@@ -102,6 +117,9 @@ pub(super) struct Driver {
     core: Core,
     links: Links,
     waiting: HashMap<Token, oneshot::Sender<Outcome>>,
+    // Those who want to know the ids of their calls.
+    numbers: HashMap<Token, oneshot::Sender<CallId>>,
+    state: Option<StateFile>,
     max_calls: usize,
     actions: Actions,
     last: Arc<OnceLock<Stats>>,
@@ -110,13 +128,21 @@ pub(super) struct Driver {
 
 impl Driver {
     /// A driver of a core that was made at time 0; it leaves its last counters in `last`.
-    pub fn new(core: Core, links: Links, max_calls: usize, last: Arc<OnceLock<Stats>>) -> Self {
+    pub fn new(
+        core: Core,
+        links: Links,
+        max_calls: usize,
+        last: Arc<OnceLock<Stats>>,
+        state: Option<StateFile>,
+    ) -> Self {
         Self {
             started: std::time::Instant::now(),
             now: Instant(0),
             core,
             links,
             waiting: HashMap::new(),
+            numbers: HashMap::new(),
+            state,
             max_calls: max_calls.max(1),
             actions: Actions::new(),
             last,
@@ -152,7 +178,10 @@ impl Driver {
             }
             self.take_all(&mut inbox, &mut calls, &mut events);
             self.handle(Input::Drained);
-            self.perform();
+            if let Err(why) = self.perform().await {
+                tracing::error!(error = why, "the client ends: it cannot write its state file");
+                break;
+            }
             timer.set(self.core.next_wake(), self.started);
         }
         self.end(inbox).await;
@@ -191,9 +220,13 @@ impl Driver {
             }
         }
         for call in calls.drain(..) {
-            let Call { token, commands, coalesce, reply } = call;
+            let Call { token, what, reply, number } = call;
             self.waiting.insert(token, reply);
-            self.handle(Input::Call { token, commands, coalesce });
+            number.into_iter().for_each(|number| drop(self.numbers.insert(token, number)));
+            self.handle(match what {
+                What::Commands(commands, coalesce) => Input::Call { token, commands, coalesce },
+                What::Withdraw => Input::Withdraw { token },
+            });
         }
         // After the calls, so that one is forgotten that came just before.
         while let Ok(order) = inbox.orders.try_recv() {
@@ -210,6 +243,7 @@ impl Driver {
     fn order(&mut self, order: Order) {
         match order {
             Order::Forget(token) => {
+                self.numbers.remove(&token);
                 if self.waiting.remove(&token).is_some() {
                     self.handle(Input::Forget { token });
                 }
@@ -218,6 +252,11 @@ impl Driver {
                 // Whoever asked may have gone.
                 let _ = reply.send(self.core.stats());
             }
+            Order::Open(reply) => {
+                let open = self.state.as_ref().map(|state| state.notebook().open());
+                let _ = reply.send(open.unwrap_or_default());
+            }
+            Order::Settle(id) => self.actions.push(Action::Over { id }),
             Order::Close(done) => self.closing = Some(done),
         }
     }
@@ -226,19 +265,84 @@ impl Driver {
         self.core.handle(self.now, input, &mut self.actions);
     }
 
-    fn perform(&mut self) {
+    // Does what the core asks for. What is to be written down is durable before anything is sent.
+    async fn perform(&mut self) -> Result<(), String> {
         let mut actions = std::mem::take(&mut self.actions);
+        if actions.iter().any(|a| matches!(a, Action::Numbered { .. } | Action::Over { .. })) {
+            if let Err(why) = self.write_down(&actions).await {
+                self.unsent(&actions, &why);
+                return Err(why);
+            }
+        }
         for action in actions.drain(..) {
             match action {
                 Action::Send { replica, frame } => self.links.send(replica, &frame),
                 Action::Close { replica, why } => self.links.close(replica, why),
                 Action::Done { token, result } => self.tell(token, result),
+                Action::Numbered { .. } | Action::Over { .. } => {}
             }
         }
         self.actions = actions;
+        Ok(())
+    }
+
+    async fn write_down(&mut self, actions: &Actions) -> Result<(), String> {
+        if let Some(mut state) = self.state.take() {
+            let entry = |action: &Action| match action {
+                Action::Numbered { id, parts } => {
+                    let parts = parts.iter().map(|(_, outputs)| *outputs).collect();
+                    Some(Entry::Numbered { id: *id, parts })
+                }
+                Action::Over { id } => Some(Entry::Over { id: *id }),
+                _ => None,
+            };
+            let entries: Vec<Entry> = actions.iter().filter_map(entry).collect();
+            // That something is over costs a question after a crash if it is lost, and no more.
+            let sync = entries.iter().any(|e| matches!(e, Entry::Numbered { .. }));
+            let write = move || {
+                let written = state.append(&entries, sync);
+                (state, written)
+            };
+            let (state, written) = match sync {
+                true => tokio::task::spawn_blocking(write).await.map_err(|e| e.to_string())?,
+                false => write(),
+            };
+            written.map_err(|e| e.to_string())?;
+            self.state = Some(state);
+        }
+        if !self.numbers.is_empty() {
+            actions.iter().for_each(|action| self.number(action));
+        }
+        Ok(())
+    }
+
+    // Tells the ids of calls to whom they matter.
+    fn number(&mut self, action: &Action) {
+        let Action::Numbered { id, parts } = action else { return };
+        let mut first = 0;
+        for (token, count) in parts {
+            let part = CallPart { first, count: *count };
+            first += count;
+            if let Some(number) = self.numbers.remove(token) {
+                // Whoever called may have gone.
+                let _ = number.send(CallId { part: (parts.len() > 1).then_some(part), ..*id });
+            }
+        }
+    }
+
+    // What cannot be written down does not leave.
+    fn unsent(&mut self, actions: &Actions, why: &str) {
+        for action in actions {
+            let Action::Numbered { parts, .. } = action else { continue };
+            for (token, _) in parts {
+                let why = format!("not sent, since the state file cannot be written: {why}");
+                self.tell(*token, Err(CallError::Unacceptable(why)));
+            }
+        }
     }
 
     fn tell(&mut self, token: Token, mut result: Outcome) {
+        self.numbers.remove(&token);
         if let Some(reply) = self.waiting.remove(&token) {
             let explanation = match &mut result {
                 Ok(answer) => Some(&mut answer.explanation),

@@ -48,8 +48,8 @@ mod session;
 mod snapshot;
 
 use crate::crypto::{Domain, Hasher, MultisetHash};
-use crate::types::{ClientId, Digest, OrderLimits, SessionId};
 use crate::types::plant::planted;
+use crate::types::{ClientId, Digest, OrderLimits, SessionId};
 use crate::wire::{Looked, Refusal, Request, StepPosition};
 use bytes::Bytes;
 use evicted::Evicted;
@@ -203,12 +203,7 @@ impl SessionTable {
 
     /// Decides about the next ordered request: [`SessionTable::admit`], or
     /// [`SessionTable::withdraw`] if it withdraws its number.
-    pub fn take(
-        &mut self,
-        client: &ClientId,
-        request: &Request,
-        digest: &Digest,
-    ) -> Admission<'_> {
+    pub fn take(&mut self, client: &ClientId, request: &Request, digest: &Digest) -> Admission<'_> {
         let Request { session, number, low, .. } = *request;
         match request.withdraws() {
             true => self.withdraw(client, session, number, low),

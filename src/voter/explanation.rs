@@ -1,6 +1,6 @@
 //! Who answered what and when (rule C2).
 
-use crate::types::{Assurance, Digest, Ensemble, Members, ReplicaId, Round};
+use crate::types::{Assurance, CallId, Digest, Ensemble, Members, ReplicaId, Round};
 use crate::wire::{ChainConfig, ChainRefusal, NoteKind, Outcome, StepPosition};
 use bytes::Bytes;
 use std::fmt;
@@ -90,6 +90,9 @@ pub struct Explanation {
     pub chain: Option<Box<ChainConfig>>,
     /// The number of that chain, where a cluster has several.
     pub of_chain: Option<u32>,
+    /// The id of the call, by which can be asked later what became of it; `None` if it never was
+    /// in a request with a number, as queries that are not ordered.
+    pub id: Option<CallId>,
 }
 
 impl Explanation {

@@ -7,7 +7,7 @@ use quorate::service::sessions::{Admission, Lookup, SessionLimits, SessionTable,
 use quorate::service::{Frozen, Service};
 use quorate::types::{AgreedTime, ClientId, Digest, Round, SessionId};
 use quorate::wire::{Refusal, StepPosition, Writer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const NOBODY: ClientId = ClientId([0; 32]);
 
@@ -276,6 +276,8 @@ struct Ordered {
 struct Sessions {
     /// Least recently used first.
     list: Vec<ModelSession>,
+    /// Clients of which one went.
+    evicted: BTreeSet<u8>,
 }
 
 struct ModelSession {
