@@ -104,6 +104,7 @@ impl World {
                 Action::Send { replica, frame } => self.take(replica, frame),
                 Action::Done { token, result } => self.done.push((token.0, result)),
                 Action::Close { replica, .. } => self.closed.push(replica.number()),
+                Action::Numbered { .. } | Action::Over { .. } => {}
             }
         }
     }

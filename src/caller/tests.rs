@@ -44,6 +44,7 @@ struct World {
     sends: Vec<(u8, Bytes)>,
     done: Vec<(u64, Result<Answer, CallError>)>,
     closed: Vec<(u8, &'static str)>,
+    noted: Vec<Action>,
     round: u64,
 }
 
@@ -51,8 +52,8 @@ impl World {
     /// Nothing is up.
     fn dark(setup: Setup) -> Self {
         let caller = Caller::new(setup, Instant(0));
-        let (sends, done, closed) = (vec![], vec![], vec![]);
-        World { caller, now: 0, sends, done, closed, round: 1 }
+        let (sends, done, closed, noted) = (vec![], vec![], vec![], vec![]);
+        World { caller, now: 0, sends, done, closed, noted, round: 1 }
     }
 
     /// All links are up and the session is open.
@@ -77,6 +78,7 @@ impl World {
                 Action::Send { replica, frame } => self.sends.push((replica.number(), frame)),
                 Action::Done { token, result } => self.done.push((token.0, result)),
                 Action::Close { replica, why } => self.closed.push((replica.number(), why)),
+                Action::Numbered { .. } | Action::Over { .. } => self.noted.push(action),
             }
         }
     }
@@ -676,6 +678,9 @@ fn forgotten_calls_get_no_answer_but_are_finished() {
 
 #[path = "liars_tests.rs"]
 mod liars;
+
+#[path = "outcome_tests.rs"]
+mod outcome;
 
 #[path = "limits_tests.rs"]
 mod limits;

@@ -62,6 +62,7 @@ impl World {
                 Action::Send { replica, frame } => self.sent(replica.number(), frame),
                 Action::Done { token, result } => self.done.push((token.0, result)),
                 Action::Close { replica, why } => panic!("{replica}: {why}"),
+                Action::Numbered { .. } | Action::Over { .. } => {}
             }
         }
     }

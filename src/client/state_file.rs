@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// A file that grew by more than this since it was last written as a whole is written anew.
-const GROWTH: u64 = 1 << 20;
+const GROWTH: u64 = if cfg!(test) { 4096 } else { 1 << 20 };
 
 /// The open file, for one process at a time.
 #[derive(Debug)]

@@ -338,6 +338,7 @@ impl World {
                 caller::Action::Send { replica, frame } => self.sent(index, replica.index(), frame),
                 caller::Action::Done { token, result } => self.done(index, token, result),
                 caller::Action::Close { replica, why } => panic!("closed {replica}: {why}"),
+                caller::Action::Numbered { .. } | caller::Action::Over { .. } => {}
             }
         }
     }

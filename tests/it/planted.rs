@@ -18,7 +18,8 @@ const SEEDS: u64 = 12;
 /// (`src/ordering`, `src/replica/transfer`), the others by crashes at every call of the disk
 /// (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`) and by the modes of
 /// `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 107] = [
+const ELSEWHERE: [&str; 108] = [
+    "o6-name-used-again",
     "q1-chosen-not-awaited",
     "q1-follower-answers",
     "q1-entering-answers",
@@ -162,6 +163,9 @@ fn hunt(name: &str) -> Options {
         "o6-no-duplicate-check" => {
             let lying_clients = vec![ClientLie::ReuseNumbers, ClientLie::Equivocate];
             Options { lying_clients, ..options }
+        }
+        "c2-withdrawal-spends-nothing" | "c2-withdrawn-runs" => {
+            Options { lying_clients: vec![ClientLie::Withdraw], ..options }
         }
         "r2-sign-twice" => {
             let within = Duration::from_millis(300);

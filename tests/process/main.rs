@@ -17,6 +17,7 @@ mod keys;
 mod ledger;
 mod load;
 mod offline;
+mod outcomes;
 mod power;
 mod readme;
 mod refusals;

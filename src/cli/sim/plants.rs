@@ -25,7 +25,10 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 104] = [
+const ELSEWHERE: [(&str, &str); 107] = [
+    ("o6-name-used-again", WITHDRAWALS),
+    ("c2-withdrawal-spends-nothing", WITHDRAWALS),
+    ("c2-withdrawn-runs", WITHDRAWALS),
     ("q1-chosen-not-awaited", READS),
     ("q1-follower-answers", READS),
     ("q1-entering-answers", READS),
@@ -146,6 +149,8 @@ const ELSEWHERE: [(&str, &str); 104] = [
     ("s7-strict-bodies-go", STRICT),
     ("e4-evidence-forgotten", STRICT),
 ];
+const WITHDRAWALS: &str =
+    "src/service/sessions/withdraw_tests.rs planted_bugs_of_withdrawals_and_names_are_caught";
 const READS: &str = "src/ordering/reads_tests.rs the_planted_bugs_of_reads_are_caught";
 const UNSYNCED: &str =
     "src/replica/reads_tests.rs an_answer_that_is_not_on_the_disk_is_noticed";

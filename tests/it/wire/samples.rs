@@ -10,7 +10,7 @@ use quorate::types::{ClientId, Digest, Ensemble, Epoch, GroupId, ReplicaId, Roun
 use quorate::wire::{
     Attestation, Blame, Body, CallMessage, Candidate, ChainAnswer, ChainMessage, ChainQuery,
     ChainSession, Command, CommandKind, DecodeError, Frame, Gone, Greeting, GroupState, Header,
-    Hello, Kind, Mark, Message, Note, NoteKind, OPEN_FRAME, OperatorChange, Outcome,
+    Hello, Kind, Look, Looked, Mark, Message, Note, NoteKind, OPEN_FRAME, OperatorChange, Outcome,
     PROTOCOL_VERSION, Piece, Ping, Pong, Proposal, Refusal, Replies, Reply, Report, Request,
     RequestBody, Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, StepPosition, Want,
     WantBody, WantHistory, WantSnapshot,
@@ -331,8 +331,26 @@ fn part_samples() -> Vec<Sample> {
         Sample::part("outcome-opened", Outcome::Opened.to_bytes(), &[], reencode_outcome),
         Sample::part("outcome-executed", executed().to_bytes(), &[1, 5, 11], reencode_outcome),
         Sample::part("outcome-refused", refused.to_bytes(), &[], reencode_outcome),
+        Sample::part("outcome-withdrawn", Outcome::Withdrawn.to_bytes(), &[], reencode_outcome),
+        Sample::part("request-body-look", look_body(), &[0, 5], reencode_request_body),
+        Sample::part("looked", looked().to_bytes(), &[45], reencode_looked),
         Sample { sealed: true, ..mark },
     ]
+}
+
+/// Decodes what a look shows and encodes it again.
+pub fn reencode_looked(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    Looked::parse(bytes).map(|looked| looked.to_bytes())
+}
+
+fn look_body() -> Bytes {
+    let look = Look { session: SessionId(0x1122_3344_5566_7788), number: 9 };
+    RequestBody { commands: vec![look.to_command()] }.to_bytes()
+}
+
+fn looked() -> Looked {
+    let position = StepPosition { round: Round(70), vector: digest("vector") };
+    Looked::Stored { position, index: 3, outcome: executed().to_bytes() }
 }
 
 fn request_body() -> RequestBody {
