@@ -33,7 +33,8 @@ pub enum Action {
         parts: Vec<(Token, u32)>,
     },
     /// A request that was numbered is over, and what came of it is known. Only from a caller that
-    /// remembers ([`super::Start::remembers`]). One that is given up is not over: it may still be executed.
+    /// remembers ([`super::Start::remembers`]). One that is given up is not over: it may still be
+    /// executed.
     Over {
         /// The whole request.
         id: CallId,

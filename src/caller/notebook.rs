@@ -2,8 +2,8 @@
 //!
 //! The file begins with `quost/1` and a newline, the cluster's id, the client's key and a check of
 //! these. Then come groups of entries: their length (4 bytes) and its complement (4), a check of
-//! them (8), the entries. What is written with one sync is one group, so a write that was cut off spoils the last
-//! group and nothing before it; what is in that one has never been sent.
+//! them (8), the entries. What is written with one sync is one group, so a write that was cut off
+//! spoils the last group and nothing before it; what is in that one has never been sent.
 
 use super::Start;
 use crate::crypto::{Domain, Hasher};
@@ -67,8 +67,8 @@ pub enum NotebookError {
     Foreign(&'static str),
     /// Something before the end does not fit.
     #[error(
-        "it is damaged at byte {at} ({what}): take it away, and ask for what became of the requests \
-         of which you know the ids"
+        "it is damaged at byte {at} ({what}): take it away, and ask for what became of the \
+         requests of which you know the ids"
     )]
     Damaged {
         /// Where.

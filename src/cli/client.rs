@@ -188,8 +188,8 @@ fn unusable(error: ClientError) -> anyhow::Error {
 fn name_fits(work: &Work, chain: bool) -> Result<(), Failure> {
     let why = match work {
         Work::Batch(_) => {
-            "--request-id names one request, and a batch has many: --json shows the id of each, and \
-             --state remembers them"
+            "--request-id names one request, and a batch has many: --json shows the id of each, \
+             and --state remembers them"
         }
         Work::One(Ask::Scan { .. }) => {
             "--request-id names one request, and a scan may take several: it changes nothing, so \
@@ -197,8 +197,8 @@ fn name_fits(work: &Work, chain: bool) -> Result<(), Failure> {
         }
         Work::Outcome(_) => "outcome takes the name as its argument, not as --request-id",
         Work::One(what) if chain && what.command().is_read_only() => {
-            "reads of a fail-stop cluster are not ordered and have no id: send it again as often as \
-             you like"
+            "reads of a fail-stop cluster are not ordered and have no id: send it again as often \
+             as you like"
         }
         Work::One(_) => return Ok(()),
     };
@@ -307,8 +307,8 @@ impl Trouble {
                 if explanation.sends == 0 =>
             {
                 format!(
-                    "\nsessions of this key were evicted, and {name} may have run in one of them; it \
-                     was not sent. If it was never used before, say so with --first"
+                    "\nsessions of this key were evicted, and {name} may have run in one of them; \
+                     it was not sent. If it was never used before, say so with --first"
                 )
             }
             CallError::NotTaken { why: NoteKind::NumberTaken, .. } => format!(

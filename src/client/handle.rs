@@ -249,9 +249,9 @@ impl Client {
         async move { call.finish(left).await }
     }
 
-    /// As [`Client::call`], and gives the call's id as soon as it has one: before the request leaves,
-    /// and durable by then if there is a state file. Commands that only read have none unless they
-    /// are ordered ([`ClientOptions::ordered`]).
+    /// As [`Client::call`], and gives the call's id as soon as it has one: before the request
+    /// leaves, and durable by then if there is a state file. Commands that only read have none
+    /// unless they are ordered ([`ClientOptions::ordered`]).
     ///
     /// # Errors
     /// If the call ends before it has an id.

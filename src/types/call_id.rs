@@ -3,7 +3,8 @@
 use super::{ClientId, Digest, SessionId};
 use std::fmt::Write as _;
 
-/// Names one request of a client for people and other programs (rule C2): `1f3a01c277b0e4d1~42~k7q`.
+/// Names one request of a client for people and other programs (rule C2):
+/// `1f3a01c277b0e4d1~42~k7q`.
 ///
 /// In front stand the session's 16 digits, in a cluster with several chains followed by `@` and the
 /// chain's number if that is not 0; then the request's number. `.3` after it is the call whose only

@@ -1,5 +1,5 @@
-//! What became of a request, as a user asks for it: after its client was killed, by its name, by its
-//! id, in both fault models (rule C2).
+//! What became of a request, as a user asks for it: after its client was killed, by its name, by
+//! its id, in both fault models (rule C2).
 
 use crate::chains::is_whole;
 use crate::cluster::{Cluster, Ran};

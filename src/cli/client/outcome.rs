@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 /// A request that has not run is withdrawn, so that it never will; with --peek nothing is changed.
 /// It may be asked as often as you like.
 ///
-/// Exit code: as that of the request if it ran, 0, or 1 if its answer was no or it was refused; 4 it
-/// has not run and never will; 5 it has not run so far (--peek only); 6 it cannot be known any more,
-/// but it will not run again; 2 and 3 as always: nothing is known then. Asked about several, the
-/// largest of these.
+/// Exit code: as that of the request if it ran, 0, or 1 if its answer was no or it was refused; 4
+/// it has not run and never will; 5 it has not run so far (--peek only); 6 it cannot be known any
+/// more, but it will not run again; 2 and 3 as always: nothing is known then. Asked about several,
+/// the largest of these.
 #[derive(Args)]
 pub(super) struct Outcome {
     /// The id, as --explain, --json and errors show it, or the name that --request-id gave it.
@@ -170,8 +170,8 @@ fn in_words(fate: &Fate) -> String {
                 .to_owned()
         }
         Fate::Evicted => {
-            "not known any more: sessions of this key were evicted, and it may have been executed in \
-             one of them"
+            "not known any more: sessions of this key were evicted, and it may have been executed \
+             in one of them"
                 .to_owned()
         }
     }
