@@ -111,11 +111,8 @@ impl Client {
             let client = for_one(cluster, key, options, id, start)?;
             let answer = client.hand_over(What::Withdraw).await;
             client.close().await;
-            let told = withdrawn(answer, id.part)?;
             // In which chain a name was used is not known: in the others it is withdrawn.
-            let found = told.fate != Fate::NeverRuns;
-            last = Some(told);
-            if found {
+            if add(&mut last, withdrawn(answer, id.part)?) {
                 break;
             }
         }
@@ -138,15 +135,23 @@ impl Client {
             let look = Look { session: id.session, number: id.number };
             let answer = client.call(vec![look.to_command()]).await;
             client.close().await;
-            let told = looked(answer?, id.part)?;
-            let found = told.fate != Fate::NotYet;
-            last = Some(told);
-            if found {
+            if add(&mut last, looked(answer?, id.part)?) {
                 break;
             }
         }
         last.ok_or(OutcomeError::NoChain(0))
     }
+}
+
+// Puts together what the chains say of one name; whether nothing more need be asked. That it cannot
+// be known in one of them goes before that it did not run in another.
+fn add(last: &mut Option<Told>, told: Told) -> bool {
+    let runs = matches!(told.fate, Fate::Executed { .. } | Fate::Refused(_));
+    let is_open = |told: &Told| matches!(told.fate, Fate::Gone | Fate::Evicted);
+    if runs || !last.as_ref().is_some_and(is_open) {
+        *last = Some(told);
+    }
+    runs
 }
 
 fn client_of(key: &SecretKey) -> ClientId {
@@ -275,6 +280,27 @@ mod tests {
         assert_eq!(part(1, 2), Some(outputs[1..].to_vec()));
         assert_eq!(part(0, 1), Some(outputs[..1].to_vec()));
         assert_eq!((part(3, 1), part(2, 2), part(u32::MAX, u32::MAX)), (None, None, None));
+    }
+
+    #[test]
+    fn of_several_chains_the_one_counts_in_which_it_ran_or_may_have() {
+        let told = |fate: &Fate| Told { fate: fate.clone(), explanation: Explanation::default() };
+        let refused = Fate::Refused(Refusal::Malformed);
+        let (never, evicted) = (Fate::NeverRuns, Fate::Evicted);
+        for (said, expected, asked) in [
+            ([&never, &never, &never], &never, 3),
+            ([&never, &evicted, &never], &evicted, 3),
+            ([&evicted, &refused, &never], &refused, 2),
+        ] {
+            let (mut last, mut count) = (None, 0);
+            for fate in said {
+                count += 1;
+                if add(&mut last, told(fate)) {
+                    break;
+                }
+            }
+            assert_eq!((last, count), (Some(told(expected)), asked));
+        }
     }
 
     #[test]
