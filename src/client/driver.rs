@@ -254,7 +254,10 @@ impl Driver {
             }
             Order::Open(reply) => {
                 let open = self.state.as_ref().map(|state| state.notebook().open());
-                let _ = reply.send(open.unwrap_or_default());
+                let mut open = open.unwrap_or_default();
+                open.retain(|id| !self.actions.contains(&Action::Over { id: id.whole() }));
+                // Whoever asked may have gone.
+                let _ = reply.send(open);
             }
             Order::Settle(id) => self.actions.push(Action::Over { id }),
             Order::Close(done) => self.closing = Some(done),
@@ -270,7 +273,7 @@ impl Driver {
         let mut actions = std::mem::take(&mut self.actions);
         if actions.iter().any(|a| matches!(a, Action::Numbered { .. } | Action::Over { .. })) {
             if let Err(why) = self.write_down(&actions).await {
-                self.unsent(&actions, &why);
+                self.unsent(actions, &why);
                 return Err(why);
             }
         }
@@ -297,7 +300,8 @@ impl Driver {
                 _ => None,
             };
             let entries: Vec<Entry> = actions.iter().filter_map(entry).collect();
-            // That something is over costs a question after a crash if it is lost, and no more.
+            // That something is over costs a question after a crash if it is lost, and no more:
+            // the next write that has to be durable will fail.
             let sync = entries.iter().any(|e| matches!(e, Entry::Numbered { .. }));
             let write = move || {
                 let written = state.append(&entries, sync);
@@ -307,8 +311,10 @@ impl Driver {
                 true => tokio::task::spawn_blocking(write).await.map_err(|e| e.to_string())?,
                 false => write(),
             };
-            written.map_err(|e| e.to_string())?;
             self.state = Some(state);
+            if sync {
+                written.map_err(|e| e.to_string())?;
+            }
         }
         if !self.numbers.is_empty() {
             actions.iter().for_each(|action| self.number(action));
@@ -331,12 +337,17 @@ impl Driver {
     }
 
     // What cannot be written down does not leave.
-    fn unsent(&mut self, actions: &Actions, why: &str) {
+    fn unsent(&mut self, actions: Actions, why: &str) {
         for action in actions {
-            let Action::Numbered { parts, .. } = action else { continue };
-            for (token, _) in parts {
-                let why = format!("not sent, since the state file cannot be written: {why}");
-                self.tell(*token, Err(CallError::Unacceptable(why)));
+            match action {
+                Action::Numbered { parts, .. } => {
+                    for (token, _) in parts {
+                        let why = format!("not sent: the state file cannot be written: {why}");
+                        self.tell(token, Err(CallError::Unacceptable(why)));
+                    }
+                }
+                Action::Done { token, result } => self.tell(token, result),
+                _ => {}
             }
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct StateFile {
     notebook: Notebook,
     grown: u64,
     growth: u64,
+    // A write failed: what is in the file is not known.
+    failed: bool,
     // Held as long as this is open. The file itself is replaced when it has grown.
     _lock: File,
 }
@@ -64,6 +66,7 @@ impl StateFile {
             notebook,
             grown: 0,
             growth: GROWTH,
+            failed: false,
             _lock: lock,
         };
         // Written as a whole it has nothing at its end that does not count.
@@ -78,18 +81,27 @@ impl StateFile {
     /// Writes entries down; with `sync` they are durable then, and all that came before them.
     ///
     /// # Errors
-    /// If that fails: what is in the file is not known any more, and nothing may be sent.
+    /// If that fails, or did before: what is in the file is not known any more, and nothing may be
+    /// sent.
     pub fn append(&mut self, entries: &[Entry], sync: bool) -> Result<(), Error> {
         if entries.is_empty() {
             return Ok(());
         }
+        if self.failed {
+            return Err(Error::other("a write failed before"));
+        }
         entries.iter().for_each(|entry| self.notebook.apply(entry));
-        let bytes = group(entries);
+        let written = self.write(&group(entries), sync);
+        self.failed = written.is_err();
+        written
+    }
+
+    fn write(&mut self, bytes: &[u8], sync: bool) -> Result<(), Error> {
         self.grown += bytes.len() as u64;
         if self.grown > self.growth {
             return self.rewrite();
         }
-        self.file.write_all(&bytes)?;
+        self.file.write_all(bytes)?;
         if sync { self.file.sync_data() } else { Ok(()) }
     }
 
