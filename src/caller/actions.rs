@@ -2,7 +2,7 @@
 
 use super::Token;
 use super::receipts::{Proven, ReceiptTrouble};
-use crate::types::{ReplicaId, RequestId};
+use crate::types::{CallId, ReplicaId, RequestId};
 use crate::voter::Explanation;
 use crate::wire::{NoteKind, Refusal, StepPosition};
 use bytes::Bytes;
@@ -31,6 +31,21 @@ pub enum Action {
         token: Token,
         /// The receipt and what it shows, or why there is none.
         result: Result<Box<Proven>, ReceiptTrouble>,
+    },
+    /// Calls are in a request that is sent for the first time by what follows. Only if the driver
+    /// wants to know ([`super::Start::numbers`]).
+    Numbered {
+        /// The whole request.
+        id: CallId,
+        /// The calls in it, each with how many outputs it gets.
+        parts: Vec<(Token, u32)>,
+    },
+    /// A request that was numbered is over, and what came of it is known. Only from a caller that
+    /// remembers ([`super::Start::remembers`]). One that is given up is not over: it may still be
+    /// executed.
+    Over {
+        /// The whole request.
+        id: CallId,
     },
     /// A call has its answer.
     Done {
@@ -113,6 +128,13 @@ pub enum CallError {
         /// Who said what until then.
         explanation: Explanation,
     },
+    /// The request's number was withdrawn, as somebody asked what had become of it: it has not run
+    /// and never will (rule C2).
+    #[error("withdrawn: the request has not run and never will")]
+    Withdrawn {
+        /// Who said what.
+        explanation: Explanation,
+    },
     /// The call can never be sent: it is empty or larger than the cluster's limits.
     #[error("{0}")]
     Unacceptable(String),
@@ -152,6 +174,7 @@ impl CallError {
             | CallError::NoMajority { explanation }
             | CallError::SessionLost { explanation }
             | CallError::Unreadable { explanation }
+            | CallError::Withdrawn { explanation }
             | CallError::Closed { explanation } => Some(explanation),
             CallError::Unacceptable(_) => None,
         }
@@ -165,6 +188,7 @@ impl CallError {
             | CallError::NoMajority { explanation }
             | CallError::SessionLost { explanation }
             | CallError::Unreadable { explanation }
+            | CallError::Withdrawn { explanation }
             | CallError::Closed { explanation } => Some(explanation),
             CallError::Unacceptable(_) => None,
         }
@@ -181,6 +205,8 @@ impl CallError {
                 | Refusal::BeyondWindow
                 | Refusal::Malformed
                 | Refusal::ServicePanicked => false,
+                // Only a withdrawal is told this, which runs nothing.
+                Refusal::ReplyGone => false,
             },
             CallError::NoMajority { explanation } | CallError::Closed { explanation } => {
                 explanation.sends > 0
@@ -190,7 +216,9 @@ impl CallError {
             CallError::NotTaken { why: NoteKind::NumberTaken, explanation } => {
                 explanation.chain.is_some()
             }
-            CallError::NotTaken { .. } | CallError::Unacceptable(_) => false,
+            CallError::NotTaken { .. }
+            | CallError::Withdrawn { .. }
+            | CallError::Unacceptable(_) => false,
         }
     }
 }

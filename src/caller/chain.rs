@@ -2,7 +2,7 @@
 
 use super::core::Caller;
 use super::receipts::{ONLY_VOTES, refuse};
-use super::setup::Mode;
+use super::setup::{Mode, Start};
 use super::{Action, Actions, Input, Setup, Stats, Token};
 use crate::crypto::Context;
 use crate::master;
@@ -112,6 +112,12 @@ impl ChainCaller {
         }
     }
 
+    /// The same, with a first session of updates that begins in another way.
+    pub fn starting(mut self, start: Start) -> Self {
+        self.updates = self.updates.starting(start);
+        self
+    }
+
     /// Takes one event and appends what is to be done about it. One [`Input::Drained`] may send up
     /// to four times to one replica.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Actions) {
@@ -119,12 +125,15 @@ impl ChainCaller {
         let now = self.now;
         match input {
             Input::Call { token, commands, coalesce } => {
-                let reads = |c: &Command| c.kind == CommandKind::Query;
+                let reads = |c: &Command| c.kind != CommandKind::Execute;
                 let queries = !commands.is_empty() && commands.iter().all(reads);
                 let caller = if queries { &mut self.queries } else { &mut self.updates };
                 caller.handle(now, Input::Call { token, commands, coalesce }, out);
             }
             Input::CallForReceipt { token, .. } => refuse(token, ONLY_VOTES, out),
+            Input::Withdraw { token } => {
+                self.updates.handle(now, Input::Withdraw { token }, out);
+            }
             Input::Forget { token } => {
                 self.updates.handle(now, Input::Forget { token }, out);
                 self.queries.handle(now, Input::Forget { token }, out);
@@ -231,7 +240,9 @@ impl ChainCaller {
     fn hear_master(&mut self, out: &mut Actions) {
         for action in std::mem::take(&mut self.from_master) {
             match action {
-                Action::Send { .. } => out.push(action),
+                Action::Send { .. } | Action::Numbered { .. } | Action::Over { .. } => {
+                    out.push(action);
+                }
                 Action::Close { replica, .. } => {
                     out.push(action);
                     self.lose_link(replica);

@@ -106,6 +106,7 @@ impl World {
                 Action::Receipt { token, result } => panic!("{token:?}: {result:?}"),
                 Action::Done { token, result } => self.done.push((token.0, result)),
                 Action::Close { replica, .. } => self.closed.push(replica.number()),
+                Action::Numbered { .. } | Action::Over { .. } => {}
             }
         }
     }

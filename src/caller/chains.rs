@@ -5,7 +5,7 @@ use super::chain::{ChainCaller, ChainSetup};
 use super::core::Caller;
 use super::receipts::{ONLY_VOTES, refuse};
 use super::shares::chain_for;
-use super::{Action, Actions, CallError, Input, Stats, Token};
+use super::{Action, Actions, CallError, Input, Start, Stats, Token};
 use crate::config::KeyMap;
 use crate::master;
 use crate::service::TouchesOf;
@@ -80,6 +80,14 @@ impl ChainsCaller {
         }
     }
 
+    /// The same, with a first session of each chain that begins in another way: `start` says how,
+    /// by the chain's number.
+    pub fn starting(mut self, start: impl Fn(u32) -> Start) -> Self {
+        let chains = std::mem::take(&mut self.chains).into_iter();
+        self.chains = chains.map(|(n, caller)| (n, caller.starting(start(n)))).collect();
+        self
+    }
+
     /// Takes one event and appends what is to be done about it. One [`Input::Drained`] may send up
     /// to twice for each chain, and once for the master, to one replica.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Actions) {
@@ -97,6 +105,11 @@ impl ChainsCaller {
             }
             Input::CallForReceipt { token, .. } => refuse(token, ONLY_VOTES, out),
             Input::Frames { replica, frames } => self.frames(replica, frames, out),
+            // It does not say of which chain.
+            Input::Withdraw { token } => {
+                let why = "a number is withdrawn by a client of its chain alone".to_owned();
+                out.push(Action::Done { token, result: Err(CallError::Unacceptable(why)) });
+            }
             other => {
                 let chains: Vec<u32> = self.chains.keys().copied().collect();
                 chains.into_iter().for_each(|chain| self.pass(chain, other.clone(), out));
@@ -203,7 +216,9 @@ impl ChainsCaller {
     fn hear_master(&mut self, out: &mut Actions) {
         for action in std::mem::take(&mut self.from_master) {
             match action {
-                Action::Send { .. } => out.push(action),
+                Action::Send { .. } | Action::Numbered { .. } | Action::Over { .. } => {
+                    out.push(action);
+                }
                 Action::Close { replica, .. } => {
                     out.push(action);
                     self.lose_link(replica);

@@ -1,18 +1,19 @@
 //! The caller: its inputs, its timers, and what it sends.
 
 use super::links::Links;
-use super::queue::{Part, Queue, Travel};
+use super::queue::{Part, Queue, Travel, id_of};
 use super::receipts::Gathering;
 use super::route::{Route, Trail};
-use super::setup::Mode;
+use super::setup::{Mode, Start};
 use super::wholes::wait_no_longer;
 use super::window::{Pending, Window};
 use super::{Action, Actions, CallError, Input, Setup, Stats, Token};
 use crate::crypto::{Domain, Hasher};
-use crate::types::{Instant, ReplicaId, SessionId, Timing};
+use crate::types::{CallId, Instant, ReplicaId, SessionId, Timing};
 use crate::voter::Explanation;
 use crate::wire::{ChainQuery, Command, Message, Request};
 use bytes::Bytes;
+use std::collections::BTreeSet;
 
 /// One client's core. See the module's page.
 #[derive(Debug)]
@@ -30,8 +31,12 @@ pub struct Caller {
     pub(super) placed: u64,
     // Queries that replicas do not answer alike, to be ordered.
     pub(super) diverted: Vec<Diverted>,
+    // How the first session begins.
+    pub(super) start: Start,
     // Sessions begun so far, to derive the nonce of the next.
-    begun: u64,
+    pub(super) begun: u64,
+    // Requests of this session that were given up, of which somebody may yet want to know.
+    open: BTreeSet<u64>,
     // Time never goes back, whatever the driver says.
     now: Instant,
     // No timer runs out before this. It may be early, so that an answer need not look for the
@@ -53,6 +58,8 @@ pub(super) struct Session {
     pub id: SessionId,
     /// Whether its opening is accepted.
     pub open: bool,
+    /// The number of its first request.
+    pub first: u64,
     pub window: Window,
 }
 
@@ -66,6 +73,7 @@ impl Caller {
         let session = (!setup.mode.has_sessions()).then(|| Session {
             id: SessionId::QUERIES,
             open: true,
+            first: 1,
             // C3: whose turn it is to answer at length follows from the number, and there are
             // clients that ask once.
             window: Window::starting_at(1 + (setup.session.0 >> 32)),
@@ -80,11 +88,19 @@ impl Caller {
             unheard: false,
             placed: 0,
             diverted: Vec::new(),
+            start: Start::default(),
             begun: 0,
+            open: BTreeSet::new(),
             now,
             wake: NEVER,
             setup,
         }
+    }
+
+    /// The same, with a first session that begins in another way.
+    pub fn starting(mut self, start: Start) -> Self {
+        self.start = start;
+        self
     }
 
     /// Takes one event and appends what is to be done about it.
@@ -109,6 +125,10 @@ impl Caller {
             }
             Input::CallForReceipt { token, commands } => {
                 self.order_for_receipt(token, commands, now, out);
+            }
+            Input::Withdraw { token } => {
+                self.queue.push_withdrawal(token, now);
+                self.wake_by(now + self.setup.timeout);
             }
             Input::Forget { token } => self.forget(token),
             Input::Tick | Input::Drained => {}
@@ -141,8 +161,12 @@ impl Caller {
     /// is over or unknown.
     pub fn explain(&self, token: Token) -> Option<Explanation> {
         let mut pending = self.session.iter().flat_map(|s| s.window.all()).map(|(_, p)| p);
-        match pending.find(|p| p.parts.iter().any(|part| part.token == Some(token))) {
-            Some(p) => Some(explain(p, &self.links, self.now)),
+        let place = |p: &Pending| p.parts.iter().position(|part| part.token == Some(token));
+        match pending.find_map(|p| Some((p, place(p)?))) {
+            Some((p, place)) => {
+                let id = id_of(p.id, &p.parts, place);
+                Some(Explanation { id, ..explain(p, &self.links, self.now) })
+            }
             None => self.queue.contains(token).then(|| self.explain_queued()),
         }
     }
@@ -158,7 +182,7 @@ impl Caller {
                 self.links.overlay(said, &Trail::default(), self.now)
             }
         };
-        Explanation { sends: 0, ..explanation }
+        Explanation { sends: 0, id: None, ..explanation }
     }
 
     /// Takes a call that came at this time, as [`Input::Call`].
@@ -239,6 +263,9 @@ impl Caller {
         }
         for number in given_up {
             session.window.settle(number);
+            if self.start.remembers && number > 0 {
+                self.open.insert(number);
+            }
         }
         diverted.into_iter().for_each(|number| self.divert(number));
         // Timers close together are looked at together.
@@ -261,12 +288,17 @@ impl Caller {
             let Some((body, parts, travel)) = self.queue.take() else { break };
             let commands = body.commands.len();
             let number = session.window.next();
-            let low = session.window.low();
-            let body = body.to_bytes();
+            let (low, body) = match commands {
+                0 => (lowest_for(number, &self.setup), Bytes::new()),
+                _ => (low_mark(session, &mut self.open, &self.setup), body.to_bytes()),
+            };
             let request = Request { session: session.id, number, low, body };
             let mut pending = pending(&self.setup, &request, now);
             (pending.parts, pending.commands) = (parts, commands);
             pending.receipt = (travel == Travel::Proven).then(|| Gathering::of(request).into());
+            if let Some(id) = pending.id.filter(|_| self.start.numbers) {
+                out.push(numbered(id, &pending.parts));
+            }
             self.wake = self.wake.min(pending.repeat_at);
             session.window.push(pending);
         }
@@ -282,13 +314,16 @@ impl Caller {
 
     fn begin_session(&mut self, now: Instant) {
         let id = nonce(&self.setup, self.begun);
+        let start = if self.begun == 0 { self.start } else { Start::default() };
         self.begun += 1;
-        let request = Request { session: id, number: 0, low: 0, body: Bytes::new() };
+        self.open.clear();
+        let low = u64::from(start.cautious);
+        let request = Request { session: id, number: 0, low, body: Bytes::new() };
         let opening = pending(&self.setup, &request, now);
         self.wake_by(opening.repeat_at);
         let mut window = Window::default();
         window.push(opening);
-        self.session = Some(Session { id, open: false, window });
+        self.session = Some(Session { id, open: false, first: start.first.max(1), window });
         self.placed = 0;
         self.links.forget_repeats();
     }
@@ -303,11 +338,32 @@ impl Setup {
     }
 }
 
+// The mark with which a number can be withdrawn that this client has sent at some time, and that
+// makes nothing be forgotten which it had not declared answered by then.
+fn lowest_for(number: u64, setup: &Setup) -> u64 {
+    number.saturating_sub(u64::from(setup.limits.window) - 1).max(1)
+}
+
+// The low-water mark of the next request. What was given up is held back, but for no longer than
+// half of the window.
+fn low_mark(session: &Session, open: &mut BTreeSet<u64>, setup: &Setup) -> u64 {
+    let half = u64::from(setup.limits.window / 2);
+    *open = open.split_off(&session.window.next().saturating_sub(half));
+    let low = session.window.low();
+    open.first().map_or(low, |first| low.min(*first))
+}
+
+fn numbered(id: CallId, parts: &[Part]) -> Action {
+    let outputs = |part: &Part| u32::try_from(part.commands).unwrap_or(u32::MAX);
+    let parts = parts.iter().filter_map(|part| Some((part.token?, outputs(part))));
+    Action::Numbered { id, parts: parts.collect() }
+}
+
 /// What is known of a request, counted from when it was first sent.
 pub(super) fn explain(pending: &Pending, links: &Links, now: Instant) -> Explanation {
     let Pending { voter, sent, sends, trail, .. } = pending;
     let said = voter.explain(now, *sent, *sends, |r: ReplicaId| links.state(r));
-    links.overlay(said, trail, *sent)
+    Explanation { id: pending.id, ..links.overlay(said, trail, *sent) }
 }
 
 // Tells the calls in a request whose time is over; how many.
@@ -326,7 +382,8 @@ fn expire(
         }
         let Some(token) = pending.parts[i].token.take() else { continue };
         let waited = now.since(since);
-        let explanation = Explanation { waited, ..explain(pending, links, now) };
+        let id = id_of(pending.id, &pending.parts, i);
+        let explanation = Explanation { waited, id, ..explain(pending, links, now) };
         out.push(Action::Done { token, result: Err(CallError::NoMajority { explanation }) });
         expired += 1;
     }
@@ -351,9 +408,17 @@ fn pending(setup: &Setup, request: &Request, now: Instant) -> Pending {
         repeat_at: now + setup.repeat_after,
         backoff: setup.repeat_after.saturating_mul(2).min(setup.repeat_cap),
         asked_again: false,
+        id: id_of_request(setup, request),
         trail: Trail::default(),
         receipt: None,
     }
+}
+
+fn id_of_request(setup: &Setup, request: &Request) -> Option<CallId> {
+    let chain = setup.context.group.chain().unwrap_or(0);
+    let Request { session, number, .. } = *request;
+    let has_one = setup.mode.has_sessions() && number > 0;
+    has_one.then_some(CallId { chain, session, number, part: None })
 }
 
 // The nonces are the driver's, then such as nobody else has: the first is in each of them.

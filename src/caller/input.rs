@@ -49,6 +49,12 @@ pub enum Input {
         /// What to run; not empty.
         commands: Vec<Command>,
     },
+    /// A call that withdraws the first number of the first session ([`super::Start::first`]), once:
+    /// its answer has all outputs of the request that had it, whichever that was (rule C2).
+    Withdraw {
+        /// Its name.
+        token: Token,
+    },
     /// Nobody waits for this call any more. It may still be executed; if it was sent it is
     /// repeated until it is answered or its time is over.
     Forget {

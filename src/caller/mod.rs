@@ -54,6 +54,14 @@
 //! A forgotten call ([`Input::Forget`]) that was sent keeps its place until it is answered or its
 //! time is over; cancelling in a loop cannot put more than `pipeline` requests into the replicas.
 //!
+//! # What became of a request
+//!
+//! A caller whose first session begins with [`Start`] in another's place can ask about one request
+//! of that: [`Input::Withdraw`] sends its number with an empty body, which gets what came of it, or
+//! withdraws it (rule C2). Every explanation has the call's id, [`Action::Numbered`] tells ids
+//! before requests leave, and [`notebook`] has the bytes that a client writes down to know them
+//! after a restart.
+//!
 //! # A lost session
 //!
 //! Sessions are evicted by the order. When `t + 1` replicas refuse a request for that reason, it
@@ -87,6 +95,8 @@ mod chains;
 mod core;
 mod input;
 mod links;
+mod names;
+pub mod notebook;
 mod queue;
 mod receipts;
 mod replies;
@@ -104,8 +114,9 @@ pub use actions::{Action, Actions, Answer, CallError};
 pub use chain::{ChainCaller, ChainSetup};
 pub use chains::{ChainsCaller, ChainsSetup};
 pub use input::{Input, Token};
+pub use names::RequestName;
 pub use receipts::{Proven, ReceiptKeys, ReceiptTrouble};
-pub use setup::{Mode, Setup};
+pub use setup::{Mode, Setup, Start};
 pub use shares::{chain_for, is_for};
 pub use stats::{ReplicaStats, Stats};
 pub use voting::VotingCaller;

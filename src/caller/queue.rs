@@ -1,7 +1,7 @@
 //! Calls that wait to be sent, and how they become requests.
 
 use super::{Setup, Token};
-use crate::types::Instant;
+use crate::types::{CallId, CallPart, Instant};
 use crate::wire::{Command, RequestBody};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -47,6 +47,18 @@ pub(super) enum Travel {
     Proven,
 }
 
+/// The id of one of the calls in a request.
+pub(super) fn id_of(request: Option<CallId>, parts: &[Part], place: usize) -> Option<CallId> {
+    let whole = request?;
+    if parts.len() < 2 {
+        return Some(whole);
+    }
+    let places = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let first = places(parts[..place].iter().map(|part| part.commands).sum());
+    let part = CallPart { first, count: places(parts[place].commands) };
+    Some(CallId { part: Some(part), ..whole })
+}
+
 impl Queue {
     pub fn new(setup: &Setup) -> Self {
         Self {
@@ -87,15 +99,25 @@ impl Queue {
             let remedy = "split the call or raise max_request";
             return Err(format!("a call of {bytes} bytes, the cluster allows {max}; {remedy}"));
         }
-        // A query that has to be ordered came earlier than those that wait.
-        let place = self.calls.iter().rposition(|c| c.since <= since).map_or(0, |at| at + 1);
-        self.calls.insert(place, Queued { token, commands, bytes, travel, since });
+        self.insert(Queued { token, commands, bytes, travel, since });
         Ok(())
+    }
+
+    /// Takes a call without commands: its request withdraws its number.
+    pub fn push_withdrawal(&mut self, token: Token, since: Instant) {
+        self.insert(Queued { token, commands: Vec::new(), bytes: 0, travel: Travel::Alone, since });
+    }
+
+    fn insert(&mut self, queued: Queued) {
+        // A query that has to be ordered came earlier than those that wait.
+        let since = queued.since;
+        let place = self.calls.iter().rposition(|c| c.since <= since).map_or(0, |at| at + 1);
+        self.calls.insert(place, queued);
     }
 
     /// Takes out the commands of the next request: those of the first call, and if that may share
     /// a request those of the calls right behind it that may, too, and that fit. Calls never
-    /// overtake each other.
+    /// overtake each other. A withdrawal has no commands, and travels alone.
     pub fn take(&mut self) -> Option<(RequestBody, Vec<Part>, Travel)> {
         let first = self.calls.pop_front()?;
         let (mut commands, mut bytes) = (first.commands, first.bytes);

@@ -1,10 +1,10 @@
 //! What comes from replicas: votes, notes, and what follows once `t + 1` agree.
 
 use super::core::{Caller, Diverted, explain};
-use super::queue::Part;
+use super::queue::{Part, id_of};
 use super::receipts::ReceiptTrouble;
 use super::setup::Mode;
-use super::window::{Found, Pending, Slot};
+use super::window::{Found, Pending, Slot, Window};
 use super::{Action, Actions, Answer, CallError};
 use crate::types::plant::planted;
 use crate::types::{Instant, ReplicaId, RequestId, SessionId};
@@ -183,6 +183,7 @@ impl Caller {
     ) {
         let Some(pending) = self.take_out(number) else { return };
         self.counts.not_taken += 1;
+        self.over(&pending, out);
         self.fail(number, &pending, now, out, |explanation| CallError::NotTaken {
             why,
             explanation,
@@ -194,6 +195,7 @@ impl Caller {
         let Some(pending) = self.take_out(number) else { return };
         let Some(value) = pending.voter.accepted() else { return };
         self.counts.accepted += 1;
+        self.over(&pending, out);
         for replica in pending.voter.dissenting().iter() {
             self.links.count(replica).differs(self.setup.mode);
         }
@@ -201,9 +203,26 @@ impl Caller {
             Ok(Outcome::Opened) if number == 0 => {
                 self.counts.sessions += 1;
                 self.discouraged = false;
-                self.session.iter_mut().for_each(|s| s.open = true);
+                if let Some(session) = &mut self.session {
+                    session.open = true;
+                    if session.first > 1 {
+                        session.window = Window::starting_at(session.first);
+                    }
+                }
             }
-            Ok(Outcome::Executed(outputs)) if number > 0 && outputs.len() == pending.commands => {
+            Ok(Outcome::Refused(Refusal::UnknownSession)) if number == 0 && self.goes_on() => {
+                self.session = None;
+                self.discouraged = false;
+            }
+            Ok(Outcome::Withdrawn) if number > 0 => {
+                self.fail(number, &pending, now, out, |explanation| CallError::Withdrawn {
+                    explanation,
+                });
+            }
+            // A withdrawal takes what it gets.
+            Ok(Outcome::Executed(outputs))
+                if number > 0 && (outputs.len() == pending.commands || pending.commands == 0) =>
+            {
                 self.answer(number, &pending, value, outputs, now, out);
             }
             Ok(Outcome::Refused(why)) => {
@@ -258,6 +277,18 @@ impl Caller {
         self.diverted.push(Diverted { parts, frame });
     }
 
+    // Whether another session takes the place of the one that cannot be opened.
+    fn goes_on(&self) -> bool {
+        self.begun == 1 && self.start.goes_on
+    }
+
+    // What came of a request is known.
+    fn over(&self, pending: &Pending, out: &mut Actions) {
+        if let Some(id) = pending.id.filter(|_| self.start.remembers) {
+            out.push(Action::Over { id });
+        }
+    }
+
     fn take_out(&mut self, number: u64) -> Option<Box<Pending>> {
         self.session.as_mut()?.window.settle(number)
     }
@@ -277,7 +308,8 @@ impl Caller {
         let explanation = explain(pending, &self.links, now);
         let mut outputs = outputs.into_iter();
         tell(&pending.parts, explanation, now, out, |part, explanation| {
-            let outputs: Vec<Bytes> = outputs.by_ref().take(part.commands).collect();
+            let count = if pending.commands == 0 { usize::MAX } else { part.commands };
+            let outputs: Vec<Bytes> = outputs.by_ref().take(count).collect();
             let (position, index) = (value.position, value.index);
             Ok(Answer { request, outputs, position, index, explanation })
         });
@@ -338,13 +370,15 @@ fn tell(
     mut result: impl FnMut(&Part, Explanation) -> Result<Answer, CallError>,
 ) {
     let Some((last, others)) = parts.split_last() else { return };
-    let mut one = |part: &Part, explanation: Explanation| {
+    let mut one = |place: usize, part: &Part, explanation: Explanation| {
         let waited = now.since(part.since);
-        let result = result(part, Explanation { waited, ..explanation });
+        let id = id_of(explanation.id, parts, place);
+        let result = result(part, Explanation { waited, id, ..explanation });
         if let Some(token) = part.token {
             out.push(Action::Done { token, result });
         }
     };
-    others.iter().for_each(|part| one(part, explanation.clone()));
-    one(last, explanation);
+    let others = others.iter().enumerate();
+    others.for_each(|(place, part)| one(place, part, explanation.clone()));
+    one(parts.len() - 1, last, explanation);
 }

@@ -142,9 +142,9 @@ impl Links {
                 _ => {}
             }
         }
-        let Explanation { needed, waited, sends, of_chain, .. } = said;
+        let Explanation { needed, waited, sends, of_chain, id, .. } = said;
         let chain = Some(Box::new(route.config.clone()));
-        Explanation { needed, waited, sends, ballots, chain, of_chain }
+        Explanation { needed, waited, sends, ballots, chain, of_chain, id }
     }
 }
 

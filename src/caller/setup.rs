@@ -36,6 +36,26 @@ impl Mode {
     }
 }
 
+/// How the first session of a caller begins, if not as one that nobody has ever used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Start {
+    /// The number of its first request; 0 is taken as 1.
+    pub first: u64,
+    /// Whether it may have been used before: then it is opened only if it is open already, or
+    /// certain never to have been (rule O6). Otherwise its calls fail with
+    /// [`Refusal::UnknownSession`](crate::wire::Refusal::UnknownSession), unsent ...
+    pub cautious: bool,
+    /// ... unless the caller is to go on in another session then.
+    pub goes_on: bool,
+    /// Whether the driver wants to know the ids of requests before they are sent
+    /// ([`super::Action::Numbered`]).
+    pub numbers: bool,
+    /// Whether it writes down which of them are open ([`super::Action::Over`]). Replies to requests
+    /// that were given up are asked to be kept then, as long as they are among the last half of the
+    /// window.
+    pub remembers: bool,
+}
+
 /// Everything that a caller needs to know.
 #[derive(Clone, Debug)]
 pub struct Setup {

@@ -46,6 +46,7 @@ struct World {
     done: Vec<(u64, Result<Answer, CallError>)>,
     closed: Vec<(u8, &'static str)>,
     receipts: Vec<(u64, Result<Box<Proven>, ReceiptTrouble>)>,
+    noted: Vec<Action>,
     round: u64,
 }
 
@@ -54,7 +55,8 @@ impl World {
     fn dark(setup: Setup) -> Self {
         let caller = Caller::new(setup, Instant(0));
         let (sends, done, closed) = (vec![], vec![], vec![]);
-        World { caller, now: 0, sends, done, closed, receipts: vec![], round: 1 }
+        let (receipts, noted) = (vec![], vec![]);
+        World { caller, now: 0, sends, done, closed, receipts, noted, round: 1 }
     }
 
     /// All links are up and the session is open.
@@ -80,6 +82,7 @@ impl World {
                 Action::Receipt { token, result } => self.receipts.push((token.0, result)),
                 Action::Done { token, result } => self.done.push((token.0, result)),
                 Action::Close { replica, why } => self.closed.push((replica.number(), why)),
+                Action::Numbered { .. } | Action::Over { .. } => self.noted.push(action),
             }
         }
     }
@@ -679,6 +682,9 @@ fn forgotten_calls_get_no_answer_but_are_finished() {
 
 #[path = "liars_tests.rs"]
 mod liars;
+
+#[path = "outcome_tests.rs"]
+mod outcome;
 
 #[path = "limits_tests.rs"]
 mod limits;

@@ -2,7 +2,7 @@
 
 use super::core::{Caller, Diverted};
 use super::queue::Travel;
-use super::setup::Mode;
+use super::setup::{Mode, Start};
 use super::{Action, Actions, Input, Setup, Stats, Token};
 use crate::types::{Instant, SessionId};
 use crate::voter::Explanation;
@@ -40,17 +40,25 @@ impl VotingCaller {
         Self { requests, queries, ordered: setup.ordered }
     }
 
+    /// The same, with a first session that begins in another way.
+    pub fn starting(mut self, start: Start) -> Self {
+        self.requests = self.requests.starting(start);
+        self
+    }
+
     /// Takes one event and appends what is to be done about it. One [`Input::Drained`] may send
     /// twice to one replica.
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Actions) {
         match input {
             Input::Call { token, commands, coalesce } => {
-                let reads = |c: &Command| c.kind == CommandKind::Query;
+                let reads = |c: &Command| c.kind != CommandKind::Execute;
                 let is_query = !self.ordered && !commands.is_empty() && commands.iter().all(reads);
                 let caller = if is_query { &mut self.queries } else { &mut self.requests };
                 caller.handle(now, Input::Call { token, commands, coalesce }, out);
             }
-            Input::CallForReceipt { .. } => self.requests.handle(now, input, out),
+            Input::CallForReceipt { .. } | Input::Withdraw { .. } => {
+                self.requests.handle(now, input, out);
+            }
             Input::Forget { token } => {
                 self.requests.handle(now, Input::Forget { token }, out);
                 self.queries.handle(now, Input::Forget { token }, out);

@@ -66,6 +66,7 @@ impl World {
                 Action::Receipt { token, result } => panic!("{token:?}: {result:?}"),
                 Action::Done { token, result } => self.done.push((token.0, result)),
                 Action::Close { replica, why } => panic!("{replica}: {why}"),
+                Action::Numbered { .. } | Action::Over { .. } => {}
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::queue::Part;
 use super::receipts::Gathering;
 use super::route::Trail;
-use crate::types::{Instant, Members};
+use crate::types::{CallId, Instant, Members};
 use crate::voter::{Value, Voter};
 use crate::wire::OutcomeDigest;
 use bytes::Bytes;
@@ -36,6 +36,8 @@ pub(super) struct Pending {
     pub backoff: Duration,
     /// It was sent again for the whole of what a digest was agreed on (C3).
     pub asked_again: bool,
+    /// Its id, unless it is an opening or a query.
+    pub id: Option<CallId>,
     /// In a fail-stop chain: where it went. Empty where replicas vote.
     pub trail: Trail,
     /// Where the receipt of it stands, if one is wanted.
@@ -223,6 +225,7 @@ mod tests {
             repeat_at: Instant(0),
             backoff: Duration::ZERO,
             asked_again: false,
+            id: None,
             trail: Trail::default(),
             receipt: None,
         }

@@ -7,7 +7,7 @@ use crate::types::plant::planted;
 use crate::types::{AgreedTime, ClientId, Instant, LinkId, Now, RequestId};
 use crate::wire::{
     ChainAnswer, ChainAsked, ChainEntry, ChainMessage, ChainPosition, ChainQuery, ChainRefusal,
-    Reply, Request, RequestBody,
+    CommandKind, Reply, Request, RequestBody,
 };
 
 /// One client may have this part of the bytes that a head takes.
@@ -124,6 +124,10 @@ impl Chain {
     fn is_touched(&self, query: &RequestBody) -> bool {
         if self.history.pending() == 0 {
             return false;
+        }
+        // Every update may be the one that a look asks about.
+        if query.commands.iter().any(|c| c.kind == CommandKind::Look) {
+            return true;
         }
         let read = self.executor.touches(query);
         self.history.unexecuted().any(|entry| {

@@ -106,12 +106,10 @@ impl Executor {
             return Known::No;
         }
         let digest = request.digest(&self.context, client);
-        match self.sessions.lookup(client, session, number, &digest) {
+        match self.sessions.find(client, request, &digest) {
             Lookup::Reply(reply) => Known::Reply(reply.position.round.0, reply.outcome.clone()),
-            // An opening is answered alike, whoever asks again.
-            Lookup::Another(reply) if number == 0 => {
-                Known::Reply(reply.position.round.0, reply.outcome.clone())
-            }
+            // C2: that there is no reply any more is an answer, which the order gives.
+            Lookup::Nothing if request.withdraws() => Known::No,
             Lookup::Another(_) | Lookup::Nothing => Known::Taken,
         }
     }
@@ -122,12 +120,13 @@ impl Executor {
     /// If the service's state is in doubt after it; the replica must stop then.
     pub(super) fn execute(&mut self, entry: &ChainEntry) -> Result<Executed, String> {
         let ChainEntry { position, time, client, request } = entry;
-        let Request { session, number, low, .. } = *request;
+        let Request { session, number, .. } = *request;
+        let withdraws = request.withdraws();
         (self.at, self.time) = (*position, *time);
         let digest = request.digest(&self.context, client);
         let gone = |number, outcome, fresh| Ok(Executed { number, outcome, fresh });
-        let outcome = match self.sessions.admit(client, session, number, low, &digest) {
-            Admission::Repeat(_) if planted("ch-repeats-run") && number > 0 => {
+        let outcome = match self.sessions.take(client, request, &digest) {
+            Admission::Repeat(_) if planted("ch-repeats-run") && number > 0 && !withdraws => {
                 self.run(*time, client, request)?
             }
             Admission::Repeat(stored) => {
@@ -140,12 +139,14 @@ impl Executor {
             }
             Admission::Open if !request.body.is_empty() => Outcome::Refused(Refusal::Malformed),
             Admission::Open => Outcome::Opened,
+            Admission::Fresh if withdraws => Outcome::Withdrawn,
             Admission::Fresh => self.run(*time, client, request)?,
         };
         let outcome = outcome.to_bytes();
         let step = StepPosition { round: Round(position.number), vector: Digest::ZERO };
         let reply = StoredReply { position: step, index: 0, outcome: outcome.clone() };
-        self.sessions.record(client, session, number, &digest, reply);
+        let name = if withdraws { SessionTable::ANY_REQUEST } else { digest };
+        self.sessions.record(client, session, number, &name, reply);
         gone(position.number, Some(outcome), true)
     }
 
@@ -155,13 +156,15 @@ impl Executor {
         client: &ClientId,
         request: &Request,
     ) -> Result<Outcome, String> {
-        let run = run_commands(&mut *self.service.0, &self.limits, time, client, &request.body);
+        let (service, sessions) = (&mut *self.service.0, &self.sessions);
+        let run = run_commands(service, sessions, &self.limits, time, client, &request.body);
         run.map_err(|why| format!("{client}.{}#{}: {why}", request.session, request.number))
     }
 
     /// Answers a query from the state.
     pub(super) fn query(&self, client: &ClientId, body: &RequestBody) -> Bytes {
-        run_queries(&*self.service.0, &self.limits, self.time, client, body).to_bytes()
+        let (service, sessions) = (&*self.service.0, &self.sessions);
+        run_queries(service, sessions, &self.limits, self.time, client, body).to_bytes()
     }
 
     /// What the commands of a request touch, one by one.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 mod shares;
 mod states;
+mod withdrawals;
 
 const CLIENT: ClientId = ClientId([7; 32]);
 const LINK: LinkId = LinkId(3);

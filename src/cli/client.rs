@@ -3,15 +3,19 @@
 mod ask;
 mod batch;
 mod late;
+mod outcome;
 mod receipt;
+mod trouble;
 mod words;
 
 use super::{Failure, Subcommand, USAGE, output, votes};
-use crate::client::{CallError, Client as Connection, ClientError, ClientOptions};
+use crate::client::{
+    Client as Connection, ClientError, ClientOptions, RequestName,
+};
 use crate::config::{FaultModel, parse_duration};
-use crate::files::{load_cluster, read_secret_key};
+use crate::files::{load_cluster, read_secret_key, shell_word};
 use crate::service::kv;
-use crate::types::{Assurance, SessionId};
+use crate::types::{Assurance, ClientId, GroupId, SessionId};
 use ask::{Asked, ask};
 use batch::Batch;
 use clap::Args;
@@ -21,13 +25,21 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use outcome::Outcome;
 use receipt::{NO_RECEIPT, Receipts, Written, ask_for_receipt};
+use trouble::{Show, Trouble};
 use words::{Ask, Words};
 
 /// Accepted, but the answer is no.
 const NEGATIVE: u8 = 1;
 /// No majority in time, or no answer of a chain.
 const NO_MAJORITY: u8 = 3;
+/// The request has not run and never will.
+const NEVER: u8 = 4;
+/// It has not run so far.
+const NOT_YET: u8 = 5;
+/// What became of it cannot be known any more.
+const NOT_KNOWN: u8 = 6;
 
 /// Ask the key-value service of a cluster, and believe what a majority answers alike
 ///
@@ -39,8 +51,13 @@ const NO_MAJORITY: u8 = 3;
 ///
 /// Exit code: 0 accepted; 1 accepted, but the answer is no (no such key, a mismatch, an error of
 /// the service, refused by the order); 2 the command line, a file, or a configuration, such as a
-/// key that is not admitted; 3 no majority in time, or in a fail-stop cluster no answer; 4
-/// accepted, but no receipt of it came about.
+/// key that is not admitted; 3 no majority in time, or in a fail-stop cluster no answer; 4 the
+/// request has not run and never will, since it was withdrawn. Of `outcome` also 5 it has not run
+/// so far (--peek), and 6 what became of it cannot be known any more. 7 accepted, but no receipt
+/// of it came about.
+///
+/// Everything that is ordered has an id, which --explain and --json show, and so does an error
+/// after which it is not known whether it ran. Reads that are not ordered have none.
 ///
 /// With --json bytes are {"text": ...} if they are UTF-8, else {"hex": ...}.
 #[derive(Args)]
@@ -71,6 +88,18 @@ pub(super) struct Client {
     /// Let --receipt replace a file that is there
     #[arg(long, global = true, requires = "receipt")]
     force: bool,
+    /// A name for this request: sent again with the same name it does not run twice, and `outcome
+    /// NAME` says what became of it, from anywhere with this key. What only reads is ordered then
+    #[arg(long, global = true, value_name = "NAME", value_parser = RequestName::new)]
+    request_id: Option<RequestName>,
+    /// The name was never used before: says so where sessions of this key were evicted, so that
+    /// nobody else can know it
+    #[arg(long, global = true, requires = "request_id")]
+    first: bool,
+    /// Keep in FILE which requests are open, and go on with the same session next time. For one
+    /// process at a time, key and cluster; `outcome` without an id asks about all that are open
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "request_id")]
+    state: Option<PathBuf>,
     /// Print on standard error who said what; waits a little for those who are slower
     #[arg(long, global = true)]
     explain: bool,
@@ -87,6 +116,7 @@ enum Command {
     One(Words),
     /// Run many commands, one a line in the same words
     Batch(Batch),
+    Outcome(Outcome),
 }
 
 impl Subcommand for Client {
@@ -113,26 +143,84 @@ impl Subcommand for Client {
             config.display()
         );
         let chain = cluster.fault_model == FaultModel::FailStop;
-        let show = Show { explain, json, chain, advice, receipts };
+        let ask = format!(
+            "quorate client --config {} --key {}",
+            shell_word(&config),
+            shell_word(&key_file)
+        );
+        let name = self.request_id.clone();
+        let own = (cluster.context(GroupId::MAIN).cluster, ClientId(key.public().0));
+        let show = Show { explain, json, chain, advice, receipts, ask, name, own };
         // Values come from files or from a person before there is a link that waits.
         let work = match command {
             Command::One(words) => Work::One(words.resolve(true)?),
             Command::Batch(batch) => Work::Batch(batch),
+            Command::Outcome(outcome) => Work::Outcome(outcome),
         };
+        if show.name.is_some() {
+            name_fits(&work, chain)?;
+        }
+        if show.receipts.is_some() && matches!(work, Work::Outcome(_)) {
+            let message = "--receipt: what became of a request has no receipt of its own".to_owned();
+            return Err(Failure { code: USAGE, message }.into());
+        }
+        // What has a name has a place in the order.
+        let ordered = ordered || show.name.is_some();
         // What is asked for is the time that it takes to be ordered.
         let ordered = ordered || matches!(&work, Work::One(Ask::Ping));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let options = ClientOptions { timeout, ordered, assurance, ..ClientOptions::default() };
-            let client = Connection::connect(&cluster, key, options)?;
+            let options = ClientOptions {
+                timeout,
+                ordered,
+                assurance,
+                state_file: self.state,
+                request_name: self.request_id,
+                first_use: self.first,
+                ..ClientOptions::default()
+            };
+            if let Work::Outcome(outcome) = work {
+                return Ok(ExitCode::from(outcome.run(&cluster, &key, options, &show).await?));
+            }
+            let client = Connection::connect(&cluster, key, options).map_err(unusable)?;
             let code = match work {
                 Work::One(what) => one(&client, what, &show).await,
                 Work::Batch(batch) => batch.run(&client, timeout, &show).await,
+                Work::Outcome(_) => unreachable!("it has a client of its own"),
             };
             client.close().await;
             Ok(ExitCode::from(code?))
         })
     }
+}
+
+/// A client that cannot be made for what is in a file is the command line's fault.
+fn unusable(error: ClientError) -> anyhow::Error {
+    match &error {
+        ClientError::State { .. } => Failure { code: USAGE, message: error.to_string() }.into(),
+        _ => error.into(),
+    }
+}
+
+/// A name is for one request, which has a place in the order.
+fn name_fits(work: &Work, chain: bool) -> Result<(), Failure> {
+    let why = match work {
+        Work::Batch(_) => {
+            "--request-id names one request, and a batch has many: --json shows the id of each, \
+             and --state remembers them"
+        }
+        Work::One(Ask::Scan { .. }) => {
+            "--request-id names one request, and a scan may take several: it changes nothing, so \
+             send it again as often as you like"
+        }
+        Work::Outcome(_) => "outcome takes the name as its argument, not as --request-id",
+        Work::One(what) if chain && what.command().is_read_only() => {
+            "reads of a fail-stop cluster are not ordered and have no id: send it again as often \
+             as you like"
+        }
+        Work::One(_) => return Ok(()),
+    };
+    Err(Failure { code: USAGE, message: why.to_owned() })
 }
 
 pub(super) fn assurance(text: &str) -> Result<Assurance, String> {
@@ -145,78 +233,7 @@ pub(super) fn assurance(text: &str) -> Result<Assurance, String> {
 enum Work {
     One(Ask),
     Batch(Batch),
-}
-
-/// How results are shown.
-struct Show {
-    explain: bool,
-    json: bool,
-    /// Whether it is a fail-stop chain, in which nobody votes.
-    chain: bool,
-    /// What to do when there is no majority.
-    advice: String,
-    /// Where receipts go, if they are wanted.
-    receipts: Option<Receipts>,
-}
-
-/// Why there is no output.
-enum Trouble {
-    /// The call failed.
-    Call(CallError),
-    /// No majority of links can come about.
-    Links(ClientError),
-}
-
-impl Trouble {
-    fn code(&self) -> u8 {
-        match self {
-            Trouble::Links(_) | Trouble::Call(CallError::Unacceptable(_)) => USAGE,
-            Trouble::Call(CallError::NotTaken { .. }) => USAGE,
-            Trouble::Call(CallError::Refused { .. }) => NEGATIVE,
-            Trouble::Call(
-                CallError::NoMajority { .. }
-                | CallError::SessionLost { .. }
-                | CallError::Unreadable { .. }
-                | CallError::Closed { .. },
-            ) => NO_MAJORITY,
-        }
-    }
-
-    // The error with who said what and what to check.
-    fn text(&self, show: &Show) -> String {
-        let Trouble::Call(error) = self else { return self.short() };
-        let Some(explanation) = error.explanation() else { return self.short() };
-        let (needed, n) = (explanation.needed, explanation.ballots.len());
-        let table = votes::table(explanation);
-        let waited = explanation.waited;
-        let advice = if self.code() == NO_MAJORITY { &show.advice } else { "" };
-        let needs = match show.chain {
-            true => String::new(),
-            false => format!("{needed} equal answers of {n} replicas are needed; "),
-        };
-        format!("{error}\n{needs}after {waited:.1?}:\n{table}{advice}")
-    }
-
-    fn short(&self) -> String {
-        match self {
-            Trouble::Call(error) => error.to_string(),
-            Trouble::Links(error) => error.to_string(),
-        }
-    }
-
-    fn json(&self) -> Value {
-        let may_have_run = matches!(self, Trouble::Call(error) if error.may_have_run());
-        let mut document = json!({ "error": self.short(), "may_have_run": may_have_run });
-        let explanation = match self {
-            Trouble::Call(error) => error.explanation(),
-            Trouble::Links(_) => None,
-        };
-        match explanation {
-            Some(explanation) => votes::put_json(explanation, &mut document),
-            None => document["votes"] = Value::Null,
-        }
-        document
-    }
+    Outcome(Outcome),
 }
 
 async fn one(client: &Connection, what: Ask, show: &Show) -> anyhow::Result<u8> {
@@ -259,11 +276,15 @@ async fn show_one(
                 late::hear_the_rest(client, &mut asked.answer.explanation).await;
             }
             match show.json {
-                true => receipt::print_json(asked_json(what, &asked), written)?,
+                true => receipt::print_json(asked_json(what, &asked, show), written)?,
                 false => print_output(what, &asked.output, took)?,
             }
             if show.explain {
                 eprint!("{}", votes::table(&asked.answer.explanation));
+                match show.id(&asked.answer.explanation) {
+                    Some(id) => eprintln!("id: {id}"),
+                    None => eprintln!("no id: it was not ordered"),
+                }
             }
             if !show.json {
                 let request = Some(asked.answer.request);
@@ -274,7 +295,7 @@ async fn show_one(
         Err(trouble) => {
             match show.json {
                 true => {
-                    let mut document = trouble.json();
+                    let mut document = trouble.json(show);
                     document["command"] = what.word().into();
                     receipt::print_json(document, written)?;
                 }
@@ -296,10 +317,11 @@ async fn hopeless(client: &Connection) -> ClientError {
     }
 }
 
-fn asked_json(what: &Ask, asked: &Asked) -> Value {
+fn asked_json(what: &Ask, asked: &Asked, show: &Show) -> Value {
     let answer = &asked.answer;
     let mut document = json!({
         "command": what.word(),
+        "id": show.id(&answer.explanation),
         "negative": asked.output.is_negative(),
         "output": votes::output_json(&asked.output),
     });

@@ -179,6 +179,7 @@ fn said(ballot: &Ballot, waited: Option<Duration>) -> String {
 fn outcome_text(bytes: &Bytes) -> String {
     let text = match Outcome::parse(bytes) {
         Ok(Outcome::Opened) => "session opened".to_owned(),
+        Ok(Outcome::Withdrawn) => "withdrawn".to_owned(),
         Ok(Outcome::Refused(why)) => format!("refused: {why}"),
         Ok(Outcome::Executed(outputs)) => {
             outputs.iter().map(some_output_text).collect::<Vec<_>>().join(", ")
@@ -249,6 +250,7 @@ fn ballot_json(ballot: &Ballot) -> Value {
 fn outcome_json(bytes: &Bytes) -> Value {
     match Outcome::parse(bytes) {
         Ok(Outcome::Opened) => json!({ "opened": true }),
+        Ok(Outcome::Withdrawn) => json!({ "withdrawn": true }),
         Ok(Outcome::Refused(why)) => json!({ "refused": why.to_string() }),
         Ok(Outcome::Executed(outputs)) => {
             let output = |bytes: &Bytes| match kv::Output::parse(bytes) {
@@ -301,7 +303,7 @@ mod tests {
             ballot(5, Verdict::Note(NoteKind::Busy), None),
         ];
         let waited = Duration::from_secs(9);
-        Explanation { needed: 3, waited, sends: 2, ballots, chain: None, of_chain: None }
+        Explanation { needed: 3, waited, sends: 2, ballots, ..Explanation::default() }
     }
 
     #[test]

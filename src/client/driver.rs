@@ -1,12 +1,14 @@
 //! The driver: one task that owns everything of a client.
 
 use super::links::{Attempt, LinkKey, Links, Meaning};
+use super::state_file::StateFile;
+use crate::caller::notebook::Entry;
 use crate::caller::{
     Action, Actions, Answer, CallError, ChainCaller, ChainsCaller, Input, Proven, ReceiptTrouble,
     Stats, Token, VotingCaller,
 };
 use crate::transport::LinkEvent;
-use crate::types::Instant;
+use crate::types::{CallId, CallPart, Instant};
 use crate::voter::Explanation;
 use crate::wire::Command;
 use std::collections::HashMap;
@@ -26,11 +28,20 @@ pub(super) type Outcome = Result<Answer, CallError>;
 /// A call on its way to the driver.
 pub(super) struct Call {
     pub token: Token,
-    pub commands: Vec<Command>,
-    pub coalesce: bool,
+    pub what: What,
     pub reply: oneshot::Sender<Outcome>,
-    /// Where its receipt goes, if one is wanted.
-    pub receipt: Option<oneshot::Sender<ReceiptOutcome>>,
+    /// Whom to tell its id before it leaves.
+    pub number: Option<oneshot::Sender<CallId>>,
+}
+
+/// What a call is about.
+pub(super) enum What {
+    /// Commands, and whether they may travel with others.
+    Commands(Vec<Command>, bool),
+    /// Commands whose receipt is wanted, and where that goes.
+    Proven(Vec<Command>, oneshot::Sender<ReceiptOutcome>),
+    /// What became of the first request of the first session.
+    Withdraw,
 }
 
 /// What a receipt comes to.
@@ -42,6 +53,10 @@ pub(super) enum Order {
     Forget(Token),
     /// How things stand.
     Stats(oneshot::Sender<Stats>),
+    /// Which requests are open, by the state file.
+    Open(oneshot::Sender<Vec<CallId>>),
+    /// It was found out what became of a request.
+    Settle(CallId),
     /// End; the sender is dropped once everything has ended.
     Close(oneshot::Sender<()>),
 }
@@ -107,8 +122,11 @@ pub(super) struct Driver {
     core: Core,
     links: Links,
     waiting: HashMap<Token, oneshot::Sender<Outcome>>,
-    /// Who waits for receipts.
+    // Who waits for receipts.
     proving: HashMap<Token, oneshot::Sender<ReceiptOutcome>>,
+    // Those who want to know the ids of their calls.
+    numbers: HashMap<Token, oneshot::Sender<CallId>>,
+    state: Option<StateFile>,
     max_calls: usize,
     actions: Actions,
     last: Arc<OnceLock<Stats>>,
@@ -117,7 +135,13 @@ pub(super) struct Driver {
 
 impl Driver {
     /// A driver of a core that was made at time 0; it leaves its last counters in `last`.
-    pub fn new(core: Core, links: Links, max_calls: usize, last: Arc<OnceLock<Stats>>) -> Self {
+    pub fn new(
+        core: Core,
+        links: Links,
+        max_calls: usize,
+        last: Arc<OnceLock<Stats>>,
+        state: Option<StateFile>,
+    ) -> Self {
         Self {
             started: std::time::Instant::now(),
             now: Instant(0),
@@ -125,6 +149,8 @@ impl Driver {
             links,
             waiting: HashMap::new(),
             proving: HashMap::new(),
+            numbers: HashMap::new(),
+            state,
             max_calls: max_calls.max(1),
             actions: Actions::new(),
             last,
@@ -160,7 +186,10 @@ impl Driver {
             }
             self.take_all(&mut inbox, &mut calls, &mut events);
             self.handle(Input::Drained);
-            self.perform();
+            if let Err(why) = self.perform().await {
+                tracing::error!(error = why, "the client ends: it cannot write its state file");
+                break;
+            }
             timer.set(self.core.next_wake(), self.started);
         }
         self.end(inbox).await;
@@ -199,14 +228,18 @@ impl Driver {
             }
         }
         for call in calls.drain(..) {
-            let Call { token, commands, coalesce, reply, receipt } = call;
+            let Call { token, what, reply, number } = call;
             self.waiting.insert(token, reply);
-            if let Some(receipt) = receipt {
-                self.proving.insert(token, receipt);
-                self.handle(Input::CallForReceipt { token, commands });
-            } else {
-                self.handle(Input::Call { token, commands, coalesce });
-            }
+            number.into_iter().for_each(|number| drop(self.numbers.insert(token, number)));
+            let input = match what {
+                What::Commands(commands, coalesce) => Input::Call { token, commands, coalesce },
+                What::Proven(commands, receipt) => {
+                    self.proving.insert(token, receipt);
+                    Input::CallForReceipt { token, commands }
+                }
+                What::Withdraw => Input::Withdraw { token },
+            };
+            self.handle(input);
         }
         // After the calls, so that one is forgotten that came just before.
         while let Ok(order) = inbox.orders.try_recv() {
@@ -224,6 +257,7 @@ impl Driver {
         match order {
             Order::Forget(token) => {
                 self.proving.remove(&token);
+                self.numbers.remove(&token);
                 if self.waiting.remove(&token).is_some() {
                     self.handle(Input::Forget { token });
                 }
@@ -232,6 +266,14 @@ impl Driver {
                 // Whoever asked may have gone.
                 let _ = reply.send(self.core.stats());
             }
+            Order::Open(reply) => {
+                let open = self.state.as_ref().map(|state| state.notebook().open());
+                let mut open = open.unwrap_or_default();
+                open.retain(|id| !self.actions.contains(&Action::Over { id: id.whole() }));
+                // Whoever asked may have gone.
+                let _ = reply.send(open);
+            }
+            Order::Settle(id) => self.actions.push(Action::Over { id }),
             Order::Close(done) => self.closing = Some(done),
         }
     }
@@ -240,8 +282,15 @@ impl Driver {
         self.core.handle(self.now, input, &mut self.actions);
     }
 
-    fn perform(&mut self) {
+    // Does what the core asks for. What is to be written down is durable before anything is sent.
+    async fn perform(&mut self) -> Result<(), String> {
         let mut actions = std::mem::take(&mut self.actions);
+        if actions.iter().any(|a| matches!(a, Action::Numbered { .. } | Action::Over { .. })) {
+            if let Err(why) = self.write_down(&actions).await {
+                self.unsent(actions, &why);
+                return Err(why);
+            }
+        }
         for action in actions.drain(..) {
             match action {
                 Action::Send { replica, frame } => self.links.send(replica, &frame),
@@ -253,14 +302,80 @@ impl Driver {
                     }
                 }
                 Action::Done { token, result } => self.tell(token, result),
+                Action::Numbered { .. } | Action::Over { .. } => {}
             }
         }
         self.actions = actions;
+        Ok(())
+    }
+
+    async fn write_down(&mut self, actions: &Actions) -> Result<(), String> {
+        if let Some(mut state) = self.state.take() {
+            let entry = |action: &Action| match action {
+                Action::Numbered { id, parts } => {
+                    let parts = parts.iter().map(|(_, outputs)| *outputs).collect();
+                    Some(Entry::Numbered { id: *id, parts })
+                }
+                Action::Over { id } => Some(Entry::Over { id: *id }),
+                _ => None,
+            };
+            let entries: Vec<Entry> = actions.iter().filter_map(entry).collect();
+            // That something is over costs a question after a crash if it is lost, and no more:
+            // the next write that has to be durable will fail.
+            let sync = entries.iter().any(|e| matches!(e, Entry::Numbered { .. }));
+            let write = move || {
+                let written = state.append(&entries, sync);
+                (state, written)
+            };
+            let (state, written) = match sync {
+                true => tokio::task::spawn_blocking(write).await.map_err(|e| e.to_string())?,
+                false => write(),
+            };
+            self.state = Some(state);
+            if sync {
+                written.map_err(|e| e.to_string())?;
+            }
+        }
+        if !self.numbers.is_empty() {
+            actions.iter().for_each(|action| self.number(action));
+        }
+        Ok(())
+    }
+
+    // Tells the ids of calls to whom they matter.
+    fn number(&mut self, action: &Action) {
+        let Action::Numbered { id, parts } = action else { return };
+        let mut first = 0;
+        for (token, count) in parts {
+            let part = CallPart { first, count: *count };
+            first += count;
+            if let Some(number) = self.numbers.remove(token) {
+                // Whoever called may have gone.
+                let _ = number.send(CallId { part: (parts.len() > 1).then_some(part), ..*id });
+            }
+        }
+    }
+
+    // What cannot be written down does not leave.
+    fn unsent(&mut self, actions: Actions, why: &str) {
+        for action in actions {
+            match action {
+                Action::Numbered { parts, .. } => {
+                    for (token, _) in parts {
+                        let why = format!("not sent: the state file cannot be written: {why}");
+                        self.tell(token, Err(CallError::Unacceptable(why)));
+                    }
+                }
+                Action::Done { token, result } => self.tell(token, result),
+                _ => {}
+            }
+        }
     }
 
     fn tell(&mut self, token: Token, mut result: Outcome) {
         // Without an answer there is no receipt.
         self.proving.remove(&token);
+        self.numbers.remove(&token);
         if let Some(reply) = self.waiting.remove(&token) {
             let explanation = match &mut result {
                 Ok(answer) => Some(&mut answer.explanation),

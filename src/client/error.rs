@@ -4,6 +4,7 @@ use super::LinkReport;
 use crate::transport::TransportError;
 use crate::types::{Digest, ReplicaId};
 use crate::wire::{DecodeError, PROTOCOL_VERSION};
+use std::path::PathBuf;
 
 /// Why a client could not be made, or is not ready.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,14 @@ pub enum ClientError {
          not known; set ClientOptions::touches to what Service::touches says"
     )]
     NoTouches(String),
+    /// The state file cannot be used.
+    #[error("the state file {}: {why}", path.display())]
+    State {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
     /// The client was closed.
     #[error("the client is closed")]
     Closed,

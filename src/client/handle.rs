@@ -1,8 +1,10 @@
 //! The handle.
 
 use super::dial::any_address;
-use super::driver::{Call, Core, Driver, Inbox, Order, Outcome};
+use super::driver::{Call, Core, Driver, Inbox, Order, Outcome, What};
 use super::links::Links;
+use super::options::Begin;
+use super::state_file::StateFile;
 use super::{ClientError, ClientOptions, Explanation, LinkReport};
 use crate::caller::{
     Answer, CallError, ChainCaller, ChainsCaller, Proven, ReceiptTrouble, Setup, Stats, Token,
@@ -11,11 +13,12 @@ use crate::caller::{
 use crate::config::{Cluster, FaultModel};
 use crate::crypto::SecretKey;
 use crate::transport::Endpoint;
-use crate::types::{Assurance, ClientId, Instant, SessionId};
+use crate::types::{Assurance, CallId, CallIdError, ClientId, Digest, GroupId, Instant, SessionId};
 use crate::wire::{Command, CommandKind, Refusal};
 use bytes::Bytes;
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -52,6 +55,8 @@ struct Inner {
     majority: usize,
     // The counters at the end, once the driver has ended.
     last: Arc<OnceLock<Stats>>,
+    // For asking what became of a request, over other links.
+    own: Box<(Cluster, SecretKey, ClientOptions)>,
 }
 
 // One that nobody has used before.
@@ -68,33 +73,45 @@ impl Client {
     ///
     /// # Errors
     /// If the socket cannot be opened, the options contradict each other, there is no runtime,
-    /// the system has no random numbers, or the cluster has several chains and nothing says what
-    /// commands touch ([`ClientOptions::touches`]).
+    /// the system has no random numbers, the cluster has several chains and nothing says what
+    /// commands touch ([`ClientOptions::touches`]), or the state file cannot be used.
     pub fn connect(
         cluster: &Cluster,
         key: SecretKey,
         options: ClientOptions,
     ) -> Result<Client, ClientError> {
-        let session = new_session()?;
-        let (client, start) = (ClientId(key.public().0), Instant(0));
+        let (client, now) = (ClientId(key.public().0), Instant(0));
+        let state = options.state_file.as_deref();
+        let state = state.map(|path| StateFile::open(path, cluster_id(cluster), client));
+        let state = state.transpose()?;
+        let notebook = state.as_ref().map(StateFile::notebook);
+        let numbers: Vec<u32> = match cluster.fault_model {
+            FaultModel::Byzantine => vec![0],
+            FaultModel::FailStop => cluster.each_chain().iter().map(|c| c.number).collect(),
+        };
+        let begin = Begin::of_options(&options, &client, new_session()?, notebook, &numbers)?;
         let core = match cluster.fault_model {
             FaultModel::Byzantine => {
-                Core::Vote(VotingCaller::new(options.setup(cluster, client, session), start).into())
+                let (session, start) = begin.of(0);
+                let setup = options.setup(cluster, client, session);
+                Core::Vote(VotingCaller::new(setup, now).starting(start).into())
             }
             FaultModel::FailStop => match cluster.each_chain().as_slice() {
                 [chain] => {
+                    let (session, start) = begin.of(chain.number);
                     let setup = options.chain_setup(cluster, chain, client, session);
-                    Core::Chain(ChainCaller::new(setup, start).into())
+                    Core::Chain(ChainCaller::new(setup, now).starting(start).into())
                 }
                 _ => {
-                    let setup = options.chains_setup(cluster, client, session);
+                    let setup = options.chains_setup(cluster, client, &begin);
                     let service = || cluster.service.name.clone();
                     let setup = setup.ok_or_else(|| ClientError::NoTouches(service()))?;
-                    Core::Chains(ChainsCaller::new(setup, start).into())
+                    let caller = ChainsCaller::new(setup, now).starting(|chain| begin.of(chain).1);
+                    Core::Chains(caller.into())
                 }
             },
         };
-        Self::start(cluster, &key, &options, core)
+        Self::start(cluster, &key, &options, core, state)
     }
 
     /// A client of the group that is the master of a cluster's chains, and not of its service
@@ -111,14 +128,15 @@ impl Client {
         // The chain counts on its master as long as a majority of that runs.
         let setup = Setup { assurance: Assurance::Majority, ..setup };
         let core = Core::Vote(VotingCaller::new(setup, Instant(0)).into());
-        Self::start(cluster, &key, &options, core)
+        Self::start(cluster, &key, &options, core, None)
     }
 
-    fn start(
+    pub(super) fn start(
         cluster: &Cluster,
         key: &SecretKey,
         options: &ClientOptions,
         core: Core,
+        state: Option<StateFile>,
     ) -> Result<Client, ClientError> {
         let transport = options.transport.clone();
         let endpoint = Endpoint::bind(any_address(cluster), key, None, transport)?;
@@ -126,11 +144,12 @@ impl Client {
         let (calls, coming) = mpsc::channel(ON_THE_WAY.min(options.max_calls.max(1)));
         let (orders, ordered) = mpsc::unbounded_channel();
         let last = Arc::new(OnceLock::new());
-        let driver = Driver::new(core, links, options.max_calls, last.clone());
+        let driver = Driver::new(core, links, options.max_calls, last.clone(), state);
         tokio::spawn(driver.run(Inbox { calls: coming, orders: ordered, events }));
         let majority = cluster.ensemble.majority();
         let next = AtomicU64::new(0);
-        let inner = Inner { calls, orders, links: watching, next, majority, last };
+        let own = Box::new((cluster.clone(), key.clone(), options.clone()));
+        let inner = Inner { calls, orders, links: watching, next, majority, last, own };
         Ok(Client { inner: Arc::new(inner) })
     }
 
@@ -207,10 +226,22 @@ impl Client {
         commands: Vec<Command>,
         coalesce: bool,
     ) -> impl Future<Output = Result<Answer, CallError>> + Send + use<> {
+        self.hand_over(What::Commands(commands, coalesce))
+    }
+
+    pub(super) fn hand_over(&self, what: What) -> impl Future<Output = Outcome> + Send + use<> {
+        self.hand_over_numbered(what, None)
+    }
+
+    fn hand_over_numbered(
+        &self,
+        what: What,
+        number: Option<oneshot::Sender<CallId>>,
+    ) -> impl Future<Output = Outcome> + Send + use<> {
         let inner = self.inner.clone();
         let token = Token(inner.next.fetch_add(1, Ordering::Relaxed));
         let (reply, answer) = oneshot::channel();
-        let call = Call { token, commands, coalesce, reply, receipt: None };
+        let call = Call { token, what, reply, number };
         let left = match inner.calls.try_send(call) {
             Ok(()) => None,
             Err(TrySendError::Full(call) | TrySendError::Closed(call)) => Some(call),
@@ -229,21 +260,71 @@ impl Client {
         &self,
         commands: Vec<Command>,
     ) -> impl Future<Output = Receipted> + Send + use<> {
-        let inner = self.inner.clone();
-        let token = Token(inner.next.fetch_add(1, Ordering::Relaxed));
-        let (reply, answer) = oneshot::channel();
         let (receipt, proven) = oneshot::channel();
-        let call = Call { token, commands, coalesce: false, reply, receipt: Some(receipt) };
-        let left = match inner.calls.try_send(call) {
-            Ok(()) => None,
-            Err(TrySendError::Full(call) | TrySendError::Closed(call)) => Some(call),
-        };
-        let call = Pending { inner, token, answer: Some(answer) };
+        let answer = self.hand_over(What::Proven(commands, receipt));
         async move {
-            let result = call.finish(left).await;
+            let result = answer.await;
             let receipt = proven.await.unwrap_or(Err(ReceiptTrouble::NoAnswer));
             Receipted { result, receipt: receipt.map(|proven| *proven) }
         }
+    }
+
+    /// As [`Client::call`], and gives the call's id as soon as it has one: before the request
+    /// leaves, and durable by then if there is a state file. Commands that only read have none
+    /// unless they are ordered ([`ClientOptions::ordered`]).
+    ///
+    /// # Errors
+    /// If the call ends before it has an id.
+    pub async fn call_with_id(&self, commands: Vec<Command>) -> Result<Numbered, CallError> {
+        let (number, id) = oneshot::channel();
+        let what = What::Commands(commands, false);
+        let mut answer = Box::pin(self.hand_over_numbered(what, Some(number)));
+        tokio::select! {
+            biased;
+            Ok(id) = id => Ok(Numbered { id, answer }),
+            ended = &mut answer => match ended {
+                Err(error) => Err(error),
+                Ok(_) => Err(CallError::Unacceptable(
+                    "commands that only read are not ordered, and have no id: set \
+                     ClientOptions::ordered".to_owned(),
+                )),
+            },
+        }
+    }
+
+    /// The calls of which the state file does not say what became of them, the oldest first: those
+    /// under way, those that were given up, and those that a client before this one left. Ask
+    /// [`Client::outcome`]. Empty without a state file.
+    pub async fn open_requests(&self) -> Vec<CallId> {
+        let (reply, open) = oneshot::channel();
+        // Fails only if the driver has ended.
+        let _ = self.inner.orders.send(Order::Open(reply));
+        open.await.unwrap_or_default()
+    }
+
+    /// An id as people copy it; [`Client::parse_id`] reads it.
+    pub fn print_id(&self, id: &CallId) -> String {
+        let (cluster, key, _) = &*self.inner.own;
+        id.text(&cluster_id(cluster), &ClientId(key.public().0))
+    }
+
+    /// Reads an id.
+    ///
+    /// # Errors
+    /// If it is none of this cluster and key.
+    pub fn parse_id(&self, text: &str) -> Result<CallId, CallIdError> {
+        let (cluster, key, _) = &*self.inner.own;
+        CallId::parse(text, &cluster_id(cluster), &ClientId(key.public().0))
+    }
+
+    pub(super) fn own(&self) -> (&Cluster, &SecretKey, &ClientOptions) {
+        let (cluster, key, options) = &*self.inner.own;
+        (cluster, key, options)
+    }
+
+    pub(super) fn settle(&self, id: CallId) {
+        // Without a driver there is no state file any more.
+        let _ = self.inner.orders.send(Order::Settle(id));
     }
 
     /// What the client counts; its last counters once it is closed.
@@ -291,6 +372,33 @@ pub struct Receipted {
     pub result: Result<Answer, CallError>,
     /// The receipt, or why there is none.
     pub receipt: Result<Proven, ReceiptTrouble>,
+}
+
+/// A call that has an id. Dropping it gives up the answer.
+pub struct Numbered {
+    /// The id.
+    pub id: CallId,
+    answer: Pin<Box<dyn Future<Output = Outcome> + Send>>,
+}
+
+impl Numbered {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn answer(self) -> Result<Answer, CallError> {
+        self.answer.await
+    }
+}
+
+impl fmt::Debug for Numbered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Numbered").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+fn cluster_id(cluster: &Cluster) -> Digest {
+    cluster.context(GroupId::MAIN).cluster
 }
 
 /// A call under way; dropping it takes it back.

@@ -33,6 +33,8 @@
 //! | `driver.rs` | the task: events in, actions out |
 //! | `links.rs` | one link a replica: up, down, dialled again |
 //! | `dial.rs` | one attempt: host name, handshake, hello, greeting |
+//! | `outcome.rs` | what became of a request |
+//! | `state_file.rs` | which requests are open, on a disk |
 //! | `options.rs`, `report.rs`, `error.rs` | what users set, and what they are told |
 //!
 //! [`Caller`]: crate::caller::Caller
@@ -46,18 +48,24 @@ mod error;
 mod handle;
 mod links;
 mod options;
+mod outcome;
 mod report;
+mod state_file;
 #[cfg(test)]
 mod tests;
 
-pub use crate::caller::{Answer, CallError, Proven, ReceiptTrouble, ReplicaStats, Stats};
+pub use crate::caller::{
+    Answer, CallError, Proven, ReceiptTrouble, ReplicaStats, RequestName, Stats,
+};
 pub use crate::service::TouchesOf;
 pub use crate::transport::{MAX_ADDRESSES, resolve};
+pub use crate::types::{CallId, CallIdError, CallPart};
 pub use crate::voter::{Ballot, Explanation, Verdict, chain_text};
 pub use crate::wire::{Command, CommandKind};
 pub use dial::any_address;
 pub(crate) use dial::{Target, dial};
 pub use error::{ClientError, Misfit};
-pub use handle::{Client, Receipted};
+pub use handle::{Client, Numbered, Receipted};
 pub use options::ClientOptions;
+pub use outcome::{Fate, OutcomeError, Told, Which};
 pub use report::LinkReport;

@@ -1,11 +1,15 @@
 //! What a client's user may set.
 
-use crate::caller::{self, ReceiptKeys};
+use super::ClientError;
+use crate::caller::notebook::Notebook;
+use crate::caller::{self, ReceiptKeys, RequestName, Start};
 use crate::config::{ChainEntry, Cluster, Reads};
 use crate::crypto::Ed25519;
 use crate::service::TouchesOf;
 use crate::transport::Settings;
 use crate::types::{Assurance, ClientId, GroupId, SessionId};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How a client behaves; the defaults suit a service.
@@ -32,6 +36,18 @@ pub struct ClientOptions {
     /// a cluster has several chains it tells to which one a command goes. `None`, the default,
     /// does for the built-in services.
     pub touches: Option<TouchesOf>,
+    /// A file in which the client writes down which requests are open, before they leave: one sync
+    /// for all that leave together. A client that is made with it later goes on with its numbers,
+    /// and [`super::Client::open_requests`] has those of which it is not known what became of them.
+    /// For one process, key and cluster. Default: none.
+    pub state_file: Option<PathBuf>,
+    /// The name of the first ordered request of this client. Made again with this name, after
+    /// whatever happened, it does not run twice: the same commands get the first answer, others are
+    /// refused. Make one call with it. Not with a state file. Default: none.
+    pub request_name: Option<RequestName>,
+    /// Whether it is known that the name was not used before. Otherwise a name is refused whose
+    /// session may have been evicted. Default: false.
+    pub first_use: bool,
     /// The socket and the links.
     pub transport: Settings,
 }
@@ -46,6 +62,9 @@ impl Default for ClientOptions {
             assurance: None,
             max_calls: 65_536,
             touches: None,
+            state_file: None,
+            request_name: None,
+            first_use: false,
             transport: Settings::default(),
         }
     }
@@ -87,15 +106,12 @@ impl ClientOptions {
         &self,
         cluster: &Cluster,
         client: ClientId,
-        session: SessionId,
+        begin: &Begin,
     ) -> Option<caller::ChainsSetup> {
         let touches = self.touches.clone();
         let touches = touches.or_else(|| TouchesOf::built_in(&cluster.service.name))?;
-        let of = |chain: &ChainEntry| {
-            // No two requests of a client have one name.
-            let session = SessionId(session.0.wrapping_add(u64::from(chain.number)));
-            self.chain_setup(cluster, chain, client, session)
-        };
+        let of =
+            |chain: &ChainEntry| self.chain_setup(cluster, chain, client, begin.of(chain.number).0);
         let chains = cluster.each_chain().iter().map(of).collect();
         Some(caller::ChainsSetup { chains, map: cluster.key_map(), touches })
     }
@@ -117,5 +133,62 @@ impl ClientOptions {
             reads_any: cluster.chains.reads == Reads::Any,
             ask_every: cluster.chains.lease / 2,
         }
+    }
+}
+
+/// Which sessions a client begins with, and how.
+pub(super) struct Begin {
+    session: SessionId,
+    start: Start,
+    known: BTreeMap<u32, (SessionId, Start)>,
+}
+
+impl Begin {
+    /// With new sessions, or those of a state file.
+    pub fn new(session: SessionId, notebook: Option<&Notebook>, chains: &[u32]) -> Self {
+        let start = Start { numbers: true, remembers: notebook.is_some(), ..Start::default() };
+        let of = |chain: &u32| {
+            let (session, known) = notebook?.start(*chain)?;
+            let Start { numbers, remembers, .. } = start;
+            Some((*chain, (session, Start { numbers, remembers, ..known })))
+        };
+        Self { session, start, known: chains.iter().filter_map(of).collect() }
+    }
+
+    /// With that of a name.
+    pub fn named(name: &RequestName, client: &ClientId) -> Self {
+        let start = Start { numbers: true, cautious: true, ..Start::default() };
+        Self { session: name.session(client), start, known: BTreeMap::new() }
+    }
+
+    /// What the options ask for.
+    ///
+    /// # Errors
+    /// If they contradict each other.
+    pub fn of_options(
+        options: &ClientOptions,
+        client: &ClientId,
+        session: SessionId,
+        notebook: Option<&Notebook>,
+        chains: &[u32],
+    ) -> Result<Self, ClientError> {
+        match (&options.request_name, &options.state_file) {
+            (Some(_), Some(path)) => {
+                let why = "a request with a name needs none: give one of them";
+                Err(ClientError::State { path: path.clone(), why: why.to_owned() })
+            }
+            (Some(name), None) => {
+                let mut begin = Self::named(name, client);
+                begin.start.cautious = !options.first_use;
+                Ok(begin)
+            }
+            (None, _) => Ok(Self::new(session, notebook, chains)),
+        }
+    }
+
+    /// The session of a chain, 0 where replicas vote. No two have the same.
+    pub fn of(&self, chain: u32) -> (SessionId, Start) {
+        let new = || SessionId(self.session.0.wrapping_add(u64::from(chain)));
+        self.known.get(&chain).copied().unwrap_or_else(|| (new(), self.start))
     }
 }

@@ -348,7 +348,8 @@ impl ClientLink {
 }
 
 fn only_reads(request: &Request) -> bool {
-    request.number == 0 || RequestBody::parse(&request.body).is_ok_and(|body| body.only_reads())
+    let is_of_session = request.number == 0 || request.withdraws();
+    is_of_session || RequestBody::parse(&request.body).is_ok_and(|body| body.only_reads())
 }
 
 /// New services that begin as this cluster's does, and what goes with that.

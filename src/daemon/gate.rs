@@ -22,7 +22,7 @@ pub(super) enum Sender {
 /// # Errors
 /// What the sender is told.
 pub(super) fn judge(sender: Sender, request: &Request) -> Result<(), NoteKind> {
-    if request.number == 0 {
+    if request.number == 0 || request.withdraws() {
         return Ok(());
     }
     let body = RequestBody::parse(&request.body).map_err(|_| NoteKind::Unacceptable)?;

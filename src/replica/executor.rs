@@ -254,8 +254,9 @@ impl Executor {
         ordered: &Ordered,
         (position, index): (StepPosition, u32),
     ) -> Result<Ran, String> {
-        let Request { session, number, low, .. } = *request;
-        let outcome = match self.sessions.admit(client, session, number, low, &ordered.digest) {
+        let Request { session, number, .. } = *request;
+        let withdraws = request.withdraws();
+        let outcome = match self.sessions.take(client, request, &ordered.digest) {
             Admission::Nothing if planted("o6-no-duplicate-check") => {
                 self.run_commands(time, client, &request.body)?
             }
@@ -264,11 +265,13 @@ impl Executor {
             Admission::Refused(why) => return Ok(Ran::Refused(Outcome::Refused(why).to_bytes())),
             Admission::Open if !request.body.is_empty() => Outcome::Refused(Refusal::Malformed),
             Admission::Open => Outcome::Opened,
+            Admission::Fresh if withdraws => Outcome::Withdrawn,
             Admission::Fresh => self.run_commands(time, client, &request.body)?,
         };
         let outcome = outcome.to_bytes();
         let reply = StoredReply { position, index, outcome: outcome.clone() };
-        self.sessions.record(client, session, number, &ordered.digest, reply);
+        let name = if withdraws { SessionTable::ANY_REQUEST } else { ordered.digest };
+        self.sessions.record(client, session, number, &name, reply);
         self.executed += 1;
         Ok(Ran::Now(outcome))
     }
@@ -279,7 +282,7 @@ impl Executor {
         client: &ClientId,
         body: &Bytes,
     ) -> Result<Outcome, String> {
-        run_commands(&mut *self.service, &self.limits, time, client, body)
+        run_commands(&mut *self.service, &self.sessions, &self.limits, time, client, body)
     }
 
     fn finish(&mut self, step: &Step, leaves: Vec<Leaf>) {
@@ -397,7 +400,7 @@ impl Executor {
 
     /// Runs commands that only read, on the state as it is (Q1).
     pub(super) fn query(&self, client: &ClientId, body: &RequestBody) -> Outcome {
-        run_queries(&*self.service, &self.limits, self.time, client, body)
+        run_queries(&*self.service, &self.sessions, &self.limits, self.time, client, body)
     }
 
     /// What another cluster goes on from; `None` without a state.

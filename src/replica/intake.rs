@@ -47,16 +47,18 @@ pub(super) fn decide(
             return Decision::UnderWay;
         }
     }
+    let stored = executor.stored(&client.id, &request, &digest);
+    // What came of it goes before a refusal: its session may have been opened since.
+    if let Lookup::Reply(stored) = stored {
+        return Decision::Again(stored.clone());
+    }
     if let Some(refused) = executor.refused(&digest) {
         return Decision::Again(refused.clone());
     }
-    match executor.stored(&client.id, &request, &digest) {
-        Lookup::Reply(stored) => return Decision::Again(stored.clone()),
-        Lookup::Another(_) => return note(NoteKind::NumberTaken),
-        Lookup::Nothing if executor.is_spent(&client.id, &request) => {
-            return note(NoteKind::NumberTaken);
-        }
-        Lookup::Nothing => {}
+    // C2: that there is no reply any more is an answer to a withdrawal, which the order gives.
+    let spent = executor.is_spent(&client.id, &request) && !request.withdraws();
+    if spent || matches!(stored, Lookup::Another(_)) {
+        return note(NoteKind::NumberTaken);
     }
     if bodies.get(&digest).is_some() {
         return Decision::UnderWay;
@@ -82,6 +84,10 @@ fn acceptable(role: Role, request: &Request, limits: &OrderLimits) -> Result<(),
     if request.number == 0 {
         // Any role may open a session: it reads nothing and writes nothing of the service.
         return if request.body.is_empty() { Ok(()) } else { Err(NoteKind::Unacceptable) };
+    }
+    // Nor does one who withdraws a number of its own.
+    if request.withdraws() {
+        return Ok(());
     }
     if request.body.len() > limits.max_request as usize {
         return Err(NoteKind::Unacceptable);

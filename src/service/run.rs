@@ -1,8 +1,9 @@
 //! Running a request's commands: the same in every mode, so that all replicas refuse alike.
 
 use super::Service;
+use super::sessions::SessionTable;
 use crate::types::{AgreedTime, ClientId, OrderLimits};
-use crate::wire::{CommandKind, Outcome, Refusal, RequestBody};
+use crate::wire::{Command, CommandKind, Look, Looked, Outcome, Refusal, RequestBody};
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -12,13 +13,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// If the service panicked and its state is in doubt: nothing may be answered any more.
 pub fn run_commands(
     service: &mut dyn Service,
+    sessions: &SessionTable,
     limits: &OrderLimits,
     time: AgreedTime,
     client: &ClientId,
     body: &Bytes,
 ) -> Result<Outcome, String> {
     let fits = body.len() <= limits.max_request as usize;
-    let Some(parsed) = RequestBody::parse(body).ok().filter(|_| fits) else {
+    let parsed = RequestBody::parse(body).ok().filter(|body| fits && looks_are_looks(body));
+    let Some(parsed) = parsed else {
         return Ok(Outcome::Refused(Refusal::Malformed));
     };
     if parsed.commands.len() > limits.max_commands as usize {
@@ -31,8 +34,9 @@ pub fn run_commands(
         for command in &parsed.commands {
             // Nobody will see the outputs: what only reads need not run any more (K9).
             let output = match command.kind {
-                CommandKind::Query if bytes > limit => continue,
+                CommandKind::Query | CommandKind::Look if bytes > limit => continue,
                 CommandKind::Query => service.query(time, client, &command.bytes),
+                CommandKind::Look => look(sessions, client, command),
                 CommandKind::Execute => service.execute(time, client, &command.bytes),
             };
             bytes += output.len() + Outcome::OUTPUT_OVERHEAD;
@@ -56,19 +60,41 @@ pub fn run_commands(
     Ok(Outcome::Executed(outputs))
 }
 
+// What is no look is no request either.
+fn looks_are_looks(body: &RequestBody) -> bool {
+    let mut looks = body.commands.iter().filter(|c| c.kind == CommandKind::Look);
+    looks.all(|c| Look::parse(&c.bytes).is_ok())
+}
+
+// C2: what the sessions know of one of the client's own requests.
+fn look(sessions: &SessionTable, client: &ClientId, command: &Command) -> Vec<u8> {
+    let looked = match Look::parse(&command.bytes) {
+        Ok(Look { session, number }) => sessions.look(client, session, number),
+        Err(_) => Looked::Gone,
+    };
+    looked.to_bytes()
+}
+
 /// Runs commands that all only read, outside of any order; a panic is a refusal.
 pub fn run_queries(
     service: &dyn Service,
+    sessions: &SessionTable,
     limits: &OrderLimits,
     time: AgreedTime,
     client: &ClientId,
     body: &RequestBody,
 ) -> Outcome {
+    if !looks_are_looks(body) {
+        return Outcome::Refused(Refusal::Malformed);
+    }
     let limit = limits.max_output as usize;
     let run = AssertUnwindSafe(|| {
         let (mut outputs, mut bytes) = (Vec::with_capacity(body.commands.len()), 0);
         for command in &body.commands {
-            let output = service.query(time, client, &command.bytes);
+            let output = match command.kind {
+                CommandKind::Look => look(sessions, client, command),
+                _ => service.query(time, client, &command.bytes),
+            };
             bytes += output.len() + Outcome::OUTPUT_OVERHEAD;
             if bytes > limit {
                 return None;

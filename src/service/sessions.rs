@@ -17,7 +17,8 @@
 //!
 //! Only spoil its own session. Every decision about a request looks at its own session alone.
 //!
-//! - Two requests with one number: the first in the order runs, the other gets nothing.
+//! - Two requests with one number: the first in the order runs, the other gets nothing. If the
+//!   first one *withdraws* the number, none runs, and every other one gets that as its answer.
 //! - A number beyond the window or below the mark is refused and changes nothing, so no gap, jump
 //!   or `u64::MAX` takes more memory than a window has.
 //! - A mark above the request's own number contradicts itself and is refused as below the mark. A
@@ -29,7 +30,10 @@
 //!
 //! A client must wait until its session is open before it numbers requests in it, and must not use
 //! a nonce again: a refused request was not executed, and if it were sent again under other
-//! circumstances, it could be.
+//! circumstances, it could be. Who cannot know whether a nonce was used before, as it follows from
+//! a name, opens the session *cautiously*: with a low-water mark above 0. That opens it only if no
+//! session of the same client was ever evicted, which the table remembers: then this one was never
+//! open before, and nothing of it can have run.
 //!
 //! # Bounds
 //!
@@ -39,13 +43,16 @@
 //! a reply to others' large ones. A number whose reply was given up counts as executed still: a
 //! repeat of it gets nothing.
 
+mod evicted;
 mod session;
 mod snapshot;
 
 use crate::crypto::{Domain, Hasher, MultisetHash};
+use crate::types::plant::planted;
 use crate::types::{ClientId, Digest, OrderLimits, SessionId};
-use crate::wire::{Refusal, StepPosition};
+use crate::wire::{Looked, Refusal, Request, StepPosition};
 use bytes::Bytes;
+use evicted::Evicted;
 use session::{Session, Slot, Stored};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
@@ -98,9 +105,11 @@ pub struct StoredReply {
 pub enum Admission<'a> {
     /// Number 0: the session is open now. [`SessionTable::record`] the reply.
     Open,
-    /// Execute it and [`SessionTable::record`] the reply.
+    /// Execute it and [`SessionTable::record`] the reply. If it withdraws its number there is
+    /// nothing to execute, and the reply is [`crate::wire::Outcome::Withdrawn`].
     Fresh,
-    /// It was executed before: this was the reply. Number 0: the session was open already.
+    /// It was executed before: this was the reply. Number 0: the session was open already. To a
+    /// withdrawal: what came of the number, whichever request had it.
     Repeat(&'a StoredReply),
     /// It gets nothing: another request with this number was executed, or this one was and its
     /// reply had to be given up.
@@ -138,6 +147,8 @@ pub struct SessionTable {
     /// How many sessions each client has, and the same by number.
     counts: BTreeMap<ClientId, u32>,
     by_count: BTreeSet<(u32, ClientId)>,
+    /// Whose sessions were evicted.
+    evicted: Evicted,
     /// Ordered requests of open sessions so far.
     uses: u64,
     /// What the stored replies count for.
@@ -160,6 +171,7 @@ impl SessionTable {
             by_use: BTreeMap::new(),
             counts: BTreeMap::new(),
             by_count: BTreeSet::new(),
+            evicted: Evicted::default(),
             uses: 0,
             held: 0,
         }
@@ -185,12 +197,27 @@ impl SessionTable {
         self.held
     }
 
+    /// Stands in place of a request's digest for a reply that is given to every request with its
+    /// number. No request has it.
+    pub const ANY_REQUEST: Digest = Digest::ZERO;
+
+    /// Decides about the next ordered request: [`SessionTable::admit`], or
+    /// [`SessionTable::withdraw`] if it withdraws its number.
+    pub fn take(&mut self, client: &ClientId, request: &Request, digest: &Digest) -> Admission<'_> {
+        let Request { session, number, low, .. } = *request;
+        match request.withdraws() {
+            true => self.withdraw(client, session, number, low),
+            false => self.admit(client, session, number, low, digest),
+        }
+    }
+
     /// Decides about the next ordered request. `low` is the client's lowest unanswered number as
     /// the request says, `digest` the request's.
     ///
     /// Number 0 opens the session, evicting another if the table is full (the least recently used
     /// one of the client that has most); if
     /// it is open, whoever asks again gets the same answer, and `low` and `digest` do not matter.
+    /// If it is not, and `low` is above 0, it is refused to a client whose sessions were evicted.
     /// Whether an opening's body is empty is the caller's to check, before.
     ///
     /// After `Open` and `Fresh` call [`SessionTable::record`] before the next `admit`.
@@ -204,26 +231,60 @@ impl SessionTable {
     ) -> Admission<'_> {
         let key = (*client, session);
         if number == 0 && !self.sessions.contains_key(&key) {
+            let may_be_known = self.evicted.has(client) && !planted("o6-name-used-again");
+            if low > 0 && may_be_known {
+                return Admission::Refused(Refusal::UnknownSession);
+            }
             self.make_room();
             self.sessions.insert(key, Arc::new(Session::new()));
             self.count(client, 1);
         }
-        let Some(entry) = self.sessions.get_mut(&key) else {
+        let Some((entry, held)) = self.to_be_used(client, session) else {
             return Admission::Refused(Refusal::UnknownSession);
         };
-        let entry = to_be_changed(entry, key, &mut self.dirty);
-        // Whatever comes of it, a request of an open session is a use of it.
-        self.by_use.remove(&(*client, entry.last_used));
-        self.uses += 1;
-        entry.last_used = self.uses;
-        self.by_use.insert((*client, self.uses), session);
         if number == 0 {
             return match &entry.opened {
                 Some(opened) => Admission::Repeat(&opened.reply),
                 None => Admission::Open,
             };
         }
-        entry.admit(number, low, digest, u64::from(self.limits.window), &mut self.held)
+        entry.admit(number, low, Some(digest), held)
+    }
+
+    /// Decides about an ordered request that withdraws a number, from 1 (rule C2). If a request
+    /// with it has run, or it was withdrawn before, this is a repeat of that; else nothing with
+    /// this number will ever run.
+    ///
+    /// After `Fresh` call [`SessionTable::record`], with [`SessionTable::ANY_REQUEST`] as the
+    /// digest, before the next request.
+    pub fn withdraw(
+        &mut self,
+        client: &ClientId,
+        session: SessionId,
+        number: u64,
+        low: u64,
+    ) -> Admission<'_> {
+        match self.to_be_used(client, session) {
+            Some((entry, held)) => entry.admit(number, low, None, held),
+            None => Admission::Refused(Refusal::UnknownSession),
+        }
+    }
+
+    /// An open session, for an ordered request: whatever comes of that, it is a use of it.
+    fn to_be_used(
+        &mut self,
+        client: &ClientId,
+        session: SessionId,
+    ) -> Option<(&mut Session, Room<'_>)> {
+        let key = (*client, session);
+        let entry = self.sessions.get_mut(&key)?;
+        let entry = to_be_changed(entry, key, &mut self.dirty);
+        self.by_use.remove(&(*client, entry.last_used));
+        self.uses += 1;
+        entry.last_used = self.uses;
+        self.by_use.insert((*client, self.uses), session);
+        let window = u64::from(self.limits.window);
+        Some((entry, Room { window, held: &mut self.held }))
     }
 
     /// Stores the reply to the request that was admitted last.
@@ -251,6 +312,15 @@ impl SessionTable {
         }
     }
 
+    /// What is stored for a request, as [`SessionTable::lookup`]; to one that withdraws its number
+    /// everything that is stored under it is the reply.
+    pub fn find(&self, client: &ClientId, request: &Request, digest: &Digest) -> Lookup<'_> {
+        match self.lookup(client, request.session, request.number, digest) {
+            Lookup::Another(stored) if request.withdraws() => Lookup::Reply(stored),
+            found => found,
+        }
+    }
+
     /// What is stored under a number, for a request with this digest, without counting as a use.
     /// For answering repeats at once, without ordering them (C2).
     pub fn lookup(
@@ -264,8 +334,24 @@ impl SessionTable {
         let stored = if number == 0 { entry.opened.as_deref() } else { entry.stored(number) };
         match stored {
             None => Lookup::Nothing,
-            Some(stored) if stored.answers(digest) => Lookup::Reply(&stored.reply),
+            Some(stored) if number == 0 || stored.answers(digest) => Lookup::Reply(&stored.reply),
             Some(stored) => Lookup::Another(&stored.reply),
+        }
+    }
+
+    /// What is known of a request by its number, without counting as a use (rule C2). Number 0 is
+    /// gone in every open session: what came of it is nobody's question.
+    pub fn look(&self, client: &ClientId, session: SessionId, number: u64) -> Looked {
+        let Some(entry) = self.sessions.get(&(*client, session)) else {
+            return Looked::NoSession { evicted: self.evicted.has(client) };
+        };
+        match entry.stored(number) {
+            Some(Stored { reply, .. }) => {
+                let StoredReply { position, index, outcome } = reply.clone();
+                Looked::Stored { position, index, outcome }
+            }
+            None if entry.is_spent(number) => Looked::Gone,
+            None => Looked::NotYet,
         }
     }
 
@@ -312,6 +398,7 @@ impl SessionTable {
         }
         let mut h = Hasher::new(Domain::Session);
         h.put_u64(self.uses).put_u64(self.sessions.len() as u64).put(&self.set.digest().0);
+        self.evicted.hash(&mut h);
         h.finish()
     }
 
@@ -325,6 +412,7 @@ impl SessionTable {
             self.by_use.remove(&at);
             self.count(&client, -1);
             if let Some(evicted) = self.sessions.remove(&(client, session)) {
+                self.evicted.insert(client);
                 self.held -= evicted.held;
                 evicted.in_set.iter().for_each(|digest| self.set.remove(digest));
                 self.dirty.remove(&(client, session));
@@ -369,6 +457,14 @@ impl SessionTable {
     }
 }
 
+/// What a request may take up.
+struct Room<'a> {
+    /// Numbers above the low-water mark that a session may use.
+    window: u64,
+    /// What all stored replies of the table count for.
+    held: &'a mut u64,
+}
+
 /// A session that is about to change.
 fn to_be_changed<'a>(
     session: &'a mut Arc<Session>,
@@ -384,3 +480,5 @@ fn to_be_changed<'a>(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod withdraw_tests;

@@ -134,13 +134,16 @@ impl Checks {
         self.order.iter().flat_map(|s| &s.entries).filter(|e| e.fresh)
     }
 
-    /// How many requests in the order were refused, by reason.
+    /// How many requests in the order were refused, by reason; and how many numbers withdrawn.
     pub fn refusals(&self) -> BTreeMap<String, u64> {
         let mut out = BTreeMap::new();
         for entry in self.order.iter().flat_map(|s| &s.entries) {
-            if let Ok(Outcome::Refused(why)) = Outcome::parse(&entry.outcome) {
-                *out.entry(format!("{why:?}")).or_default() += 1;
-            }
+            let why = match Outcome::parse(&entry.outcome) {
+                Ok(Outcome::Refused(why)) => format!("{why:?}"),
+                Ok(Outcome::Withdrawn) => "Withdrawn".to_owned(),
+                _ => continue,
+            };
+            *out.entry(why).or_default() += 1;
         }
         out
     }
@@ -374,8 +377,12 @@ impl Checks {
 fn had_effect(outcome: &Outcome) -> bool {
     !matches!(
         outcome,
-        Outcome::Refused(Refusal::UnknownSession | Refusal::BelowLowWater | Refusal::BeyondWindow)
-            | Outcome::Opened
+        Outcome::Refused(
+            Refusal::UnknownSession
+                | Refusal::BelowLowWater
+                | Refusal::BeyondWindow
+                | Refusal::ReplyGone
+        ) | Outcome::Opened
     )
 }
 

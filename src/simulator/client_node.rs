@@ -180,6 +180,7 @@ impl ClientNode {
                     let (to, lane) = (NodeId::Replica(replica), Lane::Protocol);
                     out.push(Effect::Send { to, lane, frame });
                 }
+                Action::Numbered { .. } | Action::Over { .. } => {}
                 Action::Close { replica, why } => {
                     let (peer, why) = (NodeId::Replica(replica), why.to_owned());
                     out.push(Effect::Note(Note::Closed(peer, why.clone())));

@@ -64,7 +64,7 @@ pub fn placed(entry: &TraceEntry) -> Result<Placed<RequestId, KvModel>, String> 
     let effect = match outcome {
         Outcome::Executed(outputs) => Effected::Answered(outs(&outputs)?),
         Outcome::Refused(Refusal::OutputTooLarge) => Effected::Ran,
-        Outcome::Opened | Outcome::Refused(_) => Effected::Nothing,
+        Outcome::Opened | Outcome::Withdrawn | Outcome::Refused(_) => Effected::Nothing,
     };
     let commands = match effect {
         Effected::Nothing => Vec::new(),

@@ -52,11 +52,13 @@ pub enum ClientLie {
     WritingQueries,
     /// K20: keys that share nearly all their bytes, as long as they may be.
     HardKeys,
+    /// K21: withdraws its numbers before, with and after its requests, which come again later.
+    Withdraw,
 }
 
 impl ClientLie {
     /// All of them.
-    pub const ALL: [ClientLie; 18] = [
+    pub const ALL: [ClientLie; 19] = [
         ClientLie::Equivocate,
         ClientLie::ReuseNumbers,
         ClientLie::WildNumbers,
@@ -75,6 +77,7 @@ impl ClientLie {
         ClientLie::ColludeLate,
         ClientLie::WritingQueries,
         ClientLie::HardKeys,
+        ClientLie::Withdraw,
     ];
 
     /// Its name.
@@ -98,6 +101,7 @@ impl ClientLie {
             ClientLie::ColludeLate => "client: collude-late",
             ClientLie::WritingQueries => "client: writing-queries",
             ClientLie::HardKeys => "client: hard-keys",
+            ClientLie::Withdraw => "client: withdraw",
         }
     }
 }

@@ -6,6 +6,7 @@
 //! `From<u64>`, a number becomes an id only where it is decoded or configured.
 
 mod assurance;
+mod call_id;
 mod digest_map;
 mod disk_state;
 mod durability;
@@ -19,6 +20,7 @@ mod time;
 mod timing;
 
 pub use assurance::Assurance;
+pub use call_id::{CallId, CallIdError, CallPart, ID_SEPARATOR};
 pub use digest_map::DigestMap;
 pub use disk_state::DiskState;
 pub use durability::Durability;

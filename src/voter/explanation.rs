@@ -1,6 +1,6 @@
 //! Who answered what and when (rule C2).
 
-use crate::types::{Assurance, Digest, Ensemble, Members, ReplicaId, Round};
+use crate::types::{Assurance, CallId, Digest, Ensemble, Members, ReplicaId, Round};
 use crate::wire::{ChainConfig, ChainRefusal, NoteKind, Outcome, OutcomeDigest, StepPosition};
 use bytes::Bytes;
 use std::fmt;
@@ -114,6 +114,9 @@ pub struct Explanation {
     pub chain: Option<Box<ChainConfig>>,
     /// The number of that chain, where a cluster has several.
     pub of_chain: Option<u32>,
+    /// The id of the call, by which can be asked later what became of it; `None` if it never was
+    /// in a request with a number, as queries that are not ordered.
+    pub id: Option<CallId>,
 }
 
 impl Explanation {
@@ -262,6 +265,7 @@ pub fn chain_text(number: Option<u32>, config: &ChainConfig) -> String {
 fn write_outcome(f: &mut fmt::Formatter<'_>, bytes: &Bytes) -> fmt::Result {
     match Outcome::parse(bytes) {
         Ok(Outcome::Opened) => write!(f, "session opened"),
+        Ok(Outcome::Withdrawn) => write!(f, "withdrawn"),
         Ok(Outcome::Refused(why)) => write!(f, "refused: {why}"),
         Ok(Outcome::Executed(outputs)) => match outputs.as_slice() {
             [one] => write_bytes(f, one),

@@ -329,7 +329,8 @@ impl Voter {
         });
         let ballots = ballots.collect();
         let waited = now.since(sent);
-        Explanation { needed: self.needed, waited, sends, ballots, chain: None, of_chain: None }
+        let needed = self.needed;
+        Explanation { needed, waited, sends, ballots, ..Explanation::default() }
     }
 
     fn members(&self, which: impl Fn(&Vote) -> bool) -> Members {

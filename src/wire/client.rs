@@ -8,8 +8,11 @@ use bytes::Bytes;
 /// Commands in one request that the layout allows; the opening's limit may be lower.
 pub const MAX_COMMANDS: usize = 65_536;
 
-/// A client's batch of one or more commands (rule O6). Number 0 with an empty body opens the
-/// session.
+/// A client's batch of one or more commands (rule O6).
+///
+/// With an empty body it is one of two other things. Number 0 opens the session; with a low-water
+/// mark above 0 only if that is certain to be its first opening. Every other number is *withdrawn*:
+/// if no request with it has run, none ever will (rule C2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The session: a nonce that the client chose.
@@ -18,11 +21,16 @@ pub struct Request {
     pub number: u64,
     /// The client's lowest unanswered number: replies below it may be forgotten.
     pub low: u64,
-    /// The commands, as [`RequestBody`] lays them out; empty for number 0.
+    /// The commands, as [`RequestBody`] lays them out; empty for number 0, and to withdraw.
     pub body: Bytes,
 }
 
 impl Request {
+    /// Whether it withdraws its number (rule C2).
+    pub fn withdraws(&self) -> bool {
+        self.number > 0 && self.body.is_empty()
+    }
+
     /// Names the request: covers cluster, group, client, session, number, low-water mark and body.
     pub fn digest(&self, context: &Context, client: &ClientId) -> Digest {
         let mut h = Hasher::new(Domain::Request);
@@ -56,6 +64,8 @@ pub enum CommandKind {
     Execute = 0,
     /// Runs read-only at its position.
     Query = 1,
+    /// Asks the session table, not the service, what became of a request: see [`super::Look`].
+    Look = 2,
 }
 
 /// One command for the service.
@@ -90,7 +100,7 @@ impl RequestBody {
 
     /// Whether none of its commands may change the state (rule O8).
     pub fn only_reads(&self) -> bool {
-        self.commands.iter().all(|c| c.kind == CommandKind::Query)
+        self.commands.iter().all(|c| c.kind != CommandKind::Execute)
     }
 
     /// Reads a body.
@@ -108,6 +118,7 @@ impl RequestBody {
             let kind = match r.u8("command kind")? {
                 0 => CommandKind::Execute,
                 1 => CommandKind::Query,
+                2 => CommandKind::Look,
                 _ => return Err(r.error("command kind")),
             };
             let bytes = r.var(MAX_FRAME, "command")?;
@@ -127,6 +138,8 @@ pub enum Outcome {
     Executed(Vec<Bytes>),
     /// Had no effect, for this reason.
     Refused(Refusal),
+    /// The number was withdrawn before any request with it had run: none ever will (rule C2).
+    Withdrawn,
 }
 
 /// Why the order refused a request: a function of the order, the same at all good replicas.
@@ -151,16 +164,20 @@ pub enum Refusal {
     /// The service panicked and says that its state is unchanged.
     #[error("the service failed on this request; its state is unchanged")]
     ServicePanicked = 5,
+    /// What was to be withdrawn has run, or was withdrawn before; its reply had to be given up.
+    #[error("the request ran or was withdrawn, and what came of it is no longer kept")]
+    ReplyGone = 6,
 }
 
 impl Refusal {
-    const ALL: [Refusal; 6] = [
+    const ALL: [Refusal; 7] = [
         Refusal::UnknownSession,
         Refusal::BelowLowWater,
         Refusal::BeyondWindow,
         Refusal::Malformed,
         Refusal::OutputTooLarge,
         Refusal::ServicePanicked,
+        Refusal::ReplyGone,
     ];
 }
 
@@ -184,6 +201,9 @@ impl Outcome {
             Outcome::Refused(why) => {
                 out.u8(2).u8(*why as u8);
             }
+            Outcome::Withdrawn => {
+                out.u8(3);
+            }
         }
         out.into_bytes().into()
     }
@@ -206,6 +226,7 @@ impl Outcome {
                 let why = Refusal::ALL.into_iter().find(|w| *w as u8 == code);
                 Outcome::Refused(why.ok_or_else(|| r.error("refusal"))?)
             }
+            3 => Outcome::Withdrawn,
             _ => return Err(r.error("outcome")),
         };
         r.finish()?;

@@ -339,6 +339,7 @@ impl World {
                 caller::Action::Receipt { token, .. } => panic!("a receipt of {token:?}"),
                 caller::Action::Done { token, result } => self.done(index, token, result),
                 caller::Action::Close { replica, why } => panic!("closed {replica}: {why}"),
+                caller::Action::Numbered { .. } | caller::Action::Over { .. } => {}
             }
         }
     }

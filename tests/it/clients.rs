@@ -94,6 +94,16 @@ fn what_is_replayed_runs_once() {
     assert!(counted(&reports, "repeats") > 0);
 }
 
+/// K21: whatever comes first, a request or the withdrawal of its number, and however late the other
+/// one comes: what is withdrawn never runs, and all replicas agree on which that is.
+#[test]
+fn what_is_withdrawn_never_runs() {
+    let reports = seeds(0..10, &lying("what_is_withdrawn_never_runs", ClientLie::Withdraw));
+    all_is_well(&reports);
+    assert!(refused(&reports, "Withdrawn") > 10, "{reports:?}");
+    assert!(reports.iter().any(|r| r.executed > 95), "others of its requests run");
+}
+
 /// K13: a session's name and numbers mean nothing under another key.
 #[test]
 fn nobody_acts_in_another_clients_name() {

@@ -18,7 +18,7 @@ const SEEDS: u64 = 12;
 /// (`src/ordering`, `src/replica/transfer`, `src/proof/receipt`), the others by crashes at every
 /// call of the disk (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`) and by the modes of
 /// `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 120] = [
+const ELSEWHERE: [&str; 121] = [
     "delta-offset-stays",
     "delta-late-untold",
     "s6-signer-counts-twice",
@@ -32,6 +32,7 @@ const ELSEWHERE: [&str; 120] = [
     "s6-weak-receipt",
     "r6-receipts-wait",
     "s7-unknown-is-none",
+    "o6-name-used-again",
     "q1-chosen-not-awaited",
     "q1-follower-answers",
     "q1-entering-answers",
@@ -175,6 +176,9 @@ fn hunt(name: &str) -> Options {
         "o6-no-duplicate-check" => {
             let lying_clients = vec![ClientLie::ReuseNumbers, ClientLie::Equivocate];
             Options { lying_clients, ..options }
+        }
+        "c2-withdrawal-spends-nothing" | "c2-withdrawn-runs" => {
+            Options { lying_clients: vec![ClientLie::Withdraw], ..options }
         }
         "r2-sign-twice" => {
             let within = Duration::from_millis(300);

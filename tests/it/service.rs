@@ -7,7 +7,7 @@ use quorate::service::sessions::{Admission, Lookup, SessionLimits, SessionTable,
 use quorate::service::{Frozen, Service};
 use quorate::types::{AgreedTime, ClientId, Digest, Round, SessionId};
 use quorate::wire::{Refusal, StepPosition, Writer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const NOBODY: ClientId = ClientId([0; 32]);
 
@@ -276,6 +276,8 @@ struct Ordered {
 struct Sessions {
     /// Least recently used first.
     list: Vec<ModelSession>,
+    /// Clients of which one went.
+    evicted: BTreeSet<u8>,
 }
 
 struct ModelSession {
@@ -307,12 +309,15 @@ impl Sessions {
         let name = (o.client, o.session);
         match self.list.iter().position(|s| s.name == name) {
             None if o.number != 0 => return Said::Refused(Refusal::UnknownSession),
+            None if o.low > 0 && self.evicted.contains(&o.client) => {
+                return Said::Refused(Refusal::UnknownSession);
+            }
             None => {
                 if self.list.len() == LIMITS.max_sessions as usize {
                     let has = |client: u8| self.list.iter().filter(|s| s.name.0 == client).count();
                     let most = self.list.iter().map(|s| s.name.0).max_by_key(|c| (has(*c), *c));
                     let first = self.list.iter().position(|s| Some(s.name.0) == most);
-                    self.list.remove(first.unwrap());
+                    self.evicted.insert(self.list.remove(first.unwrap()).name.0);
                 }
                 self.list.push(ModelSession { name, low: 1, opening: reply, executed: vec![] });
                 return Said::Open;

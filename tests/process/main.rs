@@ -19,6 +19,7 @@ mod large;
 mod ledger;
 mod load;
 mod offline;
+mod outcomes;
 mod power;
 mod proven;
 mod readme;

@@ -225,6 +225,7 @@ fn kind(error: &CallError) -> &'static str {
         CallError::SessionLost { .. } => "session_lost",
         CallError::Unreadable { .. } => "unreadable",
         CallError::Closed { .. } => "closed",
+        CallError::Withdrawn { .. } => "withdrawn",
         CallError::Unacceptable(_) => "unacceptable",
     }
 }

@@ -286,7 +286,7 @@ impl Run<'_> {
             self.progress.suspend(|| eprint!("line {line}:\n{table}"));
         }
         if self.show.json {
-            let mut document = super::asked_json(&sent.what, asked);
+            let mut document = super::asked_json(&sent.what, asked, self.show);
             document["line"] = sent.line.into();
             receipt.into_iter().for_each(|receipt| document["receipt"] = receipt);
             self.documents.push(document);
@@ -297,7 +297,7 @@ impl Run<'_> {
     fn failed(&mut self, sent: &Sent, trouble: Trouble, receipt: Option<Value>) -> String {
         self.summary.failed += 1;
         if self.show.json {
-            let mut document = trouble.json();
+            let mut document = trouble.json(self.show);
             document["line"] = sent.line.into();
             document["command"] = sent.what.word().into();
             receipt.into_iter().for_each(|receipt| document["receipt"] = receipt);

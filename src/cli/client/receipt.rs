@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The command is done, and there is no receipt of it.
-pub(super) const NO_RECEIPT: u8 = 4;
+pub(super) const NO_RECEIPT: u8 = 7;
 
 /// Where receipts go, and the keys that they are judged by.
 pub(super) struct Receipts {

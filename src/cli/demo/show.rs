@@ -115,6 +115,7 @@ fn told(outcome: &Bytes) -> String {
             outputs.iter().map(output).collect::<Vec<_>>().join("; ")
         }
         Ok(Outcome::Opened) => "session opened".to_owned(),
+        Ok(Outcome::Withdrawn) => "withdrawn".to_owned(),
         Ok(Outcome::Refused(why)) => format!("refused: {why}"),
         Err(_) => format!("{:?}", outcome.escape_ascii().to_string()),
     };

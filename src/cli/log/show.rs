@@ -5,7 +5,7 @@ use crate::crypto::Unverified;
 use crate::offline::{Kind, Listed, Tally, in_words};
 use crate::storage::Damage;
 use crate::types::{Digest, Epoch, Members};
-use crate::wire::{Body, CommandKind, LogEntry, Proposal, Request, RequestBody};
+use crate::wire::{Body, CommandKind, LogEntry, Look, Proposal, Request, RequestBody};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -288,6 +288,9 @@ fn commands(request: &Request, service: &str) -> Vec<String> {
     if request.number == 0 {
         return vec!["opens the session".to_owned()];
     }
+    if request.withdraws() {
+        return vec!["withdraws the number".to_owned()];
+    }
     match RequestBody::parse(&request.body) {
         Ok(body) => body
             .commands
@@ -295,6 +298,10 @@ fn commands(request: &Request, service: &str) -> Vec<String> {
             .map(|c| match c.kind {
                 CommandKind::Execute => in_words(service, &c.bytes),
                 CommandKind::Query => format!("{} (query)", in_words(service, &c.bytes)),
+                CommandKind::Look => match Look::parse(&c.bytes) {
+                    Ok(look) => format!("looks at {}#{}", look.session, look.number),
+                    Err(e) => format!("malformed: {e}"),
+                },
             })
             .collect(),
         Err(e) => vec![format!("malformed: {e}")],

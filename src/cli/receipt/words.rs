@@ -3,7 +3,7 @@
 use super::super::votes;
 use crate::service::counter::Counter;
 use crate::service::kv;
-use crate::wire::{Command, CommandKind, Outcome, Receipt, RequestBody};
+use crate::wire::{Command, CommandKind, Look, Outcome, Receipt, RequestBody};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -64,6 +64,10 @@ impl Service {
         match command.kind {
             CommandKind::Execute => shorten(text),
             CommandKind::Query => format!("{} (as a query)", shorten(text)),
+            CommandKind::Look => match Look::parse(&command.bytes) {
+                Ok(Look { session, number }) => format!("look at {session}#{number}"),
+                Err(_) => shorten(text),
+            },
         }
     }
 
@@ -81,12 +85,14 @@ impl Service {
     pub(super) fn lines(self, receipt: &Receipt) -> Vec<(String, String)> {
         let asked: Vec<String> = match RequestBody::parse(&receipt.request.body) {
             _ if receipt.request.number == 0 => vec!["open a session".to_owned()],
+            _ if receipt.request.body.is_empty() => vec!["withdraw this number".to_owned()],
             Ok(body) => body.commands.iter().map(|c| self.command(c)).collect(),
             Err(_) => vec![format!("bytes that are no commands: {}", raw(&receipt.request.body))],
         };
         let answered = match Outcome::parse(&receipt.outcome) {
             Ok(Outcome::Opened) => vec!["it is open".to_owned()],
             Ok(Outcome::Refused(why)) => vec![format!("refused: {why}")],
+            Ok(Outcome::Withdrawn) => vec!["withdrawn: it has not run and never will".to_owned()],
             Ok(Outcome::Executed(outputs)) => outputs.iter().map(|o| self.output(o)).collect(),
             Err(_) => vec![format!("bytes that are no outcome: {}", raw(&receipt.outcome))],
         };
@@ -121,6 +127,7 @@ impl Service {
         let outcome = match Outcome::parse(&receipt.outcome) {
             Ok(Outcome::Opened) => json!({ "opened": true }),
             Ok(Outcome::Refused(why)) => json!({ "refused": why.to_string() }),
+            Ok(Outcome::Withdrawn) => json!({ "withdrawn": true }),
             Ok(Outcome::Executed(outputs)) => {
                 json!({ "outputs": outputs.iter().map(output).collect::<Vec<_>>() })
             }

@@ -25,7 +25,7 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 119] = [
+const ELSEWHERE: [(&str, &str); 122] = [
     ("delta-offset-stays", METER),
     ("delta-late-untold", METER),
     ("s6-signer-counts-twice", RECEIPTS),
@@ -61,6 +61,9 @@ const ELSEWHERE: [(&str, &str); 119] = [
         "s7-unknown-is-none",
         "src/replica/replica_tests.rs who_takes_what_it_does_not_know_for_nothing_is_noticed",
     ),
+    ("o6-name-used-again", WITHDRAWALS),
+    ("c2-withdrawal-spends-nothing", WITHDRAWALS),
+    ("c2-withdrawn-runs", WITHDRAWALS),
     ("q1-chosen-not-awaited", READS),
     ("q1-follower-answers", READS),
     ("q1-entering-answers", READS),
@@ -185,6 +188,8 @@ const ELSEWHERE: [(&str, &str); 119] = [
 ];
 const METER: &str = "tests/it/delta.rs what_is_planted_in_the_meter_is_noticed";
 const RECEIPTS: &str = "src/proof/receipt/tests.rs planted_bugs_in_the_judging_are_caught";
+const WITHDRAWALS: &str =
+    "src/service/sessions/withdraw_tests.rs planted_bugs_of_withdrawals_and_names_are_caught";
 const READS: &str = "src/ordering/reads_tests.rs the_planted_bugs_of_reads_are_caught";
 const UNSYNCED: &str =
     "src/replica/reads_tests.rs an_answer_that_is_not_on_the_disk_is_noticed";

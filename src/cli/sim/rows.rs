@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 /// A label, and the names of faults, lies, events and cells that are it. Labels without any have
 /// tests of their own, or cannot arise; the page says which.
-const ROWS: [(&str, &[&str]); 86] = [
+const ROWS: [(&str, &[&str]); 87] = [
     ("B1", &["equivocate"]),
     ("B2", &[]),
     ("B3", &["half-send", "selective"]),
@@ -67,6 +67,7 @@ const ROWS: [(&str, &[&str]); 86] = [
     ("K18", &[]),
     ("K19", &["client: writing-queries"]),
     ("K20", &["client: hard-keys"]),
+    ("K21", &["client: withdraw"]),
     ("D1", &["node crashed", "crashed after a sync, untold", "crashed after acting on a sync"]),
     ("D2", &["unsynced record lost", "crashed before a sync"]),
     ("D3", &[]),

@@ -1,11 +1,12 @@
 //! The client against real replica cores over loopback. Deadlines are generous and only there to
 //! turn a hang into a failure.
 
+mod outcome;
 mod replicas;
 
 use super::*;
 use crate::service::kv;
-use crate::types::ReplicaId;
+use crate::types::{ClientId, ReplicaId};
 use crate::wire::NoteKind;
 use bytes::Bytes;
 use replicas::{READER, Replicas, STRANGER, Twist, WRITER, secret, settings};

@@ -79,7 +79,7 @@ impl Executor {
         // Without a state nothing is known of sessions.
         match self.lost {
             true => Lookup::Nothing,
-            false => self.sessions.lookup(client, request.session, request.number, digest),
+            false => self.sessions.find(client, request, digest),
         }
     }
 

@@ -1,7 +1,8 @@
 //! One session of the table.
 
-use super::{Admission, SessionLimits, StoredReply};
+use super::{Admission, Room, SessionLimits, SessionTable, StoredReply};
 use crate::crypto::{Domain, Hasher};
+use crate::types::plant::planted;
 use crate::types::{ClientId, Digest, SessionId};
 use crate::wire::{Refusal, StepPosition};
 use std::collections::VecDeque;
@@ -40,7 +41,7 @@ pub(super) enum Slot {
 
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
-    /// Digest of the request.
+    /// Digest of the request, or [`SessionTable::ANY_REQUEST`].
     pub request: Digest,
     /// The reply to it.
     pub reply: StoredReply,
@@ -62,36 +63,42 @@ impl Session {
         }
     }
 
-    /// As [`super::SessionTable::admit`], for numbers from 1. `held` is the table's.
+    /// As [`super::SessionTable::admit`], for numbers from 1; without a digest as
+    /// [`super::SessionTable::withdraw`].
     pub fn admit(
         &mut self,
         number: u64,
         low: u64,
-        digest: &Digest,
-        window: u64,
-        held: &mut u64,
+        digest: Option<&Digest>,
+        room: Room<'_>,
     ) -> Admission<'_> {
         if number < self.low {
             return Admission::Refused(Refusal::BelowLowWater);
         }
         // What was executed comes before the request's own mark: a repeat changes nothing.
-        if self.is_spent(number) {
-            return match self.stored(number) {
-                Some(stored) if stored.answers(digest) => Admission::Repeat(&stored.reply),
-                _ => Admission::Nothing,
+        let runs = digest.is_some() && planted("c2-withdrawn-runs");
+        if self.is_spent(number) && !(runs && self.stored(number).is_some_and(Stored::is_any)) {
+            return match (self.stored(number), digest) {
+                (Some(stored), None) => Admission::Repeat(&stored.reply),
+                (Some(stored), Some(d)) if stored.answers(d) => Admission::Repeat(&stored.reply),
+                (None, None) => Admission::Refused(Refusal::ReplyGone),
+                (_, Some(_)) => Admission::Nothing,
             };
         }
         let low = self.low.max(low);
         if number < low {
             return Admission::Refused(Refusal::BelowLowWater);
         }
-        if number - low >= window {
+        if number - low >= room.window {
             return Admission::Refused(Refusal::BeyondWindow);
         }
-        *held -= self.raise(low);
+        *room.held -= self.raise(low);
         let at = usize::try_from(number - low).expect("it is below the window, a u32");
         if self.slots.len() <= at {
             self.slots.resize_with(at + 1, || Slot::Free);
+        }
+        if digest.is_none() && planted("c2-withdrawal-spends-nothing") {
+            return Admission::Fresh;
         }
         self.slots[at] = Slot::Spent;
         Admission::Fresh
@@ -119,7 +126,7 @@ impl Session {
         for stored in stored.chain(&mut self.opened) {
             let outcome = stored.reply.outcome.clone();
             let reply = StoredReply { position: StepPosition::default(), index: 0, outcome };
-            *stored = Arc::new(Stored::new(Stored::CARRIED, reply));
+            *stored = Arc::new(Stored::new(SessionTable::ANY_REQUEST, reply));
         }
     }
 
@@ -201,12 +208,15 @@ impl Slot {
 }
 
 impl Stored {
-    /// Stands for the digest of a request of another cluster. No request has it.
-    const CARRIED: Digest = Digest::ZERO;
-
     /// Whether this is the reply to the request with this digest.
     pub fn answers(&self, digest: &Digest) -> bool {
-        self.request == *digest || self.request == Self::CARRIED
+        self.request == *digest || self.is_any()
+    }
+
+    /// Whether it is that to every request with its number: that was withdrawn, or it ran in
+    /// another cluster.
+    pub fn is_any(&self) -> bool {
+        self.request == SessionTable::ANY_REQUEST
     }
 
     pub fn new(request: Digest, reply: StoredReply) -> Self {

@@ -3,7 +3,7 @@
 //! Sessions stand in the order of their last use, longest ago first; there is one encoding of each
 //! table, and reading refuses everything else.
 
-use super::{Key, SessionTable, Slot, Stored, StoredReply};
+use super::{Evicted, Key, SessionTable, Slot, Stored, StoredReply};
 use crate::service::sessions::session::Session;
 use crate::service::{Frozen, RestoreError};
 use crate::types::SessionId;
@@ -11,7 +11,7 @@ use crate::wire::{DecodeError, MAX_FRAME, Reader, StepPosition, Writer};
 use bytes::Bytes;
 use std::sync::Arc;
 
-const MAGIC: &[u8; 8] = b"quose/1\n";
+const MAGIC: &[u8; 8] = b"quose/2\n";
 /// The shortest session: client, nonce, last use, mark, flag of the opening, count of slots.
 const MIN_SESSION: usize = 32 + 8 + 8 + 8 + 1 + 4;
 
@@ -29,17 +29,21 @@ pub struct FrozenSessions {
     /// What the stored replies count for.
     held: u64,
     sessions: Vec<(Key, Arc<Session>)>,
+    evicted: Evicted,
 }
 
 impl Frozen for FrozenSessions {
     fn size_hint(&self) -> usize {
         let held = usize::try_from(self.held).unwrap_or(usize::MAX);
         let sessions = self.sessions.len() * (MIN_SESSION + OPENING);
-        (MAGIC.len() + 12).saturating_add(sessions).saturating_add(held)
+        let before = MAGIC.len() + 12 + self.evicted.size();
+        before.saturating_add(sessions).saturating_add(held)
     }
 
     fn write(&self, out: &mut Writer) {
-        out.raw(MAGIC).u64(self.uses).count(self.sessions.len());
+        out.raw(MAGIC).u64(self.uses);
+        self.evicted.write(out);
+        out.count(self.sessions.len());
         let mut by_use: Vec<&(Key, Arc<Session>)> = self.sessions.iter().collect();
         by_use.sort_unstable_by_key(|(_, session)| session.last_used);
         for ((client, id), session) in by_use {
@@ -71,7 +75,8 @@ impl SessionTable {
     /// The table as it is now. Costs a pointer for each session; what they hold is shared.
     pub fn freeze(&self) -> FrozenSessions {
         let sessions = self.sessions.iter().map(|(key, session)| (*key, session.clone())).collect();
-        FrozenSessions { uses: self.uses, held: self.held, sessions }
+        let evicted = self.evicted.clone();
+        FrozenSessions { uses: self.uses, held: self.held, sessions, evicted }
     }
 
     /// The whole table as bytes: equal tables give equal bytes. Limits are not in it.
@@ -103,6 +108,7 @@ impl SessionTable {
         if self.uses > u64::MAX / 2 {
             return Err(r.error("uses"));
         }
+        self.evicted = Evicted::read(&mut r)?;
         let n = r.count(self.limits.max_sessions as usize, MIN_SESSION, "sessions")?;
         let mut used_before = 0;
         for _ in 0..n {

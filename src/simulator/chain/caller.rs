@@ -162,6 +162,7 @@ impl World<'_> {
         for action in out {
             match action {
                 Action::Send { replica, frame } => self.send_of_caller(index, replica, frame)?,
+                Action::Numbered { .. } | Action::Over { .. } => {}
                 Action::Close { replica, why } => {
                     return Err(format!("a client closes its link to {replica}: {why}"));
                 }

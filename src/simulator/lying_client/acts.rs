@@ -113,6 +113,7 @@ impl LyingClient {
                 self.send_request(&to, &request, out);
             }
             ClientLie::ColludeLate => self.collude_late(request, &friends, &others, out),
+            ClientLie::Withdraw => self.withdraw(request, everybody, out),
             ClientLie::WritingQueries => {
                 for i in 0..100 {
                     let key = format!("k{}", self.dice.below(5));
@@ -169,6 +170,26 @@ impl LyingClient {
             && let Some(old) = self.again.pop_front()
         {
             self.send_request(friends, &old, out);
+        }
+    }
+
+    // Which of the two comes first is the network's affair where it is not the dice's. What was
+    // sent comes again when it is old, and so does the question.
+    fn withdraw(&mut self, request: Request, to: &[ReplicaId], out: &mut Vec<Effect<Note>>) {
+        let asks = Request { body: Bytes::new(), ..request.clone() };
+        let first = self.dice.chance(500);
+        for is_request in [first, !first] {
+            let some = to.iter().copied().filter(|_| self.dice.chance(800));
+            let some: Vec<ReplicaId> = some.collect();
+            self.send_request(&some, if is_request { &request } else { &asks }, out);
+        }
+        self.later.push_back(request);
+        if self.later.len() > 2
+            && let Some(old) = self.later.pop_front()
+        {
+            let low = self.dice.between(0, old.low);
+            self.send_request(to, &Request { low, body: Bytes::new(), ..old.clone() }, out);
+            self.send_request(to, &old, out);
         }
     }
 

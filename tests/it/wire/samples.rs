@@ -10,11 +10,11 @@ use quorate::types::{ClientId, Digest, Ensemble, Epoch, GroupId, ReplicaId, Roun
 use quorate::wire::{
     Attestation, Blame, Body, CallMessage, Candidate, ChainAnswer, ChainMessage, ChainQuery,
     ChainSession, Command, CommandKind, DecodeError, Digests, Frame, Gone, Greeting, GroupState,
-    Header, Hello, Kind, LaterStep, Mark, Message, NoReceipt, Note, NoteKind, OPEN_FRAME,
-    OperatorChange, Outcome, PROTOCOL_VERSION, Piece, Ping, Pong, Proposal, ReceiptAnswer,
-    ReceiptProof, Refusal, Replies, Reply, ReplyDigest, Report, Request, RequestBody, Restarted,
-    SignedChange, SnapshotOffer, SnapshotPart, Stalled, Stamp, StepPosition, Want, WantBody,
-    WantHistory, WantReceipt, WantSnapshot, WholeQuery,
+    Header, Hello, Kind, LaterStep, Look, Looked, Mark, Message, NoReceipt, Note, NoteKind,
+    OPEN_FRAME, OperatorChange, Outcome, PROTOCOL_VERSION, Piece, Ping, Pong, Proposal,
+    ReceiptAnswer, ReceiptProof, Refusal, Replies, Reply, ReplyDigest, Report, Request,
+    RequestBody, Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, Stamp,
+    StepPosition, Want, WantBody, WantHistory, WantReceipt, WantSnapshot, WholeQuery,
 };
 use std::path::PathBuf;
 
@@ -386,8 +386,26 @@ fn part_samples() -> Vec<Sample> {
         Sample::part("outcome-opened", Outcome::Opened.to_bytes(), &[], reencode_outcome),
         Sample::part("outcome-executed", executed().to_bytes(), &[1, 5, 11], reencode_outcome),
         Sample::part("outcome-refused", refused.to_bytes(), &[], reencode_outcome),
+        Sample::part("outcome-withdrawn", Outcome::Withdrawn.to_bytes(), &[], reencode_outcome),
+        Sample::part("request-body-look", look_body(), &[0, 5], reencode_request_body),
+        Sample::part("looked", looked().to_bytes(), &[45], reencode_looked),
         Sample::part("mark", mark.to_bytes(), &[], reencode_mark).sealed(),
     ]
+}
+
+/// Decodes what a look shows and encodes it again.
+pub fn reencode_looked(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    Looked::parse(bytes).map(|looked| looked.to_bytes())
+}
+
+fn look_body() -> Bytes {
+    let look = Look { session: SessionId(0x1122_3344_5566_7788), number: 9 };
+    RequestBody { commands: vec![look.to_command()] }.to_bytes()
+}
+
+fn looked() -> Looked {
+    let position = StepPosition { round: Round(70), vector: digest("vector") };
+    Looked::Stored { position, index: 3, outcome: executed().to_bytes() }
 }
 
 fn request_body() -> RequestBody {
