@@ -143,7 +143,11 @@ impl Caller {
         pending.voter.note(replica, now, note.kind);
         let final_word = match note.kind {
             NoteKind::Forbidden | NoteKind::Unacceptable | NoteKind::NumberTaken => true,
-            NoteKind::Busy | NoteKind::Restarted | NoteKind::Halted | NoteKind::NotMember => false,
+            NoteKind::Busy
+            | NoteKind::Restarted
+            | NoteKind::Halted
+            | NoteKind::NotMember
+            | NoteKind::Quarantined => false,
         };
         if final_word && pending.voter.noted(note.kind) >= refusing {
             self.not_taken(note.number, note.kind, now, out);

@@ -12,7 +12,9 @@
 //!
 //! A replica that cannot follow any more fetches a snapshot from the others (`transfer.rs`, §7).
 //! What these have not gone on with after a power cut it gives up and starts again from its disk
-//! (`undo.rs`); it says so from then on (`rolled.rs`).
+//! (`undo.rs`); it says so from then on (`rolled.rs`). One whose results are not those of `t + 1`
+//! others (`divergence.rs`) gives up its state; where no `t + 1` can agree all stop and look for the
+//! command that shows it (`quarantine.rs`, `difference.rs`, §6).
 //!
 //! Signatures are checked here, before the core: [`crate::crypto::Unverified`] goes no further.
 
@@ -22,6 +24,8 @@ mod answers;
 mod bodies;
 mod clients;
 mod committed;
+mod difference;
+mod divergence;
 mod epochs;
 mod executor;
 mod fetch;
@@ -32,6 +36,7 @@ mod journal;
 mod keys;
 mod links;
 mod outputs;
+mod quarantine;
 mod reads;
 mod recover;
 mod replay;

@@ -3,6 +3,7 @@
 use super::allowance::Allowance;
 use super::answers::{Answers, Asker};
 use super::bodies::Bodies;
+use super::divergence::{Compared, Judge};
 use super::epochs::Needed;
 use super::executor::{Executed, Executor};
 use super::fetch::Fetch;
@@ -10,6 +11,7 @@ use super::heard::Heard;
 use super::journal::Journal;
 use super::keys::{first_pins, recorded_keys};
 use super::links::{Client, Links};
+use super::quarantine::Quarantine;
 use super::reads::Reads;
 use super::report::{Counters, report};
 use super::rolled::Rolled;
@@ -22,9 +24,9 @@ use crate::service::Service;
 use crate::types::marks::mark;
 use crate::types::{Digest, DiskState, Durability, GroupId, Instant, LinkId, Members, Now};
 use crate::types::{OrderLimits, Quotas, ReplicaId, Round, Timing};
-use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Message};
+use crate::wire::{Attestation, Body, Frame, GroupState, Hello, Kind, Leaves, Message};
 use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal};
-use crate::wire::{Record, Want, WantBody, WantHistory};
+use crate::wire::{Record, Want, WantBody, WantHistory, WantLeaves};
 use bytes::Bytes;
 
 /// One replica of one group.
@@ -51,6 +53,10 @@ pub struct Replica<S: Scheme> {
     pub(super) executed_by: Vec<Round>,
     /// Replicas whose attestation was found to differ from ours.
     pub(super) diverged: Members,
+    /// How far others' outputs are ours, who is in the minority, and what came of that (§6).
+    pub(super) compared: Compared,
+    pub(super) judge: Judge,
+    pub(super) quarantine: Quarantine,
     pub(super) fetch: Fetch,
     pub(super) answers: Answers,
     /// Signatures that peers may have checked.
@@ -128,6 +134,9 @@ impl<S: Scheme> Replica<S> {
             stable: Round(0),
             executed_by: vec![Round(0); ensemble.n()],
             diverged: Members::NONE,
+            compared: Compared::new(ensemble.n()),
+            judge: Judge::new(ensemble),
+            quarantine: Quarantine::default(),
             fetch: Fetch::default(),
             answers: Answers::default(),
             allowance: Allowance::new(setup.quotas.peer_signatures),
@@ -207,7 +216,8 @@ impl<S: Scheme> Replica<S> {
     pub fn next_wake(&self) -> Option<Instant> {
         let cores = [self.core.next_wake(), self.links.next_ping()];
         let fetch = self.fetch.next_wake().filter(|_| !self.paused);
-        let more = [fetch, self.transfer_wake(), self.needed_wake()];
+        let search = self.quarantine.next_wake(self.timing.patience);
+        let more = [fetch, self.transfer_wake(), self.needed_wake(), search];
         let wakes = cores.into_iter().chain(more);
         wakes.flatten().min()
     }
@@ -260,6 +270,8 @@ impl<S: Scheme> Replica<S> {
             Kind::WantSnapshot | Kind::SnapshotPart | Kind::SnapshotOffer => {
                 self.transfer_frame(now, peer, frame, out)
             }
+            Kind::WantLeaves => WantLeaves::from_body(body).map(|w| self.want_leaves(peer, w, out)),
+            Kind::Leaves => Leaves::from_body(body).map(|l| self.leaves(now, peer, &l, out)),
             Kind::Open | Kind::Hello => Ok(()),
             Kind::Blame
             | Kind::Call
@@ -448,6 +460,7 @@ impl<S: Scheme> Replica<S> {
             out.push(to_peer(peer, Lane::Protocol, ping.to_frame(self.group)));
         }
         self.transfer(now, out);
+        self.search_difference(now, out);
         self.look_at_needed(now, out);
         if !self.fetch.is_due(now.monotonic) || self.paused {
             return;

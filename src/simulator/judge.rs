@@ -279,6 +279,9 @@ impl Judge {
             Event::Stalled { .. } => ("stalled", None),
             Event::Joining { .. } => ("joining", None),
             Event::Change { .. } => ("change", None),
+            Event::Quarantined { .. } => ("quarantined", Some(at)),
+            Event::Released { .. } => ("released", None),
+            Event::Nondeterministic { .. } => ("nondeterministic", (!self.may_halt).then_some(at)),
             Event::Halted { .. } => ("halted", (!self.may_halt).then_some(at)),
             Event::Step { .. } => ("step", None),
         };

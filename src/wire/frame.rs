@@ -56,6 +56,10 @@ pub enum Kind {
     SnapshotOffer = 18,
     /// A [`super::ChainMessage`].
     Chain = 19,
+    /// A [`super::WantLeaves`].
+    WantLeaves = 24,
+    /// [`super::Leaves`].
+    Leaves = 25,
     /// A client's [`super::Greeting`].
     Greeting = 32,
     /// A [`super::Request`].
@@ -76,7 +80,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 28] = [
+    pub const ALL: [Kind; 30] = [
         Kind::Open,
         Kind::Hello,
         Kind::Proposal,
@@ -97,6 +101,8 @@ impl Kind {
         Kind::SnapshotPart,
         Kind::SnapshotOffer,
         Kind::Chain,
+        Kind::WantLeaves,
+        Kind::Leaves,
         Kind::Greeting,
         Kind::Request,
         Kind::Replies,

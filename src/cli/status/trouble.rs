@@ -66,6 +66,15 @@ fn of_one(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
             s.incarnation
         );
     }
+    if let Some(round) = s.quarantined {
+        let _ = writeln!(
+            text,
+            "{id} had other results than t + 1 others (found at round {round}): its memory, disk \
+             or copy of the service is broken. It answers nobody until it has the state of the \
+             others, which it takes up at one of the next checkpoints by itself. The evidence: \
+             quorate evidence list."
+        );
+    }
     if s.file_outdated {
         let _ = writeln!(
             text,
@@ -76,8 +85,8 @@ fn of_one(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
     if s.standings.iter().any(|place| place.replica == id.number() && place.rolled) {
         let _ = writeln!(
             text,
-            "{id} gave up what it had executed and the others had not gone on with, after a power \
-             cut. Nobody who waits for t + 1 replicas was misled; whoever relied on {id} alone may \
+            "{id} gave up what it had executed: the others had not gone on with it after a power \
+             cut, or had other results. Nobody who waits for t + 1 replicas was misled; whoever relied on {id} alone may \
              have been. It says so until: quorate admin readmit --replica {}.",
             id.number()
         );
@@ -86,7 +95,8 @@ fn of_one(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
         of_chain(id, chain, !s.chains.is_empty(), text);
     }
     if s.standing == Standing::Halted {
-        let _ = writeln!(text, "{id} has halted; its log says why.");
+        let why = escape(s.halted.as_deref().unwrap_or("its log says why").as_bytes());
+        let _ = writeln!(text, "{id} has halted: {why}");
     }
 }
 

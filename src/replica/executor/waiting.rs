@@ -53,6 +53,11 @@ impl Executor {
         self.missing.clear();
     }
 
+    /// More is known of why nothing is executed any more.
+    pub(in crate::replica) fn halt_for(&mut self, words: String) {
+        self.halted = Some(words);
+    }
+
     /// What the next steps lack, with the replicas that gave candidates and so hold it (O7).
     pub(in crate::replica) fn missing(&self, bodies: &Bodies) -> Vec<Ordered> {
         if self.missing.is_empty() {

@@ -18,10 +18,10 @@ use quorate::types::{
 };
 use quorate::wire::{
     Blame, Body, CallMessage, ChainAnswer, ChainMessage, ChainQuery, ChainSession, DecodeError,
-    Frame, FrameDecoder, Gone, Greeting, Hello, Kind, LogEntry, Mark, Message, Note, OPEN_FRAME,
-    OperatorChange, Outcome, Ping, Pong, Proposal, Record, Replies, Report, Request, RequestBody,
-    Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, Want, WantBody, WantHistory,
-    WantSnapshot,
+    Frame, FrameDecoder, Gone, Greeting, Hello, Kind, Leaves, LogEntry, Mark, Message, Note,
+    OPEN_FRAME, OperatorChange, Outcome, Ping, Pong, Proposal, Record, Replies, Report, Request,
+    RequestBody, Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, Want, WantBody,
+    WantHistory, WantLeaves, WantSnapshot,
 };
 use std::time::Duration;
 
@@ -263,7 +263,7 @@ macro_rules! messages {
 messages! {
     Hello, Unverified<Proposal>, Want, Ping, Pong, WantBody, Body, Unverified<Blame>, CallMessage,
     Unverified<Report>, Unverified<Restarted>, Unverified<Stalled>, SignedChange, WantHistory,
-    Gone, WantSnapshot, SnapshotPart, SnapshotOffer, Greeting, Request, Replies, Note,
+    Gone, WantSnapshot, SnapshotPart, SnapshotOffer, WantLeaves, Leaves, Greeting, Request, Replies, Note,
     OperatorChange, ChainMessage, ChainQuery, ChainAnswer,
     ChainSession,
 }

@@ -10,10 +10,10 @@ use quorate::types::{ClientId, Digest, Ensemble, Epoch, GroupId, ReplicaId, Roun
 use quorate::wire::{
     Attestation, Blame, Body, CallMessage, Candidate, ChainAnswer, ChainMessage, ChainQuery,
     ChainSession, Command, CommandKind, DecodeError, Frame, Gone, Greeting, GroupState, Header,
-    Hello, Kind, Mark, Message, Note, NoteKind, OPEN_FRAME, OperatorChange, Outcome,
+    Hello, Kind, Leaves, Mark, Message, Note, NoteKind, OPEN_FRAME, OperatorChange, Outcome,
     PROTOCOL_VERSION, Piece, Ping, Pong, Proposal, Refusal, Replies, Reply, Report, Request,
     RequestBody, Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, StepPosition, Want,
-    WantBody, WantHistory, WantSnapshot,
+    WantBody, WantHistory, WantLeaves, WantSnapshot,
 };
 use std::path::PathBuf;
 
@@ -191,6 +191,8 @@ pub fn reencode_frame(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         Kind::Body => reencode_body::<Body>(&frame),
         Kind::WantHistory => reencode_body::<WantHistory>(&frame),
         Kind::Gone => reencode_body::<Gone>(&frame),
+        Kind::WantLeaves => reencode_body::<WantLeaves>(&frame),
+        Kind::Leaves => reencode_body::<Leaves>(&frame),
         Kind::WantSnapshot => reencode_body::<WantSnapshot>(&frame),
         Kind::SnapshotPart => reencode_body::<SnapshotPart>(&frame),
         Kind::SnapshotOffer => reencode_body::<SnapshotOffer>(&frame),
@@ -272,6 +274,15 @@ fn transfer_samples() -> Vec<Sample> {
     let part = |piece, bytes: &'static [u8]| {
         SnapshotPart { round: Round(32), piece, bytes: Bytes::from_static(bytes) }.to_frame(GROUP)
     };
+    let position = StepPosition { round: Round(31), vector: digest("vector") };
+    let leaf = |of: &str| (digest(of), digest("output"));
+    let leaves = Leaves {
+        position,
+        before: digest("running"),
+        total: 4,
+        first: 2,
+        leaves: vec![leaf("one"), leaf("other")],
+    };
     // A header has a count before its choice of three, and ends 206 bytes and its signature behind
     // that.
     let length = 29 + 96 + 206 + 64;
@@ -288,6 +299,13 @@ fn transfer_samples() -> Vec<Sample> {
         Sample::frame("snapshot-page", part(Piece::Page(1), b"digests"), &[13]),
         Sample::frame("snapshot-chunk", part(Piece::Chunk(7), b"the state"), &[13]),
         Sample::frame("snapshot-chunk-none", part(Piece::Chunk(7), b""), &[13]),
+        Sample::frame(
+            "want-leaves",
+            WantLeaves { round: Round(31), first: 2 }.to_frame(GROUP),
+            &[],
+        ),
+        Sample::frame("leaves", leaves.to_frame(GROUP), &[80]),
+        Sample::frame("leaves-unknown", Leaves::unknown(Round(31)).to_frame(GROUP), &[80]),
     ]
 }
 
