@@ -195,6 +195,11 @@ impl DivergenceFile {
         bytes
     }
 
+    /// Whether a file is meant to be one of these, by how it begins.
+    pub fn is_one(bytes: &[u8]) -> bool {
+        bytes.starts_with(MAGIC)
+    }
+
     /// Reads a file.
     ///
     /// # Errors

@@ -446,7 +446,7 @@ impl<S: Scheme> Replica<S> {
         let (checkpoint, state) = self.executor.checkpoint();
         let attestation = Attestation {
             position: self.executor.position(),
-            running: self.executor.running(),
+            running: self.executor.attested(),
             checkpoint,
             state,
             rolled: self.rolled.is_on(),

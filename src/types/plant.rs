@@ -61,6 +61,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("f2-smallest-hash", "F2: the base is the vector with the smallest hash, whoever chose it"),
     ("f2-liars-count", "F2: Reports of proven liars speak of the base"),
     ("f3-liar-is-silent", "F3: who lied is out as if it had been silent"),
+    ("s6-attests-garbage", "§6: a replica attests other outputs than it had"),
     ("s6-compares-with-t", "§6: t that agree are enough to call others the minority"),
     ("s6-quarantine-answers", "§6: one in the minority keeps its state and goes on answering"),
     ("m1-join-at-once", "M1: a Join is accepted before the wait is over"),

@@ -5,6 +5,7 @@ mod chain;
 mod chains;
 mod clients;
 mod config;
+mod divergence;
 mod epochs;
 mod explore;
 mod faults;
