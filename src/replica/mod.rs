@@ -13,8 +13,8 @@
 //! A replica that cannot follow any more fetches a snapshot from the others (`transfer.rs`, §7).
 //! What these have not gone on with after a power cut it gives up and starts again from its disk
 //! (`undo.rs`); it says so from then on (`rolled.rs`). One whose results are not those of `t + 1`
-//! others (`divergence.rs`) gives up its state; where no `t + 1` can agree all stop and look for the
-//! command that shows it (`quarantine.rs`, `difference.rs`, §6).
+//! others (`divergence.rs`) gives up its state; where no `t + 1` can agree all stop and look for
+//! the command that shows it (`quarantine.rs`, `difference.rs`, §6).
 //!
 //! Signatures are checked here, before the core: [`crate::crypto::Unverified`] goes no further.
 

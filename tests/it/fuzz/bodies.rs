@@ -263,8 +263,8 @@ macro_rules! messages {
 messages! {
     Hello, Unverified<Proposal>, Want, Ping, Pong, WantBody, Body, Unverified<Blame>, CallMessage,
     Unverified<Report>, Unverified<Restarted>, Unverified<Stalled>, SignedChange, WantHistory,
-    Gone, WantSnapshot, SnapshotPart, SnapshotOffer, WantLeaves, Leaves, Greeting, Request, Replies, Note,
-    OperatorChange, ChainMessage, ChainQuery, ChainAnswer,
+    Gone, WantSnapshot, SnapshotPart, SnapshotOffer, WantLeaves, Leaves, Greeting, Request,
+    Replies, Note, OperatorChange, ChainMessage, ChainQuery, ChainAnswer,
     ChainSession,
 }
 
