@@ -277,6 +277,14 @@ impl Group {
         }
     }
 
+    /// The same, with some time after each, in which states are fetched.
+    fn count_slowly(&mut self, from: i64, to: i64) {
+        for n in from..=to {
+            self.count(n, n);
+            self.run(200);
+        }
+    }
+
     fn status(&self, at: usize) -> Status {
         self.replicas[at].status(self.now())
     }
@@ -349,7 +357,6 @@ fn whose_memory_flips_is_quarantined_and_comes_back_right() {
             group.count(n, n);
             assert!(n < 20, "it is noticed at a checkpoint");
         }
-        assert!(!group.told.contains_key(&broken) || n < 20);
         // It is one without a state now: it says so, and the others go on.
         n += 1;
         group.count(n, n);
@@ -357,7 +364,7 @@ fn whose_memory_flips_is_quarantined_and_comes_back_right() {
             assert!(!group.told.contains_key(&broken), "it answers nobody");
             assert!(group.notes.contains(&(broken, NoteKind::Quarantined)));
         }
-        group.count(n + 1, n + 20);
+        group.count_slowly(n + 1, n + 20);
         assert_eq!(group.count_events(|at, e| at == broken && is_quarantine(e)), 1);
         assert_eq!(group.count_events(|at, e| at == broken && is_release(e)), 1);
         group.only_these_were_quarantined(&[broken]);
@@ -389,7 +396,7 @@ fn a_wrong_output_is_noticed_two_rounds_later() {
     else {
         panic!("{:?}", group.events);
     };
-    group.count(4, 24);
+    group.count_slowly(4, 24);
     group.only_these_were_quarantined(&[0]);
     group.all_are_equal(25);
 }
@@ -398,7 +405,7 @@ fn a_wrong_output_is_noticed_two_rounds_later() {
 #[test]
 fn a_broken_service_halts_after_three_quarantines_and_the_others_go_on() {
     let mut group = Group::new(&[Wrong::Not, Wrong::Broken(4), Wrong::Not]);
-    group.count(1, 90);
+    group.count_slowly(1, 60);
     assert_eq!(group.count_events(|at, e| at == 1 && is_quarantine(e)), 3);
     assert_eq!(group.standing(1), Standing::Halted);
     let why = group.status(1).halted.expect("it says why");
@@ -453,7 +460,7 @@ fn states_that_differ_stop_all_and_say_where_to_look() {
     for at in 0..3 {
         let words = &group.kept[&at];
         assert!(words.contains("states after round"), "{words}");
-        assert!(words.contains("quorate replay") && words.contains("of round 8"), "{words}");
+        assert!(words.contains("quorate replay") && words.contains("t + 1 agree on"), "{words}");
     }
 }
 
@@ -467,7 +474,7 @@ fn a_liar_neither_quarantines_nor_stops_anybody() {
     {
         let mut group = Group::new(&services);
         group.bugs[0] = Some(LIAR);
-        group.count(1, 60);
+        group.count_slowly(1, 30);
         let broken: Vec<usize> =
             (0..services.len()).filter(|i| services[*i] != Wrong::Not).collect();
         group.only_these_were_quarantined(&broken);
