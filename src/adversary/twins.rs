@@ -110,6 +110,7 @@ impl<S: Scheme> Twins<S> {
                 Action::ToClient { .. }
                 | Action::CloseClient { .. }
                 | Action::Evidence { .. }
+                | Action::KeepHalted { .. }
                 | Action::MarkKnown
                 | Action::Pin { .. }
                 | Action::StartAgain

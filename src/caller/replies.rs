@@ -163,7 +163,11 @@ impl Caller {
         pending.voter.note(replica, now, note.kind);
         let final_word = match note.kind {
             NoteKind::Forbidden | NoteKind::Unacceptable | NoteKind::NumberTaken => true,
-            NoteKind::Busy | NoteKind::Restarted | NoteKind::Halted | NoteKind::NotMember => false,
+            NoteKind::Busy
+            | NoteKind::Restarted
+            | NoteKind::Halted
+            | NoteKind::NotMember
+            | NoteKind::Quarantined => false,
         };
         let open = pending.voter.accepted().is_none();
         if final_word && open && pending.voter.noted(note.kind) >= refusing {

@@ -6,7 +6,11 @@ use super::{Failure, Subcommand, USAGE, output};
 use crate::config::Cluster;
 use crate::crypto::Ed25519;
 use crate::files::load_cluster;
-use crate::proof::{Conviction, MAX_PROOF_FILE, PROOF_SUFFIX, ProofFile, convict};
+use crate::crypto::Keyring;
+use crate::proof::{
+    Conviction, DIVERGENCE_SUFFIX, Divergence, DivergenceFile, MAX_DIVERGENCE_FILE, PROOF_SUFFIX,
+    ProofFile, convict,
+};
 use clap::Args;
 use std::fs::{self, File};
 use std::io::Read;
@@ -17,6 +21,9 @@ use std::process::ExitCode;
 const DIRECTORY: &str = "evidence";
 
 /// Judge the proofs of lying that replicas keep, without asking anybody
+///
+/// Besides these there is evidence of divergence: replicas that signed different results. It shows
+/// that one is broken, or that the service is not deterministic, and convicts nobody of a lie.
 ///
 /// All that it takes is the cluster file. Exit code: 0 if all proofs are valid, 1 if one is not, 2
 /// for a wrong command line or file.
@@ -55,9 +62,55 @@ struct Which {
 struct Judged {
     path: PathBuf,
     /// What it holds, if that can be read.
-    file: Option<ProofFile>,
+    file: Option<Contents>,
     /// What it proves, or why nothing.
-    verdict: Result<Conviction, String>,
+    verdict: Result<Shown, String>,
+}
+
+/// What a file holds.
+enum Contents {
+    Proof(ProofFile),
+    Divergence(DivergenceFile),
+}
+
+/// What a file proves.
+#[derive(Debug)]
+enum Shown {
+    Lie(Conviction),
+    Divergence(Divergence),
+}
+
+impl Contents {
+    /// # Errors
+    /// Why it is neither.
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        match DivergenceFile::is_one(bytes) {
+            true => DivergenceFile::parse(bytes).map(Self::Divergence),
+            false => ProofFile::parse(bytes).map(Self::Proof),
+        }
+        .map_err(|e| e.to_string())
+    }
+
+    fn judge(&self, cluster: &Cluster) -> Result<Shown, String> {
+        let group = match self {
+            Contents::Proof(file) => file.group,
+            Contents::Divergence(file) => file.group,
+        };
+        let keyring: Keyring<Ed25519> =
+            cluster.keyring(group).expect("the parser of the cluster file has accepted its keys");
+        match self {
+            Contents::Proof(file) => {
+                file.fits(&keyring).map_err(|e| e.to_string())?;
+                let limit = cluster.limits.max_candidates;
+                let convicted = convict(&file.proof, &keyring, limit);
+                convicted.map(Shown::Lie).map_err(|e| e.to_string())
+            }
+            Contents::Divergence(file) => {
+                file.fits(&keyring).map_err(|e| e.to_string())?;
+                file.judge(&keyring).map(Shown::Divergence).map_err(|e| e.to_string())
+            }
+        }
+    }
 }
 
 impl Subcommand for Evidence {
@@ -108,7 +161,10 @@ impl Which {
 
 fn proofs_in(directories: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     // Names with a dot in front are files that are being written.
-    let is_proof = |name: &str| name.ends_with(PROOF_SUFFIX) && !name.starts_with('.');
+    let is_proof = |name: &str| {
+        (name.ends_with(PROOF_SUFFIX) || name.ends_with(DIVERGENCE_SUFFIX))
+            && !name.starts_with('.')
+    };
     let mut paths = Vec::new();
     for directory in directories {
         paths.extend(entries(directory, is_proof)?);
@@ -141,23 +197,17 @@ fn entries(directory: &Path, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Ve
 /// Judges one file. An error if it cannot be read at all: that is no verdict.
 fn judge(cluster: &Cluster, path: PathBuf) -> anyhow::Result<Judged> {
     let mut bytes = Vec::new();
-    let most = MAX_PROOF_FILE as u64 + 1;
+    let most = MAX_DIVERGENCE_FILE as u64 + 1;
     File::open(&path).and_then(|f| f.take(most).read_to_end(&mut bytes)).map_err(|e| {
         let message =
             format!("cannot read {}: {e}; give the files of proofs", path.display());
         Failure { code: USAGE, message }
     })?;
-    let file = match ProofFile::parse(&bytes) {
+    let file = match Contents::parse(&bytes) {
         Ok(file) => file,
-        Err(e) => return Ok(Judged { path, file: None, verdict: Err(e.to_string()) }),
+        Err(why) => return Ok(Judged { path, file: None, verdict: Err(why) }),
     };
-    let keyring = cluster.keyring::<Ed25519>(file.group);
-    let keyring = keyring.expect("the parser of the cluster file has accepted its keys");
-    let limit = cluster.limits.max_candidates;
-    let verdict = match file.fits(&keyring) {
-        Ok(()) => convict(&file.proof, &keyring, limit).map_err(|e| e.to_string()),
-        Err(e) => Err(e.to_string()),
-    };
+    let verdict = file.judge(cluster);
     Ok(Judged { path, file: Some(file), verdict })
 }
 

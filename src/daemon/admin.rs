@@ -91,7 +91,13 @@ fn health(status: &Status) -> Response<Full<Bytes>> {
         (Standing::Joining, _) => text(unhealthy, "out, and joins again\n"),
         (Standing::Follower, _) => text(unhealthy, "out, and only follows\n"),
         (Standing::Restarted, _) => text(unhealthy, "restarted without its state\n"),
-        (Standing::Halted, _) => text(unhealthy, "halted\n"),
+        (Standing::Quarantined, _) => {
+            text(unhealthy, "its results were not those of t + 1 others; it fetches their state\n")
+        }
+        (Standing::Halted, _) => {
+            let why = status.halted.as_deref().unwrap_or_default();
+            text(unhealthy, &format!("halted: {why}\n"))
+        }
     }
 }
 

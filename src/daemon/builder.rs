@@ -7,7 +7,7 @@ use super::initial::Initial;
 use super::node::Node;
 use super::parts::Parts;
 use super::pins::{Pins, outdated};
-use super::{DaemonError, admin, initial, mark, node};
+use super::{DaemonError, admin, halted, initial, mark, node};
 use crate::adversary::Lie;
 use crate::chain::MakeService;
 use crate::config::{Cluster, FaultModel, ReplicaEntry};
@@ -207,6 +207,7 @@ impl Builder {
         mark::look_for(&self.data, &self.cluster, self.id)?;
         let claim = claim(&self.data).await?;
         let before = mark::look_for(claim.directory(), &self.cluster, self.id)?;
+        halted::check(claim.directory())?;
         Ok((claim, before))
     }
 

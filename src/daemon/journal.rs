@@ -60,6 +60,18 @@ pub(super) fn log(event: &Event) {
             from = %from, why,
             "lied about a snapshot: it is not asked for one for some time"
         ),
+        Event::Quarantined { round, times } => error!(
+            round = round.0,
+            times,
+            "t + 1 others attest other results than this replica: its memory, its disk or its \
+             copy of the service is broken; it answers nobody until it has their state. The \
+             evidence: quorate evidence list"
+        ),
+        Event::Released { round } => warn!(
+            round = round.0,
+            "this replica has the state of the others again, and answers; find out what is broken"
+        ),
+        Event::Nondeterministic { words } => error!(words, "all replicas have halted"),
         Event::Halted { why } => error!(why, "this replica has halted and answers nobody"),
         Event::Step { .. } => {}
         Event::DeltaNear { .. } | Event::DeltaBroken { .. } => log_delta(event),

@@ -42,6 +42,7 @@ mod disk;
 mod encoder;
 mod error;
 mod gate;
+mod halted;
 mod initial;
 mod journal;
 mod mark;

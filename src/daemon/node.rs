@@ -15,7 +15,7 @@ use super::peers::{self, Introduced, Open, Party};
 use super::pending::Pending;
 use super::pins::Pins;
 use super::places::{Place, Places};
-use super::{DaemonError, journal, mark};
+use super::{DaemonError, halted, journal, mark};
 use crate::adversary::Liar;
 use crate::config::Cluster;
 use crate::crypto::{Ed25519, PublicKey, Scheme};
@@ -432,6 +432,7 @@ impl Node {
                 }
                 Action::StartAgain => self.failed = Some(DaemonError::StartAgain),
                 Action::Evidence { name, bytes } => self.disk.keep(name, bytes),
+                Action::KeepHalted { words } => halted::keep(&self.directory, &words),
                 Action::Pin { replica, key } => self.pin(replica, key),
                 Action::MarkKnown => match mark::known(&self.directory, self.mark) {
                     Ok(mark) => self.mark = mark,

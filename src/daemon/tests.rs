@@ -1,6 +1,8 @@
 //! Daemons in this process, on loopback. Deadlines are generous and only there to turn a hang into
 //! a failure.
 
+mod divergence;
+
 use super::{Daemon, DaemonError};
 use crate::config::Cluster;
 use crate::crypto::SecretKey;

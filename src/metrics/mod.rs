@@ -10,9 +10,15 @@ use prometheus_client::registry::Registry;
 /// Renders a status. Every counter becomes `quorate_NAME_total`, everything else a gauge.
 pub fn render(status: &Status) -> String {
     let mut registry = Registry::with_prefix("quorate");
-    let gauges: [(&str, &str, u64); 9] = [
+    let gauges: [(&str, &str, u64); 11] = [
         ("replica", "The replica's number", status.replica.into()),
         ("member", "1 if it takes part", (status.standing == Standing::Member).into()),
+        ("halted", "1 if it has stopped itself", status.halted.is_some().into()),
+        (
+            "quarantined",
+            "1 if it has no state since its own was wrong",
+            status.quarantined.is_some().into(),
+        ),
         ("round", "Last round in which it sent a proposal", status.round),
         ("committed_round", "Last committed round", status.committed),
         ("executed_round", "Last executed round", status.executed_round),

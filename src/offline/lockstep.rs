@@ -1,7 +1,7 @@
 //! Two executions side by side, and where they first differ.
 
 use super::player::{Seen, SeenCommand, SeenStep};
-use super::words::text;
+use super::text;
 use crate::types::{RequestId, Round};
 use bytes::Bytes;
 use std::collections::VecDeque;

@@ -27,8 +27,8 @@ mod repair;
 mod survey;
 mod watched;
 mod whole_chain;
-mod words;
 
+pub use crate::service::words::{in_words, text};
 pub use agreed::{Agreed, Executed, agreed};
 pub use backup::{Backup, BackupError, InitialState};
 pub use judge::{Judge, Problem};
@@ -38,4 +38,3 @@ pub use repair::{Donor, Keep, Left, Place, RepairError, Repaired, repair};
 pub use survey::{Kind, Listed, LogSurvey, SnapshotSurvey, Tally, survey, survey_snapshots};
 pub use watched::Watch;
 pub use whole_chain::{Unlike, WholeChain, whole_chain};
-pub use words::{in_words, text};

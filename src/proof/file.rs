@@ -66,15 +66,7 @@ impl ProofFile {
     /// # Errors
     /// [`ProofFileError`] says what differs and what to do.
     pub fn fits<S: Scheme>(&self, keyring: &Keyring<S>) -> Result<(), ProofFileError> {
-        let (found, wanted) = (self.cluster, keyring.context().cluster);
-        if found != wanted {
-            return Err(ProofFileError::Cluster { found, wanted });
-        }
-        let (found, wanted) = (self.roster, roster(keyring));
-        if found != wanted {
-            return Err(ProofFileError::Roster { found, wanted });
-        }
-        Ok(())
+        fits((self.cluster, self.roster), keyring)
     }
 
     /// The name that such a file gets: epoch, who, what kind, and the first bytes of its hash.
@@ -128,6 +120,22 @@ impl ProofFile {
     }
 }
 
-fn roster<S: Scheme>(keyring: &Keyring<S>) -> Digest {
+/// Whether a file of this cluster and roster is of this keyring's.
+pub(super) fn fits<S: Scheme>(
+    (cluster, first_keys): (Digest, Digest),
+    keyring: &Keyring<S>,
+) -> Result<(), ProofFileError> {
+    let (found, wanted) = (cluster, keyring.context().cluster);
+    if found != wanted {
+        return Err(ProofFileError::Cluster { found, wanted });
+    }
+    let (found, wanted) = (first_keys, roster(keyring));
+    if found != wanted {
+        return Err(ProofFileError::Roster { found, wanted });
+    }
+    Ok(())
+}
+
+pub(super) fn roster<S: Scheme>(keyring: &Keyring<S>) -> Digest {
     keyring.members_hash(0, keyring.ensemble().all())
 }

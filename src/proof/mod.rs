@@ -25,11 +25,15 @@
 //! Where signed bytes leave a doubt, they convict nobody. The tests run an honest replica through
 //! random histories and demand that no two things that it signed convict it.
 
+mod divergence;
 mod file;
 pub mod find;
 pub mod receipt;
 mod rules;
 
+pub use divergence::{
+    Attested, DIVERGENCE_SUFFIX, Divergence, DivergenceError, DivergenceFile, MAX_DIVERGENCE_FILE,
+};
 pub use file::{MAX_PROOF_FILE, PROOF_SUFFIX, ProofFile, ProofFileError};
 
 use crate::crypto::{Keyring, Scheme, Signable, Unverified, Verified, VerifyError};

@@ -103,6 +103,12 @@ pub enum Action {
         /// What goes into it.
         bytes: Bytes,
     },
+    /// Write these words to where people find them, and do not start on this disk again before an
+    /// operator has taken them away: the service is not deterministic (§6).
+    KeepHalted {
+        /// What to write.
+        words: String,
+    },
     /// From now on the link to a replica has to show this key, or there must be none: it is being
     /// replaced (M3). A link that shows another one is to be closed.
     Pin {
@@ -315,6 +321,24 @@ pub enum Event {
         took: Duration,
         /// Whether it came at last. What did not may be of a replica that has stopped.
         answered: bool,
+    },
+    /// `t + 1` others attest something else than this replica: it has given up its state, answers
+    /// nobody, and fetches theirs (§6).
+    Quarantined {
+        /// The round of the step or checkpoint at which it shows.
+        round: Round,
+        /// How often that was within the last hour.
+        times: u32,
+    },
+    /// After that the state of the others is taken up: this replica answers again.
+    Released {
+        /// The round of its checkpoint.
+        round: Round,
+    },
+    /// The service is not deterministic, so that all have halted; what was found out since.
+    Nondeterministic {
+        /// In words: the first command with different results, and who has which.
+        words: String,
     },
     /// The replica has stopped itself.
     Halted {

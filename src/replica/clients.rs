@@ -97,6 +97,11 @@ impl<S: Scheme> Replica<S> {
             out.push(to_client(link, note.to_frame(self.group)));
             return;
         }
+        if self.quarantine.is_on() {
+            // As one without its state it answers nothing, and gives candidates.
+            let note = Note { session, number, kind: NoteKind::Quarantined };
+            out.push(to_client(link, note.to_frame(self.group)));
+        }
         let context = self.keyring.context();
         let (bodies, executor) = (&mut self.bodies, &self.executor);
         let is_ordered = |digest: &Digest| self.core.is_executed(digest);

@@ -20,7 +20,7 @@ impl<S: Scheme> Replica<S> {
         let (checkpoint, state) = self.executor.checkpoint();
         let attestation = Attestation {
             position: self.executor.position(),
-            running: self.executor.running(),
+            running: self.executor.attested(),
             checkpoint,
             state,
             rolled: self.rolled.is_on(),
@@ -46,12 +46,13 @@ impl<S: Scheme> Replica<S> {
             self.compare(proposal.replica, &proposal.attestation, out);
         }
         self.receipts.committed(&step);
+        self.look_for_divergence(now, &step, out);
         self.changed(step.position.round, &step.changes, out);
         self.collect_proofs(&step, out);
         self.follows_again();
         // Another may lack a body until it has executed it.
         if !self.journal.is_replaying() {
-            self.bodies.executed_by_all(self.bodies_needed_until());
+            self.bodies.executed_by_all(self.unneeded_until(step.position.round));
         }
         let round = step.position.round;
         if !self.executor.push(step) {
@@ -78,7 +79,14 @@ impl<S: Scheme> Replica<S> {
         let other_state = attestation.checkpoint == checkpoint && attestation.state != state;
         let differs = other_state || ours.is_some_and(|o| o != attestation.running);
         // What is of another history, and to be replaced, says nothing of the others.
-        let differs = differs && !self.executor.is_lost() && !self.core.is_astray();
+        let is_ours = !self.executor.is_lost() && !self.core.is_astray();
+        let differs = differs && is_ours;
+        if let Some(ours) = ours.filter(|_| is_ours && !self.journal.is_replaying()) {
+            self.compared.add(replica, attestation, &ours);
+            if !differs {
+                self.diverged.remove(replica);
+            }
+        }
         if differs && !self.diverged.contains(replica) {
             self.diverged.insert(replica);
             out.push(Action::Event(Event::Diverged { replica, round }));

@@ -155,7 +155,7 @@ impl Executor {
         false
     }
 
-    fn halt(&mut self, why: String) {
+    pub(super) fn halt(&mut self, why: String) {
         self.halted.get_or_insert(why);
         (self.queue, self.backlog) = (VecDeque::new(), 0);
         self.missing.clear();

@@ -95,6 +95,25 @@ impl Fetch {
 }
 
 impl<S: Scheme> Replica<S> {
+    /// Asks for the bodies that are missing, if it is time to.
+    pub(super) fn ask_for_bodies(&mut self, now: Now, out: &mut Actions) {
+        if !self.fetch.is_due(now.monotonic) || self.paused {
+            return;
+        }
+        if self.fetch.is_hopeless() {
+            self.behind(out);
+        }
+        let missing = self.executor.missing(&self.bodies);
+        let asks = self.fetch.ask(now.monotonic, &self.timing, self.id, &missing);
+        for (peer, digests) in asks {
+            self.counters.bodies_asked += digests.len() as u64;
+            for part in digests.chunks(WantBody::MAX) {
+                let want = WantBody { digests: part.to_vec() };
+                out.push(to_peer(peer, Lane::Protocol, want.to_frame(self.group)));
+            }
+        }
+    }
+
     /// R7: whether so much waits for bodies that nothing more is to be taken in that can be later.
     pub(super) fn waits_too_much(&self) -> bool {
         self.executor.is_far_behind() && !planted("r7-no-bound")

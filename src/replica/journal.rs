@@ -395,6 +395,12 @@ impl Journal {
         None
     }
 
+    /// What this replica has executed is wrong: neither replies nor a snapshot of it leave.
+    pub(super) fn forget_unsaid(&mut self) {
+        self.waiting.clear();
+        self.saving.take_if(|saving| matches!(saving, Saving::Made(_)));
+    }
+
     /// Replies that wait for the disk.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()

@@ -12,7 +12,9 @@
 //!
 //! A replica that cannot follow any more fetches a snapshot from the others (`transfer.rs`, §7).
 //! What these have not gone on with after a power cut it gives up and starts again from its disk
-//! (`undo.rs`); it says so from then on (`rolled.rs`).
+//! (`undo.rs`); it says so from then on (`rolled.rs`). One whose results are not those of `t + 1`
+//! others (`divergence.rs`) gives up its state; where no `t + 1` can agree all stop and look for
+//! the command that shows it (`quarantine.rs`, `difference.rs`, §6).
 //!
 //! How long messages take is measured all the time, against Δ (`meter.rs`).
 //!
@@ -25,6 +27,8 @@ mod bodies;
 mod clients;
 mod committed;
 mod delta;
+mod difference;
+mod divergence;
 mod epochs;
 mod executor;
 mod fetch;
@@ -37,6 +41,7 @@ mod links;
 mod measure;
 mod meter;
 mod outputs;
+mod quarantine;
 mod reads;
 mod receipts;
 mod recover;

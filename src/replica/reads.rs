@@ -109,6 +109,9 @@ impl<S: Scheme> Replica<S> {
         if self.is_halted() {
             return Err(NoteKind::Halted);
         }
+        if self.quarantine.is_on() {
+            return Err(NoteKind::Quarantined);
+        }
         let point = self.core.read_point().filter(|_| !self.executor.is_lost());
         let point = point.ok_or(NoteKind::NotMember)?;
         match self.reads.has_room(client, query.body.len() as u64, &self.quotas) {

@@ -3,6 +3,7 @@
 use super::allowance::Allowance;
 use super::answers::{Answers, Asker};
 use super::bodies::Bodies;
+use super::divergence::{Compared, Judge};
 use super::epochs::Needed;
 use super::executor::{Executed, Executor};
 use super::fetch::Fetch;
@@ -11,6 +12,7 @@ use super::journal::Journal;
 use super::keys::{first_pins, recorded_keys};
 use super::links::{Client, Links};
 use super::meter::Meter;
+use super::quarantine::Quarantine;
 use super::reads::Reads;
 use super::receipts::Receipts;
 use super::replies::Due;
@@ -25,9 +27,9 @@ use crate::service::Service;
 use crate::types::marks::mark;
 use crate::types::{Digest, DiskState, Durability, GroupId, Instant, LinkId, Members, Now};
 use crate::types::{OrderLimits, Quotas, ReplicaId, Round, Timing};
-use crate::wire::{Body, Frame, GroupState, Hello, Kind, Message};
+use crate::wire::{Body, Frame, GroupState, Hello, Kind, Leaves, Message};
 use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Stamp};
-use crate::wire::{Record, Want, WantBody, WantHistory};
+use crate::wire::{Record, Want, WantBody, WantHistory, WantLeaves};
 use bytes::Bytes;
 
 /// One replica of one group.
@@ -56,6 +58,10 @@ pub struct Replica<S: Scheme> {
     pub(super) executed_by: Vec<Round>,
     /// Replicas whose attestation was found to differ from ours.
     pub(super) diverged: Members,
+    /// How far others' outputs are ours, who is in the minority, and what came of that (§6).
+    pub(super) compared: Compared,
+    pub(super) judge: Judge,
+    pub(super) quarantine: Quarantine,
     pub(super) fetch: Fetch,
     pub(super) answers: Answers,
     /// Signatures that peers may have checked.
@@ -135,6 +141,9 @@ impl<S: Scheme> Replica<S> {
             stable: Round(0),
             executed_by: vec![Round(0); ensemble.n()],
             diverged: Members::NONE,
+            compared: Compared::new(ensemble.n()),
+            judge: Judge::new(ensemble),
+            quarantine: Quarantine::default(),
             fetch: Fetch::default(),
             answers: Answers::default(),
             allowance: Allowance::new(setup.quotas.peer_signatures),
@@ -231,7 +240,8 @@ impl<S: Scheme> Replica<S> {
         let cores = [self.core.next_wake(), self.links.next_ping()];
         let fetch = self.fetch.next_wake().filter(|_| !self.paused);
         let receipts = self.receipts.next_wake();
-        let more = [fetch, self.transfer_wake(), self.needed_wake(), receipts];
+        let search = self.quarantine.next_wake(self.timing.patience);
+        let more = [fetch, self.transfer_wake(), self.needed_wake(), receipts, search];
         let wakes = cores.into_iter().chain(more);
         wakes.flatten().min()
     }
@@ -286,6 +296,8 @@ impl<S: Scheme> Replica<S> {
             Kind::WantSnapshot | Kind::SnapshotPart | Kind::SnapshotOffer => {
                 self.transfer_frame(now, peer, frame, out)
             }
+            Kind::WantLeaves => WantLeaves::from_body(body).map(|w| self.want_leaves(peer, w, out)),
+            Kind::Leaves => Leaves::from_body(body).map(|l| self.leaves(now, peer, &l, out)),
             Kind::Open | Kind::Hello => Ok(()),
             Kind::Blame
             | Kind::Call
@@ -459,22 +471,9 @@ impl<S: Scheme> Replica<S> {
             out.push(to_peer(peer, Lane::Protocol, ping.to_frame(self.group)));
         }
         self.transfer(now, out);
+        self.search_difference(now, out);
         self.look_at_needed(now, out);
-        if !self.fetch.is_due(now.monotonic) || self.paused {
-            return;
-        }
-        if self.fetch.is_hopeless() {
-            self.behind(out);
-        }
-        let missing = self.executor.missing(&self.bodies);
-        let asks = self.fetch.ask(now.monotonic, &self.timing, self.id, &missing);
-        for (peer, digests) in asks {
-            self.counters.bodies_asked += digests.len() as u64;
-            for part in digests.chunks(WantBody::MAX) {
-                let want = WantBody { digests: part.to_vec() };
-                out.push(to_peer(peer, Lane::Protocol, want.to_frame(self.group)));
-            }
-        }
+        self.ask_for_bodies(now, out);
     }
 }
 

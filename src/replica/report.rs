@@ -31,6 +31,8 @@ pub(super) struct Counters {
     pub(super) evidence: u64,
     pub(super) void: u64,
     pub(super) rebuilt: u64,
+    /// How often this replica found itself in the minority (§6).
+    pub(super) quarantines: u64,
     /// How often too much waited for bodies, so that steps were passed over.
     pub(super) passed_over: u64,
     pub(super) snapshots_wanted: u64,
@@ -85,6 +87,8 @@ impl<S: Scheme> Replica<S> {
                 missing: numbers(missing),
                 since_ms: now.monotonic.since(since).as_millis() as u64,
             }),
+            halted: self.executor.halted().map(str::to_owned),
+            quarantined: self.quarantine.found().map(|round| round.0),
             disk_replaced: core.is_replaced(),
             transfer: self.transfer_status(),
             transfer_lies: self.transfer_lies(now),
@@ -108,6 +112,7 @@ impl<S: Scheme> Replica<S> {
         let own = &core.standings()[self.id.index()];
         match () {
             () if self.executor.halted().is_some() => Standing::Halted,
+            () if self.quarantine.is_on() => Standing::Quarantined,
             () if self.executor.is_lost() || core.is_restarted() && member => Standing::Restarted,
             () if core.promised().is_some_and(|c| c.members().contains(self.id)) => {
                 Standing::Changing
@@ -212,6 +217,7 @@ impl<S: Scheme> Replica<S> {
             ("evidence", c.evidence),
             ("void", c.void),
             ("rebuilt", c.rebuilt),
+            ("quarantines", c.quarantines),
             ("passed_over", c.passed_over),
             ("log_entries", self.journal.written),
             ("durable_round", self.journal.durable().0),

@@ -67,6 +67,13 @@ pub struct Status {
     /// reports nothing (§7).
     #[serde(default)]
     pub disk_replaced: bool,
+    /// Why it has stopped itself, if it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted: Option<String>,
+    /// The round at which its results were not those of `t + 1` others (§6), as long as it has no
+    /// other state since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<u64>,
     /// The snapshot that it is fetching, if it wants one.
     pub transfer: Option<TransferStatus>,
     /// Which replicas lied to it in the transfer of a snapshot, and are asked for none now.
@@ -187,6 +194,9 @@ pub enum Standing {
     Follower,
     /// It restarted without its state, and the others have not gone on without it yet.
     Restarted,
+    /// Its results were not those of `t + 1` others: it answers nobody until it has their state
+    /// (§6).
+    Quarantined,
     /// It has stopped itself.
     Halted,
 }
@@ -200,6 +210,7 @@ impl Standing {
             Standing::Joining => "joining",
             Standing::Follower => "follower",
             Standing::Restarted => "restarted",
+            Standing::Quarantined => "quarantined",
             Standing::Halted => "halted",
         }
     }

@@ -308,6 +308,7 @@ impl<S: Scheme> Replica<S> {
         self.download.end();
         self.fetch.end();
         self.counters.snapshots_installed += 1;
+        self.released(round, out);
         self.stable = self.stable.max(round);
         let length = bytes.len() as u64;
         mark("§7 a snapshot was taken up");

@@ -13,6 +13,7 @@ pub mod counter;
 pub mod kv;
 mod run;
 pub mod sessions;
+pub mod words;
 
 pub use carried::{Carried, CarriedError, Inherited};
 pub use run::{run_commands, run_queries};

@@ -309,6 +309,9 @@ impl Judge {
                 self.told_late.insert(who.replica().unwrap_or(at));
                 ("delta broken", None)
             }
+            Event::Quarantined { .. } => ("quarantined", Some(at)),
+            Event::Released { .. } => ("released", None),
+            Event::Nondeterministic { .. } => ("nondeterministic", (!self.may_halt).then_some(at)),
             Event::Halted { .. } => ("halted", (!self.may_halt).then_some(at)),
             Event::Step { .. } => ("step", None),
         };

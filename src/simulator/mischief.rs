@@ -112,6 +112,10 @@ impl Service for Faulty {
                 self.kv.execute(time, client, &Command::put("k0", "wrong").encode());
                 right
             }
+            Some(WrongService::Flip) if self.commands == Self::EVERY => {
+                self.kv.execute(time, client, &Command::put("flipped", "x").encode());
+                right
+            }
             _ => right,
         }
     }

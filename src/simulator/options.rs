@@ -120,6 +120,8 @@ pub enum WrongService {
     Outputs,
     /// Some commands leave another state behind.
     State,
+    /// Once, a value changes in its memory.
+    Flip,
 }
 
 /// What a service says of its state after a panic (K8).

@@ -144,8 +144,8 @@ impl<S: Scheme> ReplicaNode<S> {
                 out.push(Effect::Note(Note::Evidence { name, bytes }));
             }
             Action::MarkKnown => out.push(Effect::Note(Note::MarkedKnown)),
-            // The world's links show no keys.
-            Action::Pin { .. } => {}
+            // The world's links show no keys; what a halted one writes down is in its events.
+            Action::Pin { .. } | Action::KeepHalted { .. } => {}
             Action::Event(Event::Step { trace, told }) => {
                 out.push(Effect::Note(Note::Step(trace, told)));
             }

@@ -350,10 +350,13 @@ pub enum NoteKind {
     /// (Q1).
     #[error("not a member now: it answers no queries")]
     NotMember = 6,
+    /// It attested what `t + 1` others do not: it answers nobody until it has their state (§6).
+    #[error("quarantined: t + 1 others have other results, and it fetches their state")]
+    Quarantined = 7,
 }
 
 impl NoteKind {
-    const ALL: [NoteKind; 7] = [
+    const ALL: [NoteKind; 8] = [
         NoteKind::Busy,
         NoteKind::Restarted,
         NoteKind::Forbidden,
@@ -361,6 +364,7 @@ impl NoteKind {
         NoteKind::NumberTaken,
         NoteKind::Halted,
         NoteKind::NotMember,
+        NoteKind::Quarantined,
     ];
 }
 

@@ -58,6 +58,10 @@ pub enum Kind {
     Chain = 19,
     /// A [`super::Stamp`].
     Stamp = 20,
+    /// A [`super::WantLeaves`].
+    WantLeaves = 24,
+    /// [`super::Leaves`].
+    Leaves = 25,
     /// A client's [`super::Greeting`].
     Greeting = 32,
     /// A [`super::Request`].
@@ -86,7 +90,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 33] = [
+    pub const ALL: [Kind; 35] = [
         Kind::Open,
         Kind::Hello,
         Kind::Proposal,
@@ -108,6 +112,8 @@ impl Kind {
         Kind::SnapshotOffer,
         Kind::Chain,
         Kind::Stamp,
+        Kind::WantLeaves,
+        Kind::Leaves,
         Kind::Greeting,
         Kind::Request,
         Kind::Replies,

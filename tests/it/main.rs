@@ -6,6 +6,7 @@ mod chains;
 mod clients;
 mod config;
 mod delta;
+mod divergence;
 mod epochs;
 mod explore;
 mod faults;

@@ -14,11 +14,11 @@ use std::time::Duration;
 const SEEDS: u64 = 12;
 
 /// Bugs that no run here hunts. Those of the chain are hunted in `tests/it/chain.rs`. The next are
-/// shown by step tables beside the code that has them
-/// (`src/ordering`, `src/replica/transfer`, `src/proof/receipt`), the others by crashes at every
-/// call of the disk (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`) and by the modes of
-/// `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 121] = [
+/// shown by step tables beside the code that has them (`src/ordering`, `src/replica/transfer`,
+/// `src/proof/receipt`), those of divergence in `tests/it/divergence.rs`, the others by crashes at
+/// every call of the disk (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`)
+/// and by the modes of `quorate sim` (`src/cli/sim/tests.rs`).
+const ELSEWHERE: [&str; 124] = [
     "delta-offset-stays",
     "delta-late-untold",
     "s6-signer-counts-twice",
@@ -33,6 +33,9 @@ const ELSEWHERE: [&str; 121] = [
     "r6-receipts-wait",
     "s7-unknown-is-none",
     "o6-name-used-again",
+    "s6-attests-garbage",
+    "s6-compares-with-t",
+    "s6-quarantine-answers",
     "q1-chosen-not-awaited",
     "q1-follower-answers",
     "q1-entering-answers",

@@ -1,9 +1,9 @@
 //! How proofs are shown.
 
-use super::Judged;
+use super::{Contents, Judged, Shown};
 use crate::crypto::Unverified;
-use crate::proof::ProofFile;
-use crate::types::{Epoch, Members};
+use crate::proof::Divergence;
+use crate::types::{Digest, Epoch, Members};
 use crate::wire::{Header, Proof, ReportHeader};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -30,14 +30,32 @@ pub(super) fn list(judged: &[Judged]) -> String {
     for j in judged {
         let file = j.path.display();
         line(match &j.verdict {
-            Ok(c) => {
-                let (replica, epoch) = (c.replica.to_string(), c.epoch.to_string());
-                format!("{replica:<8} {epoch:<10} {:<13} {:<8} {file}", c.kind.name(), "yes")
+            Ok(shown) => {
+                let (replica, epoch, kind) = in_short(shown, j.file.as_ref());
+                format!("{replica:<8} {epoch:<10} {kind:<13} {:<8} {file}", "yes")
             }
             Err(why) => format!("{:<8} {:<10} {:<13} {:<8} {file}: {why}", "-", "-", "-", "NO"),
         });
     }
     out
+}
+
+/// Whom it is about, in which epoch it was signed, and its kind.
+fn in_short(shown: &Shown, file: Option<&Contents>) -> (String, String, &'static str) {
+    match shown {
+        Shown::Lie(c) => (c.replica.to_string(), c.epoch.to_string(), c.kind.name()),
+        Shown::Divergence(what) => {
+            let statement = file.and_then(|f| parts(f).0.first().map(|h| h.peek().epoch));
+            let epoch = statement.map_or("-".to_owned(), |epoch| epoch.to_string());
+            match what {
+                Divergence::Minority { differ, .. } => {
+                    let names: Vec<String> = differ.iter().map(|r| r.to_string()).collect();
+                    (names.join(","), epoch, "divergence")
+                }
+                Divergence::Split { .. } => ("all".to_owned(), epoch, "divergence"),
+            }
+        }
+    }
 }
 
 /// The verdict on each.
@@ -61,9 +79,10 @@ fn block(j: &Judged) -> String {
     let mut line = |text: String| {
         writeln!(out, "  {text}").expect("a string takes all that is written");
     };
-    line(format!("cluster   {}, group {}", file.cluster, file.group.0));
-    line(format!("roster    {}", file.roster));
-    let (headers, reports) = parts(&file.proof);
+    let (cluster, group, roster) = place(file);
+    line(format!("cluster   {cluster}, group {group}"));
+    line(format!("roster    {roster}"));
+    let (headers, reports) = parts(file);
     for part in reports {
         let r = part.peek();
         let restarted = if r.restarted { ", restarted since" } else { "" };
@@ -86,18 +105,43 @@ fn block(j: &Judged) -> String {
         line(format!("          clock {}, {candidates}", h.now));
         let choice: Vec<String> = h.choice.iter().map(|d| d.to_string()).collect();
         line(format!("          chose {}", choice.join(" ")));
+        if matches!(file, Contents::Divergence(_)) {
+            let a = h.attestation;
+            let (round, at) = (a.position.round.0, a.checkpoint.0);
+            line(format!("          attests outputs {} up to round {round}", a.running));
+            line(format!("          attests state {} at round {at}", a.state));
+        }
     }
     out
 }
 
 fn verdict(j: &Judged) -> String {
     match &j.verdict {
-        Ok(c) => format!("proves that {} {}, in epoch {}", c.replica, c.what, c.epoch),
+        Ok(Shown::Lie(c)) => format!("proves that {} {}, in epoch {}", c.replica, c.what, c.epoch),
+        Ok(Shown::Divergence(what)) => {
+            let about = match &j.file {
+                Some(Contents::Divergence(file)) => file.about.to_string(),
+                _ => String::new(),
+            };
+            format!("shows different {about}: {what}; it convicts nobody of a lie")
+        }
         Err(why) => format!("NOT VALID: {why}"),
     }
 }
 
-fn parts(proof: &Proof) -> (Vec<&Unverified<Header>>, Vec<&Unverified<ReportHeader>>) {
+/// Its cluster, group and roster.
+fn place(file: &Contents) -> (Digest, u32, Digest) {
+    match file {
+        Contents::Proof(file) => (file.cluster, file.group.0, file.roster),
+        Contents::Divergence(file) => (file.cluster, file.group.0, file.roster),
+    }
+}
+
+fn parts(file: &Contents) -> (Vec<&Unverified<Header>>, Vec<&Unverified<ReportHeader>>) {
+    let proof = match file {
+        Contents::Proof(file) => &file.proof,
+        Contents::Divergence(file) => return (file.statements.iter().collect(), vec![]),
+    };
     match proof {
         Proof::Equivocation(a, b) | Proof::Backwards(a, b) => (vec![a, b], vec![]),
         Proof::Invalid(a) => (vec![a], vec![]),
@@ -114,25 +158,37 @@ pub(super) fn as_json(valid: bool, judged: &[Judged]) -> Value {
 }
 
 fn one_json(j: &Judged) -> Value {
-    let conviction = j.verdict.as_ref().ok().map(|c| {
-        json!({
+    let conviction = match &j.verdict {
+        Ok(Shown::Lie(c)) => Some(json!({
             "replica": c.replica.number(),
             "epoch": epoch_json(c.epoch),
             "kind": c.kind.name(),
             "what": c.what,
-        })
-    });
+        })),
+        _ => None,
+    };
+    let divergence = match &j.verdict {
+        Ok(Shown::Divergence(Divergence::Minority { differ, agree })) => {
+            Some(json!({ "differ": members_json(*differ), "agree": members_json(*agree) }))
+        }
+        Ok(Shown::Divergence(Divergence::Split { said })) => {
+            Some(json!({ "differ": members_json(*said), "agree": [] }))
+        }
+        _ => None,
+    };
     json!({
         "file": j.path.display().to_string(),
         "valid": j.verdict.is_ok(),
         "error": j.verdict.as_ref().err(),
         "conviction": conviction,
+        "divergence": divergence,
         "contents": j.file.as_ref().map(contents_json),
     })
 }
 
-fn contents_json(file: &ProofFile) -> Value {
-    let (headers, reports) = parts(&file.proof);
+fn contents_json(file: &Contents) -> Value {
+    let (headers, reports) = parts(file);
+    let (cluster, group, roster) = place(file);
     let header = |h: &&Unverified<Header>| {
         let h = h.peek();
         json!({
@@ -146,6 +202,10 @@ fn contents_json(file: &ProofFile) -> Value {
             "last_candidate": h.candidates.last,
             "candidates_digest": h.candidates.digest.to_hex(),
             "now": h.now,
+            "executed_round": h.attestation.position.round.0,
+            "running": h.attestation.running.to_hex(),
+            "checkpoint": h.attestation.checkpoint.0,
+            "state": h.attestation.state.to_hex(),
         })
     };
     let report = |r: &&Unverified<ReportHeader>| {
@@ -164,9 +224,9 @@ fn contents_json(file: &ProofFile) -> Value {
         })
     };
     json!({
-        "cluster": file.cluster.to_hex(),
-        "group": file.group.0,
-        "roster": file.roster.to_hex(),
+        "cluster": cluster.to_hex(),
+        "group": group,
+        "roster": roster.to_hex(),
         "proposals": headers.iter().map(header).collect::<Vec<_>>(),
         "reports": reports.iter().map(report).collect::<Vec<_>>(),
     })

@@ -2,7 +2,7 @@ use super::*;
 use crate::crypto::{Scheme, Unverified, Verified};
 use crate::files::init::{InitOptions, NewCluster, write_cluster};
 use crate::files::read_secret_key;
-use crate::proof::Kind;
+use crate::proof::{Attested, Kind};
 use crate::types::{Call, Digest, Epoch, GroupId, Members, ReplicaId, Root, Round};
 use crate::wire::{Header, Proof, Proposal, ReportHeader};
 
@@ -90,7 +90,11 @@ fn proofs_of_every_kind_are_judged_and_shown() {
         w.keep(1, Proof::Invalid(w.proposal(5, 100)), name);
     }
     let judged = w.judged(&w.which());
-    let kinds: Vec<_> = judged.iter().map(|j| j.verdict.as_ref().ok().map(|c| c.kind)).collect();
+    let kind = |shown: &Shown| match shown {
+        Shown::Lie(c) => c.kind,
+        other => panic!("{other:?}"),
+    };
+    let kinds: Vec<_> = judged.iter().map(|j| j.verdict.as_ref().ok().map(kind)).collect();
     let expected = [
         Some(Kind::Equivocation),
         Some(Kind::TwoReports),
@@ -121,6 +125,43 @@ fn proofs_of_every_kind_are_judged_and_shown() {
     assert_eq!(json["proofs"][1]["contents"]["reports"][1]["number"]["resets"], 1);
     assert_eq!(json["proofs"][2]["valid"], false);
     assert_eq!(json["proofs"].as_array().unwrap().len(), 6);
+}
+
+/// Replicas that signed different results: nobody is convicted, and what it is can be seen.
+#[test]
+fn evidence_of_divergence_is_shown_as_what_it_is() {
+    let w = World::new();
+    let keyring = w.new.cluster.keyring::<Ed25519>(GroupId::MAIN).unwrap();
+    let header = |index: usize, state: u8| {
+        let mut header = w.proposal(9, 100).peek().clone();
+        header.replica = ReplicaId::from_index(index);
+        (header.attestation.checkpoint, header.attestation.state) = (Round(8), Digest([state; 32]));
+        w.sign(header)
+    };
+    let keep = |name: &str, states: [u8; 3]| {
+        let statements = states.into_iter().enumerate().map(|(i, s)| header(i, s)).collect();
+        let file = DivergenceFile::new(Attested::State(Round(8)), statements, &keyring);
+        let place = w.keep(1, Proof::Invalid(w.proposal(5, 100)), name);
+        fs::write(place, file.to_bytes()).unwrap();
+    };
+    keep("8-R3.divergence", [1, 1, 2]);
+    keep("8-all.divergence", [1, 2, 3]);
+    keep("9-none.divergence", [1, 1, 1]);
+    let judged = w.judged(&w.which());
+    let list = show::list(&judged);
+    assert!(list.contains("R3       (0,0,0)    divergence    yes"), "{list}");
+    assert!(list.contains("all      (0,0,0)    divergence    yes"), "{list}");
+    assert_eq!(list.matches(" NO ").count(), 1, "{list}");
+    let text = show::verdicts(&judged);
+    let expected = "shows different states at the checkpoint of round 8: {R3} differ from {R1,R2}, \
+                    who are t + 1 or more and agree; it convicts nobody of a lie";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains("no t + 1 of {R1,R2,R3} and those who are silent can agree"), "{text}");
+    assert!(show::whole(&judged).contains("attests state 0202020202020202"), "{text}");
+    let json = show::as_json(false, &judged);
+    assert_eq!(json["proofs"][0]["divergence"]["differ"][0], 3);
+    assert_eq!(json["proofs"][0]["conviction"], serde_json::Value::Null);
+    assert_eq!(json["proofs"][0]["contents"]["proposals"][2]["checkpoint"], 8);
 }
 
 #[test]

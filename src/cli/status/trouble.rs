@@ -80,17 +80,33 @@ fn of_one(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
     if s.standings.iter().any(|place| place.replica == id.number() && place.rolled) {
         let _ = writeln!(
             text,
-            "{id} gave up what it had executed and the others had not gone on with, after a power \
-             cut. Nobody who waits for t + 1 replicas was misled; whoever relied on {id} alone may \
-             have been. It says so until: quorate admin readmit --replica {}.",
+            "{id} gave up what it had executed: the others had not gone on with it after a power \
+             cut, or had other results. Nobody who waits for t + 1 replicas was misled; whoever \
+             relied on {id} alone may have been. It says so until: quorate admin readmit \
+             --replica {}.",
             id.number()
         );
     }
     for chain in s.each_chain() {
         of_chain(id, chain, !s.chains.is_empty(), text);
     }
+    divergence(id, s, text);
+}
+
+/// Who has other results than the others, or has stopped (§6).
+fn divergence(id: ReplicaId, s: &Condition, text: &mut String) {
+    if let Some(round) = s.quarantined {
+        let _ = writeln!(
+            text,
+            "{id} had other results than t + 1 others (found at round {round}): its memory, disk \
+             or copy of the service is broken. It answers nobody until it has the state of the \
+             others, which it takes up at one of the next checkpoints by itself. The evidence: \
+             quorate evidence list."
+        );
+    }
     if s.standing == Standing::Halted {
-        let _ = writeln!(text, "{id} has halted; its log says why.");
+        let why = escape(s.halted.as_deref().unwrap_or("its log says why").as_bytes());
+        let _ = writeln!(text, "{id} has halted: {why}");
     }
 }
 
@@ -330,6 +346,19 @@ mod tests {
         assert!(one.contains("R2 has a new disk in place of one") && !one.contains("more than t"));
         let two = trouble(&c, &[whole(), lost(), lost()]);
         assert!(two.contains("R2, R3 say that their disks were lost, which is more than t = 1"));
+    }
+
+    #[test]
+    fn who_has_other_results_and_who_has_halted_is_told() {
+        let c = cluster();
+        let whole = || Ok(Condition { members: vec![1, 2, 3], ..Condition::default() });
+        let wrong = Condition { quarantined: Some(17), ..Condition::default() };
+        let text = trouble(&c, &[whole(), Ok(wrong), whole()]);
+        assert!(text.contains("R2 had other results than t + 1 others (found at round 17)"));
+        let halted = Some("the service\x07 is not deterministic".to_owned());
+        let halted = Condition { standing: Standing::Halted, halted, ..Condition::default() };
+        let text = trouble(&c, &[whole(), whole(), Ok(halted)]);
+        assert!(text.contains("R3 has halted: the service\\u{7} is not deterministic"), "{text}");
     }
 
     #[test]

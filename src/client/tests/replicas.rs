@@ -216,6 +216,7 @@ fn act(action: Action, links: &BTreeMap<Key, Link>, twist: &Twist) {
         | Action::Save { .. }
         | Action::StartAgain
         | Action::Evidence { .. }
+        | Action::KeepHalted { .. }
         | Action::MarkKnown
         | Action::Pin { .. } => return,
     };

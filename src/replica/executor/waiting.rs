@@ -1,6 +1,7 @@
 //! Steps that are committed and not executed: what they lack, and what becomes of them (O7).
 
 use super::Executor;
+use crate::crypto::{Domain, hash};
 use crate::ordering::Ordered;
 use crate::replica::bodies::Bodies;
 use crate::replica::fetch::AT_ONCE;
@@ -51,6 +52,19 @@ impl Executor {
     pub(in crate::replica) fn lose(&mut self) {
         self.lost = true;
         self.missing.clear();
+    }
+
+    /// The running root, as it is attested.
+    pub(in crate::replica) fn attested(&self) -> Digest {
+        match planted("s6-attests-garbage") {
+            true => hash(Domain::Running, &self.running.0),
+            false => self.running,
+        }
+    }
+
+    /// More is known of why nothing is executed any more.
+    pub(in crate::replica) fn halt_for(&mut self, words: String) {
+        self.halted = Some(words);
     }
 
     /// What the next steps lack, with the replicas that gave candidates and so hold it (O7).

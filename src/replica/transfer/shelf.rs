@@ -129,6 +129,11 @@ impl Shelf {
         self.drop_unfetched();
     }
 
+    /// What this replica has executed is wrong: nothing of it is given to others.
+    pub(in crate::replica) fn forget(&mut self) {
+        *self = Self { always: self.always, ..Self::default() };
+    }
+
     /// Ends the holds of those that do not get on.
     pub(in crate::replica) fn expire(&mut self, now: Instant) {
         self.holds.retain(|_, hold| now < hold.until);

@@ -19,11 +19,11 @@ use quorate::types::{
 };
 use quorate::wire::{
     Blame, Body, CallMessage, ChainAnswer, ChainMessage, ChainQuery, ChainSession, DecodeError,
-    Digests, Frame, FrameDecoder, Gone, Greeting, Hello, Kind, LogEntry, Mark, Message, Note,
-    OPEN_FRAME, OperatorChange, Outcome, Ping, Pong, Proposal, Reader, Receipt, ReceiptAnswer,
-    Record, Replies, Report, Request, RequestBody, Restarted, SignedChange, SnapshotOffer,
-    SnapshotPart, Stalled, Stamp, Want, WantBody, WantHistory, WantReceipt, WantSnapshot,
-    WholeQuery,
+    Digests, Frame, FrameDecoder, Gone, Greeting, Hello, Kind, Leaves, LogEntry, Mark, Message,
+    Note, OPEN_FRAME, OperatorChange, Outcome, Ping, Pong, Proposal, Reader, Receipt,
+    ReceiptAnswer, Record, Replies, Report, Request, RequestBody, Restarted, SignedChange,
+    SnapshotOffer, SnapshotPart, Stalled, Stamp, Want, WantBody, WantHistory, WantLeaves,
+    WantReceipt, WantSnapshot, WholeQuery,
 };
 use std::time::Duration;
 
@@ -263,7 +263,7 @@ macro_rules! messages {
 }
 
 messages! {
-    Hello, Unverified<Proposal>, Want, Ping, Pong, Stamp, WantBody, Body, Unverified<Blame>, CallMessage, Unverified<Report>, Unverified<Restarted>, Unverified<Stalled>, SignedChange, WantHistory, Gone, WantSnapshot, SnapshotPart, SnapshotOffer, Greeting, Request, Replies, Note, OperatorChange, ChainMessage, ChainQuery, ChainAnswer, ChainSession, WantReceipt, ReceiptAnswer, Digests, WholeQuery,
+    Hello, Unverified<Proposal>, Want, Ping, Pong, Stamp, WantBody, Body, Unverified<Blame>, CallMessage, Unverified<Report>, Unverified<Restarted>, Unverified<Stalled>, SignedChange, WantHistory, Gone, WantSnapshot, SnapshotPart, SnapshotOffer, Greeting, Request, Replies, Note, OperatorChange, ChainMessage, ChainQuery, ChainAnswer, ChainSession, WantReceipt, ReceiptAnswer, Digests, WholeQuery, WantLeaves, Leaves,
 }
 
 /// A stream of frames of any kind, transfer and changes of the epoch among them, which comes in

@@ -10,11 +10,11 @@ use quorate::types::{ClientId, Digest, Ensemble, Epoch, GroupId, ReplicaId, Roun
 use quorate::wire::{
     Attestation, Blame, Body, CallMessage, Candidate, ChainAnswer, ChainMessage, ChainQuery,
     ChainSession, Command, CommandKind, DecodeError, Digests, Frame, Gone, Greeting, GroupState,
-    Header, Hello, Kind, LaterStep, Look, Looked, Mark, Message, NoReceipt, Note, NoteKind,
+    Header, Hello, Kind, LaterStep, Leaves, Look, Looked, Mark, Message, NoReceipt, Note, NoteKind,
     OPEN_FRAME, OperatorChange, Outcome, PROTOCOL_VERSION, Piece, Ping, Pong, Proposal,
     ReceiptAnswer, ReceiptProof, Refusal, Replies, Reply, ReplyDigest, Report, Request,
     RequestBody, Restarted, SignedChange, SnapshotOffer, SnapshotPart, Stalled, Stamp,
-    StepPosition, Want, WantBody, WantHistory, WantReceipt, WantSnapshot, WholeQuery,
+    StepPosition, Want, WantBody, WantHistory, WantLeaves, WantReceipt, WantSnapshot, WholeQuery,
 };
 use std::path::PathBuf;
 
@@ -199,6 +199,8 @@ pub fn reencode_frame(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
         Kind::Body => reencode_body::<Body>(&frame),
         Kind::WantHistory => reencode_body::<WantHistory>(&frame),
         Kind::Gone => reencode_body::<Gone>(&frame),
+        Kind::WantLeaves => reencode_body::<WantLeaves>(&frame),
+        Kind::Leaves => reencode_body::<Leaves>(&frame),
         Kind::WantSnapshot => reencode_body::<WantSnapshot>(&frame),
         Kind::SnapshotPart => reencode_body::<SnapshotPart>(&frame),
         Kind::SnapshotOffer => reencode_body::<SnapshotOffer>(&frame),
@@ -290,6 +292,15 @@ fn transfer_samples() -> Vec<Sample> {
     let part = |piece, bytes: &'static [u8]| {
         SnapshotPart { round: Round(32), piece, bytes: Bytes::from_static(bytes) }.to_frame(GROUP)
     };
+    let position = StepPosition { round: Round(31), vector: digest("vector") };
+    let leaf = |of: &str| (digest(of), digest("output"));
+    let leaves = Leaves {
+        position,
+        before: digest("running"),
+        total: 4,
+        first: 2,
+        leaves: vec![leaf("one"), leaf("other")],
+    };
     // A header has a count before its choice of three, and ends 206 bytes and its signature behind
     // that.
     let length = 29 + 96 + 206 + 64;
@@ -306,6 +317,13 @@ fn transfer_samples() -> Vec<Sample> {
         Sample::frame("snapshot-page", part(Piece::Page(1), b"digests"), &[13]),
         Sample::frame("snapshot-chunk", part(Piece::Chunk(7), b"the state"), &[13]),
         Sample::frame("snapshot-chunk-none", part(Piece::Chunk(7), b""), &[13]),
+        Sample::frame(
+            "want-leaves",
+            WantLeaves { round: Round(31), first: 2 }.to_frame(GROUP),
+            &[],
+        ),
+        Sample::frame("leaves", leaves.to_frame(GROUP), &[80]),
+        Sample::frame("leaves-unknown", Leaves::unknown(Round(31)).to_frame(GROUP), &[80]),
     ]
 }
 

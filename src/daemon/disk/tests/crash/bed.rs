@@ -312,6 +312,8 @@ impl Bed {
                 | Event::InvalidProposal { .. }
                 | Event::Proven { .. }
                 | Event::Diverged { .. }
+                | Event::Quarantined { .. }
+                | Event::Nondeterministic { .. }
                 | Event::Halted { .. }
         );
         if is_bad {

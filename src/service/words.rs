@@ -1,6 +1,6 @@
 //! Commands of services in words.
 
-use crate::service::kv::{Command, Kv};
+use super::kv::{Command, Kv};
 
 /// Bytes of a key or value that are shown at most.
 const MOST: usize = 64;
