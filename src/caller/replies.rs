@@ -4,6 +4,7 @@ use super::core::{Caller, Diverted, explain};
 use super::queue::{Part, id_of};
 use super::receipts::ReceiptTrouble;
 use super::setup::Mode;
+use super::wholes::{PARTS, is_awaited};
 use super::window::{Found, Pending, Slot, Window};
 use super::{Action, Actions, Answer, CallError};
 use crate::types::plant::planted;
@@ -267,7 +268,13 @@ impl Caller {
             return self.divert(number);
         }
         if pending.voter.heard_of(gone) >= self.setup.ensemble.n() - self.setup.ensemble.t() {
-            let grace = now.since(pending.sent).saturating_mul(2).max(LEAST_GRACE);
+            // C3: a large answer takes longer than the digests of it.
+            let links = &self.links;
+            let awaited = pending.voter.named().iter().any(|r| is_awaited(links, pending, r, now));
+            let grace = match awaited {
+                true => self.setup.repeat_after / PARTS,
+                false => now.since(pending.sent).saturating_mul(2).max(LEAST_GRACE),
+            };
             pending.repeat_at = pending.repeat_at.min(now + grace);
             let again = pending.repeat_at;
             self.wake_by(again);

@@ -345,6 +345,35 @@ fn a_large_answer_may_take_longer_than_the_digests_of_it() {
     assert!(w.wholes.is_empty() && w.requests.is_empty());
 }
 
+/// C3: the same where one is down, so that the two others have to agree.
+#[test]
+fn a_large_answer_is_waited_for_where_one_is_down() {
+    let down = || {
+        let mut w = World::open(setup());
+        w.input(Input::Down { replica: r(3) });
+        w.call(1, &QUERY);
+        w.now = 1;
+        w.digest(1, 1, "a", 2);
+        w.at(25);
+        assert!(w.requests.is_empty());
+        w
+    };
+    let mut w = down();
+    w.answer(2, 1, "a", ONE);
+    assert_eq!(w.told(1), Some(Bytes::from_static(b"a")));
+    let mut w = down();
+    w.at(26);
+    assert_eq!(w.requests.len(), 2, "it is ordered after a quarter of the time of a repeat");
+    // One that is not waited for is no reason to wait.
+    let mut w = World::open(setup());
+    w.input(Input::Down { replica: r(3) });
+    w.call(1, &QUERY);
+    w.now = 1;
+    w.digest(1, 1, "a", 3);
+    w.at(3);
+    assert_eq!(w.requests.len(), 2);
+}
+
 /// C3: clients that ask once do not all ask the same replica for the whole.
 #[test]
 fn the_first_query_of_a_client_has_a_number_of_its_own() {

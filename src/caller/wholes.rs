@@ -23,7 +23,7 @@ use crate::wire::{
 use bytes::Bytes;
 
 /// The whole is waited for as long as one of so many parts of the time of a repeat.
-const PARTS: u32 = 4;
+pub(super) const PARTS: u32 = 4;
 /// Who was waited for in vain is not waited for during so many times of a repeat.
 const NOT_AGAIN: u32 = 10;
 
@@ -82,8 +82,7 @@ impl Caller {
             return true;
         }
         let links = &self.links;
-        let is_spent = |r| !links.is_counted_on(r, now) || pending.voter.has_heard(r);
-        if lacking.named.iter().all(is_spent) {
+        if !lacking.named.iter().any(|r| is_awaited(links, pending, r, now)) {
             let asked = ask_again(&mut self.links, &self.setup, (number, pending), lacking, now);
             self.counts.repeats += u64::from(asked);
         } else {
@@ -106,6 +105,16 @@ impl Caller {
             self.look_for_whole(number, now);
         }
     }
+}
+
+/// Whether the whole may still come from one whose turn it is.
+pub(super) fn is_awaited(
+    links: &Links,
+    pending: &Pending,
+    replica: ReplicaId,
+    now: Instant,
+) -> bool {
+    links.is_counted_on(replica, now) && !pending.voter.has_heard(replica)
 }
 
 /// Those who were to send the whole have not done so in time: those who agree on its digest are

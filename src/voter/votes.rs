@@ -248,6 +248,11 @@ impl Voter {
         Some(Lacking { agree, named: agreeing().filter_map(|v| v.named).collect() })
     }
 
+    /// Whose turn it is to send a whole outcome, as all say who gave a digest (C3).
+    pub fn named(&self) -> Members {
+        self.votes.iter().flatten().filter_map(|v| v.named).collect()
+    }
+
     /// Whether a replica has said anything, be it a vote or a note.
     pub fn has_heard(&self, replica: ReplicaId) -> bool {
         replica.index() < self.votes.len() && self.has_said(replica.index(), Members::NONE)
