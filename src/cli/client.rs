@@ -94,7 +94,7 @@ pub(super) struct Client {
     request_id: Option<RequestName>,
     /// The name was never used before: says so where sessions of this key were evicted, so that
     /// nobody else can know it
-    #[arg(long, global = true, requires = "request_id")]
+    #[arg(long, global = true)]
     first: bool,
     /// Keep in FILE which requests are open, and go on with the same session next time. For one
     /// process at a time, key and cluster; `outcome` without an id asks about all that are open
@@ -157,8 +157,11 @@ impl Subcommand for Client {
             Command::Batch(batch) => Work::Batch(batch),
             Command::Outcome(outcome) => Work::Outcome(outcome),
         };
-        if show.name.is_some() {
-            name_fits(&work, chain)?;
+        match show.name {
+            Some(_) => name_fits(&work, chain)?,
+            // What is given before the command and after it is not seen together by the parser.
+            None if self.first => return Err(usage("--first says something about --request-id")),
+            None => {}
         }
         if show.receipts.is_some() && matches!(work, Work::Outcome(_)) {
             let message = "--receipt: what became of a request has no receipt of its own".to_owned();
@@ -200,6 +203,10 @@ fn unusable(error: ClientError) -> anyhow::Error {
         ClientError::State { .. } => Failure { code: USAGE, message: error.to_string() }.into(),
         _ => error.into(),
     }
+}
+
+fn usage(message: &str) -> anyhow::Error {
+    Failure { code: USAGE, message: message.to_owned() }.into()
 }
 
 /// A name is for one request, which has a place in the order.

@@ -162,7 +162,7 @@ fn a_request_with_a_name_runs_once_and_its_outcome_is_told_by_name_or_id() {
         (&["--request-id", "x", "scan", "a"][..], "several"),
         (&["--request-id", "x y", "get", "a"], "has no ' '"),
         (&["--request-id", "x", "--state", "f", "get", "a"], "cannot be used with"),
-        (&["outcome"], "required"),
+        (&["outcome"], "give an id"),
         (&["--first", "get", "a"], "--request-id"),
     ] {
         ends(&c(args), 2, part);

@@ -1,7 +1,7 @@
 //! `quorate client outcome`.
 
 use super::super::{Failure, USAGE, output, votes};
-use super::{NEGATIVE, NEVER, NO_MAJORITY, NOT_KNOWN, NOT_YET, Show, Trouble, unusable};
+use super::{NEGATIVE, NEVER, NO_MAJORITY, NOT_KNOWN, NOT_YET, Show, Trouble, unusable, usage};
 use crate::client::{
     CallError, CallId, Client, ClientError, ClientOptions, Fate, OutcomeError, RequestName, Told,
     Which,
@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 pub(super) struct Outcome {
     /// The id, as --explain, --json and errors show it, or the name that --request-id gave it.
     /// Without it, all requests that are open by the file of --state
-    #[arg(value_name = "ID", required_unless_present = "state")]
+    #[arg(value_name = "ID")]
     id: Option<String>,
     /// Only look
     #[arg(long)]
@@ -46,7 +46,7 @@ impl Outcome {
         let which = self.id.as_deref().map(|text| which(text, show)).transpose()?;
         // One that only asks about itself needs no other client beside it.
         let Some(path) = &options.state_file else {
-            let which = which.expect("it is given, or there is a state file");
+            let which = which.ok_or_else(|| usage("give an id or a name, or --state"))?;
             let told = self.ask(cluster, key, &options, &which).await;
             return self.show(&[(which, told)], show);
         };
