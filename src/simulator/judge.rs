@@ -294,7 +294,10 @@ impl Judge {
             Event::DeltaNear { .. } => ("delta near", None),
             Event::DeltaBroken { who, .. } => {
                 // Of its own lateness a replica speaks as of another's.
-                self.told_late.insert(who.replica().unwrap_or(at));
+                let late = who.replica().unwrap_or(at);
+                if good.contains(late) {
+                    self.told_late.insert(late);
+                }
                 ("delta broken", None)
             }
             Event::Halted { .. } => ("halted", (!self.may_halt).then_some(at)),
