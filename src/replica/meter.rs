@@ -61,7 +61,8 @@ pub(super) struct Meter {
 struct Peer {
     row: Row,
     offset: Offset,
-    /// The first stamp that was read since one was last made for it, and when.
+    /// Of the stamps that were read since one was last made for it the one that took longest, and
+    /// when it was read.
     heard: Option<(u64, u64)>,
 }
 
@@ -145,7 +146,11 @@ impl Meter {
         let (here, delta) = (now.monotonic.0, self.delta);
         let Some(p) = self.peers.get_mut(&peer) else { return };
         let Stamp { sent, echo, handled } = stamp;
-        p.heard.get_or_insert((sent, here));
+        // By how much a clock is ahead is the same for all of them.
+        let took = |(sent, read): (u64, u64)| i128::from(read) - i128::from(sent);
+        if p.heard.is_none_or(|heard| took((sent, here)) > took(heard)) {
+            p.heard = Some((sent, here));
+        }
         p.offset.came(sent, here);
         if (1..=here).contains(&echo) {
             let trip = Trip { asked: echo, answered: handled, sent };
@@ -157,7 +162,8 @@ impl Meter {
         self.charge(Measured { who: Late::Replica(peer), took, span, good }, now, members);
     }
 
-    /// The stamp for what is sent to a peer now. Each stamp of the peer is echoed once.
+    /// The stamp for what is sent to a peer now. Of the peer's stamps since the last one it echoes
+    /// the one that took longest.
     pub(super) fn make_stamp(&mut self, peer: ReplicaId, now: Instant) -> Stamp {
         let heard = self.peers.get_mut(&peer).and_then(|p| p.heard.take());
         let (echo, handled) = heard.unwrap_or_default();

@@ -242,6 +242,13 @@ impl Judge {
         }
     }
 
+    // A replica speaks of its own lateness as of another's.
+    fn on_late(&mut self, late: ReplicaId) {
+        if self.checks.good().contains(late) {
+            self.told_late.insert(late);
+        }
+    }
+
     // Nothing that good replicas report may say that a good one lies, differs or has stopped.
     fn on_event(&mut self, at: ReplicaId, event: &Event) -> Checked {
         let good = self.checks.good();
@@ -262,6 +269,7 @@ impl Judge {
                 self.checks.on_taken_up(at, found.snapshot);
                 self.checks.on_recovered(at, &found.steps, found.round);
             }
+            Event::DeltaBroken { who, .. } => self.on_late(who.replica().unwrap_or(at)),
             _ => {}
         }
         let (kind, accused) = match event {
@@ -304,11 +312,7 @@ impl Judge {
             Event::Joining { .. } => ("joining", None),
             Event::Change { .. } => ("change", None),
             Event::DeltaNear { .. } => ("delta near", None),
-            Event::DeltaBroken { who, .. } => {
-                // Of its own lateness a replica speaks as of another's.
-                self.told_late.insert(who.replica().unwrap_or(at));
-                ("delta broken", None)
-            }
+            Event::DeltaBroken { .. } => ("delta broken", None),
             Event::Quarantined { .. } => ("quarantined", Some(at)),
             Event::Released { .. } => ("released", None),
             Event::Nondeterministic { .. } => ("nondeterministic", (!self.may_halt).then_some(at)),

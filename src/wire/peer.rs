@@ -86,7 +86,8 @@ impl Message for Pong {
 pub struct Stamp {
     /// The sender's monotonic clock, nanoseconds, when it began to make the last of the batch.
     pub sent: u64,
-    /// The first stamp of the other side that was read since the last one to it; 0 if none was.
+    /// Of the other side's stamps that were read since the last one to it, the one that had taken
+    /// longest; 0 if none was.
     pub echo: u64,
     /// The sender's monotonic clock when it had read that; 0 if there is none.
     pub handled: u64,
