@@ -328,7 +328,7 @@ mod tests {
             let mut zeros = whole.clone();
             zeros[length..].fill(0);
             let kept = length.saturating_sub(before.len());
-            if length == before.len() || kept >= GROUP {
+            if zeros != whole && (length == before.len() || kept >= GROUP) {
                 assert_eq!(read(&zeros).unwrap().1, before.len(), "{length}");
             }
         }

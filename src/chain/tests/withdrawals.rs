@@ -104,6 +104,8 @@ fn c2_a_look_waits_for_what_is_under_way() {
     line.look(0, 1);
     assert_eq!(line.looked(), [], "the tail may have committed it");
     line.settle();
+    assert_eq!(line.looked(), [Looked::NotYet], "it had not when it was asked");
+    line.look(0, 1);
     let looked = line.looked();
     let [Looked::Stored { outcome, .. }] = &looked[..] else { panic!("{looked:?}") };
     assert_eq!(Outcome::parse(outcome), Ok(Outcome::Withdrawn));
