@@ -163,7 +163,8 @@ fn contents_json(file: &ReceiptFile, anchor: &Anchor) -> Value {
         })
     };
     let change = |c: &KeyChange| {
-        json!({ "replica": c.replica.number(), "out": c.out, "key": c.key.to_inline() })
+        let key = c.key.to_inline();
+        json!({ "replica": c.replica.number(), "out": c.out, "key": key })
     };
     json!({
         "cluster": file.cluster.to_hex(),
