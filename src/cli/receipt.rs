@@ -153,7 +153,8 @@ impl Anchor {
         match self {
             Anchor::Cluster(cluster) => {
                 let keyring = cluster.keyring::<Ed25519>(file.group);
-                let keyring = keyring.expect("the parser of the cluster file has accepted its keys");
+                let keyring =
+                    keyring.expect("the parser of the cluster file has accepted its keys");
                 file.judge(&keyring)
             }
             Anchor::Roster(hash) => file.judge_by_hash::<Ed25519>(hash),
@@ -182,8 +183,7 @@ fn open(anchor: &Anchor, wanted: Assurance, path: &Path) -> anyhow::Result<Opene
     let mut bytes = Vec::new();
     let most = MAX_RECEIPT_FILE as u64 + 1;
     File::open(path).and_then(|f| f.take(most).read_to_end(&mut bytes)).map_err(|e| {
-        let message =
-            format!("cannot read {}: {e}; give the files of receipts", path.display());
+        let message = format!("cannot read {}: {e}; give the files of receipts", path.display());
         Failure { code: USAGE, message }
     })?;
     let path = path.to_owned();

@@ -1,7 +1,7 @@
 //! How receipts are shown.
 
 use super::{Anchor, Opened};
-use crate::crypto::{Ed25519, PublicKey, Unverified};
+use crate::crypto::{Ed25519, KeyChange, PublicKey, Unverified};
 use crate::proof::receipt::{Judged, ReceiptFile};
 use crate::types::{Epoch, Members};
 use crate::wire::Header;
@@ -75,8 +75,10 @@ fn roster(file: &ReceiptFile) -> String {
 fn attested(signed: &Unverified<Header>, judged: Option<&Judged>) -> String {
     let h = signed.peek();
     let position = h.attestation.position;
-    let mut text =
-        format!("by {} at round {}, in epoch {} of {}", h.replica, position.round, h.epoch, h.members);
+    let mut text = format!(
+        "by {} at round {}, in epoch {} of {}",
+        h.replica, position.round, h.epoch, h.members
+    );
     text.push_str(match h.attestation.delta_held {
         true => "; saw delta hold",
         false => "; did not see delta hold",
@@ -160,8 +162,9 @@ fn contents_json(file: &ReceiptFile, anchor: &Anchor) -> Value {
             "delta_held": h.attestation.delta_held,
         })
     };
-    let change = |c: &crate::crypto::KeyChange| {
-        json!({ "replica": c.replica.number(), "out": c.out, "key": c.key.to_inline() })
+    let change = |c: &KeyChange| {
+        let key = c.key.to_inline();
+        json!({ "replica": c.replica.number(), "out": c.out, "key": key })
     };
     json!({
         "cluster": file.cluster.to_hex(),

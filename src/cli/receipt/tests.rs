@@ -28,7 +28,13 @@ impl World {
 
     /// A receipt of this, alone in its step, attested by these replicas; the last one had given up
     /// something and did not see Δ hold.
-    fn receipt(&self, number: u64, commands: Vec<Command>, outcome: Outcome, by: &[usize]) -> Receipt {
+    fn receipt(
+        &self,
+        number: u64,
+        commands: Vec<Command>,
+        outcome: Outcome,
+        by: &[usize],
+    ) -> Receipt {
         let cluster = &self.new.cluster;
         let keyring = cluster.keyring::<Ed25519>(GroupId::MAIN).unwrap();
         let client = ClientId(cluster.clients[0].public_key.0);
@@ -159,7 +165,10 @@ fn a_receipt_says_who_asked_what_and_what_came_of_it() {
     assert_eq!(receipt["contents"]["commands"][0]["words"]["key"]["text"], "colour");
     assert_eq!(receipt["contents"]["outcome"]["outputs"][1]["words"]["value"]["text"], "blue");
     assert_eq!(receipt["contents"]["attested"][1]["rolled"], true);
-    assert_eq!((&receipt["contents"]["round"], &receipt["judged_by"]), (&12.into(), &"config".into()));
+    assert_eq!(
+        (&receipt["contents"]["round"], &receipt["judged_by"]),
+        (&12.into(), &"config".into())
+    );
 }
 
 #[test]
@@ -178,8 +187,12 @@ fn other_requests_are_shown_too() {
     assert!(text.contains("put \"a\" \"b\"\n  answered   refused: the request's number"), "{text}");
     let bytes = Bytes::from_static(&[0xff, 0x01]);
     let raw = Command { kind: CommandKind::Execute, bytes: bytes.clone() };
-    let text = shown(&Anchor::Itself, w.receipt(9, vec![raw], Outcome::Executed(vec![bytes]), &[0, 1]));
-    assert!(text.contains("asked      ff01\n  answered   ff01") && !text.contains("read as"), "{text}");
+    let text =
+        shown(&Anchor::Itself, w.receipt(9, vec![raw], Outcome::Executed(vec![bytes]), &[0, 1]));
+    assert!(
+        text.contains("asked      ff01\n  answered   ff01") && !text.contains("read as"),
+        "{text}"
+    );
     let commands = [
         (kv::Command::delete("k"), kv::Output::Missing, "delete \"k\"", "no such key"),
         (kv::Command::cas("k", None, "v"), kv::Output::Done, "cas \"k\" --absent \"v\"", "done"),
@@ -237,7 +250,8 @@ fn files_that_prove_nothing_say_why_and_what_to_do() {
     let text = show::whole(&[one(&Anchor::Itself, &path)], &Anchor::Itself);
     assert!(text.contains("NOT VALID: it is no undamaged receipt (byte"), "{text}");
     let mut lie = w.put(&[0, 1]);
-    lie.outcome = Outcome::Executed(vec![out(kv::Output::Done), out(kv::Output::Missing)]).to_bytes();
+    lie.outcome =
+        Outcome::Executed(vec![out(kv::Output::Done), out(kv::Output::Missing)]).to_bytes();
     let path = w.keep(lie, "lie.receipt");
     assert!(why(&w.by_config(), &path).contains("R1 attests running root"));
     let other = World::new();

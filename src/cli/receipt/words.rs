@@ -119,7 +119,9 @@ impl Service {
         let output = |o: &Bytes| {
             let words = match self {
                 Self::Kv => kv::Output::parse(o).ok().map(|o| votes::output_json(&o)),
-                Self::Counter => Counter::parse(o).map(|n| json!({ "kind": "number", "number": n })),
+                Self::Counter => {
+                    Counter::parse(o).map(|n| json!({ "kind": "number", "number": n }))
+                }
                 Self::Other => None,
             };
             json!({ "words": words, "bytes": votes::bytes_json(o) })

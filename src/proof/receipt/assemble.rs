@@ -74,9 +74,12 @@ fn rank_of<S: Scheme>(found: &BTreeMap<ReplicaId, Found>, keyring: &Keyring<S>) 
     (reached, signers.len(), signers.minus(rolled).len(), std::cmp::Reverse(length))
 }
 
-/// All headers of all proofs, each looked at once.
+/// Nothing until a signature is checked, then the header if it stands.
+type Checked = Option<Option<Verified<Header>>>;
+
+/// All headers of all proofs, each checked once at most.
 struct Signed<'a> {
-    headers: Vec<(&'a Unverified<Header>, Option<Option<Verified<Header>>>)>,
+    headers: Vec<(&'a Unverified<Header>, Checked)>,
 }
 
 impl<'a> Signed<'a> {

@@ -121,14 +121,20 @@ impl Scene {
             8 => proof.position.round = Round(1 + dice.roll(12) as u64),
             9 => proof.before = self.some_digest(dice),
             10 => match dice.roll(3) {
-                0 => drop(proof.path.siblings.pop()),
+                0 => {
+                    proof.path.siblings.pop();
+                }
                 1 => proof.path.siblings.push(self.some_digest(dice)),
                 _ => proof.path.siblings.iter_mut().for_each(|s| *s = self.some_digest(dice)),
             },
             11 => proof.path = other.map_or(proof.path.clone(), |o| o.proof.path),
             12 => match dice.roll(3) {
-                0 if !proof.later.is_empty() => drop(proof.later.remove(0)),
-                1 => drop(proof.later.pop()),
+                0 if !proof.later.is_empty() => {
+                    proof.later.remove(0);
+                }
+                1 => {
+                    proof.later.pop();
+                }
                 _ => proof.later.clear(),
             },
             13 => proof.later = other.map_or(vec![], |o| o.proof.later),
