@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// Every mark: the rule, then what happened.
-pub const MARKS: [&str; 69] = [
+pub const MARKS: [&str; 72] = [
     "E1 a follower blamed for a round",
     "E1 a follower passed on what started a round",
     "E1 a member blamed for a round",
@@ -84,8 +84,8 @@ pub const MARKS: [&str; 69] = [
 ];
 
 /// Those of them that the modes of `quorate sim` do not come to in some hundred runs: they take
-/// more than one rare thing at a time, a Leave, which no mode has, or `--strict`.
-pub const RARE: [&str; 16] = [
+/// more than one rare thing at a time, a Leave or a wrong service, which no mode has, or `--strict`.
+pub const RARE: [&str; 19] = [
     "E3 a cut was seen in what may not be committed",
     "E4 a root was taken only to be called stalled",
     "E5 two Reports of one number were seen",
@@ -98,6 +98,9 @@ pub const RARE: [&str; 16] = [
     "O7 too much waited and was passed over",
     "R7 history was gone",
     "R7 rounds were left for later as too much waited",
+    "§6 a replica found itself in the minority",
+    "§6 a replica has a state again after a quarantine",
+    "§6 no t + 1 can agree",
     "§7 a proposal left once it was durable",
     "§7 one that stopped went on in its epoch",
     "§7 what sources agreed on was not the attested state",
