@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// Every mark: the rule, then what happened.
-pub const MARKS: [&str; 75] = [
+pub const MARKS: [&str; 78] = [
     "C3 a large result went out whole as it was asked for again",
     "E1 a follower blamed for a round",
     "E1 a follower passed on what started a round",
@@ -66,6 +66,9 @@ pub const MARKS: [&str; 75] = [
     "R7 history was asked for",
     "R7 history was gone",
     "R7 rounds were left for later as too much waited",
+    "§6 a replica found itself in the minority",
+    "§6 a replica has a state again after a quarantine",
+    "§6 no t + 1 can agree",
     "§7 a Join from a replaced disk was accepted",
     "§7 a Report from the disk was sent again",
     "§7 a promise from the disk got its Report after a restart",
@@ -87,8 +90,8 @@ pub const MARKS: [&str; 75] = [
 ];
 
 /// Those of them that the modes of `quorate sim` do not come to in some hundred runs: they take
-/// more than one rare thing at a time, a Leave, which no mode has, or `--strict`.
-pub const RARE: [&str; 22] = [
+/// more than one rare thing at a time, a Leave or a wrong service, which no mode has, or `--strict`.
+pub const RARE: [&str; 25] = [
     "C3 a large result went out whole as it was asked for again",
     "E3 a cut was seen in what may not be committed",
     "E4 a root was taken only to be called stalled",
@@ -102,6 +105,9 @@ pub const RARE: [&str; 22] = [
     "O7 too much waited and was passed over",
     "R7 history was gone",
     "R7 rounds were left for later as too much waited",
+    "§6 a replica found itself in the minority",
+    "§6 a replica has a state again after a quarantine",
+    "§6 no t + 1 can agree",
     "§7 a proposal left once it was durable",
     "§7 one that stopped went on in its epoch",
     "§7 what sources agreed on was not the attested state",
