@@ -70,6 +70,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("s6-compares-with-t", "§6: t that agree are enough to call others the minority"),
     ("s6-quarantine-answers", "§6: one in the minority keeps its state and goes on answering"),
     ("m1-join-at-once", "M1: a Join is accepted before the wait is over"),
+    ("m1-waits-for-its-call", "M1: one with a promise that nobody shares never asks to join"),
     ("m1-join-behind", "M1: what is heard before there is a state does not say who is ahead"),
     ("m4-no-doubling", "M4: the wait of one that fails often stays as it was"),
     ("o1-keep-dropped", "O1: an opening drops no candidates"),

@@ -18,7 +18,7 @@ const SEEDS: u64 = 12;
 /// `src/proof/receipt`), those of divergence in `tests/it/divergence.rs`, the others by crashes at
 /// every call of the disk (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`)
 /// and by the modes of `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 124] = [
+const ELSEWHERE: [&str; 125] = [
     "delta-offset-stays",
     "delta-late-untold",
     "s6-signer-counts-twice",
@@ -114,6 +114,7 @@ const ELSEWHERE: [&str; 124] = [
     "f3-liar-is-silent",
     "m1-join-at-once",
     "m4-no-doubling",
+    "m1-waits-for-its-call",
     "m1-join-behind",
     "r7-short-sight",
     "r7-newest-only",

@@ -4,6 +4,7 @@ use super::Stage;
 use crate::crypto::Scheme;
 use crate::ordering::{Action, Core, Event, Statement};
 use crate::types::marks::mark;
+use crate::types::plant::planted;
 use crate::types::{Digest, Instant, Now};
 use crate::wire::{Author, Change, SignedChange};
 
@@ -45,9 +46,8 @@ impl<S: Scheme> Core<S> {
             && may
             && !self.blank
             && !members.contains(self.id)
-            && matches!(self.change.stage, Stage::Running)
             && epoch == self.epoch
-            && epoch == self.change.entered.epoch;
+            && (self.has_arrived() || self.is_left_alone());
         // What is executed here is what was committed, and that is all there is: at most t peers,
         // who may lie, are further than that. Of more, one is good, and where it is can be reached;
         // but not for ever, since all may have gone on from elsewhere.
@@ -59,6 +59,21 @@ impl<S: Scheme> Core<S> {
         let (t, most) = (self.keyring.ensemble().t(), 8 * self.timing.patience);
         let caught_up = ahead.len().checked_sub(t + 1).map(|i| ahead[i] + most);
         (asks && executed).then(|| last.max(caught_up).unwrap_or_default())
+    }
+
+    /// Whether the epoch that is followed here is the one that was entered, and no call is promised.
+    fn has_arrived(&self) -> bool {
+        let running = matches!(self.change.stage, Stage::Running);
+        running && self.epoch == self.change.entered.epoch
+    }
+
+    /// Whether nobody else takes the call that is promised here: its root was called stalled, and
+    /// the others get on below it. Only a call of the next generation ends that promise (E4), and a
+    /// Join leads to one; in its Report this replica says what it would say after a reset.
+    fn is_left_alone(&self) -> bool {
+        let stalled = self.change.stalled == Some(self.change.promise.root);
+        let alone = self.change.is_frozen() && stalled && self.is_history();
+        alone && !planted("m1-waits-for-its-call")
     }
 
     /// M1 to M3: a status change came from its author's own connection.
