@@ -6,6 +6,7 @@ use super::{Action, Actions, ReplicaStats};
 use crate::types::{Ensemble, Instant, Members, ReplicaId};
 use crate::voter::LinkState;
 use bytes::{Bytes, BytesMut};
+use std::time::Duration;
 
 #[derive(Debug)]
 pub(super) struct Links {
@@ -18,6 +19,8 @@ pub(super) struct Links {
 struct Link {
     state: LinkState,
     since: Instant,
+    // Was up once.
+    known: bool,
     // Came up since the last flush: everything outstanding goes over it.
     fresh: bool,
     // Numbers to repeat at the next flush.
@@ -32,6 +35,7 @@ impl Links {
         let link = || Link {
             state: LinkState::Down(now),
             since: now,
+            known: false,
             fresh: false,
             repeat: Vec::new(),
             tardy_until: Instant(0),
@@ -44,6 +48,7 @@ impl Links {
         if let Some(link) = self.links.get_mut(replica.index()) {
             link.state = if restarted { LinkState::Restarted } else { LinkState::Up };
             link.since = now;
+            link.known = true;
             // In a chain each request has its own place to go to.
             link.fresh = self.route.is_none();
             link.repeat.clear();
@@ -76,9 +81,10 @@ impl Links {
         }
     }
 
-    /// Whose link is down.
-    pub fn gone(&self) -> Members {
-        let down = self.links.iter().enumerate().filter(|(_, link)| !link.is_up());
+    /// Whose link is down. One that is made for the first time is given so long to come up.
+    pub fn gone(&self, now: Instant, first: Duration) -> Members {
+        let gone = |l: &Link| !l.is_up() && (l.known || now >= l.since + first);
+        let down = self.links.iter().enumerate().filter(|(_, link)| gone(link));
         down.map(|(i, _)| ReplicaId::from_index(i)).collect()
     }
 

@@ -261,7 +261,7 @@ impl Caller {
         if self.setup.mode != Mode::Reads {
             return;
         }
-        let gone = self.links.gone();
+        let gone = self.links.gone(now, self.setup.repeat_after);
         let slot = find(&mut self.session, SessionId::QUERIES, number);
         let Some(Found::Slot(Slot::Pending(pending))) = slot else { return };
         if pending.voter.is_hopeless(gone) {

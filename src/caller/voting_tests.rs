@@ -37,6 +37,31 @@ fn setup() -> Setup {
     }
 }
 
+/// Q1: an answer that comes while the other links are being made says nothing of what these will
+/// say. It is ordered once they had their time.
+#[test]
+fn a_first_answer_waits_for_links_that_are_being_made() {
+    let mut w = World::with_links(setup(), &[1]);
+    w.call(1, &[CommandKind::Query]);
+    let id = w.queries[0].1.id;
+    w.answer(1, id, "a", ONE);
+    w.at(50);
+    assert!(w.requests.iter().all(|(_, request)| request.number == 0), "{:?}", w.requests);
+    w.up(2);
+    w.input(Input::Drained);
+    assert_eq!(w.queries.last().map(|(to, query)| (*to, query.id)), Some((2, id)));
+    w.answer(2, id, "a", ONE);
+    assert!(matches!(&w.done[..], [(1, Ok(_))]), "{:?}", w.done);
+    // Of three only one can be reached: that is soon known.
+    let mut w = World::with_links(setup(), &[1]);
+    w.call(1, &[CommandKind::Query]);
+    let id = w.queries[0].1.id;
+    w.answer(1, id, "a", ONE);
+    w.at(100);
+    w.at(101);
+    assert!(w.caller.stats().ordered_queries == 1, "{:?}", w.caller.stats());
+}
+
 struct World {
     caller: VotingCaller,
     now: u64,
@@ -49,10 +74,14 @@ struct World {
 
 impl World {
     fn open(setup: Setup) -> Self {
+        Self::with_links(setup, &[1, 2, 3])
+    }
+
+    fn with_links(setup: Setup, up: &[u8]) -> Self {
         let caller = VotingCaller::new(setup, Instant(0));
         let (queries, wholes, requests, done) = (vec![], vec![], vec![], vec![]);
         let mut w = World { caller, now: 0, queries, wholes, requests, done };
-        (1..=3).for_each(|i| w.up(i));
+        up.iter().for_each(|i| w.up(*i));
         w.input(Input::Drained);
         w
     }
