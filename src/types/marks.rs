@@ -84,7 +84,8 @@ pub const MARKS: [&str; 72] = [
 ];
 
 /// Those of them that the modes of `quorate sim` do not come to in some hundred runs: they take
-/// more than one rare thing at a time, a Leave or a wrong service, which no mode has, or `--strict`.
+/// more than one rare thing at a time, a Leave or a wrong service, which no mode has, or
+/// `--strict`.
 pub const RARE: [&str; 19] = [
     "E3 a cut was seen in what may not be committed",
     "E4 a root was taken only to be called stalled",
