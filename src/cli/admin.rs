@@ -45,7 +45,8 @@ enum Command {
     /// Let a replica that an operator took out, and that runs, join again
     Join(Order),
     /// Let a replica in again that was expelled for a lie; proofs of older lies are void then. Or
-    /// forgive a member that it gave up what it may have answered, after a power cut or a quarantine
+    /// forgive a member that it gave up, after a power cut or a quarantine, what it may have
+    /// answered
     Readmit(Order),
     Chain(chain::Chain),
     /// Give a replica another key: the old one is refused, the new one joins by itself

@@ -60,6 +60,19 @@ pub(super) fn log(event: &Event) {
             from = %from, why,
             "lied about a snapshot: it is not asked for one for some time"
         ),
+        Event::Quarantined { .. }
+        | Event::Released { .. }
+        | Event::Nondeterministic { .. }
+        | Event::Halted { .. } => log_divergence(event),
+        Event::DeltaNear { .. } | Event::DeltaBroken { .. } => log_delta(event),
+        Event::Step { .. } => {}
+        other => log_epochs(other),
+    }
+}
+
+/// Who has other results than the others, or has stopped (docs/protocol.md §6).
+fn log_divergence(event: &Event) {
+    match event {
         Event::Quarantined { round, times } => error!(
             round = round.0,
             times,
@@ -73,9 +86,7 @@ pub(super) fn log(event: &Event) {
         ),
         Event::Nondeterministic { words } => error!(words, "all replicas have halted"),
         Event::Halted { why } => error!(why, "this replica has halted and answers nobody"),
-        Event::Step { .. } => {}
-        Event::DeltaNear { .. } | Event::DeltaBroken { .. } => log_delta(event),
-        other => log_epochs(other),
+        _ => {}
     }
 }
 

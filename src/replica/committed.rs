@@ -82,13 +82,13 @@ impl<S: Scheme> Replica<S> {
         let is_ours = !self.executor.is_lost() && !self.core.is_astray();
         let differs = differs && is_ours;
         if let Some(ours) = ours.filter(|_| is_ours && !self.journal.is_replaying()) {
-            self.compared.add(replica, attestation, &ours);
+            self.quarantine.compared.add(replica, attestation, &ours);
             if !differs {
-                self.diverged.remove(replica);
+                self.quarantine.diverged.remove(replica);
             }
         }
-        if differs && !self.diverged.contains(replica) {
-            self.diverged.insert(replica);
+        if differs && !self.quarantine.diverged.contains(replica) {
+            self.quarantine.diverged.insert(replica);
             out.push(Action::Event(Event::Diverged { replica, round }));
         }
         let latest = (attestation.checkpoint, attestation.state);

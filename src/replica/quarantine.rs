@@ -2,7 +2,7 @@
 //! own state if that is the wrong one, and stops if the service is not deterministic.
 
 use super::difference::{Found, Search};
-use super::divergence::{Place, Verdict};
+use super::divergence::{Compared, Judge, Place, Verdict};
 use super::outputs::StepOutputs;
 use super::replica::{Replica, to_peer};
 use super::{Action, Actions, Event, Lane};
@@ -13,7 +13,7 @@ use crate::service::sessions::Lookup;
 use crate::service::words::{self, in_words};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
-use crate::types::{Digest, Instant, Now, ReplicaId, Round};
+use crate::types::{Digest, Ensemble, Instant, Members, Now, ReplicaId, Round};
 use crate::wire::{Header, Leaves, Message, Outcome, RequestBody, WantLeaves};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -28,8 +28,14 @@ const FILES: u32 = 8;
 const HELD: u64 = 64;
 
 /// Whether this replica has given up a wrong state, and what it knows of others' differences.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Quarantine {
+    /// Replicas whose attestation differs from ours.
+    pub(super) diverged: Members,
+    /// How far others' outputs are ours.
+    pub(super) compared: Compared,
+    /// Who is in the minority.
+    judge: Judge,
     /// Where that was found, until there is another state.
     found: Option<Round>,
     /// When each began.
@@ -43,6 +49,19 @@ pub(super) struct Quarantine {
 }
 
 impl Quarantine {
+    pub(super) fn new(ensemble: Ensemble) -> Self {
+        Self {
+            diverged: Members::NONE,
+            compared: Compared::new(ensemble.n()),
+            judge: Judge::new(ensemble),
+            found: None,
+            begun: VecDeque::new(),
+            files: BTreeMap::new(),
+            search: None,
+            split: String::new(),
+        }
+    }
+
     /// Whether this replica has no state since its own was wrong.
     pub(super) fn is_on(&self) -> bool {
         self.found.is_some()
@@ -72,7 +91,7 @@ impl<S: Scheme> Replica<S> {
         if self.journal.is_replaying() || self.executor.halted().is_some() {
             return;
         }
-        for verdict in self.judge.hear(&step.proposals) {
+        for verdict in self.quarantine.judge.hear(&step.proposals) {
             match verdict {
                 Verdict::Minority { replica, place, statements } => {
                     self.keep_divergence(Some(replica), place, statements, out);
@@ -128,7 +147,7 @@ impl<S: Scheme> Replica<S> {
         self.rolled.back(self.core.committed_epoch(), true);
         self.journal.forget_unsaid();
         self.shelf.forget();
-        self.compared.clear();
+        self.quarantine.compared.clear();
         self.executor.lose();
         self.fetch.end();
         self.attest();
@@ -146,10 +165,10 @@ impl<S: Scheme> Replica<S> {
 
     /// There is another state, that after this round.
     pub(super) fn released(&mut self, round: Round, out: &mut Actions) {
-        self.compared.clear();
+        self.quarantine.compared.clear();
         if self.quarantine.found.take().is_some() {
             mark("§6 a replica has a state again after a quarantine");
-            self.judge.rebuilt(self.id, round);
+            self.quarantine.judge.rebuilt(self.id, round);
             out.push(Action::Event(Event::Released { round }));
         }
     }
@@ -179,7 +198,7 @@ impl<S: Scheme> Replica<S> {
         );
         let mut search = Search::default();
         for replica in self.keyring.ensemble().replicas().filter(|r| *r != self.id) {
-            if let Some((agreed, position, running)) = self.compared.differs(replica) {
+            if let Some((agreed, position, running)) = self.quarantine.compared.differs(replica) {
                 let own = self.executor.outputs_since(agreed.next()).next();
                 search.add(replica, (position, running), own);
             }
@@ -313,7 +332,7 @@ impl<S: Scheme> Replica<S> {
     pub(super) fn unneeded_until(&self, committed: Round) -> Round {
         let all = self.keyring.ensemble().replicas();
         let held = all
-            .filter_map(|r| self.compared.differs(r))
+            .filter_map(|r| self.quarantine.compared.differs(r))
             .filter_map(|(agreed, at, _)| (committed.0 < at.round.0 + HELD).then_some(agreed));
         held.min().map_or(self.bodies_needed_until(), |held| held.min(self.bodies_needed_until()))
     }
@@ -329,7 +348,7 @@ mod tests {
     #[test]
     fn the_third_time_within_an_hour_is_too_often() {
         let at = |minutes: u64| Instant(0) + Duration::from_secs(60 * minutes);
-        let mut quarantine = Quarantine::default();
+        let mut quarantine = Quarantine::new(Ensemble::new(1).unwrap());
         assert!(!quarantine.begin(at(0), Round(5)) && quarantine.is_on());
         assert!(!quarantine.begin(at(10), Round(8)) && !quarantine.begin(at(61), Round(9)));
         assert_eq!(quarantine.found(), Some(Round(9)));

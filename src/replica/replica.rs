@@ -3,7 +3,6 @@
 use super::allowance::Allowance;
 use super::answers::{Answers, Asker};
 use super::bodies::Bodies;
-use super::divergence::{Compared, Judge};
 use super::epochs::Needed;
 use super::executor::{Executed, Executor};
 use super::fetch::Fetch;
@@ -25,7 +24,7 @@ use crate::crypto::{Keyring, PublicKey, Scheme, Unverified};
 use crate::ordering::{self, Core};
 use crate::service::Service;
 use crate::types::marks::mark;
-use crate::types::{Digest, DiskState, Durability, GroupId, Instant, LinkId, Members, Now};
+use crate::types::{Digest, DiskState, Durability, GroupId, Instant, LinkId, Now};
 use crate::types::{OrderLimits, Quotas, ReplicaId, Round, Timing};
 use crate::wire::{Body, Frame, GroupState, Hello, Kind, Leaves, Message};
 use crate::wire::{PROTOCOL_VERSION, Ping, Pong, Proposal, Stamp};
@@ -56,11 +55,7 @@ pub struct Replica<S: Scheme> {
     pub(super) stable: Round,
     /// The last round that each replica attests to have executed, by roster place.
     pub(super) executed_by: Vec<Round>,
-    /// Replicas whose attestation was found to differ from ours.
-    pub(super) diverged: Members,
-    /// How far others' outputs are ours, who is in the minority, and what came of that (§6).
-    pub(super) compared: Compared,
-    pub(super) judge: Judge,
+    /// Who has other results than others, and what came of that (§6).
     pub(super) quarantine: Quarantine,
     pub(super) fetch: Fetch,
     pub(super) answers: Answers,
@@ -140,10 +135,7 @@ impl<S: Scheme> Replica<S> {
             attested: vec![(Round(0), Digest::ZERO); ensemble.n()],
             stable: Round(0),
             executed_by: vec![Round(0); ensemble.n()],
-            diverged: Members::NONE,
-            compared: Compared::new(ensemble.n()),
-            judge: Judge::new(ensemble),
-            quarantine: Quarantine::default(),
+            quarantine: Quarantine::new(ensemble),
             fetch: Fetch::default(),
             answers: Answers::default(),
             allowance: Allowance::new(setup.quotas.peer_signatures),

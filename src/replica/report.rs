@@ -203,7 +203,7 @@ impl<S: Scheme> Replica<S> {
             ("stalls", o.stalls),
             ("unexecuted", self.core.unexecuted() as u64),
             ("backlog", self.executor.backlog() as u64),
-            ("diverged", self.diverged.len() as u64),
+            ("diverged", self.quarantine.diverged.len() as u64),
             ("blames", o.blames),
             ("calls", o.calls),
             ("reports", o.reports),

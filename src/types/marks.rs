@@ -90,7 +90,8 @@ pub const MARKS: [&str; 78] = [
 ];
 
 /// Those of them that the modes of `quorate sim` do not come to in some hundred runs: they take
-/// more than one rare thing at a time, a Leave or a wrong service, which no mode has, or `--strict`.
+/// more than one rare thing at a time, a Leave or a wrong service, which no mode has, or
+/// `--strict`.
 pub const RARE: [&str; 25] = [
     "C3 a large result went out whole as it was asked for again",
     "E3 a cut was seen in what may not be committed",

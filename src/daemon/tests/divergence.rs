@@ -1,8 +1,7 @@
 //! Replicas with other results than the others, on real disks and links (docs/protocol.md §6).
 
 use super::*;
-use crate::Client;
-use crate::client::ClientOptions;
+use crate::client::{Client, ClientOptions};
 use crate::replica::{Standing, Status};
 use crate::service::kv::{Command, Kv, Output};
 use std::path::PathBuf;
