@@ -1,14 +1,32 @@
 //! The command line: one file for each subcommand.
 //!
 //! To add one: write `src/cli/NAME.rs` with a struct that derives [`clap::Args`] and implements
-//! `Subcommand`, and add its line to `subcommands!` below. The struct's doc comment is its help.
+//! `Subcommand`, and add its line to `subcommands!` below and its `mod` (rustfmt sees no modules
+//! that a macro declares). The struct's doc comment is its help.
 //!
 //! Exit codes: 0 all is well; 2 the command line, a file or the configuration is wrong; what else
 //! there is, the subcommand's [`Failure`] says.
 
+mod admin;
 mod ask;
+mod bench;
+mod check;
+mod client;
+mod convert;
 mod delta;
+mod demo;
+mod doctor;
+mod evidence;
+mod init;
+mod keygen;
+mod log;
 mod output;
+mod receipt;
+mod replay;
+mod replica;
+mod sim;
+mod snapshot;
+mod status;
 mod votes;
 
 use clap::Parser;
@@ -24,8 +42,6 @@ trait Subcommand {
 
 macro_rules! subcommands {
     ($($module:ident :: $name:ident),* $(,)?) => {
-        $(mod $module;)*
-
         #[derive(clap::Subcommand)]
         enum Command {
             $($name($module::$name),)*
