@@ -9,9 +9,7 @@ mod trouble;
 mod words;
 
 use super::{Failure, Subcommand, USAGE, output, votes};
-use crate::client::{
-    Client as Connection, ClientError, ClientOptions, RequestName,
-};
+use crate::client::{Client as Connection, ClientError, ClientOptions, RequestName};
 use crate::config::{FaultModel, parse_duration};
 use crate::files::{load_cluster, read_secret_key, shell_word};
 use crate::service::kv;
@@ -19,14 +17,14 @@ use crate::types::{Assurance, ClientId, GroupId, SessionId};
 use ask::{Asked, ask};
 use batch::Batch;
 use clap::Args;
+use outcome::Outcome;
+use receipt::{NO_RECEIPT, Receipts, Written, ask_for_receipt};
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use outcome::Outcome;
-use receipt::{NO_RECEIPT, Receipts, Written, ask_for_receipt};
 use trouble::{Show, Trouble};
 use words::{Ask, Words};
 
@@ -132,7 +130,8 @@ impl Subcommand for Client {
             return Err(Failure { code: USAGE, message }.into());
         }
         let receipts = self.receipt.clone();
-        let receipts = receipts.map(|file| Receipts::new(&cluster, file, self.force)).transpose()?;
+        let receipts =
+            receipts.map(|file| Receipts::new(&cluster, file, self.force)).transpose()?;
         let Client { config, key: key_file, timeout, explain, json, command, .. } = self;
         let (assurance, ordered) = (self.assurance, self.ordered);
         let advice = format!(
@@ -164,7 +163,8 @@ impl Subcommand for Client {
             None => {}
         }
         if show.receipts.is_some() && matches!(work, Work::Outcome(_)) {
-            let message = "--receipt: what became of a request has no receipt of its own".to_owned();
+            let message =
+                "--receipt: what became of a request has no receipt of its own".to_owned();
             return Err(Failure { code: USAGE, message }.into());
         }
         // What has a name has a place in the order.

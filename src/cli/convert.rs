@@ -239,8 +239,11 @@ fn as_text(p: &Prepared, to: FaultModel, dry_run: bool) -> String {
         line("           is a member again in the new cluster (quorate evidence list)".to_owned());
     }
     if to == FaultModel::FailStop {
-        line("NOTE       in the fail-stop model one member that lies can make clients believe \
-              anything".to_owned());
+        line(
+            "NOTE       in the fail-stop model one member that lies can make clients believe \
+              anything"
+                .to_owned(),
+        );
     }
     let (state, config) = (shell_word(&p.state_file), shell_word(&p.config_file));
     if dry_run {

@@ -5,8 +5,8 @@ mod show;
 use super::{Failure, Subcommand, USAGE, output};
 use crate::config::Cluster;
 use crate::crypto::Ed25519;
-use crate::files::load_cluster;
 use crate::crypto::Keyring;
+use crate::files::load_cluster;
 use crate::proof::{
     Conviction, DIVERGENCE_SUFFIX, Divergence, DivergenceFile, MAX_DIVERGENCE_FILE, PROOF_SUFFIX,
     ProofFile, convict,
@@ -199,8 +199,7 @@ fn judge(cluster: &Cluster, path: PathBuf) -> anyhow::Result<Judged> {
     let mut bytes = Vec::new();
     let most = MAX_DIVERGENCE_FILE as u64 + 1;
     File::open(&path).and_then(|f| f.take(most).read_to_end(&mut bytes)).map_err(|e| {
-        let message =
-            format!("cannot read {}: {e}; give the files of proofs", path.display());
+        let message = format!("cannot read {}: {e}; give the files of proofs", path.display());
         Failure { code: USAGE, message }
     })?;
     let file = match Contents::parse(&bytes) {

@@ -2,8 +2,8 @@
 
 use super::{Subcommand, output};
 use crate::config::{FaultModel, parse_duration};
-use crate::files::shell_word;
 use crate::files::init::{InitOptions, NewCluster, write_cluster};
+use crate::files::shell_word;
 use crate::service::BUILT_IN;
 use crate::service::kv::Kv;
 use clap::Args;

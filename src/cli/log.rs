@@ -200,10 +200,7 @@ impl Which {
 }
 
 /// The roster's keys with those that the replica itself knows of.
-pub(super) fn keyring(
-    cluster: &Cluster,
-    data: &DataDirectory,
-) -> anyhow::Result<Keyring<Ed25519>> {
+pub(super) fn keyring(cluster: &Cluster, data: &DataDirectory) -> anyhow::Result<Keyring<Ed25519>> {
     let keyring = cluster.keyring::<Ed25519>(GroupId::MAIN);
     let mut keyring = keyring.expect("the parser of the cluster file has accepted its keys");
     for change in recorded_keys(&data.records()?) {

@@ -81,8 +81,7 @@ impl Subcommand for Replica {
             return Err(Failure { code: USAGE, message }.into());
         };
         let beside = |name: String| self.config.with_file_name("").join(name);
-        let key_path =
-            self.key.unwrap_or_else(|| beside(format!("keys/replica-{}.pem", self.id)));
+        let key_path = self.key.unwrap_or_else(|| beside(format!("keys/replica-{}.pem", self.id)));
         let key = read_secret_key(&key_path)?;
         let data = self.data.unwrap_or_else(|| beside(format!("data/replica-{}", self.id)));
         let builder = |replace_disk| {

@@ -140,9 +140,7 @@ impl Save {
                 "holds no checkpoint that t + 1 replicas attest yet: there is one every \
                  checkpoint_every rounds, so try again later"
             }
-            false => {
-                "holds no snapshot yet: give --config, so that one can be made from the log"
-            }
+            false => "holds no snapshot yet: give --config, so that one can be made from the log",
         };
         wrong(&self.data, why)
     }
@@ -289,17 +287,23 @@ fn as_text(j: &Judged) -> String {
     for (replica, round, state) in &opened.attestations {
         line("attested by", format!("{replica}: round {round}, state {state}"));
     }
-    line("attestations", match &j.attested {
-        None => "NOT CHECKED: give --config with the file of its cluster".to_owned(),
-        Some(Ok(state)) => format!("good: t + 1 replicas have signed the state {state}"),
-        Some(Err(why)) => format!("NOT GOOD: {why}"),
-    });
-    line("state", match (&j.gives, &j.attested) {
-        (Some(Ok(())), _) => "is the one that they attest".to_owned(),
-        (Some(Err(why)), _) => format!("IS NOT THE ONE THAT THEY ATTEST: {why}"),
-        (None, Some(Ok(_))) => "not checked: only the program with the service can".to_owned(),
-        (None, _) => "not checked".to_owned(),
-    });
+    line(
+        "attestations",
+        match &j.attested {
+            None => "NOT CHECKED: give --config with the file of its cluster".to_owned(),
+            Some(Ok(state)) => format!("good: t + 1 replicas have signed the state {state}"),
+            Some(Err(why)) => format!("NOT GOOD: {why}"),
+        },
+    );
+    line(
+        "state",
+        match (&j.gives, &j.attested) {
+            (Some(Ok(())), _) => "is the one that they attest".to_owned(),
+            (Some(Err(why)), _) => format!("IS NOT THE ONE THAT THEY ATTEST: {why}"),
+            (None, Some(Ok(_))) => "not checked: only the program with the service can".to_owned(),
+            (None, _) => "not checked".to_owned(),
+        },
+    );
     out
 }
 

@@ -2,8 +2,8 @@
 
 pub(super) mod trouble;
 
-use super::votes::escape;
 use super::ask::{self, Answer};
+use super::votes::escape;
 use super::{Subcommand, delta, output};
 use crate::config::{ChainEntry, Cluster, FaultModel, ReplicaEntry};
 use crate::files::load_cluster;

@@ -50,9 +50,9 @@ impl FromStr for Mix {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         for part in text.split(',') {
-            let (name, weight) = part
-                .split_once('=')
-                .ok_or_else(|| format!("`{part}` is no part of a mix; write it as put=90,get=10"))?;
+            let (name, weight) = part.split_once('=').ok_or_else(|| {
+                format!("`{part}` is no part of a mix; write it as put=90,get=10")
+            })?;
             let op = Op::ALL.iter().find(|(_, n)| *n == name).map(|(op, _)| *op);
             let op = op.ok_or_else(|| {
                 format!("`{name}` is no command of a mix; there are put, get, incr and delete")

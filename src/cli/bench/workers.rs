@@ -111,9 +111,7 @@ impl Shared {
         tally.stopped = true;
         tally.until = tally.until.min(now);
         let Some(open) = open else { return 0 };
-        let due = |at: Instant| {
-            open.schedule.due_before(at.saturating_duration_since(open.zero))
-        };
+        let due = |at: Instant| open.schedule.due_before(at.saturating_duration_since(open.zero));
         let unsent = due(tally.until).saturating_sub(tally.next.max(due(tally.from)));
         tally.last = tally.next;
         // Those who wait for a permit see that there is nothing to send.

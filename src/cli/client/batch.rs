@@ -156,11 +156,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn all(
-        &mut self,
-        mut lines: mpsc::Receiver<Line>,
-        window: usize,
-    ) -> std::io::Result<()> {
+    async fn all(&mut self, mut lines: mpsc::Receiver<Line>, window: usize) -> std::io::Result<()> {
         let (mut number, mut held, mut more) = (0, None, true);
         loop {
             if let Some((line, what)) = held.take_if(|(_, what)| self.may_send(what)) {
@@ -231,7 +227,8 @@ impl Run<'_> {
             if words.is_empty() {
                 return Ok(None);
             }
-            let matches = self.parser.try_get_matches_from_mut(words).map_err(|e| first_line(&e))?;
+            let matches =
+                self.parser.try_get_matches_from_mut(words).map_err(|e| first_line(&e))?;
             let words = Words::from_arg_matches(&matches).map_err(|e| first_line(&e))?;
             let receipts = self.show.receipts.iter();
             receipts.into_iter().try_for_each(|receipts| receipts.may_write(number))?;

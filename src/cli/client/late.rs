@@ -57,11 +57,10 @@ mod tests {
     fn after(replies: [u64; 3], dissent: u64, repeats: u64) -> Vec<Verdict> {
         let silent = |down_for| Verdict::Silent { down_for };
         let verdicts = [silent(None), silent(None), silent(Some(Duration::from_secs(1)))];
-        let ballots = (0..).zip(verdicts).map(|(index, verdict)| {
-            Ballot::without_answer(ReplicaId::from_index(index), verdict)
-        });
-        let mut explanation =
-            Explanation { ballots: ballots.collect(), ..Explanation::default() };
+        let ballots = (0..)
+            .zip(verdicts)
+            .map(|(index, verdict)| Ballot::without_answer(ReplicaId::from_index(index), verdict));
+        let mut explanation = Explanation { ballots: ballots.collect(), ..Explanation::default() };
         let counts = replies.map(|replies| ReplicaStats { replies, dissent, ..Default::default() });
         let stats = Stats { accepted: 2, repeats, replicas: counts.into(), ..Stats::default() };
         assert!(is_open(&explanation));

@@ -90,9 +90,8 @@ impl Receipts {
             return Written::failed(format!("it cannot be written: {why}"));
         }
         let judged = &proven.judged;
-        let numbers = |members: Members| -> Vec<u8> {
-            members.iter().map(ReplicaId::number).collect()
-        };
+        let numbers =
+            |members: Members| -> Vec<u8> { members.iter().map(ReplicaId::number).collect() };
         let json = json!({
             "file": file.display().to_string(),
             "assurance": judged.assurance.name(),
@@ -105,11 +104,8 @@ impl Receipts {
             true => "all of them saw delta hold".to_owned(),
             false => format!("delta was seen to hold by {} only", judged.delta_held),
         };
-        let said = format!(
-            "receipt {}: {name}, signed by {}; {delta}",
-            file.display(),
-            judged.signers
-        );
+        let said =
+            format!("receipt {}: {name}, signed by {}; {delta}", file.display(), judged.signers);
         Written { json, said: Ok(said) }
     }
 }

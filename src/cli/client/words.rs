@@ -224,7 +224,10 @@ fn limited(source: impl Read, name: &Path) -> anyhow::Result<Vec<u8>> {
     }
     if bytes.len() > kv::MAX_VALUE {
         let max = kv::MAX_VALUE;
-        return usage(format!("{} has more than {max} bytes, the limit of a value", name.display()));
+        return usage(format!(
+            "{} has more than {max} bytes, the limit of a value",
+            name.display()
+        ));
     }
     Ok(bytes)
 }

@@ -2,8 +2,8 @@
 //! while clients work, and every answer is checked.
 
 use super::stage::{Plan, Stage};
-use super::trick::Trick;
 use super::times::median;
+use super::trick::Trick;
 use super::{Demo, output};
 use crate::cli::ask;
 use crate::client::{Client, ClientOptions};

@@ -111,9 +111,7 @@ fn ballot_line(scene: Scene<'_>, ballot: &Ballot) -> String {
 // What a replica sent; a liar may send anything.
 fn told(outcome: &Bytes) -> String {
     let text = match Outcome::parse(outcome) {
-        Ok(Outcome::Executed(outputs)) => {
-            outputs.iter().map(output).collect::<Vec<_>>().join("; ")
-        }
+        Ok(Outcome::Executed(outputs)) => outputs.iter().map(output).collect::<Vec<_>>().join("; "),
         Ok(Outcome::Opened) => "session opened".to_owned(),
         Ok(Outcome::Withdrawn) => "withdrawn".to_owned(),
         Ok(Outcome::Refused(why)) => format!("refused: {why}"),

@@ -206,12 +206,7 @@ enum Waited {
     TooLong(ReplicaId),
 }
 
-fn start(
-    stage: &Stage,
-    id: ReplicaId,
-    key: &Path,
-    lie: Option<Lie>,
-) -> anyhow::Result<Child> {
+fn start(stage: &Stage, id: ReplicaId, key: &Path, lie: Option<Lie>) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let log_file = stage.log_file(id);
     let log = OpenOptions::new().create(true).append(true).open(&log_file);
@@ -274,7 +269,9 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if !self.keep && let Err(e) = fs::remove_dir_all(&self.path) {
+        if !self.keep
+            && let Err(e) = fs::remove_dir_all(&self.path)
+        {
             eprintln!("warning: cannot remove {}: {e}", self.path.display());
         }
     }

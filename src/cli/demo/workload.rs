@@ -39,9 +39,7 @@ pub(super) async fn ask(client: &Client, number: usize, ops: Vec<Op>) -> Result<
     let commands = ops.iter().map(Op::encode).collect();
     let invoked = Instant::now();
     match client.call(commands).await {
-        Ok(answer) => {
-            Ok(Entry { client: number, ops, invoked, completed: Instant::now(), answer })
-        }
+        Ok(answer) => Ok(Entry { client: number, ops, invoked, completed: Instant::now(), answer }),
         Err(error) => Err(Failed { client: number, ops, error }),
     }
 }

@@ -252,7 +252,8 @@ impl Examined {
     }
 
     fn judge_times(&mut self, plan: &Plan, trips: Vec<(Duration, i128)>) {
-        let (Some((least, offset)), Some((median, _))) = (trips.first(), trips.get(trips.len() / 2))
+        let (Some((least, offset)), Some((median, _))) =
+            (trips.first(), trips.get(trips.len() / 2))
         else {
             return;
         };

@@ -199,10 +199,8 @@ fn files_that_prove_nothing_say_why_and_what_to_do() {
     assert!(why(path).contains("larger than any proof"));
     let foreign = World::new().keep_elsewhere(&w, "foreign.proof");
     assert!(why(foreign).contains("give --config its cluster's file"));
-    let mut other = ProofFile::new(
-        proof(),
-        &w.new.cluster.keyring::<Ed25519>(GroupId::MAIN).unwrap(),
-    );
+    let mut other =
+        ProofFile::new(proof(), &w.new.cluster.keyring::<Ed25519>(GroupId::MAIN).unwrap());
     other.group = GroupId(1);
     let path = w.new.config_file.with_file_name("group.proof");
     fs::write(&path, other.to_bytes()).unwrap();

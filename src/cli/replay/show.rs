@@ -70,9 +70,10 @@ pub(super) fn played_json(p: &Played) -> Value {
     let (steps, commands) = player.executed_again();
     let (checkpoint, state) = player.checkpoint();
     let attested = player.attested();
-    let dissenters = attested.dissenters.iter().map(|(replica, round)| {
-        json!({ "replica": replica.number(), "round": round.0 })
-    });
+    let dissenters = attested
+        .dissenters
+        .iter()
+        .map(|(replica, round)| json!({ "replica": replica.number(), "round": round.0 }));
     let refuted = attested.refuted.as_ref().map(|(round, theirs, ours)| {
         json!({ "round": round.0, "attested": theirs.to_hex(), "here": ours.to_hex() })
     });

@@ -277,9 +277,8 @@ fn large(options: &mut Options, dice: &mut Dice) {
 fn one_lags(options: &mut Options, dice: &mut Dice) {
     let n = 2 * u64::from(options.t) + 1;
     let to = dice.below(n);
-    let node = |place: u64| {
-        NodeId::Replica(ReplicaId::from_index(usize::try_from(place).unwrap_or(0)))
-    };
+    let node =
+        |place: u64| NodeId::Replica(ReplicaId::from_index(usize::try_from(place).unwrap_or(0)));
     let delta = u64::try_from(options.timing.delta.as_micros()).unwrap_or(u64::MAX);
     for from in (0..n).filter(|from| *from != to) {
         if dice.chance(600) {

@@ -35,14 +35,8 @@ const ELSEWHERE: [(&str, &str); 126] = [
     ("s6-list-believed", RECEIPTS),
     ("s6-index-unbound", RECEIPTS),
     ("s6-rounds-apart", RECEIPTS),
-    (
-        "s6-rolled-is-strong",
-        "src/proof/receipt/tests.rs a_planted_bug_in_what_is_strong_is_caught",
-    ),
-    (
-        "s6-any-key-counts",
-        "src/proof/receipt/file_tests.rs keys_that_a_liar_made_up_do_not_count",
-    ),
+    ("s6-rolled-is-strong", "src/proof/receipt/tests.rs a_planted_bug_in_what_is_strong_is_caught"),
+    ("s6-any-key-counts", "src/proof/receipt/file_tests.rs keys_that_a_liar_made_up_do_not_count"),
     (
         "s6-receipt-before-sync",
         "src/replica/receipts_tests.rs \
@@ -52,10 +46,7 @@ const ELSEWHERE: [(&str, &str); 126] = [
         "s6-receipt-of-others",
         "src/replica/receipts_tests.rs a_proof_that_is_shown_to_others_is_noticed",
     ),
-    (
-        "s6-weak-receipt",
-        "src/caller/receipts_tests.rs a_weak_receipt_for_a_strong_one_is_noticed",
-    ),
+    ("s6-weak-receipt", "src/caller/receipts_tests.rs a_weak_receipt_for_a_strong_one_is_noticed"),
     (
         "r6-receipts-wait",
         "src/replica/receipts_tests.rs rounds_that_are_not_run_for_a_receipt_are_noticed",
@@ -140,10 +131,7 @@ const ELSEWHERE: [(&str, &str); 126] = [
     ("r7-promise-first", SEEDS),
     ("m1-waits-for-its-call", SEEDS),
     ("r7-one-history-only", HISTORY),
-    (
-        "o3-lost-gives-none",
-        "src/replica/replica_tests.rs members_without_a_state_give_candidates",
-    ),
+    ("o3-lost-gives-none", "src/replica/replica_tests.rs members_without_a_state_give_candidates"),
     ("o7-only-its-epoch", SEEDS),
     ("o7-base-not-counted", SEEDS),
     ("o7-checkpoint-before-void", SEEDS),
@@ -196,16 +184,13 @@ const RECEIPTS: &str = "src/proof/receipt/tests.rs planted_bugs_in_the_judging_a
 const WITHDRAWALS: &str =
     "src/service/sessions/withdraw_tests.rs planted_bugs_of_withdrawals_and_names_are_caught";
 const READS: &str = "src/ordering/reads_tests.rs the_planted_bugs_of_reads_are_caught";
-const UNSYNCED: &str =
-    "src/replica/reads_tests.rs an_answer_that_is_not_on_the_disk_is_noticed";
+const UNSYNCED: &str = "src/replica/reads_tests.rs an_answer_that_is_not_on_the_disk_is_noticed";
 const MIXED: &str = "src/caller/voting_tests.rs answers_that_are_mixed_are_noticed";
 const ROSTER: &str =
     "src/ordering/roster_tests.rs the_planted_bugs_of_the_roster_change_who_is_a_member";
-const ENTERING: &str =
-    "src/ordering/entering_tests.rs the_planted_bugs_of_entering_are_noticed";
+const ENTERING: &str = "src/ordering/entering_tests.rs the_planted_bugs_of_entering_are_noticed";
 const STRICT: &str = "src/cli/sim/tests.rs what_was_written_before_it_left_is_gone_on_from";
-const BETWEEN: &str =
-    "src/cli/sim/tests.rs a_snapshot_waits_for_the_opening_after_a_report";
+const BETWEEN: &str = "src/cli/sim/tests.rs a_snapshot_waits_for_the_opening_after_a_report";
 const BRANCH: &str =
     "src/cli/sim/tests.rs who_entered_what_others_passed_over_knows_what_came_before";
 const CORE: &str = "src/ordering/core_tests.rs r5_what_is_planted_is_not_asked_for";
@@ -218,15 +203,12 @@ const HISTORY: &str =
 const FETCHING: &str =
     "src/replica/transfer/download_tests.rs planted_bugs_of_fetching_are_noticed";
 const FROZEN: &str = "src/replica/transfer/tests.rs a_planted_state_that_follows_is_noticed";
-const LOAD: &str =
-    "tests/it/epochs.rs one_that_restarts_under_load_joins_when_it_has_caught_up";
-const MODES: &str =
-    "src/cli/sim/tests.rs the_modes_find_what_is_planted_in_changes_of_the_epoch";
+const LOAD: &str = "tests/it/epochs.rs one_that_restarts_under_load_joins_when_it_has_caught_up";
+const MODES: &str = "src/cli/sim/tests.rs the_modes_find_what_is_planted_in_changes_of_the_epoch";
 const SEEDS: &str = "src/cli/sim/tests.rs \
                      seeds_that_once_failed_pass_and_fail_with_the_old_mistake_only";
 const STORIES: &str = "tests/it/explore.rs stories_find_what_is_planted";
-const ORDER: &str =
-    "src/ordering/order_tests.rs the_planted_bugs_of_the_order_change_what_runs";
+const ORDER: &str = "src/ordering/order_tests.rs the_planted_bugs_of_the_order_change_what_runs";
 const OPENINGS: &str = "src/ordering/epoch/opening_tests.rs \
                         the_planted_bugs_of_openings_change_who_is_a_member";
 const WITNESS: &str = "src/master/tests.rs one_that_is_taken_out_unwitnessed_is_noticed";

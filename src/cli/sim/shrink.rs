@@ -39,8 +39,7 @@ pub(super) fn shrink(
     start.apply(&mut options);
     let happens = |n: &usize| options.only_faults.as_ref().is_none_or(|only| only.contains(n));
     let all = (0..plan.len()).filter(happens);
-    let now =
-        Shrunk { faults: all.collect(), ..Shrunk::nothing(start.clone(), broken.clone()) };
+    let now = Shrunk { faults: all.collect(), ..Shrunk::nothing(start.clone(), broken.clone()) };
     let mut search = Search { now, tries, until: Instant::now() + LONGEST, fails };
     loop {
         let before = search.now.cut.clone();

@@ -98,11 +98,10 @@ fn modes_and_sizes_take_turns() {
     let cases: Vec<Case> = (0..5).map(|n| sim.case(n)).collect();
     let case = |seed, mode, t| Case { seed, mode, t };
     assert_eq!(cases[..2], [case(7, Mode::Calm, 1), case(7, Mode::Crash, 1)]);
-    assert_eq!(cases[2..], [
-        case(7, Mode::Calm, 3),
-        case(7, Mode::Crash, 3),
-        case(8, Mode::Calm, 1)
-    ]);
+    assert_eq!(
+        cases[2..],
+        [case(7, Mode::Calm, 3), case(7, Mode::Crash, 3), case(8, Mode::Calm, 1)]
+    );
 }
 
 #[test]

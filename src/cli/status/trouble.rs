@@ -202,9 +202,9 @@ fn exclusion(cluster: &Cluster, answers: &[Answer], replica: ReplicaId) -> Optio
     let wait = place.may_join.unwrap_or_default().saturating_sub(agreed);
     let back = match why {
         _ if place.replacing => "A process with the new one joins by itself".to_owned(),
-        Why::Lied => format!(
-            "Only an operator lets it in again: quorate admin readmit --replica {number}"
-        ),
+        Why::Lied => {
+            format!("Only an operator lets it in again: quorate admin readmit --replica {number}")
+        }
         Why::Left if place.kept_out => format!(
             "It stays out until it is started again, or: quorate admin join --replica {number}"
         ),
@@ -256,8 +256,8 @@ pub(in crate::cli) fn duration(us: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replica::Place;
     use crate::files::init::{InitOptions, write_cluster};
+    use crate::replica::Place;
 
     const SECOND: u64 = 1_000_000;
 
@@ -281,9 +281,8 @@ mod tests {
     #[test]
     fn who_is_out_why_since_when_and_until_when() {
         let c = cluster();
-        let told = |place: Place| {
-            trouble(&c, &[says(place.clone()), says(place), Err("none".to_owned())])
-        };
+        let told =
+            |place: Place| trouble(&c, &[says(place.clone()), says(place), Err("none".to_owned())]);
         assert_eq!(
             told(out(Why::Silent, Some(194 * SECOND))),
             "\nR3 has been out for 1 min 30 s: it did not answer in time. It may join again in \
