@@ -60,7 +60,7 @@ struct Inner {
 }
 
 // One that nobody has used before.
-fn new_session() -> Result<SessionId, ClientError> {
+pub(super) fn new_session() -> Result<SessionId, ClientError> {
     let mut nonce = [0; 8];
     getrandom::fill(&mut nonce).map_err(ClientError::Random)?;
     Ok(SessionId(u64::from_le_bytes(nonce)))

@@ -1,6 +1,7 @@
 //! What became of a request (rule C2).
 
 use super::driver::{Core, What};
+use super::handle::new_session;
 use super::options::Begin;
 use super::{Client, ClientError, ClientOptions, Explanation};
 use crate::caller::{Answer, CallError, ChainCaller, RequestName, Start, VotingCaller};
@@ -131,7 +132,9 @@ impl Client {
     ) -> Result<Told, OutcomeError> {
         let mut last = None;
         for id in ids(cluster, &client_of(key), which) {
-            let client = for_one(cluster, key, options, id, Start::default())?;
+            // If it has to be ordered, that must not take a number of the session looked at.
+            let own = CallId { session: new_session()?, ..id };
+            let client = for_one(cluster, key, options, own, Start::default())?;
             let look = Look { session: id.session, number: id.number };
             let answer = client.call(vec![look.to_command()]).await;
             client.close().await;
