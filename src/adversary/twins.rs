@@ -31,6 +31,9 @@ pub struct Twins<S: Scheme> {
     sides: Sides,
     /// Until then both hear the same and have the same clock, so that they sign the same.
     apart: Instant,
+    /// Who would start again from its disk. It has none, and does nothing any more; when the first
+    /// one ends, both begin anew.
+    ended: [bool; 2],
 }
 
 impl<S: Scheme> Twins<S> {
@@ -44,7 +47,7 @@ impl<S: Scheme> Twins<S> {
         let both = setups.into_iter().zip(services);
         let mut both = both.map(|(setup, service)| Replica::new(setup, service, now));
         let twins = std::array::from_fn(|_| both.next().expect("there are two of each"));
-        Self { twins, sides, apart }
+        Self { twins, sides, apart, ended: [false; 2] }
     }
 
     /// As [`Replica::handle`].
@@ -63,7 +66,8 @@ impl<S: Scheme> Twins<S> {
 
     /// As [`Replica::next_wake`].
     pub fn next_wake(&self) -> Option<Instant> {
-        self.twins.iter().filter_map(Replica::next_wake).min()
+        let alive = self.twins.iter().zip(self.ended).filter(|(_, ended)| !ended);
+        alive.filter_map(|(twin, _)| twin.next_wake()).min()
     }
 
     /// As [`Replica::hello`]: the first one's.
@@ -88,11 +92,15 @@ impl<S: Scheme> Twins<S> {
 
     fn one(&mut self, which: usize, now: Now, input: Input, out: &mut Actions) {
         let mut actions = Actions::new();
+        if self.ended[which] {
+            return;
+        }
         // Two machines have two clocks; with one they would sign the same all the time.
         let apart = if now.monotonic >= self.apart { APART } else { 0 };
         let wall = Wall(now.wall.0.saturating_add(which as u64 * apart));
         self.twins[which].handle(Now { wall, ..now }, input, &mut actions);
         for action in actions {
+            self.ended[which] |= matches!(action, Action::StartAgain);
             match action {
                 Action::Persist { sequence, .. }
                 | Action::Append { sequence, .. }

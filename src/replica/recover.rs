@@ -149,6 +149,9 @@ impl<S: Scheme> Replica<S> {
     /// it, executed again. It says nothing to anybody meanwhile. A disk that stands in for a lost
     /// one lacks something, so it is damaged.
     pub(super) fn recover(&mut self, now: Now, stored: Stored, disk: DiskState) {
+        if !self.journal.keeps() {
+            return;
+        }
         let Stored { snapshot, first, log, next, mut damage } = stored;
         self.journal.replay(first);
         self.read_ahead(first, &log);

@@ -159,9 +159,7 @@ impl<S: Scheme> Replica<S> {
             pins: first_pins(&setup.keyring),
             keyring: setup.keyring,
         };
-        if keeps {
-            replica.recover(now, setup.stored, disk);
-        }
+        replica.recover(now, setup.stored, disk);
         replica
     }
 

@@ -54,11 +54,8 @@ impl<S: Scheme> Seeker<S> {
             if !known || !self.asked.insert((from, said.clone())) {
                 continue;
             }
-            self.proofs.entry(said).or_default();
-            let assurance = Assurance::Strong;
-            let want = WantReceipt { session, number, position, index, assurance };
-            let (to, frame) = (NodeId::Replica(from), want.to_frame(GroupId::MAIN).into());
-            out.push(Effect::Send { to, lane: Lane::Protocol, frame });
+            self.proofs.entry(said.clone()).or_default();
+            want(from, &said, Assurance::Majority, out);
         }
     }
 
@@ -76,7 +73,10 @@ impl<S: Scheme> Seeker<S> {
             if (said.0, said.1, said.2, said.3) != (session, number, proof.position, proof.index) {
                 continue;
             }
-            proofs.insert(from, proof.clone());
+            if proofs.insert(from, proof.clone()).is_none() {
+                // What a majority has signed is there at once; for more it may take some time.
+                want(from, said, Assurance::Strong, out);
+            }
             let all: Vec<ReceiptProof> = proofs.values().cloned().collect();
             // One from all that came, and one from this replica's alone.
             for some in [&all[..], std::slice::from_ref(&proof)] {
@@ -86,6 +86,13 @@ impl<S: Scheme> Seeker<S> {
             }
         }
     }
+}
+
+fn want(from: ReplicaId, said: &Said, assurance: Assurance, out: &mut Vec<Effect<Note>>) {
+    let (session, number, position, index) = (said.0, said.1, said.2, said.3);
+    let want = WantReceipt { session, number, position, index, assurance };
+    let (to, frame) = (NodeId::Replica(from), want.to_frame(GroupId::MAIN).into());
+    out.push(Effect::Send { to, lane: Lane::Protocol, frame });
 }
 
 impl<S: Scheme> Seeks for Seeker<S> {

@@ -3,7 +3,7 @@
 
 use quorate::adversary::{Lie, ReceiptLie, Sides};
 use quorate::simulator::{Fault, NodeId, Options, Receipts, Report, Workload, run};
-use quorate::types::{Assurance, Durability, ReplicaId};
+use quorate::types::{Assurance, Durability, Members, ReplicaId};
 use std::time::Duration;
 
 fn ms(n: u64) -> Duration {
@@ -88,12 +88,15 @@ fn receipts_are_had_over_crashes_and_exclusions() {
                 0 => vec![(at, Fault::Crash(node(0), down))],
                 _ => vec![(at, Fault::Stop(node(1)))],
             };
-            let must_finish = seed % 2 == 0;
+            let bad = match seed % 2 {
+                0 => Members::NONE,
+                _ => [ReplicaId::from_index(1)].into_iter().collect(),
+            };
             let options = Options {
                 faults,
                 durability,
                 by_cell: true,
-                must_finish,
+                bad,
                 workload: Workload { think: ms(80), ..group(name, 1).workload },
                 ..group(name, 1)
             };
@@ -113,6 +116,7 @@ fn with_one_of_three_down_there_is_nothing_strong() {
     let options = Options {
         assurance: Assurance::Strong,
         faults: vec![(ms(150), Fault::Stop(NodeId::replica(2)))],
+        bad: [ReplicaId::from_index(2)].into_iter().collect(),
         call_timeout: ms(1500),
         must_finish: false,
         bound: None,
