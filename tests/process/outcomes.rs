@@ -88,11 +88,11 @@ fn a_client_that_is_killed_between_request_and_reply_finds_out() {
     batch.line("incr n");
     assert_eq!(batch.answer(), "1\n");
     let before = requests(&cluster, 1);
-    [2, 3].iter().for_each(|n| cluster.tell(*n, "STOP"));
+    [2, 3].iter().for_each(|n| cluster.tell(*n, "-STOP"));
     batch.line("incr n");
     cluster.wait_until("one replica to have it", |c| requests(c, 1) > before);
     batch.kill();
-    [2, 3].iter().for_each(|n| cluster.tell(*n, "CONT"));
+    [2, 3].iter().for_each(|n| cluster.tell(*n, "-CONT"));
 
     let first = client(&cluster, &["--state", state, "outcome", "--json"]);
     let found = json(&first)["outcomes"].as_array().unwrap().clone();
