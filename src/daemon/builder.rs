@@ -110,6 +110,8 @@ impl Builder {
     pub async fn start(mut self) -> Result<Daemon, DaemonError> {
         let id = self.id;
         let entry = self.own_entry()?;
+        // Before it takes an address.
+        halted::check(&self.data)?;
         let (mut service, maker) = self.take_services()?;
         if self.lie.is_some() && !self.cluster.testing.allow_liars {
             return Err(DaemonError::LiarsNotAllowed);
@@ -207,7 +209,6 @@ impl Builder {
         mark::look_for(&self.data, &self.cluster, self.id)?;
         let claim = claim(&self.data).await?;
         let before = mark::look_for(claim.directory(), &self.cluster, self.id)?;
-        halted::check(claim.directory())?;
         Ok((claim, before))
     }
 
