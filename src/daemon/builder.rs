@@ -110,8 +110,6 @@ impl Builder {
     pub async fn start(mut self) -> Result<Daemon, DaemonError> {
         let id = self.id;
         let entry = self.own_entry()?;
-        // Before it takes an address.
-        halted::check(&self.data)?;
         let (mut service, maker) = self.take_services()?;
         if self.lie.is_some() && !self.cluster.testing.allow_liars {
             return Err(DaemonError::LiarsNotAllowed);
@@ -179,7 +177,8 @@ impl Builder {
         Ok(Daemon { address, admin: admin_address, stop: requests, node, admin_server })
     }
 
-    /// What the cluster file says of this replica, whose key must be there.
+    /// What the cluster file says of this replica, whose key must be there, and which must not have
+    /// halted for good: that is looked at before it takes an address.
     fn own_entry(&self) -> Result<ReplicaEntry, DaemonError> {
         let (id, n) = (self.id.number(), self.cluster.ensemble.n());
         let entry = self.cluster.replica(self.id).cloned();
@@ -189,6 +188,7 @@ impl Builder {
             let listed = entry.public_key.fingerprint();
             return Err(DaemonError::WrongKey { id, found, listed });
         }
+        halted::check(&self.data)?;
         Ok(entry)
     }
 
