@@ -177,7 +177,8 @@ impl Builder {
         Ok(Daemon { address, admin: admin_address, stop: requests, node, admin_server })
     }
 
-    /// What the cluster file says of this replica, whose key must be there.
+    /// What the cluster file says of this replica, whose key must be there, and which must not have
+    /// halted for good: that is looked at before it takes an address.
     fn own_entry(&self) -> Result<ReplicaEntry, DaemonError> {
         let (id, n) = (self.id.number(), self.cluster.ensemble.n());
         let entry = self.cluster.replica(self.id).cloned();
@@ -187,6 +188,7 @@ impl Builder {
             let listed = entry.public_key.fingerprint();
             return Err(DaemonError::WrongKey { id, found, listed });
         }
+        halted::check(&self.data)?;
         Ok(entry)
     }
 
@@ -207,7 +209,6 @@ impl Builder {
         mark::look_for(&self.data, &self.cluster, self.id)?;
         let claim = claim(&self.data).await?;
         let before = mark::look_for(claim.directory(), &self.cluster, self.id)?;
-        halted::check(claim.directory())?;
         Ok((claim, before))
     }
 
