@@ -22,7 +22,7 @@ use receipt::{NO_RECEIPT, Receipts, Written, ask_for_receipt};
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use trouble::{Show, Trouble};
@@ -134,13 +134,7 @@ impl Subcommand for Client {
             receipts.map(|file| Receipts::new(&cluster, file, self.force)).transpose()?;
         let Client { config, key: key_file, timeout, explain, json, command, .. } = self;
         let (assurance, ordered) = (self.assurance, self.ordered);
-        let advice = format!(
-            "check each link with: quorate doctor --config {} --key {}\n\
-             and what replicas wait for with: quorate status --config {}",
-            config.display(),
-            key_file.display(),
-            config.display()
-        );
+        let advice = advice(&config, &key_file);
         let chain = cluster.fault_model == FaultModel::FailStop;
         let ask = format!(
             "quorate client --config {} --key {}",
@@ -163,9 +157,7 @@ impl Subcommand for Client {
             None => {}
         }
         if show.receipts.is_some() && matches!(work, Work::Outcome(_)) {
-            let message =
-                "--receipt: what became of a request has no receipt of its own".to_owned();
-            return Err(Failure { code: USAGE, message }.into());
+            return Err(usage("--receipt: what became of a request has no receipt of its own"));
         }
         // What has a name has a place in the order.
         let ordered = ordered || show.name.is_some();
@@ -195,6 +187,15 @@ impl Subcommand for Client {
             Ok(ExitCode::from(code?))
         })
     }
+}
+
+/// What to do when there is no answer.
+fn advice(config: &Path, key_file: &Path) -> String {
+    let (config, key_file) = (config.display(), key_file.display());
+    format!(
+        "check each link with: quorate doctor --config {config} --key {key_file}\n\
+         and what replicas wait for with: quorate status --config {config}"
+    )
 }
 
 /// A client that cannot be made for what is in a file is the command line's fault.

@@ -1,5 +1,6 @@
 //! The clocks of nodes.
 
+use super::{Dice, Options};
 use crate::types::{Instant, Now, Wall};
 
 const MILLION: i128 = 1_000_000;
@@ -73,6 +74,23 @@ impl Clock {
     fn gained(&self, time: u64) -> i128 {
         let since = time.saturating_sub(self.rate_since);
         i128::from(since) * i128::from(self.rate_ppm) / MILLION
+    }
+}
+
+/// The clock of a node in a run with these options.
+pub fn random_clock(options: &Options, dice: &mut Dice) -> Clock {
+    let spread = u64::try_from(options.clock_spread.as_micros()).unwrap_or(u64::MAX);
+    let offset = i64::try_from(dice.between(0, spread)).unwrap_or(i64::MAX);
+    let drift = i64::try_from(dice.between(0, 2 * options.drift_ppm)).unwrap_or(0);
+    // Not drawn for at all where it is not wanted, so that older seeds give what they gave.
+    let rate = (options.rate_ppm > 0).then(|| dice.between(0, 2 * options.rate_ppm));
+    let rate = rate.map_or(0, |r| i64::try_from(r).unwrap_or(0) - options.rate_ppm as i64);
+    Clock {
+        monotonic_offset: dice.below(3_600_000_000_000),
+        wall_offset: offset,
+        drift_ppm: drift - i64::try_from(options.drift_ppm).unwrap_or(0),
+        rate_ppm: rate,
+        ..Clock::default()
     }
 }
 

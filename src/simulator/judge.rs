@@ -249,12 +249,8 @@ impl Judge {
         }
     }
 
-    // Nothing that good replicas report may say that a good one lies, differs or has stopped.
-    fn on_event(&mut self, at: ReplicaId, event: &Event) -> Checked {
-        let good = self.checks.good();
-        if !good.contains(at) {
-            return Ok(());
-        }
+    // What the word of a good replica means for what is expected of it.
+    fn note(&mut self, at: ReplicaId, event: &Event) {
         match event {
             Event::Undone { ran: true, .. } => {
                 self.rolled.insert(at);
@@ -272,6 +268,15 @@ impl Judge {
             Event::DeltaBroken { who, .. } => self.on_late(who.replica().unwrap_or(at)),
             _ => {}
         }
+    }
+
+    // Nothing that good replicas report may say that a good one lies, differs or has stopped.
+    fn on_event(&mut self, at: ReplicaId, event: &Event) -> Checked {
+        let good = self.checks.good();
+        if !good.contains(at) {
+            return Ok(());
+        }
+        self.note(at, event);
         let (kind, accused) = match event {
             Event::DiskLost if self.crashed.contains(at) => ("disk lost", None),
             Event::DiskLost => {
@@ -471,23 +476,6 @@ fn clock_disagreement(options: &Options, now: u64) -> u64 {
     let spread = u64::try_from(options.clock_spread.as_nanos()).unwrap_or(u64::MAX);
     let ties = Duration::from_micros(200).as_nanos() as u64;
     spread.saturating_add(drift).saturating_add(ties)
-}
-
-/// The lowest and highest wall clock offset of a run, microseconds: half the spread each way.
-pub fn random_clock(options: &Options, dice: &mut super::Dice) -> Clock {
-    let spread = u64::try_from(options.clock_spread.as_micros()).unwrap_or(u64::MAX);
-    let offset = i64::try_from(dice.between(0, spread)).unwrap_or(i64::MAX);
-    let drift = i64::try_from(dice.between(0, 2 * options.drift_ppm)).unwrap_or(0);
-    // Not drawn for at all where it is not wanted, so that older seeds give what they gave.
-    let rate = (options.rate_ppm > 0).then(|| dice.between(0, 2 * options.rate_ppm));
-    let rate = rate.map_or(0, |r| i64::try_from(r).unwrap_or(0) - options.rate_ppm as i64);
-    Clock {
-        monotonic_offset: dice.below(3_600_000_000_000),
-        wall_offset: offset,
-        drift_ppm: drift - i64::try_from(options.drift_ppm).unwrap_or(0),
-        rate_ppm: rate,
-        ..Clock::default()
-    }
 }
 
 // Whether it says that somebody has signed what no good replica signs.

@@ -3,7 +3,8 @@
 use super::cast::{Blank, CLIENTS, Member, client, new_secret, note_disk, operator};
 use super::cast::{operator_number, replica, secret, session};
 use super::check::Violation;
-use super::judge::{Judge, random_clock};
+use super::clock::random_clock;
+use super::judge::Judge;
 use super::{Cell, Dice, Failure, Knows, LyingClient, NodeId, Options};
 use super::{Clock, OperatorNode, ReplicaNode, Report, Stopped, Twins, World, chaos};
 use crate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, sha256};

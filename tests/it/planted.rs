@@ -16,8 +16,8 @@ const SEEDS: u64 = 12;
 /// Bugs that no run here hunts. Those of the chain are hunted in `tests/it/chain.rs`. The next are
 /// shown by step tables beside the code that has them (`src/ordering`, `src/replica/transfer`,
 /// `src/proof/receipt`), those of divergence in `tests/it/divergence.rs`, the others by crashes at
-/// every call of the disk (`src/daemon/disk/tests/crash/mod.rs`), by stories (`tests/it/explore.rs`)
-/// and by the modes of `quorate sim` (`src/cli/sim/tests.rs`).
+/// every call of the disk (`src/daemon/disk/tests/crash/mod.rs`), by stories
+/// (`tests/it/explore.rs`) and by the modes of `quorate sim` (`src/cli/sim/tests.rs`).
 const ELSEWHERE: [&str; 125] = [
     "delta-offset-stays",
     "delta-late-untold",

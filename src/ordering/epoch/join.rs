@@ -61,7 +61,7 @@ impl<S: Scheme> Core<S> {
         (asks && executed).then(|| last.max(caught_up).unwrap_or_default())
     }
 
-    /// Whether the epoch that is followed here is the one that was entered, and no call is promised.
+    /// Whether the epoch that is followed here is the one that was entered, with no call promised.
     fn has_arrived(&self) -> bool {
         let running = matches!(self.change.stage, Stage::Running);
         running && self.epoch == self.change.entered.epoch

@@ -263,7 +263,11 @@ macro_rules! messages {
 }
 
 messages! {
-    Hello, Unverified<Proposal>, Want, Ping, Pong, Stamp, WantBody, Body, Unverified<Blame>, CallMessage, Unverified<Report>, Unverified<Restarted>, Unverified<Stalled>, SignedChange, WantHistory, Gone, WantSnapshot, SnapshotPart, SnapshotOffer, Greeting, Request, Replies, Note, OperatorChange, ChainMessage, ChainQuery, ChainAnswer, ChainSession, WantReceipt, ReceiptAnswer, Digests, WholeQuery, WantLeaves, Leaves,
+    Hello, Unverified<Proposal>, Want, Ping, Pong, Stamp, WantBody, Body, Unverified<Blame>,
+    CallMessage, Unverified<Report>, Unverified<Restarted>, Unverified<Stalled>, SignedChange,
+    WantHistory, Gone, WantSnapshot, SnapshotPart, SnapshotOffer, Greeting, Request, Replies,
+    Note, OperatorChange, ChainMessage, ChainQuery, ChainAnswer, ChainSession, WantReceipt,
+    ReceiptAnswer, Digests, WholeQuery, WantLeaves, Leaves,
 }
 
 /// A stream of frames of any kind, transfer and changes of the epoch among them, which comes in
