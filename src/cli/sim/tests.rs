@@ -161,17 +161,19 @@ fn a_mixed_bag_of_runs_strikes_and_reaches_everything() {
     use Mode::{Clocks, Crash, Liars as Lying, Network, Pause, Power, Random};
     let mode = vec![Random, Crash, Lying, Network, Power, Pause, Clocks];
     let reads = Sim { seeds: Some(60), ..sim(Mode::Reads) }.cover();
-    let sim = Sim { mode, seeds: Some(60), ..sim(Random) };
+    let sim = Sim { mode, seed: 240, seeds: Some(60), ..sim(Random) };
     let covered = sim.cover();
     if let Some((case, broken)) = covered.broken.first() {
         panic!("{}", sim.tell(case, broken));
     }
     println!("{}", covered.coverage.text());
-    // Reads have a mode of their own, and disks are lost in `tests/it/power.rs`.
+    // Reads have a mode of their own; disks are lost, and no bytes of states are made at once, in
+    // `tests/it/power.rs`.
     let elsewhere = [
         "Q1 a query waited for what was chosen",
         "Q1 a query was given up in a change of the epoch",
         "§7 a Join from a replaced disk was accepted",
+        "§7 a snapshot's bytes were made beside the loop",
         "§7 an empty disk was refused",
     ];
     assert_eq!(covered.coverage.never(), elsewhere);
@@ -267,7 +269,7 @@ fn seeds_that_once_failed_pass_and_fail_with_the_old_mistake_only() {
         ("o7-void-in-need", "", Mode::Outages, 1, 905_608, "calls wait"),
         ("c2-restarted-is-dumb", "", Mode::Outages, 1, 11_969, "calls wait"),
         ("o7-waits-without-a-state", "", Mode::Crash, 1, 66_000_397, "R3 has executed 0 steps"),
-        ("m1-waits-for-its-call", "", Mode::Network, 2, 140_000_526, "R5 has executed 19 steps"),
+        ("m1-waits-for-its-call", "", Mode::Network, 2, 140_001_912, "R1 has executed 35 steps"),
     ];
     let mut wrong = Vec::new();
     for (name, others, mode, t, seed, expected) in cases {
