@@ -69,7 +69,7 @@ struct Judged {
 
 /// What a file holds.
 enum Contents {
-    Proof(ProofFile),
+    Proof(Box<ProofFile>),
     Divergence(DivergenceFile),
 }
 
@@ -86,7 +86,7 @@ impl Contents {
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         match DivergenceFile::is_one(bytes) {
             true => DivergenceFile::parse(bytes).map(Self::Divergence),
-            false => ProofFile::parse(bytes).map(Self::Proof),
+            false => ProofFile::parse(bytes).map(Box::new).map(Self::Proof),
         }
         .map_err(|e| e.to_string())
     }

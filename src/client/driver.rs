@@ -285,11 +285,12 @@ impl Driver {
     // Does what the core asks for. What is to be written down is durable before anything is sent.
     async fn perform(&mut self) -> Result<(), String> {
         let mut actions = std::mem::take(&mut self.actions);
-        if actions.iter().any(|a| matches!(a, Action::Numbered { .. } | Action::Over { .. })) {
-            if let Err(why) = self.write_down(&actions).await {
-                self.unsent(actions, &why);
-                return Err(why);
-            }
+        let is_noted = |a: &Action| matches!(a, Action::Numbered { .. } | Action::Over { .. });
+        if actions.iter().any(is_noted)
+            && let Err(why) = self.write_down(&actions).await
+        {
+            self.unsent(actions, &why);
+            return Err(why);
         }
         for action in actions.drain(..) {
             match action {

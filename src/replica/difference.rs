@@ -277,8 +277,8 @@ mod tests {
         let mut search = Search::default();
         let peer = ReplicaId::from_index(1);
         search.add(peer, signed(&theirs), ours.get(1));
-        for at in 1..4 {
-            search.take(peer, &answer(&other[at], 0, 9), ours.get(at));
+        for (at, step) in other.iter().enumerate().take(4).skip(1) {
+            search.take(peer, &answer(step, 0, 9), ours.get(at));
         }
         assert_eq!(search.outcomes().next().unwrap().1, Err("it gives not what it signed"));
         assert!(compare(&ours, &history(Some((1, 0))), 9).is_err(), "they differ before that");

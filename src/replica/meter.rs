@@ -156,7 +156,7 @@ impl Meter {
             let trip = Trip { asked: echo, answered: handled, sent };
             return self.round_trip(peer, trip, now, members);
         }
-        let Some(took) = p.offset.from_there(sent, here) else { return };
+        let Some(took) = p.offset.on_the_way_here(sent, here) else { return };
         let good = p.offset.is_good(delta);
         let span = (here.saturating_sub(took.about), here);
         self.charge(Measured { who: Late::Replica(peer), took, span, good }, now, members);
@@ -176,7 +176,8 @@ impl Meter {
         let Trip { asked, answered, sent } = trip;
         let Some(p) = self.peers.get_mut(&peer) else { return };
         p.offset.round_trip(asked, answered, here);
-        let ways = (p.offset.to_there(asked, answered), p.offset.from_there(sent, here));
+        let ways =
+            (p.offset.on_the_way_there(asked, answered), p.offset.on_the_way_here(sent, here));
         let (Some(to), Some(from)) = ways else { return };
         let (who, good) = (Late::Replica(peer), p.offset.is_good(delta));
         let to = Measured { who, took: to, span: (asked, asked.saturating_add(to.about)), good };

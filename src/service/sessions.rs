@@ -239,7 +239,7 @@ impl SessionTable {
             self.sessions.insert(key, Arc::new(Session::new()));
             self.count(client, 1);
         }
-        let Some((entry, held)) = self.to_be_used(client, session) else {
+        let Some((entry, held)) = self.used(client, session) else {
             return Admission::Refused(Refusal::UnknownSession);
         };
         if number == 0 {
@@ -264,18 +264,14 @@ impl SessionTable {
         number: u64,
         low: u64,
     ) -> Admission<'_> {
-        match self.to_be_used(client, session) {
+        match self.used(client, session) {
             Some((entry, held)) => entry.admit(number, low, None, held),
             None => Admission::Refused(Refusal::UnknownSession),
         }
     }
 
     /// An open session, for an ordered request: whatever comes of that, it is a use of it.
-    fn to_be_used(
-        &mut self,
-        client: &ClientId,
-        session: SessionId,
-    ) -> Option<(&mut Session, Room<'_>)> {
+    fn used(&mut self, client: &ClientId, session: SessionId) -> Option<(&mut Session, Room<'_>)> {
         let key = (*client, session);
         let entry = self.sessions.get_mut(&key)?;
         let entry = to_be_changed(entry, key, &mut self.dirty);

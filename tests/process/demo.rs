@@ -87,9 +87,10 @@ fn a_stop_can_be_measured_many_times() {
 #[test]
 fn what_cannot_be_shown_is_refused_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let rows: [(&[&str], &str); 9] = [
+    let rows: [(&[&str], &str); 10] = [
         (&["--lie", "white"], "there is no lie called \"white\"; there are: wrong-output"),
-        (&["--lie", "white"], "drip-chunks, never-ready, stale-read, crash, stop"),
+        (&["--lie", "white"], "drip-chunks, never-ready, wrong-path"),
+        (&["--lie", "white"], "no-whole, stale-read, crash, stop"),
         (&["--all", "--lie", "crash"], "cannot be used with"),
         (&["--t", "0"], "--t 0 is out of range"),
         (&["--requests", "0"], "0 is not in 1.."),

@@ -95,7 +95,7 @@ impl Offset {
     }
 
     /// How long a message took that left at `sent` by the other's clock and came at `came` by ours.
-    pub(super) fn from_there(&self, sent: u64, came: u64) -> Option<Took> {
+    pub(super) fn on_the_way_here(&self, sent: u64, came: u64) -> Option<Took> {
         let (low, high) = (self.low?, self.high?);
         let middle = if planted("delta-offset-stays") { 0 } else { (low + high) / 2 };
         let took = i128::from(came) - i128::from(sent);
@@ -103,7 +103,7 @@ impl Offset {
     }
 
     /// How long a message took that left at `sent` by our clock and came at `came` by the other's.
-    pub(super) fn to_there(&self, sent: u64, came: u64) -> Option<Took> {
+    pub(super) fn on_the_way_there(&self, sent: u64, came: u64) -> Option<Took> {
         let (low, high) = (self.low?, self.high?);
         let middle = if planted("delta-offset-stays") { 0 } else { (low + high) / 2 };
         let took = i128::from(came) - i128::from(sent);
@@ -148,7 +148,7 @@ mod tests {
         fn seems(&mut self, at: u64, takes: u64) -> Option<Took> {
             let sent = self.clock(at);
             self.offset.came(sent, at + takes);
-            self.offset.from_there(sent, at + takes)
+            self.offset.on_the_way_here(sent, at + takes)
         }
     }
 
@@ -175,7 +175,8 @@ mod tests {
         let took = other.seems(SECOND + 20 * MS, 50 * MS).unwrap();
         assert!(took.about.abs_diff(54 * MS) < MS / 10, "{took:?}");
         assert!(took.surely <= 50 * MS, "{took:?}");
-        let there = other.offset.to_there(2 * SECOND, other.clock(2 * SECOND + 50 * MS)).unwrap();
+        let there =
+            other.offset.on_the_way_there(2 * SECOND, other.clock(2 * SECOND + 50 * MS)).unwrap();
         assert!(there.about.abs_diff(46 * MS) < MS && there.surely <= 50 * MS, "{there:?}");
     }
 
@@ -240,7 +241,11 @@ mod tests {
                     offset.round_trip(a, b, c);
                     offset.came(c, a);
                     offset.round_trip(c, b, a);
-                    let took = (offset.from_there(a, b), offset.to_there(b, c), offset.width());
+                    let took = (
+                        offset.on_the_way_here(a, b),
+                        offset.on_the_way_there(b, c),
+                        offset.width(),
+                    );
                     assert!(took.0.is_none_or(|t| t.surely <= t.about), "{took:?}");
                 }
             }

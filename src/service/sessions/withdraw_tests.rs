@@ -163,7 +163,8 @@ fn o6_a_name_is_opened_only_while_nothing_of_its_client_was_evicted() {
 
 #[test]
 fn planted_bugs_of_withdrawals_and_names_are_caught() {
-    let caught: [(&str, fn() -> bool); 3] = [
+    type Happens = fn() -> bool;
+    let caught: [(&str, Happens); 3] = [
         ("c2-withdrawal-spends-nothing", late_copy_runs),
         ("c2-withdrawn-runs", late_copy_runs),
         ("o6-name-used-again", name_is_used_again),
