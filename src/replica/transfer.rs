@@ -289,6 +289,8 @@ impl<S: Scheme> Replica<S> {
         let Whole { givers, proof, bytes, claim, claimants } = whole;
         let parsed = Snapshot::parse(&bytes);
         let back = parsed.as_ref().is_ok_and(|s| self.core.leads_back(&s.ordering));
+        // Whoever was led astray has said what that means for it.
+        let here = if back { Round(0) } else { self.executor.position().round };
         // Steps may have been executed while it came: it must not lead back, but for whoever is
         // not in its history.
         if round <= self.executor.reached() && !back {
@@ -303,6 +305,7 @@ impl<S: Scheme> Replica<S> {
             Ok(snapshot) => snapshot,
             Err(why) => return self.refuse_list(times, (claim, claimants), why, out),
         };
+        self.gives_up_for(&snapshot, here, out);
         let faults = self.download.right(times, &claim);
         faults.into_iter().for_each(|fault| self.refuse(fault, out));
         self.download.end();
@@ -341,6 +344,18 @@ impl<S: Scheme> Replica<S> {
             self.attest();
         }
         self.look_at_bodies(now, out);
+    }
+
+    /// §7: a state takes the place of what was executed here up to this round. Unless that is known
+    /// to be in its history something is given up, and that is written before the state is.
+    fn gives_up_for(&mut self, snapshot: &Snapshot, executed: Round, out: &mut Actions) {
+        let given_up = self.core.not_followed_by(&snapshot.ordering, executed);
+        let given_up = given_up.filter(|_| executed > Round(0) && !planted("s7-forward-unsaid"));
+        if let Some(epoch) = given_up {
+            mark("§7 a state of another history took the place of what was executed");
+            self.rolled.back(epoch, true);
+            self.write_rolled(out);
+        }
     }
 
     /// Bodies that were held all the while: those of requests that have run under the snapshot

@@ -326,7 +326,12 @@ impl Judge {
         };
         *self.events.entry(kind).or_default() += 1;
         match accused.filter(|a| good.contains(*a)) {
-            Some(_) => Err(violation("false accusation", format!("{at} reports {event:?}"))),
+            Some(_) => {
+                // Where liars and broken bounds come together good ones may have to give up.
+                let gives_up = matches!(event, Event::Undone { .. });
+                let rule = if gives_up { "given up" } else { "false accusation" };
+                Err(violation(rule, format!("{at} reports {event:?}")))
+            }
             None => Ok(()),
         }
     }

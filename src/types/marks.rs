@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// Every mark: the rule, then what happened.
-pub const MARKS: [&str; 78] = [
+pub const MARKS: [&str; 79] = [
     "C3 a large result went out whole as it was asked for again",
     "E1 a follower blamed for a round",
     "E1 a follower passed on what started a round",
@@ -87,12 +87,13 @@ pub const MARKS: [&str; 78] = [
     "R6 rounds were run for a receipt",
     "§6 a replica gave a false proof for a receipt",
     "§7 it is not known what others had not gone on with",
+    "§7 a state of another history took the place of what was executed",
 ];
 
 /// Those of them that the modes of `quorate sim` do not come to in some hundred runs: they take
 /// more than one rare thing at a time, a Leave or a wrong service, which no mode has, or
 /// `--strict`.
-pub const RARE: [&str; 25] = [
+pub const RARE: [&str; 26] = [
     "C3 a large result went out whole as it was asked for again",
     "E3 a cut was seen in what may not be committed",
     "E4 a root was taken only to be called stalled",
@@ -118,6 +119,7 @@ pub const RARE: [&str; 25] = [
     "R6 rounds were run for a receipt",
     "§6 a replica gave a false proof for a receipt",
     "§7 it is not known what others had not gone on with",
+    "§7 a state of another history took the place of what was executed",
 ];
 
 #[cfg(feature = "plant")]

@@ -94,6 +94,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("s6-receipt-of-others", "§6: a client is given the proof of another client's reply"),
     ("s6-weak-receipt", "§6: a client that wants a strong receipt takes any that is valid"),
     ("r6-receipts-wait", "R6: a receipt that is wanted is no reason to run rounds"),
+    ("s7-forward-unsaid", "§7: a later state is thought to have all that was executed before"),
     ("s7-unknown-is-none", "§7: who does not know what it gave up says that it was nothing"),
     ("s7-reply-before-sync", "§7: replies leave before what they rest on is on disk"),
     (

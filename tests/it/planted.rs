@@ -18,7 +18,7 @@ const SEEDS: u64 = 12;
 /// `src/proof/receipt`), those of divergence in `tests/it/divergence.rs`, the others by crashes at
 /// every call of the disk (`src/daemon/disk/tests/crash/mod.rs`), by stories
 /// (`tests/it/explore.rs`) and by the modes of `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 125] = [
+const ELSEWHERE: [&str; 126] = [
     "delta-offset-stays",
     "delta-late-untold",
     "s6-signer-counts-twice",
@@ -32,6 +32,7 @@ const ELSEWHERE: [&str; 125] = [
     "s6-weak-receipt",
     "r6-receipts-wait",
     "s7-unknown-is-none",
+    "s7-forward-unsaid",
     "o6-name-used-again",
     "s6-attests-garbage",
     "s6-compares-with-t",

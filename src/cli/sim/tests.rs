@@ -269,6 +269,7 @@ fn seeds_that_once_failed_pass_and_fail_with_the_old_mistake_only() {
         ("o7-void-in-need", "", Mode::Outages, 1, 905_608, "calls wait"),
         ("c2-restarted-is-dumb", "", Mode::Outages, 1, 11_969, "calls wait"),
         ("o7-waits-without-a-state", "", Mode::Crash, 1, 66_000_397, "R3 has executed 0 steps"),
+        ("s7-forward-unsaid", "", Mode::Receipts, 2, 2_000_120, "strong receipts"),
         ("m1-waits-for-its-call", "", Mode::Network, 2, 140_001_912, "R1 has executed 35 steps"),
     ];
     let mut wrong = Vec::new();
@@ -277,6 +278,7 @@ fn seeds_that_once_failed_pass_and_fail_with_the_old_mistake_only() {
         let options = mode.options(seed, t, None);
         let options = match mode {
             Mode::Power | Mode::Outages => options,
+            Mode::Receipts => options,
             _ if ["s7-reports-what-is-past", "m1-waits-for-its-call"].contains(&name) => options,
             _ => Options { durability: crate::types::Durability::None, ..options },
         };

@@ -26,6 +26,19 @@ impl<S: Scheme> Core<S> {
         self.astray && order.is_ok_and(|order| order.epoch().0 > self.order.epoch().0)
     }
 
+    /// The epoch of an ordering state, unless its history is known to have what was committed here
+    /// up to this round. That is not known either if too many epochs came between.
+    ///
+    /// What two histories have of one epoch with one opening is the same, as far as the shorter one
+    /// goes: each vector there has a proposal of every member, and a good one, of whom there is one
+    /// at least, signs one for each round, and chooses with it the vector before.
+    pub fn not_followed_by(&self, state: &[u8], round: Round) -> Option<Epoch> {
+        let order = Order::decode(state, self.keyring.ensemble(), self.limits, self.seed).ok()?;
+        let there = order.passed(self.order.epoch().0, self.order.opening.0);
+        let known = there.is_some_and(|(_, end)| round <= end);
+        (!known).then(|| order.epoch().0)
+    }
+
     /// §7: what was executed here after the base of this opening is given up. Nobody can have
     /// accepted it: it was durable at `t` replicas at most. Whoever has a log executes that again
     /// up to where both histories part; else a state is taken over that `t + 1` attest.
