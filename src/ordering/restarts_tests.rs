@@ -94,3 +94,18 @@ fn one_without_a_state_waits_for_no_call_that_others_have_left_behind() {
     plant(None);
     assert!(!planted);
 }
+
+/// §7: whether the history of a state has what was executed here: as far as its rounds reach, if it
+/// has the same opening of the same epoch.
+#[test]
+fn a_state_has_what_its_rounds_reach_under_the_same_opening() {
+    let core = ready(0);
+    let epoch = core.order.epoch().0;
+    let same = core.order.encode();
+    assert_eq!(core.not_followed_by(&same, Round(0)), None);
+    assert_eq!(core.not_followed_by(&same, Round(1)), Some(epoch), "it ends before that");
+    let mut other = core.order.clone();
+    other.opening.0 = Digest([9; 32]);
+    assert_eq!(core.not_followed_by(&other.encode(), Round(0)), Some(epoch), "another opening");
+    assert_eq!(core.not_followed_by(b"no state", Round(0)), None, "that is refused elsewhere");
+}
