@@ -2,18 +2,24 @@
 //! signatures. It convicts nobody of lying. It shows that one has a broken memory, disk or service
 //! (or lies), or that the service is not deterministic.
 
+use super::sealed::Sealed;
 use super::{ProofFileError, file};
 use crate::crypto::{Domain, Keyring, Scheme, Unverified, VerifyError, hash};
 use crate::types::{Digest, GroupId, Members, ReplicaId, Round};
-use crate::wire::{DecodeError, Header, Reader, StepPosition, Writer, get_list, put_list};
+use crate::wire::{DecodeError, Header, StepPosition, get_list, put_list};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// What the name of such a file ends with.
 pub const DIVERGENCE_SUFFIX: &str = ".divergence";
 
-const MAGIC: &[u8; 8] = b"QUODIVRG";
-const VERSION: u16 = 1;
+const FILE: Sealed = Sealed {
+    magic: b"QUODIVRG",
+    version: 1,
+    domain: Domain::Proofs,
+    most: (MAX_DIVERGENCE_FILE, "larger than any evidence of divergence"),
+    other: "not quorate's evidence of divergence",
+};
 /// Statements at most: one a replica.
 const MOST: usize = 31;
 /// Bytes of a file at most. A statement has at most 31 hashes of a choice, and 300 bytes more.
@@ -178,26 +184,23 @@ impl DivergenceFile {
     /// The file's bytes: magic, version, what it is judged by, what it is about, the statements,
     /// and a digest over all.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Writer::new();
-        out.raw(MAGIC).u16(VERSION);
-        out.digest(&self.cluster).u32(self.group.0).digest(&self.roster);
-        match self.about {
-            Attested::Outputs(position) => {
-                out.u8(0).round(position.round).digest(&position.vector);
+        FILE.write((&self.cluster, self.group), |out| {
+            out.digest(&self.roster);
+            match self.about {
+                Attested::Outputs(position) => {
+                    out.u8(0).round(position.round).digest(&position.vector);
+                }
+                Attested::State(round) => {
+                    out.u8(1).round(round);
+                }
             }
-            Attested::State(round) => {
-                out.u8(1).round(round);
-            }
-        }
-        put_list(&self.statements, &mut out);
-        let mut bytes = out.into_bytes();
-        bytes.extend_from_slice(&hash(Domain::Proofs, &bytes).0);
-        bytes
+            put_list(&self.statements, out);
+        })
     }
 
     /// Whether a file is meant to be one of these, by how it begins.
     pub fn is_one(bytes: &[u8]) -> bool {
-        bytes.starts_with(MAGIC)
+        bytes.starts_with(FILE.magic)
     }
 
     /// Reads a file.
@@ -209,33 +212,18 @@ impl DivergenceFile {
     }
 
     fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut r = Reader::new(bytes);
-        if bytes.len() > MAX_DIVERGENCE_FILE {
-            return Err(r.error("larger than any evidence of divergence"));
-        }
-        if r.raw(MAGIC.len(), "magic")? != MAGIC {
-            return Err(r.error("not quorate's evidence of divergence"));
-        }
-        if r.u16("version")? != VERSION {
-            return Err(r.error("a version that this program does not know"));
-        }
-        let cluster = r.digest("cluster")?;
-        let group = GroupId(r.u32("group")?);
-        let roster = r.digest("roster")?;
-        let about = match r.u8("what it is about")? {
-            0 => {
-                let (round, vector) = (r.round("round")?, r.digest("vector")?);
-                Attested::Outputs(StepPosition { round, vector })
-            }
-            1 => Attested::State(r.round("round")?),
-            _ => return Err(r.error("what it is about")),
-        };
-        let statements = get_list(&mut r, MOST, "statements")?;
-        let expected = hash(Domain::Proofs, r.since(0));
-        if r.digest("checksum")? != expected {
-            return Err(r.error("checksum"));
-        }
-        r.finish()?;
+        let (cluster, group, (roster, about, statements)) = FILE.read(bytes, |r| {
+            let roster = r.digest("roster")?;
+            let about = match r.u8("what it is about")? {
+                0 => {
+                    let (round, vector) = (r.round("round")?, r.digest("vector")?);
+                    Attested::Outputs(StepPosition { round, vector })
+                }
+                1 => Attested::State(r.round("round")?),
+                _ => return Err(r.error("what it is about")),
+            };
+            Ok((roster, about, get_list(r, MOST, "statements")?))
+        })?;
         Ok(Self { cluster, group, roster, about, statements })
     }
 }

@@ -1,9 +1,10 @@
 //! A proof as a file: small, whole by itself, the same bytes wherever it is written.
 
 use super::Conviction;
+use super::sealed::Sealed;
 use crate::crypto::{Domain, Keyring, Scheme, hash};
 use crate::types::{Digest, GroupId};
-use crate::wire::{DecodeError, Proof, Reader, Writer};
+use crate::wire::{DecodeError, Proof};
 
 /// Bytes of a proof's file at most; the largest kind stays well below.
 pub const MAX_PROOF_FILE: usize = 16 << 10;
@@ -11,8 +12,13 @@ pub const MAX_PROOF_FILE: usize = 16 << 10;
 /// What the name of a proof's file ends with.
 pub const PROOF_SUFFIX: &str = ".proof";
 
-const MAGIC: &[u8; 8] = b"QUOPROOF";
-const VERSION: u16 = 1;
+const FILE: Sealed = Sealed {
+    magic: b"QUOPROOF",
+    version: 1,
+    domain: Domain::Proofs,
+    most: (MAX_PROOF_FILE, "larger than any proof"),
+    other: "not a quorate proof",
+};
 
 /// A proof with what it is to be judged by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,13 +85,9 @@ impl ProofFile {
 
     /// The file's bytes: magic, version, what it is judged by, the proof, and a digest over all.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Writer::new();
-        out.raw(MAGIC).u16(VERSION);
-        out.digest(&self.cluster).u32(self.group.0).digest(&self.roster);
-        out.raw(&self.proof.to_bytes());
-        let mut bytes = out.into_bytes();
-        bytes.extend_from_slice(&hash(Domain::Proofs, &bytes).0);
-        bytes
+        FILE.write((&self.cluster, self.group), |out| {
+            out.digest(&self.roster).raw(&self.proof.to_bytes());
+        })
     }
 
     /// Reads a file.
@@ -97,25 +99,8 @@ impl ProofFile {
     }
 
     fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut r = Reader::new(bytes);
-        if bytes.len() > MAX_PROOF_FILE {
-            return Err(r.error("larger than any proof"));
-        }
-        if r.raw(MAGIC.len(), "magic")? != MAGIC {
-            return Err(r.error("not a quorate proof"));
-        }
-        if r.u16("version")? != VERSION {
-            return Err(r.error("a version that this program does not know"));
-        }
-        let cluster = r.digest("cluster")?;
-        let group = GroupId(r.u32("group")?);
-        let roster = r.digest("roster")?;
-        let proof = Proof::read(&mut r)?;
-        let expected = hash(Domain::Proofs, r.since(0));
-        if r.digest("checksum")? != expected {
-            return Err(r.error("checksum"));
-        }
-        r.finish()?;
+        let (cluster, group, (roster, proof)) =
+            FILE.read(bytes, |r| Ok((r.digest("roster")?, Proof::read(r)?)))?;
         Ok(Self { cluster, group, roster, proof })
     }
 }

@@ -30,6 +30,7 @@ mod file;
 pub mod find;
 pub mod receipt;
 mod rules;
+mod sealed;
 
 pub use divergence::{
     Attested, DIVERGENCE_SUFFIX, Divergence, DivergenceError, DivergenceFile, MAX_DIVERGENCE_FILE,

@@ -1,18 +1,23 @@
 //! A receipt as a file: whole by itself, so that whoever knows the roster, or no more than its
 //! hash, can judge it at any time without asking anybody.
 
+use super::super::sealed::Sealed;
 use super::{Judged, ReceiptError, judge_by};
-use crate::crypto::hash;
 use crate::crypto::{Context, Domain, Hasher, KeyChange, KeyError, Keyring, PublicKey, Scheme};
 use crate::types::{Digest, Ensemble, GroupId, ReplicaId};
-use crate::wire::{DecodeError, MAX_KEY_CHANGES, Reader, Receipt, Writer, get_list, put_list};
+use crate::wire::{DecodeError, MAX_KEY_CHANGES, Receipt, get_list, put_list};
 
 /// Bytes of a receipt's file at most: a request and an outcome of a whole frame each, with as many
 /// steps and signatures as there can be. 3 MiB.
 pub const MAX_RECEIPT_FILE: usize = 3 << 20;
 
-const MAGIC: &[u8; 8] = b"QUORECPT";
-const VERSION: u16 = 1;
+const FILE: Sealed = Sealed {
+    magic: b"QUORECPT",
+    version: 1,
+    domain: Domain::Receipt,
+    most: (MAX_RECEIPT_FILE, "larger than any receipt"),
+    other: "not a quorate receipt",
+};
 /// Replicas of a roster at most.
 const MAX_REPLICAS: usize = 31;
 
@@ -181,17 +186,14 @@ impl ReceiptFile {
 
     /// The file's bytes: magic, version, what it is judged by, the receipt, and a digest over all.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Writer::new();
-        out.raw(MAGIC).u16(VERSION).digest(&self.cluster).u32(self.group.0);
-        out.count(self.keys.len());
-        self.keys.iter().for_each(|key| {
-            out.raw(&key.0);
-        });
-        put_list(&self.changes, &mut out);
-        out.raw(&self.receipt.to_bytes());
-        let mut bytes = out.into_bytes();
-        bytes.extend_from_slice(&hash(Domain::Receipt, &bytes).0);
-        bytes
+        FILE.write((&self.cluster, self.group), |out| {
+            out.count(self.keys.len());
+            self.keys.iter().for_each(|key| {
+                out.raw(&key.0);
+            });
+            put_list(&self.changes, out);
+            out.raw(&self.receipt.to_bytes());
+        })
     }
 
     /// Reads a file.
@@ -203,33 +205,18 @@ impl ReceiptFile {
     }
 
     fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut r = Reader::new(bytes);
-        if bytes.len() > MAX_RECEIPT_FILE {
-            return Err(r.error("larger than any receipt"));
-        }
-        if r.raw(MAGIC.len(), "magic")? != MAGIC {
-            return Err(r.error("not a quorate receipt"));
-        }
-        if r.u16("version")? != VERSION {
-            return Err(r.error("a version that this program does not know"));
-        }
-        let cluster = r.digest("cluster")?;
-        let group = GroupId(r.u32("group")?);
-        let n = r.count(MAX_REPLICAS, 32, "keys of replicas")?;
-        let keys = (0..n).map(|_| r.key("key of a replica")).collect::<Result<Vec<_>, _>>()?;
-        if ensemble_of(n).is_none() {
-            return Err(r.error("a number of replicas that no roster has"));
-        }
-        let changes: Vec<KeyChange> = get_list(&mut r, MAX_KEY_CHANGES, "changes of keys")?;
-        if !changes.is_sorted_by(|a, b| a < b) {
-            return Err(r.error("changes of keys that are not in order"));
-        }
-        let receipt = Receipt::read(&mut r)?;
-        let expected = hash(Domain::Receipt, r.since(0));
-        if r.digest("checksum")? != expected {
-            return Err(r.error("checksum"));
-        }
-        r.finish()?;
+        let (cluster, group, (keys, changes, receipt)) = FILE.read(bytes, |r| {
+            let n = r.count(MAX_REPLICAS, 32, "keys of replicas")?;
+            let keys = (0..n).map(|_| r.key("key of a replica")).collect::<Result<Vec<_>, _>>()?;
+            if ensemble_of(n).is_none() {
+                return Err(r.error("a number of replicas that no roster has"));
+            }
+            let changes: Vec<KeyChange> = get_list(r, MAX_KEY_CHANGES, "changes of keys")?;
+            if !changes.is_sorted_by(|a, b| a < b) {
+                return Err(r.error("changes of keys that are not in order"));
+            }
+            Ok((keys, changes, Receipt::read(r)?))
+        })?;
         Ok(Self { cluster, group, keys, changes, receipt })
     }
 }
