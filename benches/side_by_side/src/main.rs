@@ -56,10 +56,9 @@ enum Command {
     Redis {
         #[command(flatten)]
         load: LoadArgs,
-        /// CLIENTS connections with OUTSTANDING requests each, instead of a connection for each
-        /// request under way. Redis reads nothing from a connection that waits
-        #[arg(long)]
-        pipelined: bool,
+        /// How requests share connections
+        #[arg(long, default_value = "none")]
+        sharing: redis::Sharing,
     },
 }
 
@@ -115,8 +114,8 @@ fn main() -> Result<ExitCode> {
         Command::Etcd { load, spread } => {
             runtime.block_on(LocalSet::new().run_until(async { etcd::run(&load, spread).await }))?
         }
-        Command::Redis { load, pipelined } => {
-            let run = async { redis::run(&load, pipelined).await };
+        Command::Redis { load, sharing } => {
+            let run = async { redis::run(&load, sharing).await };
             runtime.block_on(LocalSet::new().run_until(run))?
         }
     };

@@ -6,6 +6,7 @@ use crate::resp::{self, Reply};
 use crate::tally::{Report, Shared};
 use crate::{LoadArgs, READY};
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,6 +17,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+/// How requests share connections. While one waits in WAIT, Redis reads nothing more from its
+/// connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sharing {
+    /// A connection for each request under way: none stands behind another.
+    None,
+    /// As many connections as clients. All requests of one go together, before a single WAIT.
+    Grouped,
+    /// As many connections as clients. Each request has its WAIT, so those of one stand in line.
+    Pipelined,
+}
+
 /// Replicas that have to acknowledge each request.
 const REPLICAS: i64 = 2;
 /// Milliseconds that the server waits for them.
@@ -25,14 +38,12 @@ const PATIENCE: &[u8] = b"10000";
 ///
 /// # Errors
 /// If the primary or its replicas are not there in time, or a connection ends.
-pub async fn run(args: &LoadArgs, pipelined: bool) -> Result<Value> {
+pub async fn run(args: &LoadArgs, sharing: Sharing) -> Result<Value> {
     let primary = *args.address.first().context("no --address of the primary")?;
     ready(primary).await?;
-    // While a connection waits in WAIT, Redis reads nothing more from it: requests that share one
-    // stand in line. With a connection for each request under way they do not.
-    let (connections, outstanding) = match pipelined {
-        true => (args.clients, args.outstanding),
-        false => (args.clients * args.outstanding, 1),
+    let (connections, room) = match sharing {
+        Sharing::None => (args.clients * args.outstanding, 1),
+        Sharing::Grouped | Sharing::Pipelined => (args.clients, args.outstanding),
     };
     let mut open = Vec::new();
     for _ in 0..connections {
@@ -43,10 +54,12 @@ pub async fn run(args: &LoadArgs, pipelined: bool) -> Result<Value> {
     let mut workers = JoinSet::new();
     for connection in open {
         let (load, shared) = (load.clone(), shared.clone());
-        let commands = args.commands_per_request;
-        workers.spawn_local(async move {
-            closed_loop(connection, outstanding as usize, commands, &load, &shared).await
-        });
+        let shape = Shape {
+            room: room as usize,
+            commands: args.commands_per_request,
+            grouped: sharing == Sharing::Grouped,
+        };
+        workers.spawn_local(async move { closed_loop(connection, shape, &load, &shared).await });
     }
     let report: Report = shared.watch(&args.pid, args.commands_per_request).await?;
     while let Some(done) = workers.join_next().await {
@@ -55,19 +68,35 @@ pub async fn run(args: &LoadArgs, pipelined: bool) -> Result<Value> {
     Ok(report.to_json(&shared))
 }
 
+/// What is sent on one connection.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// Requests under way at most.
+    room: usize,
+    /// SETs in a request.
+    commands: u32,
+    /// Whether all requests that can be sent share a WAIT.
+    grouped: bool,
+}
+
 async fn closed_loop(
     mut connection: Connection,
-    outstanding: usize,
-    commands: u32,
+    shape: Shape,
     load: &RefCell<Load>,
     shared: &Shared,
 ) -> Result<()> {
-    let mut under_way = VecDeque::new();
-    let mut replies = Request::new(commands);
+    // Of each group when it was begun, and how many requests it is.
+    let mut under_way: VecDeque<(Instant, usize)> = VecDeque::new();
+    let mut room = shape.room;
+    let mut answers = Answers::default();
     loop {
-        while under_way.len() < outstanding && !shared.tally().stopped() {
-            under_way.push_back(Instant::now());
-            request(&mut connection.output, commands, &mut load.borrow_mut());
+        while room > 0 && !shared.tally().stopped() {
+            let requests = if shape.grouped { room } else { 1 };
+            room -= requests;
+            under_way.push_back((Instant::now(), requests));
+            let sets = shape.commands * requests as u32;
+            answers.expect(sets);
+            group(&mut connection.output, sets, &mut load.borrow_mut());
         }
         if under_way.is_empty() {
             return Ok(());
@@ -75,41 +104,48 @@ async fn closed_loop(
         connection.send().await?;
         connection.receive().await?;
         while let Some(reply) = connection.next()? {
-            let Some(answer) = replies.take(reply)? else { continue };
-            let begun = under_way.pop_front().context("an answer that nobody asked for")?;
-            match answer {
-                Ok(()) => shared.tally().good(begun, Instant::now()),
-                Err(why) => shared.tally().failed(|| why),
+            let Some(answer) = answers.take(reply)? else { continue };
+            let (begun, requests) = under_way.pop_front().context("nobody asked for an answer")?;
+            room += requests;
+            let (now, mut tally) = (Instant::now(), shared.tally());
+            for _ in 0..requests {
+                match &answer {
+                    Ok(()) => tally.good(begun, now),
+                    Err(why) => tally.failed(|| why.clone()),
+                }
             }
         }
     }
 }
 
 /// Appends SETs and a WAIT.
-fn request(out: &mut Vec<u8>, commands: u32, load: &mut Load) {
-    for _ in 0..commands {
+fn group(out: &mut Vec<u8>, sets: u32, load: &mut Load) {
+    for _ in 0..sets {
         let (key, value) = load.next_put();
         resp::command(out, &[b"SET", &key, value]);
     }
     resp::command(out, &[b"WAIT", REPLICAS.to_string().as_bytes(), PATIENCE]);
 }
 
-/// The replies to one request after the other: so many to SET, and one to WAIT.
-struct Request {
-    commands: u32,
-    done: u32,
+/// The replies to one group after the other: one to each SET, and one to WAIT.
+#[derive(Default)]
+struct Answers {
+    /// Replies to SET that each group still gets.
+    left: VecDeque<u32>,
     failed: Option<String>,
 }
 
-impl Request {
-    fn new(commands: u32) -> Self {
-        Self { commands, done: 0, failed: None }
+impl Answers {
+    /// A group of so many SETs was sent.
+    fn expect(&mut self, sets: u32) {
+        self.left.push_back(sets);
     }
 
-    /// How the request ended, if this reply is its last.
+    /// How the first group ended, if this reply is its last.
     fn take(&mut self, reply: Reply) -> Result<Option<Result<(), String>>> {
-        if self.done < self.commands {
-            self.done += 1;
+        let left = self.left.front_mut().context("a reply that nobody asked for")?;
+        if *left > 0 {
+            *left -= 1;
             match reply {
                 Reply::Simple(ok) if ok == "OK" => {}
                 Reply::Error(why) => self.failed = Some(format!("SET: {why}")),
@@ -117,7 +153,7 @@ impl Request {
             }
             return Ok(None);
         }
-        self.done = 0;
+        self.left.pop_front();
         let waited = match reply {
             Reply::Int(n) if n >= REPLICAS => Ok(()),
             Reply::Int(n) => Err(format!("WAIT: {n} replicas have it, of {REPLICAS}")),
@@ -217,34 +253,38 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_answered_by_its_wait() {
-        let mut request = Request::new(2);
-        for _ in 0..2 {
-            assert!(request.take(ok()).unwrap().is_none());
-            assert!(request.take(ok()).unwrap().is_none());
-            assert_eq!(request.take(Reply::Int(2)).unwrap(), Some(Ok(())));
-        }
+    fn a_group_is_answered_by_its_wait() {
+        let mut answers = Answers::default();
+        answers.expect(2);
+        answers.expect(1);
+        assert!(answers.take(ok()).unwrap().is_none());
+        assert!(answers.take(ok()).unwrap().is_none());
+        assert_eq!(answers.take(Reply::Int(2)).unwrap(), Some(Ok(())));
+        assert!(answers.take(ok()).unwrap().is_none());
+        assert_eq!(answers.take(Reply::Int(3)).unwrap(), Some(Ok(())));
+        assert!(answers.take(ok()).is_err());
     }
 
     #[test]
-    fn too_few_replicas_and_errors_are_failures_of_their_request_alone() {
-        let mut request = Request::new(1);
-        request.take(ok()).unwrap();
-        let answer = request.take(Reply::Int(1)).unwrap().unwrap();
+    fn too_few_replicas_and_errors_are_failures_of_their_group_alone() {
+        let mut answers = Answers::default();
+        (0..4).for_each(|_| answers.expect(1));
+        answers.take(ok()).unwrap();
+        let answer = answers.take(Reply::Int(1)).unwrap().unwrap();
         assert!(answer.unwrap_err().contains("1 replicas have it"));
-        request.take(Reply::Error("OOM".to_owned())).unwrap();
-        let answer = request.take(Reply::Int(2)).unwrap().unwrap();
+        answers.take(Reply::Error("OOM".to_owned())).unwrap();
+        let answer = answers.take(Reply::Int(2)).unwrap().unwrap();
         assert_eq!(answer.unwrap_err(), "SET: OOM");
-        request.take(ok()).unwrap();
-        assert_eq!(request.take(Reply::Int(2)).unwrap(), Some(Ok(())));
+        answers.take(ok()).unwrap();
+        assert_eq!(answers.take(Reply::Int(2)).unwrap(), Some(Ok(())));
         // Out of step.
-        assert!(request.take(Reply::Int(2)).is_err());
+        assert!(answers.take(Reply::Int(2)).is_err());
     }
 
     #[test]
-    fn a_request_is_so_many_sets_and_one_wait() {
+    fn a_group_is_so_many_sets_and_one_wait() {
         let mut out = Vec::new();
-        request(&mut out, 3, &mut Load::new(10, 128, 1));
+        group(&mut out, 3, &mut Load::new(10, 128, 1));
         let text = String::from_utf8_lossy(&out);
         assert_eq!((text.matches("SET\r\n").count(), text.matches("WAIT\r\n").count()), (3, 1));
         assert!(text.ends_with("$1\r\n2\r\n$5\r\n10000\r\n"));

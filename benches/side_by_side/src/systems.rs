@@ -20,7 +20,9 @@ pub enum System {
     Etcd,
     /// A primary and two replicas; SET and `WAIT 2`, a connection for each request under way.
     Redis,
-    /// The same, with as many connections as clients: requests on one stand in line.
+    /// The same with a connection for each client: its requests go together, with one WAIT.
+    RedisGrouped,
+    /// The same with a connection for each client: its requests, each with a WAIT, stand in line.
     RedisPipelined,
     /// Three voting replicas, t = 1.
     Quorate,
@@ -41,9 +43,10 @@ pub enum System {
 }
 
 /// What is measured if nothing is chosen: all but what is only there to show why.
-pub const DEFAULT: [System; 7] = [
+pub const DEFAULT: [System; 8] = [
     System::Etcd,
     System::Redis,
+    System::RedisGrouped,
     System::Quorate,
     System::Chain,
     System::Etcd16,
@@ -52,12 +55,14 @@ pub const DEFAULT: [System; 7] = [
 ];
 
 /// Which is set beside which: Quorate's first.
-pub const PAIRS: [(System, System); 7] = [
+pub const PAIRS: [(System, System); 9] = [
     (System::Quorate, System::Etcd),
     (System::Quorate, System::Redis),
+    (System::Quorate, System::RedisGrouped),
     (System::Quorate, System::RedisPipelined),
     (System::Chain, System::Etcd),
     (System::Chain, System::Redis),
+    (System::Chain, System::RedisGrouped),
     (System::Quorate16, System::Etcd16),
     (System::Quorate16, System::Redis16),
 ];
@@ -140,7 +145,7 @@ impl System {
     ) -> Result<()> {
         let addresses = match self {
             System::Etcd | System::Etcd16 => etcd(&programs.etcd, place, processes)?,
-            System::Redis | System::RedisPipelined | System::Redis16 => {
+            System::Redis | System::RedisGrouped | System::RedisPipelined | System::Redis16 => {
                 redis(&programs.redis, place, processes)?
             }
             System::Quorate | System::Quorate16 | System::Chain => {
@@ -167,9 +172,10 @@ impl System {
             }
             System::Etcd | System::Etcd16 => own(&programs.own, "etcd", place.port, pids),
             System::Redis | System::Redis16 => own(&programs.own, "redis", place.port, pids),
-            System::RedisPipelined => {
+            System::RedisGrouped | System::RedisPipelined => {
                 let mut command = own(&programs.own, "redis", place.port, pids);
-                command.arg("--pipelined");
+                let grouped = self == System::RedisGrouped;
+                command.args(["--sharing", if grouped { "grouped" } else { "pipelined" }]);
                 command
             }
         };
