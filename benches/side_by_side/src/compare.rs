@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Between the time at which servers listen and the load, for those that still meet each other.
 const SETTLE: Duration = Duration::from_secs(1);
 /// What starting, settling and stopping take, about.
-const AROUND: Duration = Duration::from_secs(3);
+const AROUND: Duration = Duration::from_secs(4);
 
 /// Run all systems in turns and print tables of medians and ratios
 #[derive(Args)]

@@ -106,8 +106,17 @@ impl LoadArgs {
     }
 }
 
-fn main() -> Result<ExitCode> {
-    let command = Cli::parse().command;
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("side-by-side: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = match command {
         Command::Compare(compare) => return runtime.block_on(compare.run()),

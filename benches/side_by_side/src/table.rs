@@ -44,30 +44,32 @@ const COLUMNS: [Column; 5] = [
 /// What has to be known about the figures.
 pub const NOTES: &str = "\
 Median (lowest to highest). A ratio is that of two runs of one round. commands/s: higher is better;
-CPU (all servers and the client, by schedstat; what the kernel does in its own threads and what
-Redis does in forked children is in none of them) and latency (of a request, so of 16 commands in
-the rows with -16): lower is better.
+CPU (all servers and the client, by schedstat; without the kernel's own threads) and latency (of a
+request, so of 16 commands in the rows with -16): lower is better.
 
 In favour of etcd and Redis:
-- Quorate (voting) signs proposals, and clients believe what two of three replicas say: one may lie.
-  The others believe each server, and so does Quorate's chain.
-- Quorate encrypts and authenticates all links, clients' too (QUIC, TLS 1.3). etcd and Redis run
-  here over plain TCP without authentication.
-- etcd answers when two of three nodes have synced, and all connections go to its leader, so nothing
-  is forwarded.
-- Redis: only WAIT is asked for, which does not promise that a replica has synced (WAITAOF does, from
-  7.2 on), nor that what was acknowledged survives a failover. There is no agreement among servers.
-- Redis has a connection for each request under way, up to 1024: one in WAIT is read no further.
-- Redis's replicas are the only ones that nobody takes over from by itself: that needs Sentinel.
+- Quorate (voting) signs proposals, and its client believes what two of three replicas say: one may
+  lie. The clients of the others believe one server, as that of Quorate's chain does.
+- Quorate encrypts and authenticates all links, its clients' too (QUIC, TLS 1.3). etcd and Redis run
+  over plain TCP without authentication.
+- All connections to etcd go to its leader: nothing is forwarded.
+- Redis has no agreement: without Sentinel nobody takes over, and then what WAIT acknowledged can be
+  lost. WAIT promises that two replicas have it, not that they synced it (WAITAOF does, from Redis
+  7.2 on); with appendfsync always Redis 7.0 does sync before it acknowledges.
+- redis-grouped sends the requests of a client together, up to 64 SETs for one WAIT: the cheapest way
+  to use Redis. etcd and Quorate are sent each request by itself.
+- What Redis's forked children do (the copy for a new replica, a rewrite of the file) is not counted.
 
 In favour of Quorate:
-- Its client is its own; etcd's is tonic and Redis's is by hand. All use one thread.
-- etcd keeps old revisions of each key and has larger messages; it offers watches and leases for it.
-- Redis waits for both replicas, Quorate and etcd for the faster two of three. The chain has two
-  members, so two copies where the others have three; its third process is a spare.
-- etcd in memory still writes and syncs its files, which are in memory. Redis and Quorate do not.
-- All share the processors of one machine: who uses less of them is faster, which hides how long a
-  network takes.";
+- Its client is its own. etcd's is tonic, Redis's was written for this. Each uses one thread.
+- etcd keeps the old revisions of a key and serves watches and leases; nothing here asks for that.
+- Redis waits for both replicas; etcd and Quorate for two of three. The chain has two members and
+  waits for both: two copies where the others have three. Its third process is a spare.
+- etcd in memory still writes and syncs its files, there. Redis and Quorate write nothing.
+- The packages of a distribution are older than what etcd and Redis offer today.
+
+In favour of nobody, and different from service: all processes share the processors and the disk of
+one machine, no network is between them, every run begins empty and is short.";
 
 /// What a storage is called.
 pub fn title(storage: Storage) -> &'static str {
