@@ -2,13 +2,14 @@
 
 CARGO ?= cargo
 
-.PHONY: verify format lint docs test fix fuzz deny bench-disk
+.PHONY: verify format lint docs test fix fuzz deny bench-disk side-by-side
 
 verify: format lint docs test
 
 format:
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) fmt --check --manifest-path benches/side_by_side/Cargo.toml
 
 # Once as tests are built, with the planted bugs, and once as it is released, without.
 lint:
@@ -25,6 +26,7 @@ test:
 fix:
 	$(CARGO) fmt
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
+	$(CARGO) fmt --manifest-path benches/side_by_side/Cargo.toml
 	$(CARGO) clippy --all-targets --fix --allow-dirty --allow-staged
 
 # Not part of `verify`: everything is compiled once more, with coverage. FUZZ_SECONDS for each target.
@@ -40,3 +42,9 @@ deny:
 bench-disk:
 	$(CARGO) build --locked --release
 	QUORATE="$${CARGO_TARGET_DIR:-target}/release/quorate" benches/disk.sh
+
+# etcd, Redis and Quorate under the same load, in turns: about forty minutes in which nothing else
+# should run. Installs etcd-server and redis-server on Debian if they are missing.
+side-by-side:
+	$(CARGO) build --locked --release
+	QUORATE="$${CARGO_TARGET_DIR:-target}/release/quorate" benches/side_by_side/run $(SIDE_BY_SIDE)
