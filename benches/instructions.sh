@@ -9,8 +9,9 @@
 #
 # Parts: replica ordering due execution log request proposal replies sign verify. Each runs with two
 # numbers of requests, and the table has the difference, so that the start does not count. valgrind
-# has no AVX-512 and no SHA instructions: code that asks the processor takes its other way, which
-# costs more instructions than a new processor needs.
+# has no AVX-512 and no SHA instructions: code that asks the processor takes its other way. SHA-256
+# in software costs some twenty times as many instructions as with those of the processor, more than
+# half of all, so the last column leaves it out.
 #
 #     INSTRUCTIONS   the binary [built from the crate in benches/]
 #     FACTOR         multiplies the numbers of requests [1]
@@ -37,24 +38,43 @@ all=$(mktemp -d)
 trap 'rm -rf "$all"' EXIT
 trap 'exit 130' INT TERM
 
-# count OUT PREPARE TIMES ARGUMENT...: the instructions of one run
-count() {
+# run OUT PREPARE TIMES ARGUMENT...: one run
+run() {
     local out=$1 prepare=$2 times=$3
     shift 3
     valgrind --tool=callgrind --callgrind-out-file="$out" \
         "$binary" "$@" --times "$times" --prepare "$prepare" >"$out.log" 2>&1 ||
         fail "$binary $* --times $times fails under valgrind: $(tail -5 "$out.log")"
-    sed -n 's/.*Collected : *\([0-9]*\).*/\1/p' "$out.log"
 }
+
+# functions OUT: instructions and name of each function, wherever its lines are from
+functions() {
+    callgrind_annotate --auto=no --threshold=100 "$1" | awk '
+        /^ *[0-9,]+ \( *[0-9.]+%\)  [^ ]*:/ {
+            count = $1
+            gsub(",", "", count)
+            sub(/^ *[0-9,]+ \( *[0-9.]+%\)  [^:]*:/, "")
+            sub(/ \[[^]]*\]$/, "")
+            sub(/\x27[0-9]+$/, "")
+            all[$0] += count
+        }
+        END { for (name in all) printf "%.0f %s\n", all[name], name }'
+}
+
+# total OUT: instructions in all, and those of SHA-256
+total() { functions "$1" | awk '{ all += $1 } /sha2::sha256/ { sha += $1 } END { print all, sha + 0 }'; }
 
 # row WHAT UNIT SHARES TIMES ARGUMENT...: instructions of one of UNIT, at each of SHARES replicas
 row() {
-    local what=$1 unit=$2 shares=$3 times=$(($4 * factor)) one two
+    local what=$1 unit=$2 shares=$3 times=$(($4 * factor))
     shift 4
-    one=$(count "$all/out" $((2 * times)) "$times" "$@")
-    two=$(count "$all/out" $((2 * times)) $((2 * times)) "$@")
-    awk -v one="$one" -v two="$two" -v n="$times" -v shares="$shares" -v what="$what" \
-        -v unit="$unit" 'BEGIN { printf "| %s | %s | %.0f |\n", what, unit, (two - one) / n / shares }'
+    run "$all/one" $((2 * times)) "$times" "$@"
+    run "$all/two" $((2 * times)) $((2 * times)) "$@"
+    echo "$(total "$all/one") $(total "$all/two")" |
+        awk -v n="$times" -v shares="$shares" -v what="$what" -v unit="$unit" '{
+            printf "| %s | %s | %.0f | %.0f |\n", what, unit, ($3 - $1) / n / shares,
+                ($3 - $1 - $4 + $2) / n / shares
+        }'
 }
 
 replica() {
@@ -109,16 +129,22 @@ if [ "${1:-}" = --top ]; then
     shift
     [ $# -gt 0 ] || set -- replica --batch 75 --scheme ed25519
     known "$1"
-    count "$all/out" $((3000 * factor)) $((3000 * factor)) "$@" >/dev/null
-    echo "$* --times $((3000 * factor)): instructions of the whole run, its start included"
-    # Behind the heads of the list; a few lines of the list are ten kilobytes long.
-    callgrind_annotate "$all/out" | sed -n '/file:function/,$p' | sed 's/ \[\/.*\]$//' | cut -c1-160 |
-        sed -n '1,2p; 3,${/^ *[0-9,]/p}' | sed -n 1,27p
+    run "$all/out" $((3000 * factor)) $((3000 * factor)) "$@"
+    echo "$* --times $((3000 * factor)), its start included:"
+    echo
+    echo "| instructions | of all | function |"
+    echo "| ---: | ---: | --- |"
+    functions "$all/out" | sort -rn | awk '
+        { all += $1; if (NR <= 25) { count[NR] = $1; $1 = ""; name[NR] = substr($0, 2, 120) } }
+        END {
+            for (i = 1; i in count; i++)
+                printf "| %.0f | %.1f %% | `%s` |\n", count[i], 100 * count[i] / all, name[i]
+        }'
     exit
 fi
 
 [ $# -gt 0 ] || set -- "${parts[@]}"
 for part; do known "$part"; done
-echo "| what | of each | instructions |"
-echo "| --- | --- | ---: |"
+echo "| what | of each | instructions | without SHA-256 |"
+echo "| --- | --- | ---: | ---: |"
 for part; do $part; done

@@ -41,7 +41,8 @@ fn failed(error: std::io::Error) -> DiskError {
 impl Disk for FileDisk {
     fn list(&mut self) -> Result<Vec<String>, DiskError> {
         let entries = fs::read_dir(&self.path).map_err(failed)?;
-        let name = |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+        let name =
+            |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
         Ok(entries.filter_map(name).collect())
     }
 

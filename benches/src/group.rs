@@ -7,8 +7,8 @@ use quorate::crypto::Scheme;
 use quorate::replica::{Action, Actions, ENCODE_AT_ONCE, Input, Replica, Setup, Stored};
 use quorate::service::kv::Kv;
 use quorate::types::{
-    ClockKind, Digest, DiskState, Durability, GroupId, LinkId, OrderLimits, Quotas, ReplicaId, Role,
-    Timing,
+    ClockKind, Digest, DiskState, Durability, GroupId, LinkId, OrderLimits, Quotas, ReplicaId,
+    Role, Timing,
 };
 use quorate::wire::{Frame, FrameDecoder, Hello, Kind, Message, Replies};
 use std::time::Duration;

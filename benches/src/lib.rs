@@ -4,6 +4,8 @@
 //! Each path checks that it did what is measured and panics otherwise: a core that answers nothing
 //! would be fast.
 
+#![cfg(feature = "paths")]
+
 mod cores;
 mod disks;
 mod execution;
