@@ -67,7 +67,7 @@ impl Load {
     /// Runs it and waits for its end.
     ///
     /// # Errors
-    /// If it fails, takes too long, or answers nothing.
+    /// If it fails or takes too long.
     pub fn run(&self, lab: &Lab, cluster: &Cluster) -> anyhow::Result<Outcome> {
         self.start(lab, cluster)?.finish(lab, &mut |_| Ok(()))
     }
@@ -127,7 +127,7 @@ impl Running {
         };
         let outcome = Outcome(json);
         if outcome.number("/ops") == Some(0.0) {
-            bail!("quorate bench {} got no answer: {}", self.words, outcome.0["errors"]);
+            lab.remark(format!("`{}` got no answer in the time that counts", self.words));
         }
         if let Some(failed) = outcome.number("/errors/total").filter(|n| *n > 0.0) {
             let why = outcome.0["errors"]["first"].as_str().unwrap_or("for unknown reasons");

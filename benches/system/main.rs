@@ -135,14 +135,18 @@ fn measure(lab: &Lab, part: &Part, docs: Option<&Path>) -> anyhow::Result<()> {
 fn head(lab: &Lab, part: &Part, load: f64, took: u64) -> String {
     let (rounds, seconds) = (lab.rounds, lab.seconds);
     let mut command = format!("make bench ONLY={}", part.name);
-    let usual =
-        [(rounds != 5, format!(" ROUNDS={rounds}")), (seconds != 4, format!(" SECONDS={seconds}"))];
+    let usual = [
+        (rounds != 5 && !lab.quick, format!(" ROUNDS={rounds}")),
+        (seconds != 4 && !lab.quick, format!(" SECONDS={seconds}")),
+    ];
     usual.into_iter().filter(|(other, _)| *other).for_each(|(_, words)| command.push_str(&words));
-    if lab.full {
-        command.push_str(" MORE=--full");
+    if lab.full || lab.quick {
+        command.push_str(if lab.full { " MORE=--full" } else { " MORE=--quick" });
     }
+    let turns =
+        if rounds == 1 { "one round".to_owned() } else { format!("{rounds} rounds in turns") };
     let mut text = format!(
-        "{}; {}; {}; `{command}`, {rounds} rounds in turns, {seconds} s each; medians, and lowest to \
+        "{}; {}; {}; `{command}`, {turns}, {seconds} s each; medians, and lowest to \
          highest. Load before it: {load:.1}; it took {took} s.",
         machine::machine(),
         machine::commit(Path::new("."), &["docs/performance.md", "docs/plots/"]),

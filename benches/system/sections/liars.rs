@@ -19,6 +19,10 @@ const SETTLED: f64 = 2.0;
 const AFTER: f64 = 5.0;
 /// How often the good replicas are asked.
 const EVERY: Duration = Duration::from_millis(100);
+/// How often they are asked after the load until they answer.
+const PATIENCE: u32 = 10;
+/// Seconds that are looked at where the liar is excluded sooner.
+const LEAST: f64 = 1.0;
 
 /// What the good replicas say at some time, in seconds since the load began.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,8 +50,8 @@ pub fn liars(lab: &Lab) -> anyhow::Result<Section> {
          one run each time: five seconds with three good replicas; then the third is stopped and \
          started again as a liar (`--lie`), joins the others, and lies as fast as it can. Rates are \
          of what both good replicas have executed, asked ten times a second. *During* is from when \
-         it is a member again until it is excluded or the run ends; *after* are the five seconds \
-         from its exclusion.",
+         it is a member again until it is excluded or the run ends, and a second at least; *after* \
+         are the five seconds from its exclusion.",
     );
     let (mut rows, mut plots) = (Vec::new(), Vec::new());
     for lie in LIES {
@@ -128,7 +132,18 @@ fn run(lab: &Lab, lie: &str) -> anyhow::Result<Vec<Sample>> {
         }
         Ok(())
     })?;
-    eprintln!("  {lie}: {} samples", samples.len());
+    // Who is swamped does not answer while the load runs: then this is what it has executed by its
+    // end at most.
+    let end = f64::from(u32::try_from(seconds).unwrap_or(u32::MAX));
+    samples.retain(|s: &Sample| s.at < end);
+    let asked = (0..PATIENCE).find_map(|_| sample(&cluster.borrow(), end));
+    match asked {
+        Some(last) => samples.push(last),
+        None => lab.remark(format!("with `{lie}` good replicas said nothing, even after the load")),
+    }
+    if (samples.len() as f64) < 0.5 * end / EVERY.as_secs_f64() {
+        lab.remark(format!("with `{lie}` good replicas often did not answer when asked"));
+    }
     Ok(samples)
 }
 
@@ -166,7 +181,7 @@ fn rates(samples: &[Sample], began: f64) -> Option<Rates> {
     let last = lying.clone().rfind(|s| s.member)?.at;
     let excluded = samples.iter().find(|s| s.at > last).map(|s| s.at);
     let until = excluded.unwrap_or(end);
-    let during = rate(samples, joined, until)?;
+    let during = rate(samples, joined, until.max(joined + LEAST))?;
     let after = excluded.and_then(|at| rate(samples, at, at + AFTER));
     Some(Rates { before, during, after, lied: until - joined })
 }
