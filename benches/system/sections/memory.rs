@@ -130,7 +130,13 @@ fn each(lab: &Lab, section: &mut Section) -> anyhow::Result<()> {
     let rows = [
         (format!("client that is linked, KiB (1 beside {many})"), client),
         ("request outstanding, KiB (4 × 16 beside 4 × 1024, highest)".to_owned(), request),
-        (format!("key of 128 bytes, bytes (10,000 beside {keys}, when written)"), key),
+        (
+            format!(
+                "key of 128 bytes, bytes (10,000 beside {}, when written)",
+                figure(keys as f64)
+            ),
+            key,
+        ),
     ];
     let rows = rows.map(|(what, figures)| vec![what, spread(Spread::of(figures))]);
     let head = ["memory of a replica for each", "more"];

@@ -7,7 +7,7 @@ use crate::load::{Load, Outcome};
 use crate::machine;
 use crate::plot::{Axis, Plot, Series};
 use crate::report::{Case, Goal, Section, table, table_of};
-use crate::stats::{Spread, spread};
+use crate::stats::{Spread, figure, spread};
 
 pub fn replicas(lab: &Lab) -> anyhow::Result<Section> {
     let sizes = [1u8, 2, 3, 4];
@@ -128,7 +128,8 @@ pub fn keys(lab: &Lab) -> anyhow::Result<Section> {
         (false, false) => &[10_000, 100_000, 1_000_000],
         (false, true) => &[10_000, 100_000, 1_000_000, 10_000_000],
     };
-    let mut cases: Vec<Case> = counts.iter().map(|count| Case::new(count.to_string())).collect();
+    let mut cases: Vec<Case> =
+        counts.iter().map(|count| Case::new(figure(*count as f64))).collect();
     let mut memory: Vec<Vec<f64>> = vec![Vec::new(); counts.len()];
     for round in 0..lab.rounds {
         for (i, keys) in counts.iter().enumerate() {
@@ -150,7 +151,7 @@ pub fn keys(lab: &Lab) -> anyhow::Result<Section> {
     );
     section.parts.push(table_of("keys", &cases));
     let row = |(count, mib): (&u64, &Vec<f64>)| {
-        vec![count.to_string(), spread(Spread::of(mib.iter().copied()))]
+        vec![figure(*count as f64), spread(Spread::of(mib.iter().copied()))]
     };
     let rows: Vec<Vec<String>> = counts.iter().zip(&memory).map(row).collect();
     section.parts.push(table(&["keys", "memory of a replica afterwards, MiB"], &rows));
