@@ -99,7 +99,8 @@ fn run<S: Scheme>(arguments: &Arguments) {
         }
         Path::Due => due(batch, batches, arguments.prepare),
         Path::Execution => {
-            let bodies: Vec<_> = (0..1000).map(|n| samples::body(n, 1)).collect();
+            // More keys than the store leaves without a digest.
+            let bodies: Vec<_> = (0..2 * samples::KEYS).map(|n| samples::body(n, 1)).collect();
             let mut execution = Execution::new();
             (0..times).zip(bodies.iter().cycle()).for_each(|(_, body)| drop(execution.run(body)));
             execution.digest();
