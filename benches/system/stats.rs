@@ -102,8 +102,7 @@ mod tests {
 
     #[test]
     fn a_line_through_points_is_that_line() {
-        let points: Vec<(f64, f64)> =
-            (0..5).map(|x| f64::from(x)).map(|x| (x, 3.0 * x - 2.0)).collect();
+        let points: Vec<(f64, f64)> = (0..5).map(f64::from).map(|x| (x, 3.0 * x - 2.0)).collect();
         let (slope, at_zero) = line(&points).unwrap();
         assert!((slope - 3.0).abs() < 1e-9 && (at_zero + 2.0).abs() < 1e-9, "{slope} {at_zero}");
         let (slope, _) = line(&[(0.0, 1.0), (1.0, 3.0), (2.0, 1.0)]).unwrap();
