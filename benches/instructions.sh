@@ -21,6 +21,18 @@ export LC_ALL=C
 
 fail() { printf 'instructions.sh: %s\n' "$*" >&2; exit 1; }
 
+parts=(replica ordering due execution log request proposal replies sign verify)
+known() {
+    local part
+    for part in "${parts[@]}"; do [ "$part" != "$1" ] || return 0; done
+    fail "there is no part $1; there are: ${parts[*]}"
+}
+
+if [ "${1:-}" = --top ]; then
+    [ $# -lt 2 ] || known "$2"
+else
+    for part; do known "$part"; done
+fi
 command -v valgrind >/dev/null && command -v callgrind_annotate >/dev/null ||
     fail "needs valgrind, which is not installed; on Debian: apt-get install valgrind"
 
@@ -118,17 +130,9 @@ replies() { row "75 replies written and read" message 1 1000 replies; }
 sign() { row "a proposal of 75 signed, ed25519" signature 1 200 sign; }
 verify() { row "a signature checked, ed25519" signature 1 200 verify; }
 
-parts=(replica ordering due execution log request proposal replies sign verify)
-known() {
-    local part
-    for part in "${parts[@]}"; do [ "$part" != "$1" ] || return 0; done
-    fail "there is no part $1; there are: ${parts[*]}"
-}
-
 if [ "${1:-}" = --top ]; then
     shift
     [ $# -gt 0 ] || set -- replica --batch 75 --scheme ed25519
-    known "$1"
     run "$all/out" $((3000 * factor)) $((3000 * factor)) "$@"
     echo "$* --times $((3000 * factor)), its start included:"
     echo
@@ -144,7 +148,6 @@ if [ "${1:-}" = --top ]; then
 fi
 
 [ $# -gt 0 ] || set -- "${parts[@]}"
-for part; do known "$part"; done
 echo "| what | of each | instructions | without SHA-256 |"
 echo "| --- | --- | ---: | ---: |"
 for part; do $part; done
