@@ -98,7 +98,7 @@ replica() {
             replica --scheme $scheme --batch 16
         row "replica: all of it, $scheme, 75 a round" "request, one replica" 3 1500 \
             replica --scheme $scheme --batch 75
-        row "the same without a log" "request, one replica" 3 1500 \
+        row "the same with durability none" "request, one replica" 3 1500 \
             replica --scheme $scheme --batch 75 --disk none
     done
 }

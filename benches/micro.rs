@@ -172,13 +172,12 @@ fn log(c: &mut Criterion) {
 
 fn append<D: Disk>(log: &mut quorate::storage::Log, disk: &mut D, of: &[Entry<'_>], sync: bool) {
     let appended = log.append(disk, of, Space::Ordinary).expect("the disk takes it");
-    if sync {
-        log.sync(disk).expect("the disk syncs");
-    } else if appended.start.0 % (64 * 4096) == 0 {
-        // Files of logs are not to fill the disk.
+    // Files of logs are not to fill the disk.
+    let drops = appended.start.0.is_multiple_of(64 * 4096);
+    if sync || drops {
         log.sync(disk).expect("the disk syncs");
     }
-    if appended.start.0 % (64 * 4096) == 0 {
+    if drops {
         log.drop_before(disk, appended.start).expect("old files go");
     }
 }
