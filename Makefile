@@ -2,13 +2,15 @@
 
 CARGO ?= cargo
 
-.PHONY: verify format lint docs test fix fuzz deny bench-disk side-by-side
+.PHONY: verify format lint docs test fix fuzz deny bench bench-micro bench-instructions bench-disk \
+	side-by-side
 
 verify: format lint docs test
 
 format:
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) fmt --check --manifest-path benches/Cargo.toml
 	$(CARGO) fmt --check --manifest-path benches/side_by_side/Cargo.toml
 
 # Once as tests are built, with the planted bugs, and once as it is released, without.
@@ -26,6 +28,7 @@ test:
 fix:
 	$(CARGO) fmt
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
+	$(CARGO) fmt --manifest-path benches/Cargo.toml
 	$(CARGO) fmt --manifest-path benches/side_by_side/Cargo.toml
 	$(CARGO) clippy --all-targets --fix --allow-dirty --allow-staged
 
@@ -36,6 +39,29 @@ fuzz:
 # Not part of `verify`: cargo-deny is a tool of its own and fetches the advisory database.
 deny:
 	$(CARGO) deny check
+
+# Not part of `verify`, here and below: what measures is a crate of its own (benches/README.md).
+TARGET = $${CARGO_TARGET_DIR:-$$PWD/target}
+
+# Whole clusters, into docs/performance.md: about an hour in which nothing else should run.
+# ONLY=voting,alone for some sections, ROUNDS and SECONDS of each, MORE="--quick" or "--full".
+bench:
+	$(CARGO) build --locked --release
+	CARGO_TARGET_DIR="$(TARGET)" $(CARGO) build --locked --release --manifest-path benches/Cargo.toml \
+		--no-default-features --bin system
+	QUORATE="$${QUORATE:-$(TARGET)/release/quorate}" "$(TARGET)/release/system" \
+		$(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(SECONDS),--seconds $(SECONDS)) $(MORE)
+
+# Times of the parts of a replica; ONLY=log for those whose names have that.
+bench-micro:
+	CARGO_TARGET_DIR="$(TARGET)" $(CARGO) bench --locked --manifest-path benches/Cargo.toml \
+		--bench micro -- $(ONLY)
+
+# Their instructions, which do not depend on what else the machine does; needs valgrind.
+# ONLY="request log" for some parts, ONLY=--top for the most expensive functions.
+bench-instructions:
+	benches/instructions.sh $(ONLY)
 
 # The figures of docs/performance.md about the disk, on this machine: about twenty minutes in which
 # nothing else should run.
