@@ -46,8 +46,9 @@ pub struct Judge {
     /// Correct clients whose calls may fail.
     excused: BTreeSet<u32>,
     clients: u32,
-    /// Good replicas that good ones have excluded as silent or lying.
+    /// Good ones that good ones have excluded as silent or lying; had executed nothing until then.
     excluded: Members,
+    unstarted: Members,
     /// Good replicas of which good ones, also they themselves, have told that they were late; none
     /// is noted where clocks run so wrong that nobody can measure anything.
     told_late: Members,
@@ -82,6 +83,7 @@ impl Judge {
             excused: (0..options.clients).filter(|c| options.may_fail(*c)).collect(),
             clients: options.clients,
             excluded: Members::NONE,
+            unstarted: Members::NONE,
             told_late: Members::NONE,
             measures: options.rate_ppm == 0 && options.random_faults.rates == 0,
             passed_over: Members::NONE,
@@ -223,13 +225,14 @@ impl Judge {
         if fits || !self.checks.good().contains(at) { Ok(()) } else { Err(violation("time", what)) }
     }
 
-    /// What must hold where at most t replicas are bad and the others are always in time: none of
-    /// these is ever excluded, or said to be late.
+    /// What must hold where at most t are bad and the others in time: none of these is excluded, or
+    /// said to be late, but one that waited with its first proposal for a liar (§7).
     ///
     /// # Errors
     /// Who was.
-    pub fn nobody_good_is_out(&self) -> Checked {
-        let wrongly = self.excluded.union(self.passed_over).minus(self.crashed);
+    pub fn nobody_good_is_out(&self, cut_off: Members) -> Checked {
+        let excused = self.crashed.union(self.unstarted.both(cut_off));
+        let wrongly = self.excluded.union(self.passed_over).minus(excused);
         let late = self.told_late.minus(self.crashed);
         match () {
             () if !wrongly.is_empty() => {
@@ -308,6 +311,10 @@ impl Judge {
             Event::Epoch { .. } => ("epoch", None),
             Event::Excluded { replica, why, .. } => {
                 if matches!(why, Reason::Silent | Reason::Lied) && good.contains(*replica) {
+                    let first = !self.excluded.contains(*replica) && *why == Reason::Silent;
+                    if first && self.checks.steps_of(*replica) == 0 {
+                        self.unstarted.insert(*replica);
+                    }
                     self.excluded.insert(*replica);
                 }
                 ("excluded", None)

@@ -53,6 +53,12 @@ impl Meter {
         self.crashed
     }
 
+    /// The replicas that lost something from or to one of these.
+    pub fn cut_off(&self, from: Members) -> Members {
+        let with = |(a, b): &(ReplicaId, ReplicaId)| from.contains(*a) || from.contains(*b);
+        self.lost.iter().filter(|pair| with(pair)).flat_map(|(a, b)| [*a, *b]).collect()
+    }
+
     /// The pairs among these replicas between which a message was lost or took, with its
     /// handling, longer than Δ at least once.
     pub fn late(&self, among: Members, delta: Duration) -> Vec<(ReplicaId, ReplicaId)> {

@@ -203,9 +203,9 @@ impl Network {
         let link = self.links.get_mut(&ends)?;
         link.blocked_until = link.blocked_until.max(until);
         let known = std::mem::take(&mut link.known);
-        let connection = link.connection.take()?;
+        // One that is not up yet comes up late: what would have been sent is as good as lost.
         self.meter.on_lost(ends.0, ends.1);
-        Some((connection, known))
+        Some((link.connection.take()?, known))
     }
 
     /// Makes one direction slower for a while.

@@ -5,6 +5,7 @@ use super::cast::{operator_number, replica, secret, session};
 use super::check::Violation;
 use super::clock::random_clock;
 use super::judge::Judge;
+use super::network::nanos;
 use super::{Cell, Dice, Failure, Knows, LyingClient, NodeId, Options};
 use super::{Clock, OperatorNode, ReplicaNode, Report, Stopped, Twins, World, chaos};
 use crate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, sha256};
@@ -278,7 +279,7 @@ impl<'a, S: Scheme> Run<'a, S> {
             options.fairness &= live;
         }
         if self.cell() == Cell::InModel {
-            self.judge.nobody_good_is_out()?;
+            self.judge.nobody_good_is_out(self.world.meter().cut_off(self.liars()))?;
         }
         self.judge.all_say_what_they_gave_up(&self.statuses())?;
         self.judge.finish(&options, now)?;
@@ -302,10 +303,13 @@ impl<'a, S: Scheme> Run<'a, S> {
         }
     }
 
+    fn liars(&self) -> Members {
+        self.ensemble.all().minus(self.options.good())
+    }
+
     // What the run is so far.
     fn cell(&self) -> Cell {
-        let liars = self.ensemble.all().minus(self.options.good());
-        Cell::of(self.ensemble, liars, self.world.meter(), self.options.timing.delta)
+        Cell::of(self.ensemble, self.liars(), self.world.meter(), self.options.timing.delta)
     }
 
     fn must_be_live(&self) -> bool {
@@ -489,10 +493,6 @@ impl<'a, S: Scheme> Run<'a, S> {
             trace_hash: self.world.trace_hash(),
         }
     }
-}
-
-fn nanos(d: Duration) -> u64 {
-    super::network::nanos(d)
 }
 
 fn broken(rule: &'static str, what: String) -> Violation {

@@ -296,6 +296,16 @@ fn seeds_that_once_failed_pass_and_fail_with_the_old_mistake_only() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A link of a liar breaks before that has said how far it is. A good replica waits for it with its
+/// first proposal of all, and is out for it: nobody is to blame but the liar.
+#[test]
+fn who_waits_for_a_liar_at_the_first_start_is_not_excluded_by_mistake() {
+    for seed in [3_005_634, 4_000_746, 5_002_759, 9_014_281] {
+        let broken = play(seed, &Mode::Receipts.options(seed, 1, None), &mut |_, _, _| {}).err();
+        assert!(broken.is_none(), "{seed}: {:?}", broken.map(|b| b.what));
+    }
+}
+
 /// A void request comes again, and for the last time, between the entry into an epoch and its first
 /// vector.
 #[cfg(feature = "plant")]
