@@ -30,7 +30,7 @@ pub struct Group<S: Scheme> {
     replies: [u64; N],
 }
 
-/// Requests as the bytes that one read of a client's stream gives, made before anything is measured.
+/// Requests as the bytes that one read of a client's stream gives, made before the measurement.
 pub struct Prepared {
     reads: Vec<(u64, Bytes)>,
 }

@@ -55,7 +55,8 @@ struct Arguments {
     #[arg(long)]
     docs: Option<PathBuf>,
     /// The first port; this and the next 200 must be free on loopback
-    #[arg(long, default_value_t = 7800, value_parser = clap::value_parser!(u16).range(1024..=65_000))]
+    #[arg(long, default_value_t = 7800,
+        value_parser = clap::value_parser!(u16).range(1024..=65_000))]
     port: u16,
 }
 

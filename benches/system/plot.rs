@@ -198,7 +198,8 @@ impl Plot {
             line(
                 svg,
                 &format!(
-                    "<line x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{bottom}\" stroke=\"#e2e2e2\"/>\
+                    "<line x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{bottom}\" \
+                 stroke=\"#e2e2e2\"/>\
                  <text x=\"{at:.1}\" y=\"{below}\" text-anchor=\"middle\">{label}</text>"
                 ),
             );
@@ -209,7 +210,8 @@ impl Plot {
             line(
                 svg,
                 &format!(
-                    "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{right}\" y2=\"{at:.1}\" stroke=\"#e2e2e2\"/>\
+                    "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{right}\" y2=\"{at:.1}\" \
+                 stroke=\"#e2e2e2\"/>\
                  <text x=\"{left}\" y=\"{middle:.1}\" text-anchor=\"end\">{label}</text>"
                 ),
             );

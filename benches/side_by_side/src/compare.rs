@@ -436,11 +436,11 @@ mod tests {
     #[test]
     fn a_path_is_on_the_mount_nearest_to_it() {
         let mounts =
-            "/dev/vda / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/vdb /tmp/disk xfs rw 0 0\n";
+            "/dev/vda / ext4 rw 0 0\ntmpfs /ram tmpfs rw 0 0\n/dev/vdb /ram/disk xfs rw 0 0\n";
         assert_eq!(kind_of_mount(mounts, Path::new("/var/tmp")), "ext4");
-        assert_eq!(kind_of_mount(mounts, Path::new("/tmp/x")), "tmpfs");
-        assert_eq!(kind_of_mount(mounts, Path::new("/tmp/disk/x")), "xfs");
-        assert_eq!(kind_of_mount(mounts, Path::new("/tmp/disks")), "tmpfs");
+        assert_eq!(kind_of_mount(mounts, Path::new("/ram/x")), "tmpfs");
+        assert_eq!(kind_of_mount(mounts, Path::new("/ram/disk/x")), "xfs");
+        assert_eq!(kind_of_mount(mounts, Path::new("/ram/disks")), "tmpfs");
         assert_eq!(kind_of_mount("", Path::new("/")), "unknown");
     }
 

@@ -56,9 +56,10 @@ In favour of etcd and Redis:
 - Redis has no agreement: without Sentinel nobody takes over, and then what WAIT acknowledged can be
   lost. WAIT promises that two replicas have it, not that they synced it (WAITAOF does, from Redis
   7.2 on); with appendfsync always Redis 7.0 does sync before it acknowledges.
-- redis-grouped sends the requests of a client together, up to 64 SETs for one WAIT: the cheapest way
-  to use Redis. etcd and Quorate are sent each request by itself.
-- What Redis's forked children do (the copy for a new replica, a rewrite of the file) is not counted.
+- redis-grouped sends the requests of a client together, up to 64 SETs for one WAIT: the cheapest
+  way to use Redis. etcd and Quorate are sent each request by itself.
+- What Redis's forked children do (the copy for a new replica, a rewrite of the file) is not
+  counted.
 
 In favour of Quorate:
 - Its client is its own. etcd's is tonic, Redis's was written for this. Each uses one thread.

@@ -46,12 +46,12 @@ struct Rates {
 
 pub fn liars(lab: &Lab) -> anyhow::Result<Section> {
     let mut section = Section::new(
-        "Three replicas, Δ = 100 ms, `durability = \"reply\"`, puts of 128 bytes, 4 × 64 outstanding, \
-         one run each time: five seconds with three good replicas; then the third is stopped and \
-         started again as a liar (`--lie`), joins the others, and lies as fast as it can. Rates are \
-         of what both good replicas have executed, asked ten times a second. *During* is from when \
-         it is a member again until it is excluded or the run ends, and a second at least; *after* \
-         are the five seconds from its exclusion.",
+        "Three replicas, Δ = 100 ms, `durability = \"reply\"`, puts of 128 bytes, 4 × 64 \
+         outstanding, one run each time: five seconds with three good replicas; then the third is \
+         stopped and started again as a liar (`--lie`), joins the others, and lies as fast as it \
+         can. Rates are of what both good replicas have executed, asked ten times a second. \
+         *During* is from when it is a member again until it is excluded or the run ends, and a \
+         second at least; *after* are the five seconds from its exclusion.",
     );
     let (mut rows, mut plots) = (Vec::new(), Vec::new());
     for lie in LIES {

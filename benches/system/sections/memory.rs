@@ -15,9 +15,9 @@ const SETTLING: f64 = 0.3;
 
 pub fn memory(lab: &Lab) -> anyhow::Result<Section> {
     let mut section = Section::new(
-        "Resident memory (VmRSS) of the replicas, three of them, Δ = 1 s, `durability = \"reply\"`, \
-         puts of 128 bytes over 10,000 keys, sampled each second. The line is fitted to all samples \
-         but those of the first 30 % of the time.",
+        "Resident memory (VmRSS) of the replicas, three of them, Δ = 1 s, `durability = \
+         \"reply\"`, puts of 128 bytes over 10,000 keys, sampled each second. The line is fitted \
+         to all samples but those of the first 30 % of the time.",
     );
     let requests = match (lab.quick, lab.full) {
         (true, _) => 100_000.0,

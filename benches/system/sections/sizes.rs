@@ -20,8 +20,9 @@ pub fn replicas(lab: &Lab) -> anyhow::Result<Section> {
     }
     let cases = cases.as_flattened();
     let mut section = Section::new(
-        "Groups of 2t + 1, Δ = 1 s, `durability = \"reply\"`, puts of 128 bytes over 10,000 keys, 4 \
-         × 64 outstanding. All replicas share the machine, so rates say little; processor time does.",
+        "Groups of 2t + 1, Δ = 1 s, `durability = \"reply\"`, puts of 128 bytes over 10,000 keys, \
+         4 × 64 outstanding. All replicas share the machine, so rates say little; processor time \
+         does.",
     );
     section.parts.push(table_of("replicas", cases));
     let ns = sizes.map(|t| f64::from(2 * t + 1));
@@ -96,7 +97,8 @@ pub fn values(lab: &Lab) -> anyhow::Result<Section> {
         measure(lab, &Plan::default(), &loads, &mut cases)?;
     }
     let mut section = Section::new(
-        "Three replicas, Δ = 1 s, `durability = \"reply\"`, puts over 1000 keys, 4 × 16 outstanding.",
+        "Three replicas, Δ = 1 s, `durability = \"reply\"`, puts over 1000 keys, \
+         4 × 16 outstanding.",
     );
     section.parts.push(table_of("bytes of a value", &cases));
     let xs: Vec<f64> = sizes.iter().map(|size| f64::from(*size)).collect();
@@ -145,9 +147,9 @@ pub fn keys(lab: &Lab) -> anyhow::Result<Section> {
         }
     }
     let mut section = Section::new(
-        "Three replicas, Δ = 1 s, `durability = \"reply\"`, all keys written before (`--preload`), \
-         then puts of 128 bytes over them, 4 × 64 outstanding. Ten million keys only with `--full`, \
-         and once.",
+        "Three replicas, Δ = 1 s, `durability = \"reply\"`, all keys written before \
+         (`--preload`), then puts of 128 bytes over them, 4 × 64 outstanding. Ten million keys \
+         only with `--full`, and once.",
     );
     section.parts.push(table_of("keys", &cases));
     let row = |(count, mib): (&u64, &Vec<f64>)| {
