@@ -4,6 +4,7 @@ use super::connected::{Accepted, Dialled, Handshaken};
 use super::error::{Talk, clip, code, printable};
 use super::gate::{Gate, Handshakes, Ticket, Verdict};
 use super::seldom::Seldom;
+use super::socket::Socket;
 use super::tls::{Identity, Pin, TlsError, peer_key};
 use super::{Admit, LinkClass, LinkError, Settings, TransportError};
 use crate::crypto::{PublicKey, SecretKey};
@@ -85,8 +86,11 @@ impl Endpoint {
         };
         let config = endpoint_config(key, admit.is_some(), &settings)?;
         let runtime = Arc::new(TokioRuntime);
+        let socket = Socket::new(socket, settings.max_datagram(), &TokioRuntime);
+        let socket = Arc::new(socket.map_err(bind_error)?);
         let inner =
-            quinn::Endpoint::new(config, accepting.clone(), socket, runtime).map_err(bind_error)?;
+            quinn::Endpoint::new_with_abstract_socket(config, accepting.clone(), socket, runtime);
+        let inner = inner.map_err(bind_error)?;
         report(&buffers, &settings, address);
 
         let settings = Arc::new(settings);

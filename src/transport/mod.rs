@@ -66,7 +66,8 @@
 //! | --- | --- |
 //! | `settings.rs` | timeouts, windows and limits, checked |
 //! | `tls.rs` | identities, the two verifiers |
-//! | `endpoint.rs` | the socket; dialling, accepting, closing |
+//! | `endpoint.rs` | dialling, accepting, closing |
+//! | `socket.rs` | the UDP socket: how much goes into one call |
 //! | `gate.rs`, `seldom.rs` | handshakes under way, bounded, and what of them is logged |
 //! | `resolve.rs` | from a host name to addresses |
 //! | `connected.rs` | from a finished handshake to a link: streams and first frames |
@@ -83,6 +84,7 @@ mod reader;
 mod resolve;
 mod seldom;
 mod settings;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod tls;
