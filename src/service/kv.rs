@@ -18,9 +18,9 @@ use crate::crypto::{Domain, Hasher, MultisetHash};
 use crate::types::{AgreedTime, ClientId, Digest};
 use crate::wire::{DecodeError, Reader, Writer};
 use bytes::Bytes;
-use pages::Pages;
+use pages::{Pages, Spot};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::ops::Bound;
 
 /// Keys that may wait for their part in the state digest: a write beyond that settles one. A key
@@ -36,15 +36,14 @@ const MAGIC: &[u8; 8] = b"quokv/1\n";
 /// for the sake of a few bytes.
 #[derive(Clone, Default)]
 pub struct Kv {
-    /// With their digests as in `set`; those of dirty keys are without meaning.
+    /// Each with the digest under which `set` has it; zero if it has it not.
     entries: Pages,
-    /// Keys whose entries in `set` are old, with the digest under which it has them; `None` if it
-    /// has none. At most [`MAX_DIRTY`] between commands.
-    dirty: BTreeMap<Bytes, Option<Digest>>,
-    /// The entries, those of dirty keys as they were when they became dirty.
+    /// The keys of all entries that are dirty, which `set` has as they were, in the order in which
+    /// they became it, and where they were then; and of some that are not, or are gone. At most
+    /// [`MAX_DIRTY`].
+    dirty: VecDeque<(Spot, Vec<u8>)>,
+    /// The entries, dirty ones as they were when they became dirty.
     set: MultisetHash,
-    /// The dirty key that was settled last.
-    settled: Bytes,
 }
 
 /// What a command will do to the state.
@@ -141,45 +140,48 @@ impl Kv {
         Output::Entries { entries, more: false }
     }
 
-    /// Brings `set` up to date for the next dirty key, going round: so a checkpoint finds little
-    /// to do and stops the replica for a millisecond, not for as long as all keys take.
-    fn settle_next(&mut self) {
-        let after = (Bound::Excluded(&self.settled[..]), Bound::Unbounded);
-        let next = self.dirty.range::<[u8], _>(after).next().or(self.dirty.iter().next());
-        let Some(key) = next.map(|(key, _)| key.clone()) else { return };
-        let old = self.dirty.remove(&key).flatten();
-        self.settle(&key, old);
-        self.settled = key;
-    }
-
-    /// Replaces a key's entry in `set` by the present one.
-    fn settle(&mut self, key: &[u8], old: Option<Digest>) {
-        let new = self.entries.get_mut(key).map(|e| {
-            e.digest = digest_of(key, e.value());
-            e.digest
-        });
-        if old == new {
-            return;
-        }
-        if let Some(old) = old {
-            self.set.remove(&old);
-        }
-        if let Some(new) = new {
+    /// Brings `set` up to date for an entry, if it is dirty.
+    fn settle(&mut self, spot: Spot, key: &[u8]) {
+        let entry = self.entries.get_mut_near(spot, key).filter(|e| e.dirty);
+        let Some(entry) = entry else { return };
+        let new = digest_of(key, entry.value());
+        entry.dirty = false;
+        let old = std::mem::replace(&mut entry.digest, new);
+        if old != new {
+            if old != Digest::ZERO {
+                self.set.remove(&old);
+            }
             self.set.add(&new);
         }
     }
 
-    fn apply(&mut self, change: Change<'_>) {
-        let (Change::Set(key, _) | Change::Remove(key)) = change;
-        if self.dirty.len() >= MAX_DIRTY {
-            self.settle_next();
+    /// A key became dirty. The one that has been it longest is settled if there are too many: so a
+    /// checkpoint finds little to do and stops the replica for a millisecond, not for as long as
+    /// all keys take.
+    fn soil(&mut self, spot: Spot, key: &[u8]) {
+        let mut room = Vec::new();
+        if self.dirty.len() >= MAX_DIRTY
+            && let Some((spot, first)) = self.dirty.pop_front()
+        {
+            self.settle(spot, &first);
+            room = first;
         }
-        let old = match change {
-            Change::Set(key, ref value) => self.entries.set(key, value),
-            Change::Remove(key) => self.entries.remove(key),
-        };
-        if !self.dirty.contains_key(key) {
-            self.dirty.insert(Bytes::copy_from_slice(key), old);
+        room.clear();
+        room.extend_from_slice(key);
+        self.dirty.push_back((spot, room));
+    }
+
+    fn apply(&mut self, change: Change<'_>) {
+        match change {
+            Change::Set(key, value) => {
+                if let Some(spot) = self.entries.set(key, &value) {
+                    self.soil(spot, key);
+                }
+            }
+            Change::Remove(key) => {
+                let old = self.entries.remove(key).filter(|old| *old != Digest::ZERO);
+                old.iter().for_each(|old| self.set.remove(old));
+            }
         }
     }
 
@@ -272,8 +274,8 @@ impl Service for Kv {
     }
 
     fn digest(&mut self) -> Digest {
-        for (key, old) in std::mem::take(&mut self.dirty) {
-            self.settle(&key, old);
+        for (spot, key) in std::mem::take(&mut self.dirty) {
+            self.settle(spot, &key);
         }
         self.set.digest()
     }

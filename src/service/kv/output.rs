@@ -68,7 +68,17 @@ impl Output {
 
     /// The output's bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::new();
+        let mut out = Writer::with_capacity(match self {
+            Self::Done | Self::Missing => 1,
+            Self::Value(value) => 5 + value.len(),
+            Self::Number(_) | Self::Time(_) => 9,
+            Self::Mismatch { current } => 6 + current.as_ref().map_or(0, |c| c.len()),
+            Self::Error(why) => 5 + why.len(),
+            Self::Entries { entries, .. } => {
+                let each = |(key, value): &(Bytes, Bytes)| 8 + key.len() + value.len();
+                6 + entries.iter().map(each).sum::<usize>()
+            }
+        });
         match self {
             Self::Done => {
                 out.u8(DONE);

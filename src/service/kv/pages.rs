@@ -8,8 +8,8 @@
 //! three levels of vectors need little code.
 //!
 //! Key and value of an entry stand in one allocation, which copies of its page share. What points
-//! to a page or a branch has beside it what the keys there begin with, so that the way to an entry
-//! touches no other entries but those of its page: among a million, most of them are in no cache.
+//! to an entry, a page or a branch has beside it what the key there begins with, so that the way to
+//! an entry touches no other one unless both keys begin alike for long: most are in no cache.
 
 use crate::types::Digest;
 use std::cmp::Ordering;
@@ -24,9 +24,12 @@ const BRANCH: usize = if cfg!(test) { 4 } else { 128 };
 /// A key with its value.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
+    lead: Lead,
     /// The key, and behind it the value.
     bytes: Arc<[u8]>,
     key_bytes: u32,
+    /// Set by whoever keeps the map, for themselves.
+    pub(super) dirty: bool,
     /// A digest of both, for whoever keeps the map.
     pub(super) digest: Digest,
 }
@@ -37,7 +40,12 @@ impl Entry {
         let mut bytes = Vec::with_capacity(key.len() + value.len());
         bytes.extend_from_slice(key);
         bytes.extend_from_slice(value);
-        Self { bytes: bytes.into(), key_bytes, digest: Digest::ZERO }
+        let (lead, bytes, digest) = (lead(key), bytes.into(), Digest::ZERO);
+        Self { lead, bytes, key_bytes, dirty: false, digest }
+    }
+
+    fn dirty(key: &[u8], value: &[u8]) -> Self {
+        Self { dirty: true, ..Self::new(key, value) }
     }
 
     /// Sets the value: in place, if it is as long as the old one and no copy shares that.
@@ -45,7 +53,7 @@ impl Entry {
         let same = self.value().len() == value.len();
         match Arc::get_mut(&mut self.bytes).filter(|_| same) {
             Some(bytes) => bytes[self.key_bytes as usize..].copy_from_slice(value),
-            None => *self = Self { digest: self.digest, ..Self::new(self.key(), value) },
+            None => self.bytes = Self::new(self.key(), value).bytes,
         }
     }
 
@@ -60,14 +68,15 @@ impl Entry {
     }
 }
 
-/// The first bytes of a key as a number, with zeros behind a shorter key. The lower of two of them
-/// is that of the lower key; equal ones say nothing.
-type Lead = u128;
+/// The first bytes of a key as a number, high and low half, with zeros behind a shorter key. The
+/// lower of two of them is that of the lower key; equal ones say nothing.
+type Lead = (u64, u64);
 
 fn lead(key: &[u8]) -> Lead {
     let (mut first, n) = ([0; size_of::<Lead>()], key.len().min(size_of::<Lead>()));
     first[..n].copy_from_slice(&key[..n]);
-    Lead::from_be_bytes(first)
+    let all = u128::from_be_bytes(first);
+    ((all >> 64) as u64, all as u64)
 }
 
 /// A page or a branch: entries, or pages, in the order of their keys and never none.
@@ -90,7 +99,7 @@ trait Keyed {
 
 impl Keyed for Entry {
     fn lead(&self) -> Lead {
-        lead(self.key())
+        self.lead
     }
 
     fn first(&self) -> &[u8] {
@@ -132,6 +141,21 @@ pub(super) struct Pages {
     bytes: usize,
 }
 
+/// Where an entry was set. It may be elsewhere since: see [`Pages::get_mut_near`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    branch: u32,
+    page: u32,
+    at: u32,
+}
+
+impl Spot {
+    fn new(branch: usize, page: usize, at: usize) -> Self {
+        let near = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self { branch: near(branch), page: near(page), at: near(at) }
+    }
+}
+
 /// Where an entry is, or would have to be put.
 struct Place {
     branch: usize,
@@ -157,21 +181,32 @@ impl Pages {
         Some(&self.branches[branch].all[page].all[at.ok()?])
     }
 
-    /// The entry of a key, to be changed: its page is copied if a copy of the map shares it.
-    pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
-        let Place { branch, page, at } = self.find(key)?;
-        let at = at.ok()?;
+    /// The entry of a key, to be changed: its page is copied if a copy of the map shares it. It is
+    /// looked for at a spot first, which spares the way there.
+    pub(super) fn get_mut_near(&mut self, spot: Spot, key: &[u8]) -> Option<&mut Entry> {
+        let (branch, page, at) = match self.is_at(spot, key) {
+            true => (spot.branch as usize, spot.page as usize, spot.at as usize),
+            false => {
+                let Place { branch, page, at } = self.find(key)?;
+                (branch, page, at.ok()?)
+            }
+        };
         let pages = Arc::make_mut(&mut self.branches[branch].all);
         Some(&mut Arc::make_mut(&mut pages[page].all)[at])
     }
 
-    /// Sets a key's value. A new entry has the digest zero; one that was there keeps its own, and
-    /// that is what this gives.
-    pub(super) fn set(&mut self, key: &[u8], value: &[u8]) -> Option<Digest> {
+    fn is_at(&self, Spot { branch, page, at }: Spot, key: &[u8]) -> bool {
+        let page = self.branches.get(branch as usize).and_then(|b| b.all.get(page as usize));
+        page.and_then(|page| page.all.get(at as usize)).is_some_and(|entry| entry.key() == key)
+    }
+
+    /// Sets a key's value and marks its entry as dirty. A new entry has the digest zero; one that
+    /// was there keeps its own. Gives where it is, if it was not dirty before.
+    pub(super) fn set(&mut self, key: &[u8], value: &[u8]) -> Option<Spot> {
         let Some(Place { branch, page, at }) = self.find(key) else {
             (self.len, self.bytes) = (1, key.len() + value.len());
-            self.branches.push(Branch::new(vec![Page::of(Entry::new(key, value))]));
-            return None;
+            self.branches.push(Branch::new(vec![Page::of(Entry::dirty(key, value))]));
+            return Some(Spot::new(0, 0, 0));
         };
         let is_last = branch + 1 == self.branches.len();
         let of_all = &mut self.branches[branch];
@@ -182,12 +217,14 @@ impl Pages {
         let at = match at {
             Err(at) => at,
             Ok(at) => {
-                self.bytes = self.bytes - entries[at].value().len() + value.len();
-                entries[at].replace(value);
-                return Some(entries[at].digest);
+                let entry = &mut entries[at];
+                self.bytes = self.bytes - entry.value().len() + value.len();
+                entry.replace(value);
+                let was_clean = !std::mem::replace(&mut entry.dirty, true);
+                return was_clean.then(|| Spot::new(branch, page, at));
             }
         };
-        let entry = Entry::new(key, value);
+        let entry = Entry::dirty(key, value);
         of_branch.lead = of_branch.lead.min(entry.lead());
         of_all.lead = of_all.lead.min(entry.lead());
         (self.len, self.bytes) = (self.len + 1, self.bytes + key.len() + value.len());
@@ -196,7 +233,7 @@ impl Pages {
         {
             self.branches.insert(branch + 1, Part::new(behind));
         }
-        None
+        Some(Spot::new(branch, page, at))
     }
 
     /// Adds an entry with its digest behind all others.
@@ -258,7 +295,8 @@ impl Pages {
         let branch = part_of(&self.branches, lead, key);
         let pages = &self.branches.get(branch)?.all;
         let page = part_of(pages, lead, key);
-        let at = pages[page].all.binary_search_by(|e| e.key().cmp(key));
+        let cmp = |e: &Entry| e.lead.cmp(&lead).then_with(|| e.key().cmp(key));
+        let at = pages[page].all.binary_search_by(cmp);
         Some(Place { branch, page, at })
     }
 }

@@ -38,7 +38,7 @@ fn act() -> impl Strategy<Value = Act> {
 
 fn fill(pages: &mut Pages, keys: u16) {
     for n in 0..keys {
-        assert_eq!(pages.set(&n.to_be_bytes(), b"v"), None);
+        assert!(pages.set(&n.to_be_bytes(), b"v").is_some());
     }
 }
 
@@ -126,6 +126,30 @@ fn removing_most_entries_leaves_few_pages() {
     assert!(pages.branches.is_empty() && pages.bytes() == 0);
 }
 
+/// What is remembered of where an entry was set may be outdated, and is no more than a hint.
+#[test]
+fn an_entry_is_found_near_any_spot() {
+    let mut pages = Pages::default();
+    let key = |n: u16| n.to_be_bytes();
+    let spots: Vec<(u16, Spot)> =
+        (0..300).map(|n| 7 * n).map(|n| (n, pages.set(&key(n), b"v").unwrap())).collect();
+    for n in 0..2000 {
+        pages.set(&key(n), b"w");
+    }
+    for n in 0..500 {
+        pages.remove(&key(4 * n));
+    }
+    let mut moved = 0;
+    for (n, spot) in spots.iter().chain(&[(9, Spot::new(99, 0, 0)), (9, Spot::new(0, 99, 99))]) {
+        moved += u32::from(!pages.is_at(*spot, &key(*n)));
+        let found = pages.get_mut_near(*spot, &key(*n)).map(|e| e.key().to_vec());
+        assert_eq!(found, (n % 4 != 0 || *n >= 2000).then(|| key(*n).to_vec()));
+    }
+    assert!(moved > 2, "some are elsewhere now");
+    let spot = pages.set(&key(5), b"x");
+    assert!(spot.is_none(), "it is dirty already");
+}
+
 /// A write copies one page and one branch, and nothing else.
 #[test]
 fn a_copy_shares_all_but_what_was_written_since() {
@@ -133,7 +157,7 @@ fn a_copy_shares_all_but_what_was_written_since() {
     fill(&mut pages, 1000);
     let copy = pages.clone();
     pages.set(&500u16.to_be_bytes(), b"other");
-    pages.get_mut(&500u16.to_be_bytes()).unwrap().digest = Digest([1; 32]);
+    pages.get_mut_near(Spot::new(9, 9, 9), &500u16.to_be_bytes()).unwrap().digest = Digest([1; 32]);
     let shared = |a: &Pages| {
         let of_copy: Vec<_> = copy.branches.iter().flat_map(|b| b.all.iter()).collect();
         let all = a.branches.iter().flat_map(|b| b.all.iter());
