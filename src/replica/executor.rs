@@ -192,9 +192,9 @@ impl Executor {
             }
             let held = bodies.get(&ordered.digest).expect("its bodies are all there");
             let (client, origin, again) = (held.client, held.origin, held.again);
-            let request = held.request.clone();
+            let request = &held.request;
             let place = (step.position, index);
-            let ran = self.execute(time, &client, &request, ordered, place);
+            let ran = self.execute(time, &client, request, ordered, place);
             let (outcome, fresh) = match ran {
                 Ok(Ran::Now(outcome)) => (Some(outcome), true),
                 Ok(Ran::Refused(outcome)) => {
@@ -203,7 +203,7 @@ impl Executor {
                 }
                 Ok(Ran::Nothing) => (None, false),
                 Ok(Ran::Before(stored)) => {
-                    let reply = reply_to(&request, stored.index, stored.outcome);
+                    let reply = reply_to(request, stored.index, stored.outcome);
                     repeats.extend(origin.map(|link| (link, stored.position, reply)));
                     (None, false)
                 }
@@ -227,7 +227,7 @@ impl Executor {
                 });
             }
             if let (Some(link), Some(outcome)) = (origin, outcome) {
-                let reply = reply_to(&request, index, outcome);
+                let reply = reply_to(request, index, outcome);
                 replies.entry(link).or_default().push(Due { reply, again, output: Some(output) });
             }
             bodies.executed(&ordered.digest, step.position.round);

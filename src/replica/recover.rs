@@ -11,7 +11,7 @@ use crate::ordering::{self, Checked, Logged};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
 use crate::types::{Digest, DiskState, Now, Round};
-use crate::wire::{Body, LogEntry, Proposal, Report, Request, Writer};
+use crate::wire::{Body, LogEntry, Proposal, Report, Request};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -99,22 +99,17 @@ impl<S: Scheme> Replica<S> {
         if !self.journal.keeps() || requests.is_empty() {
             return;
         }
-        let (mut bodies, mut bytes) = (Vec::new(), 0);
-        for digest in requests {
-            let Some(held) = self.bodies.get(digest) else { continue };
-            let mut request = Writer::new();
-            crate::wire::Message::encode(&held.request, &mut request);
-            let request = Bytes::from(request.into_bytes());
-            let size = request.len() + 64;
+        let (mut bodies, mut bytes) = (Vec::with_capacity(requests.len()), 0);
+        for held in requests.iter().filter_map(|digest| self.bodies.get(digest)) {
+            let size = held.request.body.len() + 128;
             if bytes + size > LogEntry::BODIES_BYTES && !bodies.is_empty() {
-                let bodies = std::mem::take(&mut bodies);
-                self.journal.add(LogEntry::Bodies { round, bodies }.to_bytes(), None);
-                bytes = 0;
+                self.journal.add(LogEntry::bodies_of(round, &bodies), None);
+                (bytes, bodies) = (0, Vec::new());
             }
             bytes += size;
-            bodies.push(Body { client: held.client, request });
+            bodies.push((held.client, &held.request));
         }
-        self.journal.add(LogEntry::Bodies { round, bodies }.to_bytes(), None);
+        self.journal.add(LogEntry::bodies_of(round, &bodies), None);
     }
 
     /// Something is on the disk: the core hears of it, and what waited for it leaves.

@@ -3,7 +3,7 @@
 use super::Service;
 use super::sessions::SessionTable;
 use crate::types::{AgreedTime, ClientId, OrderLimits};
-use crate::wire::{Command, CommandKind, Look, Looked, Outcome, Refusal, RequestBody};
+use crate::wire::{CommandKind, Look, Looked, Outcome, Refusal, RequestBody};
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,24 +20,23 @@ pub fn run_commands(
     body: &Bytes,
 ) -> Result<Outcome, String> {
     let fits = body.len() <= limits.max_request as usize;
-    let parsed = RequestBody::parse(body).ok().filter(|body| fits && looks_are_looks(body));
-    let Some(parsed) = parsed else {
+    let commands = RequestBody::commands(body).ok();
+    let commands = commands.filter(|c| fits && looks_are_looks(c.clone()));
+    let Some(commands) = commands.filter(|c| c.len() <= limits.max_commands as usize) else {
         return Ok(Outcome::Refused(Refusal::Malformed));
     };
-    if parsed.commands.len() > limits.max_commands as usize {
-        return Ok(Outcome::Refused(Refusal::Malformed));
-    }
+    let is_one = commands.len() == 1;
     let limit = limits.max_output as usize;
     let mut bytes = 0;
     let run = AssertUnwindSafe(|| {
-        let mut outputs = Vec::with_capacity(parsed.commands.len());
-        for command in &parsed.commands {
+        let mut outputs = Vec::with_capacity(commands.len());
+        for (kind, command) in commands {
             // Nobody will see the outputs: what only reads need not run any more (K9).
-            let output = match command.kind {
+            let output = match kind {
                 CommandKind::Query | CommandKind::Look if bytes > limit => continue,
-                CommandKind::Query => service.query(time, client, &command.bytes),
+                CommandKind::Query => service.query(time, client, command),
                 CommandKind::Look => look(sessions, client, command),
-                CommandKind::Execute => service.execute(time, client, &command.bytes),
+                CommandKind::Execute => service.execute(time, client, command),
             };
             bytes += output.len() + Outcome::OUTPUT_OVERHEAD;
             if bytes <= limit {
@@ -49,7 +48,7 @@ pub fn run_commands(
     let outputs = match catch_unwind(run) {
         Ok(outputs) => outputs,
         // With several commands in a request the earlier ones may have changed the state.
-        Err(_) if service.unchanged_after_panic() && parsed.commands.len() == 1 => {
+        Err(_) if service.unchanged_after_panic() && is_one => {
             return Ok(Outcome::Refused(Refusal::ServicePanicked));
         }
         Err(_) => return Err("the service panicked and its state is in doubt".to_owned()),
@@ -61,14 +60,14 @@ pub fn run_commands(
 }
 
 // What is no look is no request either.
-fn looks_are_looks(body: &RequestBody) -> bool {
-    let mut looks = body.commands.iter().filter(|c| c.kind == CommandKind::Look);
-    looks.all(|c| Look::parse(&c.bytes).is_ok())
+fn looks_are_looks<'a>(commands: impl Iterator<Item = (CommandKind, &'a [u8])>) -> bool {
+    let mut looks = commands.filter(|(kind, _)| *kind == CommandKind::Look);
+    looks.all(|(_, bytes)| Look::parse(bytes).is_ok())
 }
 
 // C2: what the sessions know of one of the client's own requests.
-fn look(sessions: &SessionTable, client: &ClientId, command: &Command) -> Vec<u8> {
-    let looked = match Look::parse(&command.bytes) {
+fn look(sessions: &SessionTable, client: &ClientId, command: &[u8]) -> Vec<u8> {
+    let looked = match Look::parse(command) {
         Ok(Look { session, number }) => sessions.look(client, session, number),
         Err(_) => Looked::Gone,
     };
@@ -84,7 +83,7 @@ pub fn run_queries(
     client: &ClientId,
     body: &RequestBody,
 ) -> Outcome {
-    if !looks_are_looks(body) {
+    if !looks_are_looks(body.commands.iter().map(|c| (c.kind, &c.bytes[..]))) {
         return Outcome::Refused(Refusal::Malformed);
     }
     let limit = limits.max_output as usize;
@@ -92,7 +91,7 @@ pub fn run_queries(
         let (mut outputs, mut bytes) = (Vec::with_capacity(body.commands.len()), 0);
         for command in &body.commands {
             let output = match command.kind {
-                CommandKind::Look => look(sessions, client, command),
+                CommandKind::Look => look(sessions, client, &command.bytes),
                 _ => service.query(time, client, &command.bytes),
             };
             bytes += output.len() + Outcome::OUTPUT_OVERHEAD;

@@ -47,6 +47,11 @@ impl Message for Request {
         out.u64(self.session.0).u64(self.number).u64(self.low).var(&self.body);
     }
 
+    /// Exactly: an entry of the log has it before the request.
+    fn room(&self) -> usize {
+        3 * 8 + 4 + self.body.len()
+    }
+
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let session = SessionId(r.u64("request session")?);
         let number = r.u64("request number")?;
@@ -90,7 +95,8 @@ impl RequestBody {
 
     /// The body's bytes.
     pub fn to_bytes(&self) -> Bytes {
-        let mut out = Writer::new();
+        let size = |c: &Command| Self::COMMAND_OVERHEAD + c.bytes.len();
+        let mut out = Writer::with_capacity(4 + self.commands.iter().map(size).sum::<usize>());
         out.count(self.commands.len());
         for c in &self.commands {
             out.u8(c.kind as u8).var(&c.bytes);
@@ -108,26 +114,63 @@ impl RequestBody {
     /// # Errors
     /// If it is not a list of at least one command.
     pub fn parse(body: &Bytes) -> Result<Self, DecodeError> {
+        let commands = Self::commands(body)?;
+        let owned = |(kind, bytes)| Command { kind, bytes: body.slice_ref(bytes) };
+        Ok(Self { commands: commands.map(owned).collect() })
+    }
+
+    /// The commands of a body in their order, where they are.
+    ///
+    /// # Errors
+    /// As [`RequestBody::parse`].
+    pub fn commands(body: &[u8]) -> Result<Commands<'_>, DecodeError> {
         let mut r = Reader::new(body);
-        let n = r.count(MAX_COMMANDS, Self::COMMAND_OVERHEAD, "commands")?;
-        if n == 0 {
+        let left = r.count(MAX_COMMANDS, Self::COMMAND_OVERHEAD, "commands")?;
+        if left == 0 {
             return Err(r.error("a request without commands"));
         }
-        let mut commands = Vec::with_capacity(n);
-        for _ in 0..n {
-            let kind = match r.u8("command kind")? {
-                0 => CommandKind::Execute,
-                1 => CommandKind::Query,
-                2 => CommandKind::Look,
-                _ => return Err(r.error("command kind")),
-            };
-            let bytes = r.var(MAX_FRAME, "command")?;
-            commands.push(Command { kind, bytes: body.slice_ref(bytes) });
+        let all = Commands { reader: r.clone(), left };
+        for _ in 0..left {
+            Commands::read(&mut r)?;
         }
         r.finish()?;
-        Ok(Self { commands })
+        Ok(all)
     }
 }
+
+/// The commands of a request's body, which was looked through.
+#[derive(Clone, Debug)]
+pub struct Commands<'a> {
+    reader: Reader<'a>,
+    left: usize,
+}
+
+impl<'a> Commands<'a> {
+    fn read(r: &mut Reader<'a>) -> Result<(CommandKind, &'a [u8]), DecodeError> {
+        let kind = match r.u8("command kind")? {
+            0 => CommandKind::Execute,
+            1 => CommandKind::Query,
+            2 => CommandKind::Look,
+            _ => return Err(r.error("command kind")),
+        };
+        Ok((kind, r.var(MAX_FRAME, "command")?))
+    }
+}
+
+impl<'a> Iterator for Commands<'a> {
+    type Item = (CommandKind, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        Self::read(&mut self.reader).ok()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Commands<'_> {}
 
 /// What became of a request that the order executed: the bytes that clients vote on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,7 +230,14 @@ impl Outcome {
 
     /// The bytes that are hashed, voted on and stored.
     pub fn to_bytes(&self) -> Bytes {
-        let mut out = Writer::new();
+        // Exactly: sessions keep it, and what is not used of it as well.
+        let mut out = Writer::with_capacity(match self {
+            Outcome::Opened | Outcome::Withdrawn => 1,
+            Outcome::Executed(outputs) => {
+                5 + outputs.iter().map(|o| Self::OUTPUT_OVERHEAD + o.len()).sum::<usize>()
+            }
+            Outcome::Refused(_) => 2,
+        });
         match self {
             Outcome::Opened => {
                 out.u8(0);
@@ -284,6 +334,11 @@ impl Message for Replies {
         for reply in &self.replies {
             out.u64(reply.session.0).u64(reply.number).u32(reply.index).var(&reply.outcome);
         }
+    }
+
+    fn room(&self) -> usize {
+        let each = |reply: &Reply| Reply::OVERHEAD + reply.outcome.len();
+        8 + 32 + 1 + 4 + self.replies.iter().map(each).sum::<usize>()
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {

@@ -14,7 +14,7 @@ pub struct DecodeError {
 }
 
 /// What a statement takes as a rule, in bytes: growing up to it step by step costs more than it.
-const USUAL: usize = 256;
+pub(super) const USUAL: usize = 256;
 
 /// Appends to a growing buffer.
 #[derive(Debug, Default)]
@@ -51,6 +51,7 @@ impl Writer {
     }
 
     /// One byte.
+    #[inline]
     pub fn u8(&mut self, n: u8) -> &mut Self {
         self.0.push(n);
         self
@@ -62,11 +63,13 @@ impl Writer {
     }
 
     /// Four bytes.
+    #[inline]
     pub fn u32(&mut self, n: u32) -> &mut Self {
         self.raw(&n.to_le_bytes())
     }
 
     /// Eight bytes.
+    #[inline]
     pub fn u64(&mut self, n: u64) -> &mut Self {
         self.raw(&n.to_le_bytes())
     }
@@ -85,6 +88,7 @@ impl Writer {
     }
 
     /// Bytes whose length the layout knows.
+    #[inline]
     pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.extend_from_slice(bytes);
         self
@@ -94,6 +98,7 @@ impl Writer {
     ///
     /// # Panics
     /// If there are 4 GiB or more; limits are far below.
+    #[inline]
     pub fn var(&mut self, bytes: &[u8]) -> &mut Self {
         self.count(bytes.len()).raw(bytes)
     }
@@ -102,11 +107,13 @@ impl Writer {
     ///
     /// # Panics
     /// If it does not fit; limits are far below.
+    #[inline]
     pub fn count(&mut self, n: usize) -> &mut Self {
         self.u32(u32::try_from(n).expect("limits keep counts far below 2^32"))
     }
 
     /// A digest.
+    #[inline]
     pub fn digest(&mut self, d: &Digest) -> &mut Self {
         self.raw(&d.0)
     }
@@ -133,7 +140,7 @@ impl Writer {
 }
 
 /// Reads from a byte string; every read is checked and knows where it stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader<'a> {
     all: &'a [u8],
     at: usize,
@@ -151,6 +158,7 @@ impl<'a> Reader<'a> {
     }
 
     /// How many bytes are left.
+    #[inline]
     pub fn remaining(&self) -> usize {
         self.all.len() - self.at
     }
@@ -169,6 +177,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If fewer are left.
+    #[inline]
     pub fn raw(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         if len > self.remaining() {
             return Err(self.error(what));
@@ -178,6 +187,7 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
         let mut out = [0; N];
         out.copy_from_slice(self.raw(N, what)?);
@@ -188,6 +198,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If none is left.
+    #[inline]
     pub fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
         Ok(self.array::<1>(what)?[0])
     }
@@ -204,6 +215,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If fewer are left.
+    #[inline]
     pub fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
         self.array(what).map(u32::from_le_bytes)
     }
@@ -212,6 +224,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If fewer are left.
+    #[inline]
     pub fn u64(&mut self, what: &'static str) -> Result<u64, DecodeError> {
         self.array(what).map(u64::from_le_bytes)
     }
@@ -233,6 +246,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If it is above the limit or above what the remaining bytes can hold.
+    #[inline]
     pub fn count(
         &mut self,
         limit: usize,
@@ -250,6 +264,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If the length is above the limit or above what is left.
+    #[inline]
     pub fn var(&mut self, limit: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let n = self.count(limit, 1, what)?;
         self.raw(n, what)
@@ -268,6 +283,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If fewer than 32 bytes are left.
+    #[inline]
     pub fn digest(&mut self, what: &'static str) -> Result<Digest, DecodeError> {
         self.array(what).map(Digest)
     }

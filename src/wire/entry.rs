@@ -2,11 +2,14 @@
 //! in which a replica came by them, and what of them it has given up. How entries follow each other
 //! in files, and how damage is found, is the business of [`crate::storage`].
 
-use super::layout::{get_list, put_list};
-use super::{Body, DecodeError, MAX_FRAME, Message, Proposal, Reader, Report, Writer};
+use super::codec::USUAL;
+use super::layout::{Layout, get_list, put_list};
+use super::{Body, DecodeError, MAX_FRAME, Message, Proposal, Reader, Report, Request, Writer};
 use crate::crypto::Unverified;
-use crate::types::{Epoch, Round};
+use crate::types::{ClientId, Epoch, Round};
 
+/// The kind of an entry of bodies.
+const BODIES: u8 = 4;
 /// The kind of an entry that gives up others.
 const UNDONE: u8 = 5;
 /// The kind of an own proposal.
@@ -65,7 +68,7 @@ impl LogEntry {
 
     /// The entry's bytes; the first is its kind.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Writer::new();
+        let mut out = Writer::with_capacity(self.room());
         match self {
             LogEntry::Vector(vector) => {
                 out.u8(1);
@@ -80,12 +83,10 @@ impl LogEntry {
                 put_list(reports, &mut out);
             }
             LogEntry::Bodies { round, bodies } => {
-                out.u8(4).round(*round).count(bodies.len());
+                out.u8(BODIES).round(*round).count(bodies.len());
                 for body in bodies {
-                    let mut one = Writer::new();
-                    body.encode(&mut one);
-                    let bytes = one.into_bytes();
-                    out.var(&bytes);
+                    out.count(body.room());
+                    body.encode(&mut out);
                 }
             }
             LogEntry::Undone { from, epoch } => {
@@ -101,6 +102,31 @@ impl LogEntry {
             }
         }
         out.into_bytes()
+    }
+
+    /// The bytes of an entry of bodies, those of these requests, which need not be copied for it.
+    pub fn bodies_of(round: Round, requests: &[(ClientId, &Request)]) -> Vec<u8> {
+        let size = |request: &Request| size_of::<ClientId>() + request.room();
+        let all: usize = requests.iter().map(|(_, request)| 4 + size(request)).sum();
+        let mut out = Writer::with_capacity(all + 16);
+        out.u8(BODIES).round(round).count(requests.len());
+        for (client, request) in requests {
+            out.count(size(request)).raw(&client.0);
+            request.encode(&mut out);
+        }
+        out.into_bytes()
+    }
+
+    fn room(&self) -> usize {
+        let parts: usize = match self {
+            LogEntry::Vector(vector) | LogEntry::Base(vector) => {
+                vector.iter().map(Layout::room).sum()
+            }
+            LogEntry::Bodies { bodies, .. } => bodies.iter().map(|body| 4 + body.room()).sum(),
+            LogEntry::Own(proposal) => Layout::room(&**proposal),
+            _ => USUAL,
+        };
+        parts + 16
     }
 
     /// From which place on entries are given up here, and for which epoch, if this is such an
@@ -141,7 +167,7 @@ impl LogEntry {
             1 => LogEntry::Vector(get_list(&mut r, MAX_MEMBERS, "vector")?),
             2 => LogEntry::Base(get_list(&mut r, MAX_MEMBERS, "base")?),
             3 => LogEntry::Opening(get_list(&mut r, MAX_MEMBERS, "reports")?),
-            4 => {
+            BODIES => {
                 let round = r.round("round of bodies")?;
                 let count = r.count(MAX_BODIES, 4 + 32, "bodies")?;
                 let mut bodies = Vec::new();
@@ -167,6 +193,32 @@ impl LogEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::SessionId;
+    use bytes::Bytes;
+
+    #[test]
+    fn bodies_have_the_same_bytes_whatever_they_are_made_of() {
+        let request = |number, body: &'static [u8]| Request {
+            session: SessionId(number + 7),
+            number,
+            low: 1,
+            body: Bytes::from_static(body),
+        };
+        let all =
+            [(ClientId([1; 32]), request(1, b"")), (ClientId([2; 32]), request(2, &[9; 300]))];
+        let bodies = all.iter().map(|(client, request)| {
+            let mut bytes = Writer::new();
+            request.encode(&mut bytes);
+            assert_eq!(bytes.len(), request.room());
+            Body { client: *client, request: bytes.into_bytes().into() }
+        });
+        let round = Round(5);
+        let expected = LogEntry::Bodies { round, bodies: bodies.collect() };
+        let requests: Vec<(ClientId, &Request)> = all.iter().map(|(c, r)| (*c, r)).collect();
+        let bytes = LogEntry::bodies_of(round, &requests);
+        assert_eq!(bytes, expected.to_bytes());
+        assert_eq!(LogEntry::parse(&bytes), Ok(expected));
+    }
 
     #[test]
     fn what_is_given_up_is_known_by_its_first_byte() {

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 /// Bytes of a frame at most, its length field not counted: 1 MiB.
 pub const MAX_FRAME: usize = 1 << 20;
 
-const HEADER: usize = 5;
+pub(super) const HEADER: usize = 5;
 
 /// The whole frame of kind [`Kind::Open`].
 pub const OPEN_FRAME: [u8; 9] = [HEADER as u8, 0, 0, 0, Kind::Open as u8, 0, 0, 0, 0];
@@ -88,6 +88,16 @@ pub enum Kind {
     WholeQuery = 45,
 }
 
+/// The kinds by their numbers.
+const KINDS: [Option<Kind>; 256] = {
+    let (mut all, mut at) = ([None; 256], 0);
+    while at < Kind::ALL.len() {
+        all[Kind::ALL[at] as usize] = Some(Kind::ALL[at]);
+        at += 1;
+    }
+    all
+};
+
 impl Kind {
     /// All kinds.
     pub const ALL: [Kind; 35] = [
@@ -129,7 +139,7 @@ impl Kind {
     ];
 
     fn of(number: u8) -> Option<Kind> {
-        Self::ALL.into_iter().find(|k| *k as u8 == number)
+        KINDS[usize::from(number)]
     }
 }
 

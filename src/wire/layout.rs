@@ -1,5 +1,6 @@
 //! Parts of messages: one fixed layout each, lists of them with bounded counts, signed ones.
 
+use super::codec::USUAL;
 use super::{DecodeError, Kind, Message, Reader, Writer, frame};
 use crate::crypto::{Signable, Unverified, Verified};
 use crate::types::GroupId;
@@ -11,6 +12,11 @@ pub trait Layout: Sized {
 
     /// Appends it.
     fn put(&self, out: &mut Writer);
+
+    /// About how many bytes it takes: so many are asked of the allocator at once.
+    fn room(&self) -> usize {
+        USUAL
+    }
 
     /// Reads it.
     ///
@@ -34,6 +40,10 @@ impl<T: Layout + Signable> Layout for Unverified<T> {
         out.raw(&self.signature().0);
     }
 
+    fn room(&self) -> usize {
+        self.peek().room() + 64
+    }
+
     fn get(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let message = T::get(r)?;
         Ok(Unverified::new(message, r.signature("signature")?))
@@ -47,6 +57,10 @@ impl<T: Framed> Message for Unverified<T> {
         self.put(out);
     }
 
+    fn room(&self) -> usize {
+        Layout::room(self)
+    }
+
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Self::get(reader)
     }
@@ -58,7 +72,8 @@ impl<T: Framed> Verified<T> {
     /// # Panics
     /// If it does not fit a frame; the limits of every kind keep it within.
     pub fn to_frame(&self, group: GroupId) -> Vec<u8> {
-        let mut out = Writer::new();
+        let room = frame::HEADER + 4 + self.message().room() + 64;
+        let mut out = Writer::with_capacity(room);
         frame::begin(&mut out, T::KIND, group);
         self.message().put(&mut out);
         out.raw(&self.signature().0);

@@ -39,8 +39,8 @@ pub use chain::{ChainConfig, ChainEntry, ChainMember, ChainMessage, ChainPositio
 pub use chain_client::{ChainAnswer, ChainAsked, ChainQuery, ChainRefusal, ChainSession};
 pub use change::{Author, Change, OperatorChange, SignedChange};
 pub use client::{
-    Command, CommandKind, MAX_COMMANDS, Note, NoteKind, Outcome, Refusal, Replies, Reply, Request,
-    RequestBody,
+    Command, CommandKind, Commands, MAX_COMMANDS, Note, NoteKind, Outcome, Refusal, Replies, Reply,
+    Request, RequestBody,
 };
 pub use codec::{DecodeError, Reader, Writer};
 pub use digests::{Digests, OutcomeDigest, ReplyDigest, WholeQuery};
@@ -76,6 +76,11 @@ pub trait Message: Sized {
     /// Appends the body of its frame.
     fn encode(&self, out: &mut Writer);
 
+    /// About how many bytes its body takes: so many are asked of the allocator at once.
+    fn room(&self) -> usize {
+        codec::USUAL
+    }
+
     /// Reads the body of its frame.
     ///
     /// # Errors
@@ -95,7 +100,7 @@ pub trait Message: Sized {
 
     /// The whole frame with its header.
     fn to_frame(&self, group: crate::types::GroupId) -> Vec<u8> {
-        let mut out = Writer::new();
+        let mut out = Writer::with_capacity(frame::HEADER + 4 + self.room());
         frame::begin(&mut out, Self::KIND, group);
         self.encode(&mut out);
         frame::end(out)

@@ -170,6 +170,11 @@ impl Message for Body {
         out.raw(&self.client.0).raw(&self.request);
     }
 
+    /// Exactly: an entry of the log has it before the body.
+    fn room(&self) -> usize {
+        self.client.0.len() + self.request.len()
+    }
+
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let client = r.client("body client")?;
         let rest = r.raw(r.remaining(), "body request")?;

@@ -1,5 +1,6 @@
 //! The one signed message of a round (docs/protocol.md §3).
 
+use super::codec::USUAL;
 use super::header::MAX_CHOICE;
 use super::layout::{Framed, Layout, bytes_of, get_list, put_list};
 use super::{DecodeError, Kind, Reader, SignedChange, Writer};
@@ -97,6 +98,13 @@ impl Layout for Proposal {
         put_list(&self.changes, out);
         out.u64(self.now);
         self.attestation.put(out);
+    }
+
+    fn room(&self) -> usize {
+        USUAL
+            + 32 * self.choice.len()
+            + Candidate::LEAST * self.candidates.len()
+            + self.changes.iter().map(Layout::room).sum::<usize>()
     }
 
     fn get(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
