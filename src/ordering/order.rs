@@ -66,6 +66,8 @@ struct Known {
     partial: Option<Cuid>,
     /// Its body is lost (O7): it keeps its place in the order and has no effect.
     void: bool,
+    /// The last round in which it was touched: no part of the state, and only to do things once.
+    touched: Round,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,10 +247,12 @@ impl Order {
         let round = vector.position.round;
         let Some(known) = self.known.get_mut(&request) else {
             let holders = [cuid.replica].into_iter().collect();
-            let candidates = vec![cuid];
-            let first = (round, self.agreed);
+            let mut candidates = Vec::with_capacity(vector.proposals.len());
+            candidates.push(cuid);
+            let (first, touched_in) = ((round, self.agreed), round);
             let (state, partial, void) = (State::HalfSeen, None, false);
-            let known = Known { candidates, holders, first, state, partial, void };
+            let known =
+                Known { candidates, holders, first, state, partial, void, touched: touched_in };
             self.known.insert(request, known);
             touched.push(request);
             new.push((cuid, request));
@@ -275,7 +279,9 @@ impl Order {
                 self.charged[charged_to.index()] -= 1;
             }
         }
-        touched.push(request);
+        if std::mem::replace(&mut known.touched, round) != round {
+            touched.push(request);
+        }
     }
 
     /// M1 to M3: status changes accepted in this round never run; they wait for the next generation
@@ -374,14 +380,16 @@ impl Order {
 
     /// O2: the (t+1)-th smallest candidate, at most the cap.
     fn uid(&self, candidates: &[Cuid], cap: Option<u64>) -> Uid {
-        let mut sorted: Vec<Cuid> = candidates.to_vec();
-        sorted.sort_unstable();
+        let last = candidates.len() - 1;
         let place = match () {
             () if planted("o2-smallest-candidate") => 0,
-            () if planted("o2-largest-candidate") => sorted.len() - 1,
-            () => self.ensemble.t().min(sorted.len() - 1),
+            () if planted("o2-largest-candidate") => last,
+            () => self.ensemble.t().min(last),
         };
-        let uid = Uid::of(sorted[place]);
+        // They are few and each is of another replica: no need to sort them.
+        let below = |c: &Cuid| candidates.iter().filter(|other| *other < c).count();
+        let at_place = candidates.iter().find(|c| below(c) == place);
+        let uid = Uid::of(*at_place.expect("one of them has each place"));
         cap.map_or(uid, |c| uid.capped(c))
     }
 

@@ -130,14 +130,14 @@ impl<S: Scheme> Core<S> {
     /// Whether committing V(complete) is our business: it names a request that we have seen, or
     /// one that t+1 vouch for by it. A liar's inventions are not: for these we join, later.
     pub(super) fn is_work(&self, vector: &[Held]) -> bool {
-        let named = |p: &Held| p.candidates.iter().map(|c| (c.request, p.replica)).collect();
-        let mut all: Vec<(Digest, ReplicaId)> =
-            vector.iter().flat_map::<Vec<_>, _>(named).collect();
         // What was executed is vouched for by many and no work for anybody.
-        all.retain(|(request, _)| !self.order.is_executed(request));
-        if all.iter().any(|(request, _)| self.mine.contains(request)) {
+        let waits = |request: &Digest| !self.order.is_executed(request);
+        let named = vector.iter().flat_map(|p| p.candidates.iter().map(|c| (c.request, p.replica)));
+        if named.clone().any(|(request, _)| self.mine.contains(&request) && waits(&request)) {
             return true;
         }
+        let mut all: Vec<(Digest, ReplicaId)> =
+            named.filter(|(request, _)| waits(request)).collect();
         all.sort_unstable();
         let quorum = self.keyring.ensemble().majority();
         let vouched = |same: &[(Digest, ReplicaId)]| {

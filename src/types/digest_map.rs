@@ -2,6 +2,7 @@
 
 use super::Digest;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use std::fmt;
 
 /// A map from digests to values that can be asked but never walked in its own order, so that pure
@@ -48,12 +49,15 @@ impl<V> DigestMap<V> {
 
     /// Puts in a value and gives the one that was there before.
     pub fn insert(&mut self, digest: Digest, value: V) -> Option<V> {
-        if let Some(old) = self.get_mut(&digest) {
-            return Some(std::mem::replace(old, value));
-        }
         let seed = self.seed;
-        self.table.insert_unique(place(seed, &digest), (digest, value), |(d, _)| place(seed, d));
-        None
+        let is_it = |(d, _): &(Digest, V)| *d == digest;
+        match self.table.entry(place(seed, &digest), is_it, |(d, _)| place(seed, d)) {
+            Entry::Occupied(mut old) => Some(std::mem::replace(&mut old.get_mut().1, value)),
+            Entry::Vacant(free) => {
+                free.insert((digest, value));
+                None
+            }
+        }
     }
 
     /// Takes out a digest and gives its value.

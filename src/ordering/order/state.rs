@@ -238,5 +238,6 @@ fn decode_known(r: &mut Reader<'_>) -> Result<Known, DecodeError> {
         let clock = r.u64("candidate clock")?;
         candidates.push(Cuid { clock, replica: r.replica("candidate replica")? });
     }
-    Ok(Known { candidates, holders, first, state, partial: None, void })
+    let touched = Round(0);
+    Ok(Known { candidates, holders, first, state, partial: None, void, touched })
 }
