@@ -3,7 +3,8 @@
 //! One current-thread runtime owns the QUIC endpoint and the replica's core; nothing is done per
 //! request but what the core does. The loop (`node.rs`) takes everything that has arrived, hands
 //! it to the core, tells it that nothing more waits, and does what it asks for: that is the
-//! batching. Frames of other replicas are taken before those of clients.
+//! batching. Frames of other replicas are taken before those of clients, but of each only a share
+//! at a turn (`inlets.rs`).
 //!
 //! `peers.rs` dials and judges introductions, `places.rs` counts the links of each key,
 //! `pending.rs` holds what is to be done, `mark.rs` remembers on disk that this replica took
@@ -44,6 +45,7 @@ mod error;
 mod gate;
 mod halted;
 mod initial;
+mod inlets;
 mod journal;
 mod mark;
 mod node;

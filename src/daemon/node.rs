@@ -10,6 +10,7 @@ use super::chains::Chains;
 use super::clock::Clock;
 use super::disk::{Disk, Done};
 use super::encoder::Encoder;
+use super::inlets::{Inlets, Piece};
 use super::parts::{Parts, seed_of};
 use super::peers::{self, Introduced, Open, Party};
 use super::pending::Pending;
@@ -17,12 +18,12 @@ use super::pins::Pins;
 use super::places::{Place, Places};
 use super::{DaemonError, halted, journal, mark};
 use crate::adversary::Liar;
-use crate::config::Cluster;
+use crate::config::{Cluster, FaultModel};
 use crate::crypto::{Ed25519, PublicKey, Scheme};
 use crate::replica::{self, Action, Event, Input, Replica, Status};
 use crate::transport::{Accepted, Endpoint, Lane, LinkClass, LinkEvent};
 use crate::types::{GroupId, LinkId, ReplicaId};
-use crate::wire::{Mark, Message};
+use crate::wire::{Frame, Mark, Message};
 use pace::Pace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -35,7 +36,13 @@ use tracing::{debug, info, warn};
 const BATCH: usize = 512;
 /// Frames of clients among them: replicas must not wait longer than these take.
 const CLIENT_FRAMES: usize = 2048;
-/// Events that wait at most, for replicas and for clients each; beyond, their readers wait.
+/// Frames of a client that the core is handed at once.
+const TOGETHER: usize = 16;
+/// Frames of each other replica that are taken before clients have their turn: what is signed in
+/// them takes a few milliseconds to check. Nobody lies to a chain, and its frames carry updates.
+const SHARE: usize = 64;
+const CHAIN_SHARE: usize = 4096;
+/// Events of clients that wait at most; beyond, their readers wait.
 const WAITING: usize = 1024;
 
 /// What others in the process ask of the loop.
@@ -61,6 +68,7 @@ pub(super) struct Node {
     endpoint: Arc<Endpoint>,
     inbox: mpsc::Receiver<Request>,
     peers: BTreeMap<ReplicaId, Open>,
+    inlets: Inlets<PeerKey>,
     clients: BTreeMap<LinkId, Open>,
     places: Places,
     serial: u64,
@@ -113,6 +121,10 @@ impl Node {
             trace: false,
         };
         let (now, delta) = (clock.now(), cluster.timing.delta);
+        let share = match cluster.fault_model {
+            FaultModel::Byzantine => SHARE,
+            FaultModel::FailStop => CHAIN_SHARE,
+        };
         let replica = match lie {
             None => Player::Honest(Box::new(Replica::new(setup, service, now))),
             Some(lie) => {
@@ -135,6 +147,7 @@ impl Node {
             endpoint: Arc::new(endpoint),
             inbox,
             peers: BTreeMap::new(),
+            inlets: Inlets::new(share),
             clients: BTreeMap::new(),
             serial: 0,
             pending: Pending::default(),
@@ -157,7 +170,6 @@ impl Node {
     /// again.
     pub(super) async fn run(mut self) -> Result<(), DaemonError> {
         let (introduced_to, mut introduced) = mpsc::channel(64);
-        let (peer_to, mut from_peers) = mpsc::channel::<(PeerKey, LinkEvent)>(WAITING);
         let (client_to, mut from_clients) = mpsc::channel::<(LinkId, LinkEvent)>(WAITING);
         self.start_dialling(&introduced_to);
         let endpoint = self.endpoint.clone();
@@ -169,18 +181,19 @@ impl Node {
                 Some(done) = self.synced.recv() => self.event(Input::Synced { sequence: done? }),
                 news = Chains::next(&mut self.chains) => self.chain_news(news),
                 Some(encoded) = self.encoder.next() => self.event(encoded),
-                Some((key, event)) = from_peers.recv() => self.peer_event(key, event),
+                // What is rare goes before what may never end; that is taken in turns below.
                 Some(request) = self.inbox.recv() => match request {
                     Request::Status(answer) => drop(answer.send(self.status())),
                     Request::Stop => break,
                 },
-                Some(new) = introduced.recv() => self.introduce(new, &peer_to, &client_to),
+                Some(new) = introduced.recv() => self.introduce(new, &client_to),
                 Some(accepted) = endpoint.accept() => self.open(accepted, &introduced_to),
+                () = self.inlets.ready() => {}
                 Some((link, event)) = from_clients.recv() => self.client_event(link, event),
                 () = &mut timer => {}
                 else => break,
             }
-            self.take_what_waits(&mut from_peers, &mut from_clients);
+            self.take_what_waits(&mut from_clients);
             self.event(Input::Drained);
             self.chain_input(crate::chain::Input::Drained);
             self.act_for_chain();
@@ -197,15 +210,13 @@ impl Node {
         self.failed.map_or(Ok(()), Err)
     }
 
-    fn take_what_waits(
-        &mut self,
-        from_peers: &mut mpsc::Receiver<(PeerKey, LinkEvent)>,
-        from_clients: &mut mpsc::Receiver<(LinkId, LinkEvent)>,
-    ) {
+    /// Replicas go before clients, but none of them gives more than its share.
+    fn take_what_waits(&mut self, from_clients: &mut mpsc::Receiver<(LinkId, LinkEvent)>) {
+        self.inlets.begin();
         let mut client_frames = 0;
         for _ in 0..BATCH {
-            if let Ok((key, event)) = from_peers.try_recv() {
-                self.peer_event(key, event);
+            if let Some((key, piece)) = self.inlets.take() {
+                self.peer_piece(key, piece);
             } else if client_frames < CLIENT_FRAMES
                 && let Ok((link, event)) = from_clients.try_recv()
             {
@@ -285,12 +296,7 @@ impl Node {
         });
     }
 
-    fn introduce(
-        &mut self,
-        mut new: Introduced,
-        peers: &mpsc::Sender<(PeerKey, LinkEvent)>,
-        clients: &mpsc::Sender<(LinkId, LinkEvent)>,
-    ) {
+    fn introduce(&mut self, mut new: Introduced, clients: &mpsc::Sender<(LinkId, LinkEvent)>) {
         let party = match peers::judge((&self.cluster, &self.pins), &new) {
             Ok(party) => party,
             Err(why) => {
@@ -309,7 +315,7 @@ impl Node {
                     new.link.send(Lane::Protocol, &self.hello());
                     new.link.flush();
                 }
-                new.link.start(peers.clone(), (peer, serial));
+                new.link.start(self.inlets.open((peer, serial)), (peer, serial));
                 let open = Open::new(serial, new.link, new.place);
                 if let Some(old) = self.peers.insert(peer, open) {
                     old.link.close("replaced by a newer link");
@@ -338,10 +344,10 @@ impl Node {
         }
     }
 
-    fn peer_event(&mut self, (peer, serial): PeerKey, event: LinkEvent) {
+    fn peer_piece(&mut self, (peer, serial): PeerKey, piece: Piece) {
         let is_open = |open: &Open| open.serial == serial && !open.closing;
-        match event {
-            LinkEvent::Frames { frames, .. } => {
+        match piece {
+            Piece::Frames(frames) => {
                 for frame in frames {
                     if !self.peers.get(&peer).is_some_and(is_open) {
                         return;
@@ -351,7 +357,7 @@ impl Node {
                     }
                 }
             }
-            LinkEvent::Closed { reason, .. } => {
+            Piece::Closed(reason) => {
                 if self.peers.get(&peer).is_some_and(|open| open.serial == serial) {
                     self.peers.remove(&peer);
                     info!(%peer, reason, "link down");
@@ -368,13 +374,17 @@ impl Node {
     fn client_event(&mut self, link: LinkId, event: LinkEvent) {
         match event {
             LinkEvent::Frames { frames, .. } => {
-                // One by one, so that answers reach the link, and its limit, in between.
-                for frame in frames {
+                // A few at a time, so that answers reach the link, and its limit, in between.
+                let mut frames = frames.into_iter();
+                while frames.len() > 0 {
                     if self.clients.get(&link).is_none_or(|open| open.closing) {
                         return;
                     }
-                    if !self.chain_client_frame(link, &frame) {
-                        self.event(Input::ClientFrames { link, frames: vec![frame] });
+                    let few = frames.by_ref().take(TOGETHER);
+                    let frames: Vec<Frame> =
+                        few.filter(|frame| !self.chain_client_frame(link, frame)).collect();
+                    if !frames.is_empty() {
+                        self.event(Input::ClientFrames { link, frames });
                     }
                 }
             }

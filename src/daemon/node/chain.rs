@@ -70,8 +70,8 @@ impl Node {
     /// Takes a client's frame, if it is for a chain, or something that its sender may not ask of
     /// the master.
     pub(super) fn chain_client_frame(&mut self, link: LinkId, frame: &Frame) -> bool {
-        let now = self.clock.now();
         let Some(chains) = &mut self.chains else { return false };
+        let now = self.clock.now();
         let Some(taken) = chains.client_frame(now, link, frame) else {
             return frame.kind == Kind::Request && self.is_kept_from_master(link, frame);
         };
