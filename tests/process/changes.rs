@@ -181,6 +181,25 @@ fn one_that_equivocates_is_expelled_with_a_proof_until_an_operator_forgives_it()
     assert_eq!((ran.code, &*ran.out), (0, "Ada"), "{}", ran.err);
 }
 
+/// Signed statements without end: each costs the others the check of a signature. They drop what is
+/// too much, and meanwhile everybody is answered: clients, and who asks how things are.
+#[test]
+fn a_flood_of_signed_statements_keeps_nobody_waiting() {
+    let cluster = Cluster::start_with(
+        |options| (options.delta, options.allow_liars) = (DELTA, true),
+        |number| if number == 3 { vec!["--lie".into(), "flood".into()] } else { Vec::new() },
+    );
+    let load = Load::on(&cluster);
+    for number in [1, 2] {
+        cluster.wait_until("it to drop what is too much", |c| {
+            let dropped = c.status(number).map(|s| s["counters"]["over_allowance"].as_u64());
+            dropped.flatten().is_some_and(|n| n > 10_000)
+        });
+        load.gets_on(&cluster, "answers in the flood");
+    }
+    load.end(&cluster);
+}
+
 /// A new version on all hosts, one after the other, without anybody waiting.
 #[test]
 fn a_rolling_restart_loses_no_request() {
