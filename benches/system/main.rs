@@ -106,12 +106,12 @@ fn chosen(only: &[String]) -> anyhow::Result<Vec<&'static Part>> {
 fn measure(lab: &Lab, part: &Part, docs: Option<&Path>) -> anyhow::Result<()> {
     lab.check()?;
     eprintln!("== {} ({})", part.name, part.title);
-    let (load, began) = (machine::load(), Instant::now());
+    let began = Instant::now();
     let section = (part.run)(lab).with_context(|| format!("in the section {}", part.name))?;
     let text = format!(
         "### {}\n\n{}\n\n{}",
         part.title,
-        head(lab, part, load, began.elapsed().as_secs()),
+        head(lab, part, began.elapsed().as_secs()),
         section.to_markdown("plots")
     );
     let Some(docs) = docs else {
@@ -133,8 +133,8 @@ fn measure(lab: &Lab, part: &Part, docs: Option<&Path>) -> anyhow::Result<()> {
 }
 
 /// Where, when and how it was measured.
-fn head(lab: &Lab, part: &Part, load: f64, took: u64) -> String {
-    let (rounds, seconds) = (lab.rounds, lab.seconds);
+fn head(lab: &Lab, part: &Part, took: u64) -> String {
+    let (rounds, seconds, load) = (lab.rounds, lab.seconds, lab.load);
     let mut command = format!("make bench ONLY={}", part.name);
     let usual = [
         (rounds != 5 && !lab.quick, format!(" ROUNDS={rounds}")),
@@ -148,7 +148,7 @@ fn head(lab: &Lab, part: &Part, load: f64, took: u64) -> String {
         if rounds == 1 { "one round".to_owned() } else { format!("{rounds} rounds in turns") };
     let mut text = format!(
         "{}; {}; {}; `{command}`, {turns}, {seconds} s each; medians, and lowest to \
-         highest. Load before it: {load:.1}; it took {took} s.",
+         highest. Load before the first section: {load:.1}; this one took {took} s.",
         machine::machine(),
         machine::commit(Path::new("."), &["docs/performance.md", "docs/plots/"]),
         machine::date(),
