@@ -233,6 +233,8 @@ fn as_text(c: &Cluster) -> String {
     put("clock", clock(c).to_owned());
     put("durability", durability(c).to_owned());
     put("snapshots", format!("{} stay on the disk", c.snapshots));
+    let mtu = |bytes| format!("datagrams of {bytes} bytes; all paths have to carry them");
+    put("network", c.mtu.map_or("what a datagram holds is probed for".to_owned(), mtu));
     if c.testing.allow_liars {
         put("testing", "LIARS ARE ALLOWED: replicas may be started as liars".to_owned());
     }
@@ -347,6 +349,7 @@ fn as_json(c: &Cluster) -> Value {
         "durability": c.durability.name(),
         "assurance": c.assurance.name(),
         "snapshots": c.snapshots,
+        "mtu": c.mtu,
         "allow_liars": c.testing.allow_liars,
         "delta_microseconds": micros(c.timing.delta),
         "timers": timers,

@@ -61,7 +61,8 @@ impl Subcommand for Doctor {
         let about_key = judge_key(&cluster, &key.public());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (examined, answers) = runtime.block_on(async {
-            let endpoint = Endpoint::bind(any_address(&cluster), &key, None, Settings::default())?;
+            let settings = Settings::default().on_paths_of(cluster.mtu);
+            let endpoint = Endpoint::bind(any_address(&cluster), &key, None, settings)?;
             let endpoint = Arc::new(endpoint);
             let mut patients = Vec::new();
             for replica in &cluster.replicas {

@@ -138,7 +138,7 @@ impl Client {
         core: Core,
         state: Option<StateFile>,
     ) -> Result<Client, ClientError> {
-        let transport = options.transport.clone();
+        let transport = options.transport.clone().on_paths_of(cluster.mtu);
         let endpoint = Endpoint::bind(any_address(cluster), key, None, transport)?;
         let (links, events, watching) = Links::new(cluster, endpoint);
         let (calls, coming) = mpsc::channel(ON_THE_WAY.min(options.max_calls.max(1)));

@@ -179,6 +179,9 @@ pub struct Cluster {
     /// How many snapshots of the state stay on the disk; the log goes back to the oldest. Replicas
     /// may differ in it.
     pub snapshots: u32,
+    /// Bytes in a datagram, where all paths are known to carry so many; `None`: what they carry is
+    /// probed ([`crate::transport::Settings::mtu`]). Replicas and clients may differ in it.
+    pub mtu: Option<u16>,
     /// Limits that all replicas share.
     pub limits: OrderLimits,
     /// Limits of each process.

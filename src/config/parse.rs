@@ -5,12 +5,12 @@ use super::error::{ConfigError, Source};
 use super::field::Section;
 use super::raw::RawTesting;
 use super::raw::{
-    Placed, RawCluster, RawDisk, RawFile, RawOrder, RawService, RawSettings, RawVoter,
+    Placed, RawCluster, RawDisk, RawFile, RawNetwork, RawOrder, RawService, RawSettings, RawVoter,
 };
 use super::roster::Roster;
 use super::{bounds, chains, shares, timers};
 use crate::crypto::pem::from_hex;
-use crate::types::{Assurance, ClockKind, Digest, Durability, Ensemble, MAX_T, Quotas};
+use crate::types::{Assurance, ClockKind, Digest, Durability, Ensemble, MAX_T, MTU, Quotas};
 
 /// How a key file is read: the path as the cluster file names it, relative to that file; gives the
 /// file's text or says why not.
@@ -39,6 +39,7 @@ impl Cluster {
         let clock = parse_clock(source, &raw.order)?;
         let (durability, snapshots) = parse_disk(source, &raw.disk)?;
         let assurance = parse_voter(source, &raw.voter)?;
+        let mtu = parse_network(source, &raw.network)?;
         let timing = timers::parse(source, &raw.timers, head.delta, &head.delta_span)?;
         let at_head = (head.ensemble, &head.delta_span);
         let chains = chains::parse(source, &raw.chains, &timing, at_head)?;
@@ -63,6 +64,7 @@ impl Cluster {
             durability,
             assurance,
             snapshots,
+            mtu,
             limits,
             quotas,
             replicas,
@@ -153,6 +155,15 @@ fn parse_voter(source: Source<'_>, raw: &Placed<RawVoter>) -> Result<Assurance, 
     let section = Section::new(source, "[voter]", raw.span());
     let key = section.key("assurance", &raw.get_ref().assurance, "\"majority\"");
     key.choice_or(Assurance::default())
+}
+
+fn parse_network(source: Source<'_>, raw: &Placed<RawNetwork>) -> Result<Option<u16>, ConfigError> {
+    let Some(raw) = raw else { return Ok(None) };
+    let section = Section::new(source, "[network]", raw.span());
+    let key = section.key("mtu", &raw.get_ref().mtu, "1472");
+    let bounds = MTU.start().to_owned().into()..=MTU.end().to_owned().into();
+    let mtu = key.is_given().then(|| key.whole(bounds)).transpose()?;
+    Ok(mtu.map(|bytes| u16::try_from(bytes).expect("in range by the line above")))
 }
 
 fn parse_service(

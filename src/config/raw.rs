@@ -33,6 +33,7 @@ pub(super) struct RawFile {
     pub(super) quotas: Placed<RawQuotas>,
     pub(super) disk: Placed<RawDisk>,
     pub(super) voter: Placed<RawVoter>,
+    pub(super) network: Placed<RawNetwork>,
     pub(super) service: Placed<RawService>,
     pub(super) testing: Placed<RawTesting>,
     #[serde(default)]
@@ -100,6 +101,10 @@ section!(
 section!(
     /// What clients believe.
     RawVoter, "a section [voter]", { assurance }
+);
+section!(
+    /// What the paths between hosts carry.
+    RawNetwork, "a section [network]", { mtu }
 );
 section!(
     /// Which service runs.

@@ -85,6 +85,8 @@ reads = "any"
 length = 3
 [voter]
 assurance = "strong"
+[network]
+mtu = 1472
 "#;
 
 fn key(n: u8) -> crate::crypto::PublicKey {
@@ -147,7 +149,7 @@ fn every_value_arrives() {
         ping_every: ms(250),
     };
     assert_eq!((c.timing, c.clock), (timing, ClockKind::RealTime));
-    assert_eq!(c.assurance, Assurance::Strong);
+    assert_eq!((c.assurance, c.mtu), (Assurance::Strong, Some(1472)));
     let usual = full().replace("assurance = \"strong\"\n", "");
     let usual = parse(&usual).unwrap();
     assert_eq!(usual.assurance, Assurance::Majority);
@@ -456,6 +458,9 @@ fn refusals_of_order_and_limits() {
         Row("name = \"ledger\"", "name = \"\"", 43, "a-z, 0-9"),
         Row("allow_liars = true", "allow_liars = \"no\"", 45, "true or false without quotes"),
         Row("snapshots = 5", "snapshots = 0", 70, "must be from 1 to 64"),
+        Row("mtu = 1472", "mtu = 1199", 79, "must be from 1200 to 8972"),
+        Row("mtu = 1472", "mtu = 8973", 79, "must be from 1200 to 8972"),
+        Row("mtu = 1472", "size = 1472", 79, "mtu"),
     ]);
     // More commands leave less room for outputs; the larger limit of the two is at fault.
     let text = with("max_output = 65537", "").replace("max_commands = 100", "max_commands = 65536");

@@ -122,7 +122,7 @@ impl Builder {
         self.transport.outbox_bytes = outbox;
         let pins = Pins::new(&self.cluster);
         let admit = Some(pins.admission(&self.cluster, id));
-        let settings = self.transport.clone();
+        let settings = self.transport.clone().on_paths_of(self.cluster.mtu);
         let endpoint = Endpoint::bind(listen, &self.key, admit, settings)?;
         let address = endpoint.local_addr();
         let failed = |source| DaemonError::Admin { address: entry.admin, source };

@@ -1,6 +1,7 @@
 //! Timeouts, windows and limits of an endpoint.
 
 use super::{LinkClass, TransportError};
+use crate::types::MTU;
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +10,6 @@ use std::time::Duration;
 /// them ahead of order.
 const CRYPTO_BUFFER: usize = 16 * 1024;
 
-/// Every datagram size that QUIC allows from below.
-const MIN_MTU: u16 = 1200;
-/// Jumbo frames of 9000 bytes less the headers of IPv4.
-const MAX_MTU: u16 = 8972;
 /// The same of IPv6: what is probed for.
 const PROBED: u16 = 8952;
 
@@ -75,6 +72,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The same with the datagrams that a cluster's paths carry, unless some are set already.
+    pub fn on_paths_of(self, mtu: Option<u16>) -> Self {
+        Self { mtu: self.mtu.or(mtu), ..self }
+    }
+
     /// Whether the values make sense together.
     pub(super) fn check(&self) -> Result<(), TransportError> {
         let wrong = |text: String| Err(TransportError::Settings(text));
@@ -87,8 +89,8 @@ impl Settings {
                 self.keep_alive, self.idle_timeout
             ));
         }
-        if self.mtu.is_some_and(|mtu| !(MIN_MTU..=MAX_MTU).contains(&mtu)) {
-            return wrong(format!("MTU {:?} must be {MIN_MTU} to {MAX_MTU}", self.mtu));
+        if let Some(mtu) = self.mtu.filter(|mtu| !MTU.contains(mtu)) {
+            return wrong(format!("MTU {mtu} must be {} to {}", MTU.start(), MTU.end()));
         }
         if self.stream_window < 64 * 1024 {
             return wrong(format!("stream window {} must be 65536 or more", self.stream_window));

@@ -29,7 +29,7 @@ pub use epoch::{Call, Root};
 pub use ids::{
     ClientId, Cuid, Digest, Epoch, GroupId, LinkId, ReplicaId, RequestId, Round, SessionId, Uid,
 };
-pub use limits::{MembershipLimits, OrderLimits, Quotas};
+pub use limits::{MTU, MembershipLimits, OrderLimits, Quotas};
 pub use time::{AgreedTime, Instant, Now, Wall};
 pub use timing::Timing;
 

@@ -31,7 +31,8 @@ impl Sender {
         key: &SecretKey,
         change: OperatorChange,
     ) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::bind(any_address(cluster), key, None, Settings::default())?;
+        let settings = Settings::default().on_paths_of(cluster.mtu);
+        let endpoint = Endpoint::bind(any_address(cluster), key, None, settings)?;
         let endpoint = Arc::new(endpoint);
         let not_yet = cluster.replicas.iter().map(|_| Some("no link yet".to_owned()));
         let troubles = Arc::new(Mutex::new(not_yet.collect::<Vec<_>>()));

@@ -110,6 +110,7 @@ fn cluster(ensemble: Ensemble, endpoints: &[Arc<Endpoint>]) -> Cluster {
         clock: ClockKind::Hybrid,
         durability: crate::types::Durability::None,
         snapshots: Cluster::SNAPSHOTS,
+        mtu: None,
         limits: OrderLimits::default(),
         quotas: Quotas::default(),
         replicas: ensemble.replicas().zip(endpoints).map(replica).collect(),
