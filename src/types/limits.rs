@@ -107,7 +107,8 @@ pub struct Quotas {
     /// it can go; by the size of the last snapshot if that is more.
     pub log_bytes: u64,
     /// Signatures of Blames, calls, Reports and the like that are checked for one peer in a second;
-    /// four times as many at once after a while without any. What is more is dropped.
+    /// four times as many at once after a while without any. Each message counts for eight besides
+    /// what is in it. What is more is dropped.
     pub peer_signatures: u32,
     /// Outcomes of up to so many bytes every replica sends whole. Of a larger one a single replica
     /// does, and the others send a digest (C3).
