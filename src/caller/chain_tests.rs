@@ -38,6 +38,7 @@ fn setup() -> ChainSetup {
         timeout: Duration::from_millis(3000),
         receipts: None,
         pipeline: 4,
+        gather: Duration::ZERO,
     };
     let (master, ask_every) = (GroupId::MAIN, Duration::from_millis(1000));
     ChainSetup { setup, master, chain: 0, reads_any: false, ask_every }

@@ -44,6 +44,7 @@ fn setup() -> ChainsSetup {
             timeout: Duration::from_millis(3000),
             receipts: None,
             pipeline: 1,
+            gather: Duration::ZERO,
         },
         master: GroupId::MAIN,
         chain,

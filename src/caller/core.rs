@@ -4,7 +4,7 @@ use super::links::Links;
 use super::queue::{Part, Queue, Travel, id_of};
 use super::receipts::Gathering;
 use super::route::{Route, Trail};
-use super::setup::{Mode, Start};
+use super::setup::{BUSY, Mode, Start};
 use super::wholes::wait_no_longer;
 use super::window::{Pending, Window};
 use super::{Action, Actions, CallError, Input, Setup, Stats, Token};
@@ -39,6 +39,9 @@ pub struct Caller {
     open: BTreeSet<u64>,
     // Time never goes back, whatever the driver says.
     now: Instant,
+    // When new requests were sent last, and until when others wait for more of them.
+    sent: Instant,
+    gathers: Option<Instant>,
     // No timer runs out before this. It may be early, so that an answer need not look for the
     // next one: they are all looked at when it has come.
     wake: Instant,
@@ -92,6 +95,8 @@ impl Caller {
             begun: 0,
             open: BTreeSet::new(),
             now,
+            sent: now,
+            gathers: None,
             wake: NEVER,
             setup,
         }
@@ -144,7 +149,8 @@ impl Caller {
     /// When to call again at the latest, with [`Input::Tick`]; never if nothing is outstanding.
     pub fn next_wake(&self) -> Option<Instant> {
         let outstanding = self.session.as_ref().is_some_and(|s| s.window.outstanding() > 0);
-        (outstanding || !self.queue.is_empty()).then_some(self.wake)
+        let timers = (outstanding || !self.queue.is_empty()).then_some(self.wake);
+        timers.into_iter().chain(self.gathers).min()
     }
 
     /// Counters, and how things stand.
@@ -284,7 +290,10 @@ impl Caller {
         // A session that was just begun has number 0 outstanding and not sent.
         let opening = session.window.pending(0).is_some_and(|p| p.sends == 0);
         let first_new = if opening { 0 } else { session.window.next() };
-        while session.open && self.setup.may_send(&session.window) {
+        self.gathers = gathers_until(&self.setup, &session.window, self.sent);
+        self.gathers = self.gathers.filter(|until| now < *until && !self.queue.is_empty());
+        let waits = self.gathers.is_some();
+        while session.open && !waits && self.setup.may_send(&session.window) {
             let Some((body, parts, travel)) = self.queue.take() else { break };
             let commands = body.commands.len();
             let number = session.window.next();
@@ -301,6 +310,7 @@ impl Caller {
             }
             self.wake = self.wake.min(pending.repeat_at);
             session.window.push(pending);
+            self.sent = now;
         }
         for (_, pending) in session.window.all_from_mut(first_new) {
             pending.sends = 1;
@@ -336,6 +346,12 @@ impl Setup {
         window.outstanding() < self.pipeline
             && window.next() - window.low() < u64::from(self.limits.window)
     }
+}
+
+// Many requests are under way: those that come soon after the last ones leave together, which costs
+// all sides less. Whose answer comes later for it would wait longer for processors.
+fn gathers_until(setup: &Setup, window: &Window, sent: Instant) -> Option<Instant> {
+    (window.outstanding() >= BUSY).then(|| sent + setup.gather)
 }
 
 // The mark with which a number can be withdrawn that this client has sent at some time, and that

@@ -202,3 +202,39 @@ fn o6_every_replacement_session_has_another_nonce() {
         w.say_all(&opening, &Outcome::Opened);
     }
 }
+
+/// From eight outstanding requests on new ones wait for more of them, no longer than `gather` since
+/// the last ones left.
+#[test]
+fn calls_that_come_while_many_are_outstanding_leave_together() {
+    let limits = OrderLimits { window: 64, ..OrderLimits::default() };
+    let gather = Duration::from_millis(2);
+    let mut w = World::open(Setup { limits, pipeline: 64, gather, ..setup(1) });
+    for i in 1..=8 {
+        assert_eq!(w.call(i, "x").number, i, "few requests wait for nothing");
+    }
+    w.sends.clear();
+    let left = w.now;
+    for i in 9..=11 {
+        w.queue(i, &["x"], true);
+        w.drained();
+    }
+    assert!(w.sends.is_empty());
+    assert_eq!(w.caller.next_wake(), Some(Instant(0) + Duration::from_millis(left + 2)));
+    w.at(left + 1);
+    assert!(w.sends.is_empty());
+    w.at(left + 2);
+    assert_eq!((w.numbers(1), commands(&w.latest()).len()), (vec![9], 3));
+    // The first after a pause does not wait, and an answer may leave fewer than eight.
+    w.at(left + 10);
+    assert_eq!(w.call(12, "x").number, 10);
+    w.queue(13, &["x"], true);
+    w.drained();
+    assert_eq!(w.numbers(1), [9, 10]);
+    let all = w.to(1);
+    w.say_all(&all[0], &executed(&["a", "b", "c"]));
+    w.drained();
+    assert_eq!(w.numbers(1), [9, 10], "nine are outstanding");
+    w.at(left + 12);
+    assert_eq!(w.numbers(1), [9, 10, 11]);
+}

@@ -89,7 +89,14 @@ pub struct Setup {
     pub receipts: Option<ReceiptKeys>,
     /// Requests outstanding at most; taken as 1 if 0, and as `limits.window` if above it.
     pub pipeline: usize,
+    /// While eight requests or more are outstanding, new ones leave at least so far apart: what
+    /// comes meanwhile leaves together. Zero: each leaves at once.
+    pub gather: Duration,
 }
+
+/// Requests outstanding from which on others may be waited for ([`Setup::gather`]). Who has fewer
+/// waits for answers more than for processors.
+pub(super) const BUSY: usize = 8;
 
 // What a request's frame holds besides its body: header, session, number, low-water mark, length.
 const REQUEST_OVERHEAD: usize = 64;

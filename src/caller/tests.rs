@@ -35,6 +35,7 @@ fn setup(t: u8) -> Setup {
         timeout: Duration::from_millis(1000),
         receipts: None,
         pipeline: 4,
+        gather: Duration::ZERO,
     }
 }
 

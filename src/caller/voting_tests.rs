@@ -34,6 +34,7 @@ fn setup() -> Setup {
         timeout: Duration::from_millis(1000),
         receipts: None,
         pipeline: 4,
+        gather: Duration::ZERO,
     }
 }
 

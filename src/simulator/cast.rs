@@ -15,6 +15,7 @@ use crate::types::{DiskState, Instant, Now, ReplicaId, SessionId};
 use crate::wire::{Hello, Stamp};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The stream of the seed of the first client; each has the next.
 pub(super) const CLIENTS: u64 = 100;
@@ -162,6 +163,7 @@ pub(super) fn client<S: Scheme>(
             .unwrap_or(options.call_timeout),
         receipts: Some(ReceiptKeys::new(keyring.clone())),
         pipeline: options.workload.pipeline,
+        gather: Duration::from_micros(500),
     };
     let load = (options.workload.clone(), options.queries);
     let node = ClientNode::new(setup, load, dice, now);

@@ -516,6 +516,7 @@ fn client(cluster: &Cluster, index: usize) -> Client {
             timeout: Duration::from_secs(30),
             receipts: None,
             pipeline: 4,
+            gather: Duration::ZERO,
         },
         master: GroupId::MAIN,
         chain: number,

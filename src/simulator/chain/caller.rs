@@ -68,6 +68,7 @@ impl World<'_> {
                 timeout: options.time_limit,
                 receipts: None,
                 pipeline: 2,
+                gather: Duration::ZERO,
             };
             let (master, reads_any) = (GroupId::MAIN, options.reads_any);
             let ask_every = options.lease / 2;
