@@ -28,6 +28,8 @@ const RECENT: usize = 128;
 const MAX_REFUSED: usize = 16_384;
 /// Steps that may wait for bodies, however few requests they have.
 const MAX_STEPS: usize = 65_536;
+/// Over so many steps before a checkpoint the service does what its digest would take at once.
+const SETTLED_OVER: u64 = 16;
 
 /// Service, sessions, and the steps that wait.
 pub(super) struct Executor {
@@ -96,11 +98,13 @@ enum Ran {
 
 impl Executor {
     pub(super) fn new(
-        service: Box<dyn Service>,
+        mut service: Box<dyn Service>,
         limits: OrderLimits,
         seed: u64,
         trace: bool,
     ) -> Self {
+        // From now on it keeps its digest up to date, and no checkpoint has to catch up.
+        service.digest();
         Self {
             service,
             sessions: SessionTable::new(SessionLimits::of(&limits)),
@@ -301,6 +305,12 @@ impl Executor {
             self.ordering = state.clone();
             let head = self.head();
             self.checkpoint = (step.position.round, head.digest(digest, &sessions, &service));
+        } else {
+            let every = self.limits.checkpoint_every;
+            let left = every - step.position.round.0 % every;
+            if left <= SETTLED_OVER {
+                self.service.settle(left);
+            }
         }
     }
 

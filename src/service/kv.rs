@@ -7,6 +7,7 @@
 //! microseconds and its bytes are made later, beside the service.
 
 mod command;
+mod list;
 mod output;
 mod pages;
 
@@ -24,8 +25,9 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 
 /// Keys that may wait for their part in the state digest: a write beyond that settles one. A key
-/// that is written often is settled once for many writes.
-const MAX_DIRTY: usize = if cfg!(test) { 4 } else { 1024 };
+/// that is written often is settled once for many writes. To settle so many at once takes some 10
+/// milliseconds, which is why most are before a checkpoint comes ([`Service::settle`]).
+const MAX_DIRTY: usize = if cfg!(test) { 4 } else { 8192 };
 
 /// First bytes of a snapshot.
 const MAGIC: &[u8; 8] = b"quokv/1\n";
@@ -44,6 +46,9 @@ pub struct Kv {
     dirty: VecDeque<(Spot, Vec<u8>)>,
     /// The entries, dirty ones as they were when they became dirty.
     set: MultisetHash,
+    /// Whether the state digest was ever asked for. Until then `dirty` and `set` are empty: who
+    /// never asks, as a chain does, does not pay for it.
+    digests: bool,
 }
 
 /// What a command will do to the state.
@@ -141,7 +146,7 @@ impl Kv {
     }
 
     /// Brings `set` up to date for an entry, if it is dirty.
-    fn settle(&mut self, spot: Spot, key: &[u8]) {
+    fn settle_key(&mut self, spot: Spot, key: &[u8]) {
         let entry = self.entries.get_mut_near(spot, key).filter(|e| e.dirty);
         let Some(entry) = entry else { return };
         let new = digest_of(key, entry.value());
@@ -155,15 +160,13 @@ impl Kv {
         }
     }
 
-    /// A key became dirty. The one that has been it longest is settled if there are too many: so a
-    /// checkpoint finds little to do and stops the replica for a millisecond, not for as long as
-    /// all keys take.
+    /// A key became dirty. The one that has been it longest is settled if there are too many.
     fn soil(&mut self, spot: Spot, key: &[u8]) {
         let mut room = Vec::new();
         if self.dirty.len() >= MAX_DIRTY
             && let Some((spot, first)) = self.dirty.pop_front()
         {
-            self.settle(spot, &first);
+            self.settle_key(spot, &first);
             room = first;
         }
         room.clear();
@@ -174,7 +177,8 @@ impl Kv {
     fn apply(&mut self, change: Change<'_>) {
         match change {
             Change::Set(key, value) => {
-                if let Some(spot) = self.entries.set(key, &value) {
+                let spot = self.entries.set(key, &value).filter(|_| self.digests);
+                if let Some(spot) = spot {
                     self.soil(spot, key);
                 }
             }
@@ -265,19 +269,29 @@ impl Service for Kv {
         Self::check(snapshot).map_err(|e| RestoreError(e.to_string()))?;
         // The old state goes before the new one is made: two large ones need not fit.
         *self = Self::new();
-        let read = for_each(snapshot, |key, value| {
-            let digest = digest_of(key, value);
-            self.set.add(&digest);
-            self.entries.add_last(key, value, digest);
-        });
+        let read = for_each(snapshot, |key, value| self.entries.add_last(key, value));
         read.map_err(|e| RestoreError(e.to_string()))
     }
 
     fn digest(&mut self) -> Digest {
+        if !std::mem::replace(&mut self.digests, true) {
+            self.entries.each_mut(|entry| {
+                (entry.digest, entry.dirty) = (digest_of(entry.key(), entry.value()), false);
+                self.set.add(&entry.digest);
+            });
+        }
         for (spot, key) in std::mem::take(&mut self.dirty) {
-            self.settle(spot, &key);
+            self.settle_key(spot, &key);
         }
         self.set.digest()
+    }
+
+    fn settle(&mut self, left: u64) {
+        let due = self.dirty.len().div_ceil(usize::try_from(left.max(1)).unwrap_or(usize::MAX));
+        for _ in 0..due {
+            let Some((spot, key)) = self.dirty.pop_front() else { return };
+            self.settle_key(spot, &key);
+        }
     }
 
     fn touches(&self, command: &[u8]) -> Touches {

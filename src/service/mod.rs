@@ -63,10 +63,18 @@ pub trait Service: Send {
     /// If the bytes are no snapshot; the state is unchanged then.
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError>;
 
-    /// A digest of the state: equal states give equal digests, others never do. Called at every
-    /// checkpoint, so it should cost what changed since the last call and not the whole state;
+    /// A digest of the state: equal states give equal digests, others never do. A replica that
+    /// votes calls it at its start and at every checkpoint, so it should cost what changed since the last call and not the whole state;
     /// [`crate::crypto::MultisetHash`] helps.
     fn digest(&mut self) -> Digest;
+
+    /// Does a part of what [`Service::digest`] would otherwise do at once, where that is put off.
+    /// Called after each of the last few steps before a checkpoint, `left` of which are to come
+    /// with this one: so a `left`-th of what waits is due. Nobody may see any effect of it. The
+    /// default does nothing.
+    fn settle(&mut self, left: u64) {
+        let _ = left;
+    }
 
     /// What a command reads or writes. A replica of a chain answers a query at once if no update on
     /// its way touches what the query does (CH-Q2 of docs/chain.md); so to name too little gives

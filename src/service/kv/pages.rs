@@ -7,12 +7,12 @@
 //! with such a map has a licence that this one allows (the usual ones are under the MPL), and
 //! three levels of vectors need little code.
 //!
-//! Key and value of an entry stand in one allocation, which copies of its page share. What points
-//! to an entry, a page or a branch has beside it what the key there begins with, so that the way to
-//! an entry touches no other one unless both keys begin alike for long: most are in no cache.
+//! Key and value of an entry stand in one allocation, which copies of its page share. A list has
+//! beside what it holds what the keys there begin with (`list.rs`), so that the way to an entry
+//! touches no other one unless both keys begin alike for long: most are in no cache.
 
+use super::list::{Keyed, Lead, List, lead};
 use crate::types::Digest;
-use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -24,7 +24,6 @@ const BRANCH: usize = if cfg!(test) { 4 } else { 128 };
 /// A key with its value.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    lead: Lead,
     /// The key, and behind it the value.
     bytes: Arc<[u8]>,
     key_bytes: u32,
@@ -40,8 +39,7 @@ impl Entry {
         let mut bytes = Vec::with_capacity(key.len() + value.len());
         bytes.extend_from_slice(key);
         bytes.extend_from_slice(value);
-        let (lead, bytes, digest) = (lead(key), bytes.into(), Digest::ZERO);
-        Self { lead, bytes, key_bytes, dirty: false, digest }
+        Self { bytes: bytes.into(), key_bytes, dirty: false, digest: Digest::ZERO }
     }
 
     fn dirty(key: &[u8], value: &[u8]) -> Self {
@@ -68,74 +66,34 @@ impl Entry {
     }
 }
 
-/// The first bytes of a key as a number, high and low half, with zeros behind a shorter key. The
-/// lower of two of them is that of the lower key; equal ones say nothing.
-type Lead = (u64, u64);
-
-fn lead(key: &[u8]) -> Lead {
-    let (mut first, n) = ([0; size_of::<Lead>()], key.len().min(size_of::<Lead>()));
-    first[..n].copy_from_slice(&key[..n]);
-    let all = u128::from_be_bytes(first);
-    ((all >> 64) as u64, all as u64)
-}
-
-/// A page or a branch: entries, or pages, in the order of their keys and never none.
-#[derive(Clone, Debug)]
-struct Part<T> {
-    /// Not above that of any key in it, and not below that of any key before it.
-    lead: Lead,
-    all: Arc<Vec<T>>,
-}
-
-type Page = Part<Entry>;
-type Branch = Part<Page>;
-
-/// What has keys.
-trait Keyed {
-    fn lead(&self) -> Lead;
-    /// Its first key.
-    fn first(&self) -> &[u8];
-}
+/// Entries in the order of their keys, never none; and such lists, never none.
+type Page = Arc<List<Entry>>;
+type Branch = Arc<List<Page>>;
 
 impl Keyed for Entry {
-    fn lead(&self) -> Lead {
-        self.lead
-    }
-
     fn first(&self) -> &[u8] {
         self.key()
     }
-}
 
-impl<T: Keyed> Keyed for Part<T> {
     fn lead(&self) -> Lead {
-        self.lead
+        lead(self.key())
     }
+}
 
+impl<T: Keyed> Keyed for Arc<List<T>> {
     fn first(&self) -> &[u8] {
-        self.all[0].first()
+        self.all()[0].first()
     }
-}
 
-impl<T: Keyed> Part<T> {
-    fn new(all: Vec<T>) -> Self {
-        Self { lead: all[0].lead(), all: Arc::new(all) }
-    }
-}
-
-impl Page {
-    // One that will be full.
-    fn of(first: Entry) -> Self {
-        let mut page = Vec::with_capacity(PAGE);
-        page.push(first);
-        Self::new(page)
+    fn lead(&self) -> Lead {
+        self.leads()[0]
     }
 }
 
 /// The map. A clone is a copy as it is now, whatever is written to either later.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pages {
-    branches: Vec<Branch>,
+    branches: List<Branch>,
     len: usize,
     /// Bytes of all keys and values.
     bytes: usize,
@@ -178,7 +136,7 @@ impl Pages {
     /// The entry of a key.
     pub(super) fn get(&self, key: &[u8]) -> Option<&Entry> {
         let Place { branch, page, at } = self.find(key)?;
-        Some(&self.branches[branch].all[page].all[at.ok()?])
+        Some(&self.branches.all()[branch].all()[page].all()[at.ok()?])
     }
 
     /// The entry of a key, to be changed: its page is copied if a copy of the map shares it. It is
@@ -191,13 +149,14 @@ impl Pages {
                 (branch, page, at.ok()?)
             }
         };
-        let pages = Arc::make_mut(&mut self.branches[branch].all);
-        Some(&mut Arc::make_mut(&mut pages[page].all)[at])
+        let pages = Arc::make_mut(self.branches.get_mut(branch));
+        Some(Arc::make_mut(pages.get_mut(page)).get_mut(at))
     }
 
     fn is_at(&self, Spot { branch, page, at }: Spot, key: &[u8]) -> bool {
-        let page = self.branches.get(branch as usize).and_then(|b| b.all.get(page as usize));
-        page.and_then(|page| page.all.get(at as usize)).is_some_and(|entry| entry.key() == key)
+        let pages = self.branches.all().get(branch as usize);
+        let page = pages.and_then(|pages| pages.all().get(page as usize));
+        page.and_then(|page| page.all().get(at as usize)).is_some_and(|entry| entry.key() == key)
     }
 
     /// Sets a key's value and marks its entry as dirty. A new entry has the digest zero; one that
@@ -205,68 +164,79 @@ impl Pages {
     pub(super) fn set(&mut self, key: &[u8], value: &[u8]) -> Option<Spot> {
         let Some(Place { branch, page, at }) = self.find(key) else {
             (self.len, self.bytes) = (1, key.len() + value.len());
-            self.branches.push(Branch::new(vec![Page::of(Entry::dirty(key, value))]));
+            self.branches.push(branch_of(Entry::dirty(key, value)));
             return Some(Spot::new(0, 0, 0));
         };
         let is_last = branch + 1 == self.branches.len();
-        let of_all = &mut self.branches[branch];
-        let pages = Arc::make_mut(&mut of_all.all);
+        let pages = Arc::make_mut(self.branches.get_mut(branch));
         let is_last = is_last && page + 1 == pages.len();
-        let of_branch = &mut pages[page];
-        let entries = Arc::make_mut(&mut of_branch.all);
+        let entries = Arc::make_mut(pages.get_mut(page));
         let at = match at {
             Err(at) => at,
             Ok(at) => {
-                let entry = &mut entries[at];
+                let entry = entries.get_mut(at);
                 self.bytes = self.bytes - entry.value().len() + value.len();
                 entry.replace(value);
                 let was_clean = !std::mem::replace(&mut entry.dirty, true);
                 return was_clean.then(|| Spot::new(branch, page, at));
             }
         };
-        let entry = Entry::dirty(key, value);
-        of_branch.lead = of_branch.lead.min(entry.lead());
-        of_all.lead = of_all.lead.min(entry.lead());
         (self.len, self.bytes) = (self.len + 1, self.bytes + key.len() + value.len());
-        if let Some(behind) = insert(entries, at, entry, PAGE, is_last)
-            && let Some(behind) = insert(pages, page + 1, Part::new(behind), BRANCH, is_last)
-        {
-            self.branches.insert(branch + 1, Part::new(behind));
+        let behind = entries.insert(at, Entry::dirty(key, value), PAGE, is_last);
+        pages.begins_by(page, lead(key));
+        let behind = behind.and_then(|b| pages.insert(page + 1, Arc::new(b), BRANCH, is_last));
+        self.branches.begins_by(branch, lead(key));
+        if let Some(behind) = behind {
+            self.branches.insert(branch + 1, Arc::new(behind), usize::MAX, false);
         }
         Some(Spot::new(branch, page, at))
     }
 
-    /// Adds an entry with its digest behind all others.
+    /// Adds an entry behind all others; it is not dirty, and its digest is zero.
     ///
     /// # Panics
     /// If its key is not above theirs.
-    pub(super) fn add_last(&mut self, key: &[u8], value: &[u8], digest: Digest) {
-        let entry = Entry { digest, ..Entry::new(key, value) };
+    pub(super) fn add_last(&mut self, key: &[u8], value: &[u8]) {
+        let entry = Entry::new(key, value);
         (self.len, self.bytes) = (self.len + 1, self.bytes + entry.bytes.len());
-        if let Some(branch) = self.branches.last_mut() {
-            let pages = Arc::make_mut(&mut branch.all);
-            let last = &mut pages.last_mut().expect("no branch is empty").all;
-            assert!(last.last().is_some_and(|e| e.key() < key), "the caller looks at the order");
+        if let Some(branch) = self.branches.len().checked_sub(1) {
+            let pages = Arc::make_mut(self.branches.get_mut(branch));
+            let last = pages.get_mut(pages.len() - 1);
+            assert!(
+                last.all().last().is_some_and(|e| e.key() < key),
+                "the caller looks at the order"
+            );
             if last.len() < PAGE {
                 return Arc::make_mut(last).push(entry);
             }
             if pages.len() < BRANCH {
-                return pages.push(Page::of(entry));
+                return pages.push(page_of(entry));
             }
         }
-        self.branches.push(Branch::new(vec![Page::of(entry)]));
+        self.branches.push(branch_of(entry));
     }
 
     /// Removes a key. Gives the digest of its entry, if it was there.
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<Digest> {
         let Place { branch, page, at } = self.find(key)?;
         let at = at.ok()?;
-        let pages = Arc::make_mut(&mut self.branches[branch].all);
-        let gone = Arc::make_mut(&mut pages[page].all).remove(at);
+        let pages = Arc::make_mut(self.branches.get_mut(branch));
+        let gone = Arc::make_mut(pages.get_mut(page)).remove(at);
         (self.len, self.bytes) = (self.len - 1, self.bytes - gone.bytes.len());
         shrink(pages, page, PAGE);
         shrink(&mut self.branches, branch, BRANCH);
         Some(gone.digest)
+    }
+
+    /// Goes through all entries in the order of their keys, to change what their keeper sets.
+    pub(super) fn each_mut(&mut self, mut change: impl FnMut(&mut Entry)) {
+        for branch in 0..self.branches.len() {
+            let pages = Arc::make_mut(self.branches.get_mut(branch));
+            for page in 0..pages.len() {
+                let entries = Arc::make_mut(pages.get_mut(page));
+                (0..entries.len()).for_each(|at| change(entries.get_mut(at)));
+            }
+        }
     }
 
     /// All entries from a key on, in the order of their keys.
@@ -281,67 +251,47 @@ impl Pages {
                 }
             },
         };
-        let (first, later) = match self.branches.get(branch..) {
-            Some([first, later @ ..]) => (&first.all[page..], later),
+        let (first, later) = match self.branches.all().get(branch..) {
+            Some([first, later @ ..]) => (&first.all()[page..], later),
             _ => (&[][..], &[][..]),
         };
-        let pages = first.iter().chain(later.iter().flat_map(|branch| branch.all.iter()));
-        pages.flat_map(|page| page.all.iter()).skip(at)
+        let pages = first.iter().chain(later.iter().flat_map(|branch| branch.all()));
+        pages.flat_map(|page| page.all()).skip(at)
     }
 
     /// Nothing if there are no entries.
     fn find(&self, key: &[u8]) -> Option<Place> {
         let lead = lead(key);
-        let branch = part_of(&self.branches, lead, key);
-        let pages = &self.branches.get(branch)?.all;
-        let page = part_of(pages, lead, key);
-        let cmp = |e: &Entry| e.lead.cmp(&lead).then_with(|| e.key().cmp(key));
-        let at = pages[page].all.binary_search_by(cmp);
-        Some(Place { branch, page, at })
+        let branch = self.branches.part_of(lead, key);
+        let pages = self.branches.all().get(branch)?;
+        let page = pages.part_of(lead, key);
+        Some(Place { branch, page, at: pages.all()[page].find(lead, key) })
     }
 }
 
-/// Which of these parts has a key, or would get it: the last that does not begin behind it.
-fn part_of<T: Keyed>(parts: &[Part<T>], lead: Lead, key: &[u8]) -> usize {
-    let not_behind = |part: &Part<T>| match part.lead.cmp(&lead) {
-        Ordering::Less => true,
-        Ordering::Equal => part.first() <= key,
-        Ordering::Greater => false,
-    };
-    parts.partition_point(not_behind).saturating_sub(1)
+// One that will be full.
+fn page_of(first: Entry) -> Page {
+    Arc::new(List::of(first, PAGE))
 }
 
-/// Inserts and gives the upper part if that makes it too long. What grows at its end only leaves
-/// full parts behind.
-fn insert<T>(all: &mut Vec<T>, at: usize, new: T, most: usize, at_the_end: bool) -> Option<Vec<T>> {
-    all.insert(at, new);
-    if all.len() <= most {
-        return None;
-    }
-    let is_appended = at_the_end && at + 1 == all.len();
-    let keep = if is_appended { most } else { all.len() / 2 };
-    let upper = all.split_off(keep);
-    all.shrink_to_fit();
-    Some(upper)
+fn branch_of(first: Entry) -> Branch {
+    Arc::new(List::of(page_of(first), 1))
 }
 
 /// Removes what became empty at this place, or puts it together with a neighbour if it became
 /// small: so there are not many more parts than the entries need.
-fn shrink<T: Clone>(parts: &mut Vec<Part<T>>, at: usize, most: usize) {
-    if parts[at].all.is_empty() {
+fn shrink<T: Keyed + Clone>(parts: &mut List<Arc<List<T>>>, at: usize, most: usize) {
+    let len = |at: usize| parts.all().get(at).map_or(usize::MAX, |part| part.len());
+    if len(at) == 0 {
         parts.remove(at);
         return;
     }
-    if parts[at].all.len() > most / 4 {
+    let left = if at + 1 < parts.len() { at } else { at.saturating_sub(1) };
+    if len(at) > most / 4 || len(left).saturating_add(len(left + 1)) > most / 2 {
         return;
     }
-    let left = if at + 1 < parts.len() { at } else { at.saturating_sub(1) };
-    let fits = |right: &&Part<T>| right.all.len() + parts[left].all.len() <= most / 2;
-    let Some(right) = parts.get(left + 1).filter(fits).map(|right| right.all.clone()) else {
-        return;
-    };
-    Arc::make_mut(&mut parts[left].all).extend(right.iter().cloned());
-    parts.remove(left + 1);
+    let right = parts.remove(left + 1);
+    Arc::make_mut(parts.get_mut(left)).extend(&right);
 }
 
 #[cfg(test)]

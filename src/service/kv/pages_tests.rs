@@ -52,13 +52,14 @@ fn check(pages: &Pages, model: &Model) {
     let bytes: usize = model.iter().map(|(k, v)| k.len() + v.len()).sum();
     assert_eq!((pages.len(), pages.bytes()), (model.len(), bytes));
     let mut before: &[u8] = b"";
-    for branch in &pages.branches {
-        assert!((1..=BRANCH).contains(&branch.all.len()));
-        assert!(branch.all.iter().all(|page| (1..=PAGE).contains(&page.all.len())));
-        assert!(lead(before) <= branch.lead && branch.lead <= branch.all[0].lead);
-        for page in branch.all.iter() {
-            assert!(lead(before) <= page.lead && page.lead <= lead(page.all[0].key()));
-            before = page.all.last().unwrap().key();
+    for (branch, begins) in pages.branches.all().iter().zip(pages.branches.leads()) {
+        assert!((1..=BRANCH).contains(&branch.len()));
+        assert!(branch.all().iter().all(|page| (1..=PAGE).contains(&page.len())));
+        assert!(lead(before) <= *begins && *begins <= branch.leads()[0]);
+        for (page, begins) in branch.all().iter().zip(branch.leads()) {
+            assert!(lead(before) <= *begins && *begins <= page.leads()[0]);
+            assert!(page.all().iter().map(|e| lead(e.key())).eq(page.leads().iter().copied()));
+            before = page.all().last().unwrap().key();
         }
     }
 }
@@ -107,7 +108,7 @@ fn what_comes_in_order_fills_its_pages() {
     let mut pages = Pages::default();
     fill(&mut pages, 200);
     let counts: Vec<usize> =
-        pages.branches.iter().flat_map(|b| b.all.iter().map(|p| p.all.len())).collect();
+        pages.branches.all().iter().flat_map(|b| b.all().iter().map(|p| p.len())).collect();
     assert_eq!(counts, vec![PAGE; 200 / PAGE]);
 }
 
@@ -118,12 +119,12 @@ fn removing_most_entries_leaves_few_pages() {
     (0u16..1000).filter(|n| n % PAGE as u16 != 0).for_each(|n| {
         assert!(pages.remove(&n.to_be_bytes()).is_some());
     });
-    let (count, left) = (pages.branches.iter().map(|b| b.all.len()).sum::<usize>(), pages.len());
+    let (count, left) = (pages.branches.all().iter().map(|b| b.len()).sum::<usize>(), pages.len());
     assert!(left == 250 && count <= left, "{count} pages for {left} entries");
     (0u16..1000).for_each(|n| {
         pages.remove(&n.to_be_bytes());
     });
-    assert!(pages.branches.is_empty() && pages.bytes() == 0);
+    assert!(pages.branches.all().is_empty() && pages.bytes() == 0);
 }
 
 /// What is remembered of where an entry was set may be outdated, and is no more than a hint.
@@ -159,9 +160,9 @@ fn a_copy_shares_all_but_what_was_written_since() {
     pages.set(&500u16.to_be_bytes(), b"other");
     pages.get_mut_near(Spot::new(9, 9, 9), &500u16.to_be_bytes()).unwrap().digest = Digest([1; 32]);
     let shared = |a: &Pages| {
-        let of_copy: Vec<_> = copy.branches.iter().flat_map(|b| b.all.iter()).collect();
-        let all = a.branches.iter().flat_map(|b| b.all.iter());
-        all.filter(|p| !of_copy.iter().any(|q| Arc::ptr_eq(&p.all, &q.all))).count()
+        let of_copy: Vec<_> = copy.branches.all().iter().flat_map(|b| b.all()).collect();
+        let all = a.branches.all().iter().flat_map(|b| b.all());
+        all.filter(|p| !of_copy.iter().any(|q| Arc::ptr_eq(p, q))).count()
     };
     assert_eq!(shared(&pages), 1);
     assert_eq!(copy.get(&500u16.to_be_bytes()).unwrap().value(), b"v");

@@ -153,6 +153,34 @@ fn the_digest_is_that_of_the_state_and_not_of_its_history() {
     assert_eq!(b.digest(), empty);
 }
 
+/// Whenever keys are settled, the digest is that of a store which was read from the snapshot.
+#[test]
+fn settling_in_parts_changes_no_digest_and_leaves_nothing_for_it() {
+    let mut kv = Kv::new();
+    run(&mut kv, Command::put("z", "before anybody asks"));
+    assert!(kv.dirty.is_empty());
+    kv.digest();
+    for n in 0u8..200 {
+        let key = [b'a' + n % 7];
+        match n % 5 {
+            0 => run(&mut kv, Command::delete(&key)),
+            _ => run(&mut kv, Command::put(&key, &[n; 3])),
+        };
+        let waiting = kv.dirty.len();
+        kv.settle(u64::from(n % 3));
+        let left = waiting - waiting.div_ceil(usize::from(n % 3).max(1));
+        assert_eq!(kv.dirty.len(), left);
+        if n % 11 == 0 {
+            let mut fresh = Kv::new();
+            fresh.restore(&kv.snapshot()).unwrap();
+            assert_eq!(kv.digest(), fresh.digest());
+        }
+    }
+    kv.settle(1);
+    let settled = kv.set.digest();
+    assert_eq!(kv.digest(), settled, "nothing was left");
+}
+
 #[test]
 fn a_snapshot_with_keys_twice_or_out_of_order_is_refused_and_changes_nothing() {
     let mut kv = Kv::new();
