@@ -12,8 +12,8 @@ use super::rounds::Tip;
 use super::{ChangeOutcome, Checkpoint, Ordered, Step};
 use crate::types::plant::planted;
 use crate::types::{
-    AgreedTime, Cuid, Digest, DigestMap, Ensemble, Epoch, Members, OrderLimits, ReplicaId, Round,
-    Uid,
+    AgreedTime, Cuid, Digest, DigestMap, DigestQueue, Ensemble, Epoch, Members, OrderLimits,
+    ReplicaId, Round, Uid,
 };
 use crate::wire::{Change, Proposal, StepPosition};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,8 +25,7 @@ pub(super) struct Order {
     limits: OrderLimits,
     /// C of the last committed vector (O2).
     agreed: u64,
-    /// Every request with a committed candidate, until it is forgotten; executed ones for
-    /// `forget_after` rounds more, so that candidates still on their way change nothing.
+    /// Every request with a committed candidate that is not executed, until it is forgotten.
     known: DigestMap<Known>,
     /// Accepted and not executed, in no particular order; normally those of two rounds.
     accepted: Vec<Digest>,
@@ -37,7 +36,10 @@ pub(super) struct Order {
     charged: Vec<u32>,
     /// Never accepted so far, by the round of their first candidate.
     half_seen: BTreeSet<(Round, Digest)>,
-    executed: VecDeque<(Round, Digest)>,
+    /// Executed requests in the order of their execution, for `forget_after` rounds, so that
+    /// candidates still on their way change nothing. They are many more than those that are not
+    /// executed: each takes little here.
+    executed: DigestQueue<Done>,
     /// Status changes with a committed candidate that are not accepted yet (M1 to M3).
     changes: BTreeMap<Digest, Change>,
     /// Members, who is out and why, accepted changes.
@@ -53,7 +55,7 @@ pub(super) struct Order {
     pub(super) last: (StepPosition, Vec<Digest>),
 }
 
-/// What is known of a request.
+/// What is known of a request that is not executed.
 #[derive(Clone, Debug)]
 struct Known {
     /// The first committed candidate of each replica (O1), in the order of commitment.
@@ -75,8 +77,14 @@ enum State {
     HalfSeen,
     /// In which round, and C of the round after that once it is committed (O2's cap).
     Accepted(Round, Option<u64>),
-    /// In which round.
-    Executed(Round),
+}
+
+/// What is remembered of an executed request.
+#[derive(Clone, Copy, Debug)]
+struct Done {
+    /// In which round it was executed.
+    round: Round,
+    holders: Members,
 }
 
 /// A committed vector: one proposal a member, in member order.
@@ -102,7 +110,7 @@ impl Order {
             partial: BTreeSet::new(),
             charged: vec![0; ensemble.n()],
             half_seen: BTreeSet::new(),
-            executed: VecDeque::new(),
+            executed: DigestQueue::new(seed),
             changes: BTreeMap::new(),
             roster: Roster::new(ensemble, limits.membership),
             tips: vec![Tip::default(); ensemble.n()],
@@ -139,12 +147,13 @@ impl Order {
 
     /// Whether the request was executed, as far as that is remembered.
     pub(super) fn is_executed(&self, request: &Digest) -> bool {
-        self.known.get(request).is_some_and(|k| matches!(k.state, State::Executed(_)))
+        self.executed.contains(request)
     }
 
     /// Who has a committed candidate for this request.
     pub(super) fn holders(&self, request: &Digest) -> Members {
-        self.known.get(request).map_or(Members::NONE, |k| k.holders)
+        let known = self.known.get(request).map(|k| k.holders);
+        known.or_else(|| self.executed.get(request).map(|d| d.holders)).unwrap_or(Members::NONE)
     }
 
     /// Requests that have a committed candidate of this replica and are not executed, with the
@@ -157,7 +166,7 @@ impl Order {
 
     /// How many requests are known and not executed.
     pub(super) fn unexecuted(&self) -> usize {
-        self.known.len() - self.executed.len()
+        self.known.len()
     }
 
     /// Commits the next vector and gives what is executed by that.
@@ -219,7 +228,8 @@ impl Order {
         let mut touched = Vec::new();
         let mut new = Vec::new();
         for (digest, change) in &vector.changes {
-            if self.known.get(digest).is_none_or(|k| k.state == State::HalfSeen) {
+            let known = self.known.get(digest);
+            if !self.is_executed(digest) && known.is_none_or(|k| k.state == State::HalfSeen) {
                 self.changes.entry(*digest).or_insert(*change);
             }
         }
@@ -246,6 +256,9 @@ impl Order {
     ) {
         let round = vector.position.round;
         let Some(known) = self.known.get_mut(&request) else {
+            if self.executed.contains(&request) {
+                return;
+            }
             let holders = [cuid.replica].into_iter().collect();
             let mut candidates = Vec::with_capacity(vector.proposals.len());
             candidates.push(cuid);
@@ -258,9 +271,6 @@ impl Order {
             new.push((cuid, request));
             return;
         };
-        if matches!(known.state, State::Executed(_)) {
-            return;
-        }
         if known.holders.contains(cuid.replica) {
             if planted("o1-late-candidate-counts") {
                 known.candidates.retain(|c| c.replica != cuid.replica);
@@ -394,18 +404,14 @@ impl Order {
     }
 
     fn execute(&mut self, round: Round, (uid, accepted, digest): (Uid, Round, Digest)) -> Ordered {
-        let known = self.known.get_mut(&digest).expect("accepted requests are known");
-        known.state = State::Executed(round);
+        let known = self.known.remove(&digest).expect("accepted requests are known");
         let (holders, void) = (known.holders, known.void);
-        if let Some(entry) = known.partial.take() {
+        if let Some(entry) = known.partial {
             self.partial.remove(&(entry, digest));
         }
-        known.candidates = Vec::new();
-        if void {
-            // Its client may send it again: then it is a new request.
-            self.known.remove(&digest);
-        } else {
-            self.executed.push_back((round, digest));
+        // Its client may send a void one again: then it is a new request.
+        if !void {
+            self.executed.push_back(digest, Done { round, holders });
         }
         Ordered { digest, uid, accepted, holders, void }
     }
@@ -431,8 +437,8 @@ impl Order {
             forgotten.push((digest, known.holders));
         }
         let horizon = round.0.saturating_sub(self.limits.forget_after);
-        while let Some((_, digest)) = self.executed.pop_front_if(|(r, _)| r.0 <= horizon) {
-            self.known.remove(&digest);
+        while self.executed.front().is_some_and(|(_, done)| done.round.0 <= horizon) {
+            self.executed.pop_front();
         }
         forgotten
     }

@@ -82,7 +82,7 @@ impl<V: fmt::Debug> fmt::Debug for DigestMap<V> {
 
 /// Folds half of the digest into 64 bits under the seed: a product of two keyed halves, so that
 /// bits that a client has made equal do not stay together.
-fn place(seed: u64, digest: &Digest) -> u64 {
+pub(super) fn place(seed: u64, digest: &Digest) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let word = |at: usize| {
         let bytes = digest.0[at..at + 8].first_chunk::<8>().expect("a digest has 32 bytes");

@@ -8,6 +8,7 @@
 mod assurance;
 mod call_id;
 mod digest_map;
+mod digest_queue;
 mod disk_state;
 mod durability;
 mod ensemble;
@@ -22,6 +23,7 @@ mod timing;
 pub use assurance::Assurance;
 pub use call_id::{CallId, CallIdError, CallPart, ID_SEPARATOR};
 pub use digest_map::DigestMap;
+pub use digest_queue::DigestQueue;
 pub use disk_state::DiskState;
 pub use durability::Durability;
 pub use ensemble::{Ensemble, MAX_T, Members};

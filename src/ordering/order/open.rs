@@ -1,6 +1,6 @@
 //! What an opening does to the order (O1, O7, F3).
 
-use super::{Order, State};
+use super::{Done, Order, State};
 use crate::ordering::epoch::Opening;
 use crate::types::marks::mark;
 use crate::types::plant::planted;
@@ -48,21 +48,15 @@ impl Order {
     /// stands, if one does.
     pub(in crate::ordering) fn open(&mut self, opening: &Opening) -> (Vec<Digest>, Option<Round>) {
         let void = if opening.may_void() { self.lost(opening) } else { Vec::new() };
-        let ran = void.iter().filter_map(|d| match self.known.get(d)?.state {
-            State::Executed(round) => Some(round),
-            _ => None,
-        });
-        let first = ran.min();
+        let first = void.iter().filter_map(|d| Some(self.executed.get(d)?.round)).min();
         for digest in &void {
             mark("O7 an opening made a request void");
-            let Some(known) = self.known.get_mut(digest) else { continue };
-            if !matches!(known.state, State::Executed(_)) {
+            if let Some(known) = self.known.get_mut(digest) {
                 known.void = true;
-            } else if !planted("o7-void-stays-executed") {
+            } else if self.is_executed(digest) && !planted("o7-void-stays-executed") {
                 // In a step of the base: as when a void one gets its turn, its client may send it
                 // again.
-                self.known.remove(digest);
-                self.executed.retain(|(_, executed)| executed != digest);
+                self.executed.remove(digest);
             }
         }
         if !planted("o1-keep-dropped") {
@@ -86,13 +80,16 @@ impl Order {
         let waiting = self.accepted.iter().copied();
         let executed = opening.lacked();
         for digest in waiting.chain(executed) {
-            let known = self.known.get(&digest);
-            let (since, holders) = match known.map(|k| (k.state, k.holders)) {
+            let done = self.executed.get(&digest).copied();
+            let forgotten = Done { round: Round(0), holders: Members::NONE };
+            let (since, holders) = match self.known.get(&digest).map(|k| (k.state, k.holders)) {
                 Some((State::Accepted(round, _), holders)) => ((round, false), holders),
-                Some((State::Executed(round), holders)) => ((round, true), holders),
                 // Never accepted: it is no business of an opening.
                 Some((State::HalfSeen, _)) => continue,
-                None => ((Round(0), true), Members::NONE),
+                None => {
+                    let Done { round, holders } = done.unwrap_or(forgotten);
+                    ((round, true), holders)
+                }
             };
             let knows = |entered, named| self.known_to(entered, named);
             if opening.is_lost(&digest, since, holders, knows) && !planted("o7-nothing-is-void") {
@@ -153,8 +150,7 @@ impl Order {
         replica: crate::types::ReplicaId,
         request: &Digest,
     ) -> bool {
-        self.known
-            .get(request)
-            .is_some_and(|k| k.holders.contains(replica) || matches!(k.state, State::Executed(_)))
+        self.is_executed(request)
+            || self.known.get(request).is_some_and(|k| k.holders.contains(replica))
     }
 }

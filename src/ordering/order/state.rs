@@ -3,19 +3,24 @@
 //! There is one encoding of each state; reading refuses everything else.
 
 use super::open::MAX_PAST;
-use super::{Known, Order, State};
+use super::{Done, Known, Order, State};
 use crate::crypto::{KeyChange, PublicKey};
 use crate::ordering::roster::{Pending, Reason, Standing};
 use crate::ordering::rounds::Tip;
 use crate::types::{AgreedTime, Call, Cuid, Digest, Ensemble, Members, OrderLimits, Round};
 use crate::wire::{Change, DecodeError, Layout, MAX_KEY_CHANGES, Reader, StepPosition, Writer};
 
-const MAGIC: &[u8; 8] = b"quoor/3\n";
+const MAGIC: &[u8; 8] = b"quoor/4\n";
+
+/// What a request takes in the encoding: about, with its candidates; and exactly.
+const KNOWN_BYTES: usize = 128;
+const EXECUTED_BYTES: usize = 44;
 
 impl Order {
     /// The whole state as bytes; equal states give equal bytes. Limits are not in it.
     pub(in crate::ordering) fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::new();
+        let requests = self.known.len() * KNOWN_BYTES + self.executed.len() * EXECUTED_BYTES;
+        let mut out = Writer::with_capacity(requests + 4096);
         out.raw(MAGIC).u64(self.agreed);
         let (position, choice) = &self.last;
         out.round(position.round).digest(&position.vector).count(choice.len());
@@ -45,8 +50,8 @@ impl Order {
             out.digest(d);
         });
         out.count(self.executed.len());
-        self.executed.iter().for_each(|(round, d)| {
-            out.round(*round).digest(d);
+        self.executed.iter().for_each(|(d, done)| {
+            out.round(done.round).digest(d).u32(done.holders.bits());
         });
         out.into_bytes()
     }
@@ -172,7 +177,7 @@ impl Order {
         for _ in 0..r.count(usize::MAX >> 8, 60, "requests")? {
             let digest = r.digest("request")?;
             let known = decode_known(r)?;
-            if known.candidates.is_empty() != matches!(known.state, State::Executed(_)) {
+            if known.candidates.is_empty() {
                 return Err(r.error("candidates"));
             }
             if known.state == State::HalfSeen {
@@ -190,12 +195,12 @@ impl Order {
             }
             self.accepted.push(digest);
         }
-        for _ in 0..r.count(self.known.len(), 40, "executed requests")? {
+        for _ in 0..r.count(usize::MAX >> 8, EXECUTED_BYTES, "executed requests")? {
             let (round, digest) = (r.round("executed in")?, r.digest("executed request")?);
-            if !self.known.get(&digest).is_some_and(|k| k.state == State::Executed(round)) {
+            let done = Done { round, holders: r.members("holders")? };
+            if self.known.contains(&digest) || !self.executed.push_back(digest, done) {
                 return Err(r.error("executed request"));
             }
-            self.executed.push_back((round, digest));
         }
         let unexecuted: Vec<Digest> =
             self.accepted.iter().copied().chain(self.half_seen.iter().map(|(_, d)| *d)).collect();
@@ -209,7 +214,6 @@ fn encode_known(known: &Known, out: &mut Writer) {
     let (tag, round, cap) = match known.state {
         State::HalfSeen => (0, Round(0), None),
         State::Accepted(round, cap) => (1, round, cap),
-        State::Executed(round) => (2, round, None),
     };
     out.u8(tag).round(round).bool(cap.is_some()).u64(cap.unwrap_or(0));
     out.round(known.first.0).u64(known.first.1).bool(known.void);
@@ -227,7 +231,6 @@ fn decode_known(r: &mut Reader<'_>) -> Result<Known, DecodeError> {
     let state = match tag {
         0 => State::HalfSeen,
         1 => State::Accepted(round, cap),
-        2 => State::Executed(round),
         _ => return Err(r.error("state")),
     };
     let first = (r.round("first round")?, r.u64("first clock")?);
