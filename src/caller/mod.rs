@@ -51,6 +51,10 @@
 //! back there is nothing to recover from. For this it matters that the session table raises its
 //! mark to a request's before it judges the request's number.
 //!
+//! From eight outstanding requests on, new ones leave at least `gather` apart, and what came
+//! meanwhile leaves together: a message costs both sides many times what a request in it does, so
+//! where calls come evenly all are answered sooner for it. Fewer outstanding wait for nothing.
+//!
 //! A forgotten call ([`Input::Forget`]) that was sent keeps its place until it is answered or its
 //! time is over; cancelling in a loop cannot put more than `pipeline` requests into the replicas.
 //!

@@ -1,7 +1,9 @@
 //! `quorate check`.
 
 use super::{Failure, Subcommand, USAGE, output};
-use crate::config::{ChainEntry, Cluster, FaultModel, Reads, least_patience, show_duration};
+use crate::config::{
+    ChainEntry, ClientEntry, Cluster, FaultModel, Reads, least_patience, show_duration,
+};
 use crate::crypto::Ed25519;
 use crate::files::load_cluster;
 use crate::proof::receipt::roster_hash;
@@ -318,18 +320,15 @@ fn as_json(c: &Cluster) -> Value {
             })
         })
         .collect();
-    let clients: Vec<Value> = c
-        .clients
-        .iter()
-        .map(|client| {
-            json!({
-                "name": client.name,
-                "role": role(client.role),
-                "fingerprint": client.public_key.fingerprint(),
-                "public_key": client.public_key.to_inline(),
-            })
+    let client = |client: &ClientEntry| {
+        json!({
+            "name": client.name,
+            "role": role(client.role),
+            "fingerprint": client.public_key.fingerprint(),
+            "public_key": client.public_key.to_inline(),
         })
-        .collect();
+    };
+    let clients: Vec<Value> = c.clients.iter().map(client).collect();
     let fields: serde_json::Map<String, Value> =
         c.fields().into_iter().map(|(name, digest)| (name, digest.to_hex().into())).collect();
     json!({

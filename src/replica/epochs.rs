@@ -379,8 +379,8 @@ impl<S: Scheme> Replica<S> {
     }
 }
 
-/// What a frame counts for: how many signatures there may be in it at most, as each takes its bytes,
-/// and something for itself.
+/// What a frame counts for: how many signatures there may be in it at most, as each takes its
+/// bytes, and something for itself.
 fn signatures_in(frame: &Frame) -> usize {
     match frame.kind {
         Kind::WantHistory | Kind::Gone => 0,

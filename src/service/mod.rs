@@ -64,8 +64,8 @@ pub trait Service: Send {
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError>;
 
     /// A digest of the state: equal states give equal digests, others never do. A replica that
-    /// votes calls it at its start and at every checkpoint, so it should cost what changed since the last call and not the whole state;
-    /// [`crate::crypto::MultisetHash`] helps.
+    /// votes calls it at its start and at every checkpoint, so it should cost what changed since
+    /// the last call and not the whole state; [`crate::crypto::MultisetHash`] helps.
     fn digest(&mut self) -> Digest;
 
     /// Does a part of what [`Service::digest`] would otherwise do at once, where that is put off.

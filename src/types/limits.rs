@@ -2,8 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-/// Bytes that a datagram may be said to have: no fewer than QUIC needs, no more than a jumbo frame of
-/// 9000 bytes less the headers of IPv4.
+/// Bytes that a datagram may be said to have: no fewer than QUIC needs, no more than a jumbo frame
+/// of 9000 bytes less the headers of IPv4.
 pub const MTU: RangeInclusive<u16> = 1200..=8972;
 
 /// Limits that are a function of the order: part of the genesis opening, equal at all replicas.
