@@ -280,6 +280,7 @@ impl Caller {
 
     // Makes requests of what waits and sends everything that is to be sent.
     fn flush(&mut self, now: Instant, out: &mut Actions) {
+        self.gathers = None;
         if !self.links.can_send() {
             return self.links.flush_repeats(self.session.as_ref().map(|s| &s.window), out);
         }

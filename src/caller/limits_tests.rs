@@ -237,4 +237,10 @@ fn calls_that_come_while_many_are_outstanding_leave_together() {
     assert_eq!(w.numbers(1), [9, 10], "nine are outstanding");
     w.at(left + 12);
     assert_eq!(w.numbers(1), [9, 10, 11]);
+    // Without a link nothing leaves, and nobody is woken for it again and again.
+    w.queue(14, &["x"], true);
+    w.drained();
+    (1..=3).for_each(|i| w.down(i));
+    w.at(left + 20);
+    assert!(w.caller.next_wake() > Some(Instant(0) + Duration::from_millis(left + 20)));
 }
