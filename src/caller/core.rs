@@ -291,10 +291,12 @@ impl Caller {
         // A session that was just begun has number 0 outstanding and not sent.
         let opening = session.window.pending(0).is_some_and(|p| p.sends == 0);
         let first_new = if opening { 0 } else { session.window.next() };
-        self.gathers = gathers_until(&self.setup, &session.window, self.sent);
-        self.gathers = self.gathers.filter(|until| now < *until && !self.queue.is_empty());
-        let waits = self.gathers.is_some();
-        while session.open && !waits && self.setup.may_send(&session.window) {
+        // Many are under way: those that come soon after the last ones leave together, which costs
+        // all sides less. Whose answer comes later for it would wait longer for processors.
+        let (busy, until) = (session.window.outstanding() >= BUSY, self.sent + self.setup.gather);
+        self.gathers = (busy && now < until && !self.queue.is_empty()).then_some(until);
+        let leaves = session.open && self.gathers.is_none();
+        while leaves && self.setup.may_send(&session.window) {
             let Some((body, parts, travel)) = self.queue.take() else { break };
             let commands = body.commands.len();
             let number = session.window.next();
@@ -347,12 +349,6 @@ impl Setup {
         window.outstanding() < self.pipeline
             && window.next() - window.low() < u64::from(self.limits.window)
     }
-}
-
-// Many requests are under way: those that come soon after the last ones leave together, which costs
-// all sides less. Whose answer comes later for it would wait longer for processors.
-fn gathers_until(setup: &Setup, window: &Window, sent: Instant) -> Option<Instant> {
-    (window.outstanding() >= BUSY).then(|| sent + setup.gather)
 }
 
 // The mark with which a number can be withdrawn that this client has sent at some time, and that

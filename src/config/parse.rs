@@ -161,7 +161,7 @@ fn parse_network(source: Source<'_>, raw: &Placed<RawNetwork>) -> Result<Option<
     let Some(raw) = raw else { return Ok(None) };
     let section = Section::new(source, "[network]", raw.span());
     let key = section.key("mtu", &raw.get_ref().mtu, "1472");
-    let bounds = MTU.start().to_owned().into()..=MTU.end().to_owned().into();
+    let bounds = u64::from(*MTU.start())..=u64::from(*MTU.end());
     let mtu = key.is_given().then(|| key.whole(bounds)).transpose()?;
     Ok(mtu.map(|bytes| u16::try_from(bytes).expect("in range by the line above")))
 }

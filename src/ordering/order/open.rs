@@ -1,6 +1,6 @@
 //! What an opening does to the order (O1, O7, F3).
 
-use super::{Done, Order, State};
+use super::{Order, State};
 use crate::ordering::epoch::Opening;
 use crate::types::marks::mark;
 use crate::types::plant::planted;
@@ -80,16 +80,13 @@ impl Order {
         let waiting = self.accepted.iter().copied();
         let executed = opening.lacked();
         for digest in waiting.chain(executed) {
-            let done = self.executed.get(&digest).copied();
-            let forgotten = Done { round: Round(0), holders: Members::NONE };
-            let (since, holders) = match self.known.get(&digest).map(|k| (k.state, k.holders)) {
-                Some((State::Accepted(round, _), holders)) => ((round, false), holders),
+            let known = self.known.get(&digest).map(|k| (k.state, k.holders));
+            let (since, holders) = match (known, self.executed.get(&digest)) {
+                (Some((State::Accepted(round, _), holders)), _) => ((round, false), holders),
                 // Never accepted: it is no business of an opening.
-                Some((State::HalfSeen, _)) => continue,
-                None => {
-                    let Done { round, holders } = done.unwrap_or(forgotten);
-                    ((round, true), holders)
-                }
+                (Some((State::HalfSeen, _)), _) => continue,
+                (None, Some(done)) => ((done.round, true), done.holders),
+                (None, None) => ((Round(0), true), Members::NONE),
             };
             let knows = |entered, named| self.known_to(entered, named);
             if opening.is_lost(&digest, since, holders, knows) && !planted("o7-nothing-is-void") {
