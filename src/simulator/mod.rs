@@ -34,6 +34,7 @@ mod replica_node;
 mod report;
 mod run;
 mod seeker;
+mod without_log;
 mod world;
 
 pub use cast::new_key;

@@ -6,12 +6,13 @@ use super::check::Violation;
 use super::clock::random_clock;
 use super::judge::Judge;
 use super::network::nanos;
+use super::without_log::WithoutLog;
 use super::{Cell, Dice, Failure, Knows, LyingClient, NodeId, Options};
 use super::{Clock, OperatorNode, ReplicaNode, Report, Stopped, Twins, World, chaos};
 use crate::crypto::{Context, Keyed, Keyring, Scheme, SecretKey, sha256};
-use crate::replica::{Standing, Status};
+use crate::replica::Status;
 use crate::types::marks;
-use crate::types::{DiskState, Durability, Ensemble, GroupId, Members, Now, ReplicaId, SessionId};
+use crate::types::{DiskState, Ensemble, GroupId, Members, Now, ReplicaId, SessionId};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
@@ -85,10 +86,7 @@ struct Run<'a, S: Scheme> {
     healed: bool,
     /// Whether a rule was broken that is not promised here: from then on only accusations count.
     forked: bool,
-    /// Replicas that have lost their state and are not members again.
-    amnesiac: Members,
-    /// Whether more than t were so, or lied, at one time: nothing keeps what was accepted then.
-    forgot: bool,
+    without_log: WithoutLog,
 }
 
 impl<'a, S: Scheme> Run<'a, S> {
@@ -101,7 +99,7 @@ impl<'a, S: Scheme> Run<'a, S> {
         let world = World::new(Dice::new(seed, NETWORK), options.world.clone());
         let (judge, blank) = (Judge::new(options), BTreeMap::new());
         let (healed, forked) = (false, false);
-        let (amnesiac, forgot) = (Members::NONE, false);
+        let without_log = WithoutLog::new(options);
         let mut run = Self {
             options,
             seed,
@@ -112,8 +110,7 @@ impl<'a, S: Scheme> Run<'a, S> {
             watch,
             healed,
             forked,
-            amnesiac,
-            forgot,
+            without_log,
         };
         run.populate(seed);
         for (at, fault) in run.options.faults.clone() {
@@ -234,7 +231,7 @@ impl<'a, S: Scheme> Run<'a, S> {
         let took = Duration::from_nanos(self.world.now());
         let finished = self.clients_are_done();
         if self.must_be_live() && !finished {
-            return Err(self.unfinished());
+            return Err(self.without_log.named(self.unfinished()));
         }
         let settle = match self.options.by_cell && !self.must_be_live() {
             true => 0,
@@ -315,7 +312,7 @@ impl<'a, S: Scheme> Run<'a, S> {
     fn must_be_live(&self) -> bool {
         let cell = self.cell();
         let promised = cell.is_live() || (self.healed && cell.is_safe());
-        let promised = promised && !self.forgot;
+        let promised = promised && !self.without_log.forgot();
         self.options.must_finish && (promised || !self.options.by_cell)
     }
 
@@ -324,12 +321,12 @@ impl<'a, S: Scheme> Run<'a, S> {
         let excused = match self.cell() {
             Cell::Lost => true,
             // Without a log nothing is on disk but what the change of the epoch needs.
-            _ if self.forgot => violation.rule != "false accusation",
+            _ if self.without_log.forgot() => violation.rule != "false accusation",
             Cell::Anarchy => violation.rule != "false accusation",
             Cell::InModel | Cell::Honest | Cell::Budget => false,
         };
         if !(excused && self.options.by_cell) {
-            return Err(violation);
+            return Err(self.without_log.named(violation));
         }
         self.forked = true;
         Ok(())
@@ -362,12 +359,7 @@ impl<'a, S: Scheme> Run<'a, S> {
                     (self.watch)(self.world.now(), node, &"crashes");
                     if let NodeId::Replica(id) = node {
                         self.judge.on_crashed(id);
-                        self.amnesiac.insert(id);
-                        let liars = self.options.good();
-                        let liars = self.ensemble.all().minus(liars);
-                        let bad = self.amnesiac.union(liars).len();
-                        let keeps = self.options.durability != Durability::None;
-                        self.forgot |= !keeps && bad > self.ensemble.t();
+                        self.without_log.on_crashed(id);
                     }
                 }
                 Stopped::DiskGone(NodeId::Replica(id)) => {
@@ -404,9 +396,7 @@ impl<'a, S: Scheme> Run<'a, S> {
                 continue;
             };
             let glance = replica.glance();
-            if glance.standing != Standing::Restarted {
-                self.amnesiac.remove(id);
-            }
+            self.without_log.on_standing(id, glance.standing);
             let fits = self.judge.checks.on_root(id, glance.executed_round, glance.running);
             if !self.forked {
                 fits.or_else(|violation| self.excuse(violation))?;

@@ -3,7 +3,7 @@
 use crate::adversary::{Lie, OrderingLie, ReceiptLie, ReplyLie, Sides, WholeLie};
 use crate::simulator::{ClientLie, Dice, Fault, Given, NodeId, Options, RandomFaults};
 use crate::simulator::{Receipts, Workload};
-use crate::types::{ClockKind, Durability, ReplicaId};
+use crate::types::{ClockKind, Durability, MembershipLimits, OrderLimits, ReplicaId};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -170,12 +170,23 @@ impl Mode {
     }
 }
 
+/// The waits under the logical clock, in which an idle group makes a tick in a round or so: in such
+/// proportions to each other as others have, and over before a run is.
+const TICKS: MembershipLimits =
+    MembershipLimits { join_wait: 10, join_wait_cap: 3_000, good_service: 6_000, join_lag: 1024 };
+
 fn base(dice: &mut Dice, t: u8) -> Options {
     let ms = Duration::from_millis;
     let clocks = [ClockKind::Hybrid, ClockKind::RealTime, ClockKind::Logical];
+    let clock = *dice.pick(&clocks);
+    let mut limits = OrderLimits::default();
+    if clock == ClockKind::Logical {
+        limits.membership = TICKS;
+    }
     Options {
         t,
-        clock: *dice.pick(&clocks),
+        clock,
+        limits,
         by_cell: true,
         heal_at: Some(ms(2500)),
         heal_bound: Some(ms(2500)),
