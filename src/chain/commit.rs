@@ -26,9 +26,9 @@ impl Chain {
         self.answer_waiting(now, out);
         let executed = self.history.executed();
         let floor = self.kept_floor();
-        let kept = self.setup.limits.kept;
+        let (kept, bytes) = (self.setup.limits.kept, self.setup.limits.kept_bytes);
         let needed = executed.saturating_sub(NEED * kept as u64);
-        self.history.trim(kept, floor.max(needed));
+        self.history.trim((kept, bytes), floor.max(needed));
         self.make_states(out);
     }
 

@@ -5,6 +5,7 @@ use crate::types::ReplicaId;
 use crate::types::plant::planted;
 use crate::wire::{ChainEntry, ChainMessage, ChainPosition};
 use bytes::Bytes;
+use std::collections::VecDeque;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Downstream {
@@ -16,6 +17,9 @@ pub(super) struct Downstream {
     owed: bool,
     /// What it has acknowledged.
     pub(super) acked: u64,
+    /// What was sent beyond that: the last number of each message, and its bytes; and all bytes.
+    sent: VecDeque<(u64, usize)>,
+    sent_bytes: usize,
     /// The watermark that was sent last.
     durable: u64,
     /// The state that it is given.
@@ -51,6 +55,20 @@ impl Downstream {
     pub(super) fn lost(&mut self) {
         (self.said, self.next, self.owed) = (None, None, false);
         self.giving = Giving::Nothing;
+        self.sent.clear();
+        self.sent_bytes = 0;
+    }
+
+    fn sends(&mut self, last: u64, bytes: usize) {
+        self.sent.push_back((last, bytes));
+        self.sent_bytes += bytes;
+    }
+
+    fn has_acked(&mut self, number: u64) {
+        self.acked = self.acked.max(number);
+        while let Some((_, bytes)) = self.sent.pop_front_if(|(last, _)| *last <= number) {
+            self.sent_bytes -= bytes;
+        }
     }
 
     /// Whether the successor waits for a state that is not made yet.
@@ -136,7 +154,7 @@ impl Chain {
             self.stats.unfit += 1;
             return;
         }
-        self.down.acked = self.down.acked.max(committed);
+        self.down.has_acked(committed);
         if !self.is_tail() {
             return;
         }
@@ -178,11 +196,14 @@ impl Chain {
         let end = self.down.acked.saturating_add(limits.window as u64);
         loop {
             let (mut entries, mut bytes) = (Vec::new(), 0);
+            let full = self.down.sent_bytes >= limits.window_bytes;
+            let end = if full && !planted("ch-window-by-count") { next - 1 } else { end };
             for entry in self.history.from(next).take_while(|e| e.position.number <= end) {
-                bytes += entry.request.body.len() + ChainEntry::OVERHEAD;
-                if !entries.is_empty() && bytes > limits.batch_bytes {
+                let more = entry.request.body.len() + ChainEntry::OVERHEAD;
+                if !entries.is_empty() && bytes + more > limits.batch_bytes {
                     break;
                 }
+                bytes += more;
                 entries.push(entry.clone());
             }
             let news = std::mem::take(&mut self.down.owed) || durable > self.down.durable;
@@ -191,6 +212,9 @@ impl Chain {
             }
             let after = next - 1;
             next += entries.len() as u64;
+            if !entries.is_empty() {
+                self.down.sends(next - 1, bytes);
+            }
             self.stats.batches += 1;
             self.stats.forwarded += entries.len() as u64;
             self.down.durable = durable;

@@ -18,14 +18,17 @@ pub(super) struct History {
     /// Where the entry before the first stands.
     before: ChainPosition,
     executed: u64,
-    /// Bytes of the requests that are not executed.
+    /// Bytes of the requests that are not executed ...
     pending_bytes: usize,
+    /// ... and of those that are.
+    kept_bytes: usize,
 }
 
 impl History {
     /// An empty one that goes on behind a state.
     pub(super) fn new(at: ChainPosition) -> Self {
-        Self { entries: VecDeque::new(), before: at, executed: at.number, pending_bytes: 0 }
+        let (entries, executed) = (VecDeque::new(), at.number);
+        Self { entries, before: at, executed, pending_bytes: 0, kept_bytes: 0 }
     }
 
     pub(super) fn last(&self) -> ChainPosition {
@@ -120,6 +123,7 @@ impl History {
         let next = self.executed + 1;
         let bytes = self.get(next).expect("it was just executed").request.body.len();
         self.pending_bytes -= bytes;
+        self.kept_bytes += bytes;
         self.executed = next;
     }
 
@@ -135,11 +139,16 @@ impl History {
         dropped
     }
 
-    /// Forgets executed entries but for so many, and none above `floor`.
-    pub(super) fn trim(&mut self, kept: usize, floor: u64) {
+    /// Forgets executed entries but for so many, and none above `floor`; and those above so many
+    /// bytes, wherever they are.
+    pub(super) fn trim(&mut self, (kept, bytes): (usize, usize), floor: u64) {
         let limit = self.executed.saturating_sub(kept as u64).min(floor);
-        while self.before.number < limit {
+        let mut excess = self.kept_bytes.saturating_sub(bytes);
+        while self.before.number < limit || excess > 0 {
             let gone = self.entries.pop_front().expect("executed entries are here until trimmed");
+            let bytes = gone.request.body.len();
+            self.kept_bytes -= bytes;
+            excess = excess.saturating_sub(bytes);
             self.before = gone.position;
         }
     }
@@ -219,11 +228,25 @@ mod tests {
     #[test]
     fn trimming_keeps_so_many_and_what_is_above_the_floor() {
         let mut history = filled();
-        history.trim(1, 10);
+        history.trim((1, 99), 10);
         assert_eq!(history.position_at(10), Some(at(1, 10)));
-        history.trim(1, u64::MAX);
+        history.trim((1, 99), u64::MAX);
         assert_eq!((history.position_at(10), history.position_at(11)), (None, Some(at(2, 11))));
-        history.trim(0, u64::MAX);
+        history.trim((0, 99), u64::MAX);
         assert_eq!(history.get(13).map(|e| e.position), Some(at(2, 13)));
+    }
+
+    #[test]
+    fn trimming_keeps_so_many_bytes_whoever_lacks_the_rest_and_all_that_is_not_executed() {
+        let mut history = filled();
+        history.trim((9, 7), 10);
+        let first = |h: &History| h.from(0).next().map(|e| e.position.number);
+        assert_eq!((first(&history), history.kept_bytes), (Some(12), 4), "of four bytes each");
+        history.trim((9, 4), 10);
+        assert_eq!(first(&history), Some(12));
+        history.trim((9, 0), 10);
+        assert_eq!((first(&history), history.pending(), history.kept_bytes), (Some(13), 3, 0));
+        history.executed_next();
+        assert_eq!((history.kept_bytes, history.pending_bytes()), (4, 8));
     }
 }

@@ -31,11 +31,16 @@ pub struct ChainLimits {
     pub per_client: usize,
     /// Updates sent to a successor and not acknowledged by it; what is more waits here.
     pub window: usize,
+    /// The same in bytes: nothing is sent while it is reached. A link that has more to carry than
+    /// it may hold is closed, and what was sent over it is sent again over the next.
+    pub window_bytes: usize,
     /// Bytes of updates in one message.
     pub batch_bytes: usize,
     /// Committed updates that are kept for a successor which lacks them; who lacks more gets a
     /// state (CH-F4).
     pub kept: usize,
+    /// The same in bytes: above it the oldest go, whoever may lack them.
+    pub kept_bytes: usize,
     /// Who joins is close when it lacks no more updates than this (CH-F4).
     pub close: u64,
     /// A state is saved, and the log before it may go, after so many updates.
@@ -53,8 +58,10 @@ impl Default for ChainLimits {
             pending_bytes: 64 << 20,
             per_client: 4096,
             window: 16_384,
+            window_bytes: 8 << 20,
             batch_bytes: 512 * 1024,
             kept: 65_536,
+            kept_bytes: 256 << 20,
             close: 4096,
             save_every: 100_000,
             queries: 16_384,

@@ -377,6 +377,8 @@ fn limits_of(cluster: &Cluster) -> ChainLimits {
         pending: (default.pending.min(quotas.global as usize) / chains).max(1),
         pending_bytes: (default.pending_bytes.min(half(quotas.link_bytes)) / chains).max(least),
         // Who is close needs no state.
+        window_bytes: (default.window_bytes.min(half(quotas.link_bytes)) / chains).max(least),
+        kept_bytes: usize::try_from(quotas.kept_bytes).unwrap_or(usize::MAX) / chains,
         kept: (default.kept / chains).max(2 * default.close as usize),
         per_client: quotas.per_client as usize,
         snapshot_bytes: quotas.snapshot_bytes,

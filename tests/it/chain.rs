@@ -119,6 +119,33 @@ fn a_full_head_pushes_back_and_loses_nothing() {
     assert!(sum(&reports, |s| s.busy) > 0);
 }
 
+/// D25: a link that carries little makes the chain as slow as it is. No more than a window of
+/// updates is on its way over it, however much is asked; the rest waits where it came in, and
+/// nobody is taken out for it.
+#[test]
+fn a_narrow_link_makes_a_chain_slow_and_no_more_than_a_window_waits_before_it() {
+    for length in 2..=3 {
+        let mut quiet = ChainOptions { clients: 1, callers: 3, ..ChainOptions::quiet(length) };
+        quiet.limits.window = if length == 2 { 2 } else { 99 };
+        let narrow = ChainOptions { narrows: 24, ..quiet.clone() };
+        let (before, after) = (all(3, &quiet), all(3, &narrow));
+        let took = |reports: &[ChainReport]| reports.iter().map(|r| r.done).sum::<u64>();
+        let held = after.iter().map(|r| r.held_up).sum::<u64>();
+        let most = after.iter().map(|r| r.on_the_way).max().unwrap_or_default();
+        let bytes = after.iter().map(|r| r.bytes_on_the_way).max().unwrap_or_default();
+        let (slow, quick) = (took(&after), took(&before));
+        println!(
+            "{length} members: {held} frames held up, {slow} instead of {quick} us, \
+             {most} updates of {bytes} bytes on their way"
+        );
+        assert!(held > 0 && slow > quick);
+        // That it is never more is looked at with each message.
+        let full = if length == 2 { most == 2 } else { bytes > narrow.limits.window_bytes };
+        assert!(full, "the window was full");
+        assert!(after.iter().all(|r| r.configs == 1), "nobody is taken out for it");
+    }
+}
+
 /// Clients with the core that programs use: sessions, repeats with the same number, and answers as
 /// they were executed, whatever goes wrong.
 #[test]
@@ -232,6 +259,7 @@ fn hunt(name: &str) -> ChainOptions {
             ChainOptions { cuts: 10, margin, master_delay, drift: 0, calls: 60, ..quiet }
         }
         "ch-opens-at-once" => ChainOptions { reorders: 12, calls: 60, ..quiet },
+        "ch-window-by-count" => ChainOptions { callers: 4, narrows: 24, ..quiet },
         "ch-append-unpaired" => ChainOptions { crashes: 6, calls: 60, ..quiet },
         _ => rough,
     }

@@ -39,6 +39,8 @@ pub(super) enum Fault {
     Rot(usize, u64),
     /// The writes of a replica take long.
     Slow(usize, u64),
+    /// A link carries few bytes in a second, from the first to the second.
+    Narrow(usize, usize, u64),
 }
 
 /// All pairs of sites, the lower one first.
@@ -140,6 +142,13 @@ impl World<'_> {
             let at = dice.between(lease / 2, within);
             self.after(at, Event::Fault(Fault::Slow(site, lasts)));
         }
+        for _ in 0..o.narrows {
+            let (from, to) = (one(&mut dice), one(&mut dice));
+            let (lasts, at) = (dice.between(lease, 4 * lease), dice.between(0, within));
+            if from != to {
+                self.after(at, Event::Fault(Fault::Narrow(from, to, lasts)));
+            }
+        }
     }
 
     pub(super) fn fault(&mut self, fault: Fault) -> Result<(), String> {
@@ -183,6 +192,10 @@ impl World<'_> {
             Fault::Rot(site, down) => self.rot(site, down),
             Fault::Slow(site, lasts) => {
                 self.sites[site].slow_until = self.time + lasts;
+                Ok(())
+            }
+            Fault::Narrow(from, to, lasts) => {
+                self.wires.entry((from, to)).or_default().narrow_until = self.time + lasts;
                 Ok(())
             }
             Fault::Jump(site, skew) => {

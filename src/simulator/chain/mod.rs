@@ -12,6 +12,7 @@ mod faults;
 mod options;
 pub mod search;
 mod site;
+mod wires;
 mod world;
 
 pub use faults::setup;

@@ -46,6 +46,8 @@ pub struct ChainOptions {
     pub rots: u32,
     /// Times that the writes of a replica take long.
     pub slows: u32,
+    /// Times that a link carries few bytes in a second, in one direction.
+    pub narrows: u32,
     /// Faults happen within this time from the start; after it all is well.
     pub within: Duration,
     /// When everything must be done.
@@ -82,6 +84,7 @@ impl ChainOptions {
             jumps: 0,
             rots: 0,
             slows: 0,
+            narrows: 0,
             within: Duration::from_millis(3000),
             time_limit: Duration::from_secs(60),
             lease: Duration::from_millis(400),
@@ -92,8 +95,10 @@ impl ChainOptions {
                 pending_bytes: 4096,
                 per_client: 4,
                 window: 8,
+                window_bytes: 300,
                 batch_bytes: 400,
                 kept: 6,
+                kept_bytes: 250,
                 close: 2,
                 save_every: 12,
                 queries: 16,
@@ -114,6 +119,7 @@ impl ChainOptions {
             reorders: 2,
             jumps: 3,
             slows: 2,
+            narrows: 2,
             calls: 60,
             ..Self::quiet(length)
         }
@@ -151,6 +157,12 @@ pub struct ChainReport {
     pub rots: u64,
     /// Starts from an older state, since the newest was damaged.
     pub older: u64,
+    /// Frames that waited for a link that was narrow.
+    pub held_up: u64,
+    /// Updates that were on their way over one link at a time at most.
+    pub on_the_way: u64,
+    /// The same in bytes.
+    pub bytes_on_the_way: usize,
     /// Starts that were refused since what was needed was damaged; an operator replaced the disk.
     pub replaced: u64,
     /// Counters of all lives of all replicas together.

@@ -7,6 +7,7 @@ use super::disk::Write;
 use super::faults::{Fault, pairs, site};
 use super::options::{ChainOptions, ChainReport};
 use super::site::Site;
+use super::wires::{Load, Wire};
 use crate::caller;
 use crate::chain::{self, Action, Chain, Encoding, Input, Stats};
 use crate::master::{Answer, Command as MasterCommand, Master, Terms};
@@ -33,7 +34,7 @@ const LOSS: u32 = 20;
 
 pub(super) enum Event {
     Site { to: usize, life: u64, input: Input },
-    Frame { from: usize, to: usize, link: u64, bytes: Bytes },
+    Frame { from: usize, to: usize, link: u64, load: Load, bytes: Bytes },
     Written { site: usize, life: u64 },
     Encoded { site: usize, life: u64, id: u64, work: Encoding },
     Wake { site: usize, life: u64 },
@@ -63,8 +64,8 @@ pub(super) struct World<'a> {
     pub(super) sites: Vec<Site>,
     /// Links by their ends, the lower one first: which one it is, and whether it is up.
     pub(super) links: BTreeMap<(usize, usize), (u64, bool)>,
-    /// When the last frame arrives in each direction.
-    arrivals: BTreeMap<(usize, usize), u64>,
+    /// The directions of links.
+    pub(super) wires: BTreeMap<(usize, usize), Wire>,
     pub(super) master: Master,
     pub(super) master_stops: u64,
     pub(super) clients: Vec<Client>,
@@ -148,7 +149,7 @@ impl<'a> World<'a> {
             serial: 0,
             sites,
             links: BTreeMap::new(),
-            arrivals: BTreeMap::new(),
+            wires: BTreeMap::new(),
             master,
             master_stops: 0,
             clients: (0..options.clients).map(client).collect(),
@@ -284,13 +285,17 @@ impl<'a> World<'a> {
             Event::Site { to, life, input } if self.sites[to].life == life => {
                 self.arrive(to, input)
             }
-            Event::Frame { from, to, link, bytes } => {
+            Event::Frame { from, to, link, load, bytes } => {
+                self.passed((from, to), link, load);
                 let key = (from.min(to), from.max(to));
                 if self.links[&key] != (link, true) {
                     return Ok(());
                 }
                 let frame = Frame::parse(bytes).map_err(|e| e.to_string())?;
                 let message = ChainMessage::from_body(&frame.body).map_err(|e| e.to_string())?;
+                if matches!(message, ChainMessage::Resume { .. }) {
+                    self.resumes(from, to);
+                }
                 let peer = ReplicaId::from_index(from);
                 self.arrive(to, Input::Peer { peer, message })
             }
@@ -403,7 +408,8 @@ impl<'a> World<'a> {
         let life = self.sites[at].life;
         match action {
             Action::ToPeer { peer, message } => {
-                self.send(at, peer.index(), message.to_frame(GroupId(CHAIN)).into());
+                let (load, bytes) = (Load::of(&message), message.to_frame(GroupId(CHAIN)).into());
+                self.send((at, peer.index()), load, bytes)?;
             }
             Action::Reply { client, number, reply } => {
                 let ids =
@@ -465,18 +471,6 @@ impl<'a> World<'a> {
             let delay = self.dice.between(SYNC.0, slower * SYNC.1);
             self.after(delay, Event::Written { site: at, life });
         }
-    }
-
-    fn send(&mut self, from: usize, to: usize, bytes: Bytes) {
-        let (link, up) = self.links[&(from.min(to), from.max(to))];
-        if !up {
-            return;
-        }
-        let arrives = self.time + self.delay();
-        let last = self.arrivals.entry((from, to)).or_default();
-        *last = arrives.max(*last + 1);
-        let delay = *last - self.time;
-        self.after(delay, Event::Frame { from, to, link, bytes });
     }
 
     // --- the master ----------------------------------------------------------------------------
