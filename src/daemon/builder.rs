@@ -7,7 +7,7 @@ use super::initial::Initial;
 use super::node::Node;
 use super::parts::Parts;
 use super::pins::{Pins, outdated};
-use super::{DaemonError, admin, halted, initial, mark, node};
+use super::{DaemonError, admin, halted, initial, mark, node, open_files};
 use crate::adversary::Lie;
 use crate::chain::MakeService;
 use crate::config::{Cluster, FaultModel, ReplicaEntry};
@@ -114,6 +114,7 @@ impl Builder {
         if self.lie.is_some() && !self.cluster.testing.allow_liars {
             return Err(DaemonError::LiarsNotAllowed);
         }
+        open_files::raise(self.cluster.each_chain().len())?;
         let listen = match self.listen {
             Some(address) => address,
             None => resolve(&entry.address).await?,

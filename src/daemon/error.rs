@@ -61,6 +61,18 @@ pub enum DaemonError {
         /// What there is.
         offered: String,
     },
+    /// It would end when it has to open one more, which can be long after its start.
+    #[error(
+        "this process may open {limit} files at a time, and the replica may need {needed}: start \
+         it with a higher limit (`ulimit -n {needed}` in its shell, `LimitNOFILE={needed}` in its \
+         unit)"
+    )]
+    OpenFiles {
+        /// What the system allows.
+        limit: u64,
+        /// What it may come to.
+        needed: u64,
+    },
     /// A chain needs more than one service.
     #[error(
         "a replica of a chain has to make its service more than once: give the daemon's builder \

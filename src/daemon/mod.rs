@@ -49,6 +49,7 @@ mod inlets;
 mod journal;
 mod mark;
 mod node;
+mod open_files;
 mod parts;
 mod peers;
 mod pending;

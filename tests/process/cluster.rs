@@ -179,14 +179,31 @@ impl Cluster {
 
     /// The same with another cluster file.
     pub fn launch_with(&mut self, number: u8, config: &Path, arguments: &[String]) {
+        let program = Command::new(&self.program);
+        self.spawn(number, program, (config, arguments));
+    }
+
+    fn spawn(&mut self, number: u8, mut command: Command, (config, arguments): (&Path, &[String])) {
         let log = OpenOptions::new().create(true).append(true).open(self.log_file(number)).unwrap();
         let slot = &mut self.replicas[usize::from(number) - 1];
         assert!(slot.is_none(), "R{number} runs already");
-        let mut command = Command::new(&self.program);
         command.arg("replica").arg("--config").arg(config);
         command.args(["--id", &number.to_string(), "--stop-with-stdin"]).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         *slot = Some(command.spawn().unwrap());
+    }
+
+    /// Starts one by a shell that says this before: how much it may use, for instance.
+    pub fn launch_after(&mut self, said: &str, number: u8) {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("{said} && exec \"$0\" \"$@\"")).arg(&self.program);
+        self.spawn(number, shell, (&self.config.clone(), &[]));
+    }
+
+    /// Whether a replica that was launched has ended by itself.
+    pub fn has_ended(&mut self, number: u8) -> bool {
+        let child = self.replicas[usize::from(number) - 1].as_mut();
+        child.is_none_or(|child| child.try_wait().unwrap().is_some())
     }
 
     /// Waits until a replica has ended by itself, and gives its exit code.

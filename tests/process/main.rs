@@ -17,6 +17,7 @@ mod history;
 mod keys;
 mod large;
 mod ledger;
+mod limits;
 mod load;
 mod offline;
 mod outcomes;

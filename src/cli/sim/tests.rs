@@ -1,5 +1,4 @@
 use super::*;
-use crate::types::OrderLimits;
 
 fn sim(mode: Mode) -> Sim {
     Sim {
@@ -225,6 +224,22 @@ fn a_panic_in_a_run_is_a_failure_with_a_seed() {
     assert!(broken.rule == "panic" && broken.what.starts_with("panic: "), "{}", broken.what);
 }
 
+// What was played when a seed failed.
+#[cfg(feature = "plant")]
+fn as_they_were(name: &str, mode: Mode, options: Options) -> Options {
+    use crate::types::{Durability, OrderLimits};
+    match mode {
+        // An exclusion under the logical clock lasted for the whole run.
+        _ if name == "c2-restarted-is-dumb" => {
+            Options { limits: OrderLimits::default(), ..options }
+        }
+        _ if ["s7-reports-what-is-past", "m1-waits-for-its-call"].contains(&name) => options,
+        Mode::Power | Mode::Outages | Mode::Receipts => options,
+        // There was no log.
+        _ => Options { durability: Durability::None, ..options },
+    }
+}
+
 /// Seeds that once failed, with the mistake that made them fail: without it they pass, and with it
 /// they fail again.
 #[cfg(feature = "plant")]
@@ -275,18 +290,7 @@ fn seeds_that_once_failed_pass_and_fail_with_the_old_mistake_only() {
     ];
     let mut wrong = Vec::new();
     for (name, others, mode, t, seed, expected) in cases {
-        // Those without power cuts failed before there was a log, but for one.
-        let options = mode.options(seed, t, None);
-        let options = match mode {
-            // It was found when an exclusion under the logical clock lasted for the whole run.
-            Mode::Outages if name == "c2-restarted-is-dumb" => {
-                Options { limits: OrderLimits::default(), ..options }
-            }
-            Mode::Power | Mode::Outages => options,
-            Mode::Receipts => options,
-            _ if ["s7-reports-what-is-past", "m1-waits-for-its-call"].contains(&name) => options,
-            _ => Options { durability: crate::types::Durability::None, ..options },
-        };
+        let options = as_they_were(name, mode, mode.options(seed, t, None));
         let run = || play(seed, &options, &mut |_, _, _| {}).err().map(|broken| broken.what);
         let both: &str = format!("{name}+{others}").leak();
         plant((!others.is_empty()).then_some(others));
