@@ -18,7 +18,7 @@ const SEEDS: u64 = 12;
 /// `src/proof/receipt`), those of divergence in `tests/it/divergence.rs`, the others by crashes at
 /// every call of the disk (`src/daemon/disk/tests/crash/mod.rs`), by stories
 /// (`tests/it/explore.rs`) and by the modes of `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 126] = [
+const ELSEWHERE: [&str; 127] = [
     "delta-offset-stays",
     "delta-late-untold",
     "s6-signer-counts-twice",
@@ -63,6 +63,7 @@ const ELSEWHERE: [&str; 126] = [
     "ch-resume-ignored",
     "ch-resumes-before-ready",
     "ch-append-unpaired",
+    "ch-window-by-count",
     "r7-no-bound",
     "o7-spent-goes",
     "s7-legs-forgotten",

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 /// A label, and the names of faults, lies, events and cells that are it. Labels without any have
 /// tests of their own, or cannot arise; the page says which.
-const ROWS: [(&str, &[&str]); 87] = [
+const ROWS: [(&str, &[&str]); 88] = [
     ("B1", &["equivocate"]),
     ("B2", &[]),
     ("B3", &["half-send", "selective"]),
@@ -72,6 +72,7 @@ const ROWS: [(&str, &[&str]); 87] = [
     ("D2", &["unsynced record lost", "crashed before a sync"]),
     ("D3", &[]),
     ("D4", &["node paused"]),
+    ("D5", &[]),
     ("D6", &[]),
     ("D7", &[]),
     ("D9", &[]),
