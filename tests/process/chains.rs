@@ -3,7 +3,7 @@
 //! master are in `several.rs`.
 
 use crate::cluster::Cluster;
-use crate::faults::had_doubts;
+use crate::faults::{had_doubts, started};
 use crate::load::{CLIENTS, Load, block_on};
 use quorate::Client;
 use quorate::client::ClientOptions;
@@ -22,16 +22,16 @@ fn start(t: u8) -> Cluster {
 
 /// The same with more in the cluster file.
 fn start_with(t: u8, more: &str) -> Cluster {
-    let cluster = (0..10).find_map(|_| {
+    let make = || {
         let mut cluster = Cluster::make(|options| {
             (options.t, options.fault_model) = (t, FaultModel::FailStop);
             (options.delta, options.clients) = (DELTA, CLIENTS);
         });
         cluster.add(more);
-        // Whatever else runs may take a port before it is bound: then once more.
-        cluster.launch_all(|_| Vec::new()).then_some(cluster)
-    });
-    let cluster = cluster.expect("ten times in a row a replica ended at its start: see above");
+        cluster
+    };
+    let launch = |cluster: &mut Cluster| (1..=cluster.n()).for_each(|n| cluster.launch(n, &[]));
+    let cluster = started(make, launch);
     cluster.wait_until("the chain to begin", |c| is_whole(c, None));
     cluster
 }

@@ -26,7 +26,8 @@ fn make(adjust: impl Fn(&mut InitOptions)) -> Cluster {
     cluster
 }
 
-fn started(make: impl Fn() -> Cluster, launch: impl Fn(&mut Cluster)) -> Cluster {
+/// A cluster that is made and whose replicas are launched, when all are linked.
+pub fn started(make: impl Fn() -> Cluster, launch: impl Fn(&mut Cluster)) -> Cluster {
     // Whatever else runs may take a port between looking and binding: then once more.
     for _ in 0..10 {
         let mut cluster = make();

@@ -3,7 +3,7 @@
 
 use crate::chains;
 use crate::cluster::Cluster;
-use crate::faults::{had_doubts, is_whole};
+use crate::faults::{had_doubts, is_whole, started};
 use crate::load::{CLIENTS, Load, block_on};
 use quorate::Client;
 use quorate::client::ClientOptions;
@@ -15,20 +15,19 @@ use std::time::Duration;
 const DELTA: Duration = Duration::from_millis(150);
 /// A replica takes some 160 MB of addresses at its start, most of it its program.
 const LITTLE_MEMORY: &str = "ulimit -v 220000";
-/// With so many it starts, and ends when it has to begin a new file.
+/// With so many it could start, and would end when it has to begin a new file.
 const FEW_FILES: &str = "ulimit -n 20";
 
 fn start(model: FaultModel) -> Cluster {
-    let cluster = (0..10).find_map(|_| {
-        let mut cluster = Cluster::make(|options| {
+    let make = || {
+        Cluster::make(|options| {
             (options.fault_model, options.delta, options.clients) = (model, DELTA, CLIENTS);
-        });
+        })
+    };
+    started(make, |cluster| {
         cluster.launch_after(LITTLE_MEMORY, 1);
         (2..=3).for_each(|number| cluster.launch(number, &[]));
-        // Whatever else runs may take a port before it is bound: then once more.
-        cluster.wait_for_links().then_some(cluster)
-    });
-    cluster.expect("ten times in a row a replica ended at its start: see above")
+    })
 }
 
 // Puts values that stay, until this replica has ended.
