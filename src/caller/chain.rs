@@ -194,8 +194,8 @@ impl ChainCaller {
     // its reply finds the way. One that overtakes this goes to all links of the key.
     fn announce(&mut self, out: &mut Actions) {
         let Some(session) = self.updates.session.as_ref().map(|s| s.id) else { return };
-        let Setup { context, ensemble, .. } = &self.setup.setup;
-        for replica in ensemble.replicas().filter(|r| self.updates.links.is_up(*r)) {
+        let context = &self.setup.setup.context;
+        for replica in self.setup.setup.hosts().filter(|r| self.updates.links.is_up(*r)) {
             if self.announced.insert(replica, session) != Some(session) {
                 let frame = ChainSession { session }.to_frame(context.group).into();
                 out.push(Action::Send { replica, frame });
@@ -228,6 +228,21 @@ impl ChainCaller {
         let commands = vec![Command { kind: CommandKind::Query, bytes: show.into() }];
         let call = Input::Call { token: Token(self.asked), commands, coalesce: false };
         master.handle(now, call, &mut self.from_master);
+    }
+
+    /// Whether its link to a replica is up.
+    pub(super) fn is_linked(&self, replica: ReplicaId) -> bool {
+        self.updates.links.is_up(replica)
+    }
+
+    /// Counts a message that belongs to nothing.
+    pub(super) fn stray(&mut self, replica: ReplicaId) {
+        self.updates.links.count(replica).strays += 1;
+    }
+
+    /// Whether a replica's word counts among those of the master: not if it is of chains alone.
+    pub(super) fn is_of_master(&self, replica: ReplicaId) -> bool {
+        self.setup.setup.ensemble.contains(replica)
     }
 
     fn pass_to_master(&mut self, input: Input, out: &mut Actions) {
@@ -287,7 +302,7 @@ impl ChainCaller {
                 return;
             }
             let before = out.len();
-            if frame.group == self.setup.master {
+            if frame.group == self.setup.master && self.is_of_master(replica) {
                 self.pass_to_master(Input::Frames { replica, frames: vec![frame] }, out);
             } else if frame.group == chain && frame.kind == Kind::ChainAnswer {
                 match ChainAnswer::from_body(&frame.body) {

@@ -29,6 +29,7 @@ fn setup() -> ChainSetup {
         ordered: false,
         assurance: crate::types::Assurance::Majority,
         ensemble: Ensemble::new(1).unwrap(),
+        roster: 3,
         context: Context { cluster: Digest([9; 32]), group: GroupId::CHAIN },
         client: ClientId([5; 32]),
         session: SESSION,
@@ -291,6 +292,46 @@ fn ch_f5_the_master_says_who_is_in_the_chain_before_there_is_a_call() {
     assert_eq!(w.shows, 1);
     assert!(w.sent.is_empty(), "nobody has called: no session is opened");
     assert_eq!(w.caller.next_wake(), None);
+}
+
+/// Where the master is a group of its own, only its words say who is in the chain, and only the
+/// others are told of sessions and updates.
+#[test]
+fn a_replica_without_a_vote_says_nothing_of_the_master_and_gets_what_is_the_chains() {
+    let setup = setup();
+    let mut w = World::dark(ChainSetup { setup: Setup { roster: 6, ..setup.setup }, ..setup });
+    (w.master, w.said) = (false, config(3, &[5, 4]));
+    w.up(1);
+    w.drained();
+    // What R1 alone says of the master, and somebody without a vote after it.
+    let (session, body) = (SESSION, Bytes::new());
+    let opening = Request { session, number: 0, low: 0, body };
+    w.say(1, GroupId::MAIN, &opening, 9, &Outcome::Opened);
+    w.up(6);
+    w.say(6, GroupId::MAIN, &opening, 9, &Outcome::Opened);
+    w.drained();
+    assert_eq!(w.caller.config().number, 0);
+    assert_eq!(w.caller.stats().replicas[5].strays, 1);
+    w.master = true;
+    (2..=5).for_each(|i| w.up(i));
+    w.drained();
+    w.until(400);
+    assert_eq!(*w.caller.config(), config(3, &[5, 4]));
+    w.execute(1, "x");
+    assert_eq!(w.last().0, 5, "the head");
+    let opening = w.last_update();
+    w.reply(4, &opening, 1, &Outcome::Opened);
+    w.drained();
+    let update = w.last_update();
+    w.reply(4, &update, 2, &executed("done"));
+    assert_eq!(w.output(1), b"done");
+    let told: Vec<u8> = w.announced.iter().map(|(to, _)| *to).collect();
+    assert_eq!(told, [4, 5, 6]);
+    assert_eq!(w.parts(1).len(), 6);
+    w.query(2, "y");
+    let (to, Sent::Query(query)) = w.last() else { panic!("{:?}", w.last()) };
+    w.answer(to, query.id, 2, "seen");
+    assert_eq!((to, w.output(2)), (4, &b"seen"[..]), "the tail");
 }
 
 #[test]

@@ -166,18 +166,21 @@ impl ChainsCaller {
 
     fn frames(&mut self, replica: ReplicaId, frames: Vec<Frame>, out: &mut Actions) {
         for frame in frames {
-            if !self.master.links.is_up(replica) {
+            // All of them have the same links.
+            let Some(any) = self.chains.values_mut().next() else { return };
+            if !any.is_linked(replica) {
                 return;
             }
+            let of_master = frame.group == self.master_group && any.is_of_master(replica);
             let before = out.len();
             let input = |frame| Input::Frames { replica, frames: vec![frame] };
             match self.groups.get(&frame.group).copied() {
                 Some(chain) => self.pass(chain, input(frame), out),
-                None if frame.group == self.master_group => {
+                None if of_master => {
                     self.master.handle(self.now, input(frame), &mut self.from_master);
                     self.hear_master(out);
                 }
-                None => self.master.links.count(replica).strays += 1,
+                None => any.stray(replica),
             }
             if out[before..].iter().any(|a| matches!(a, Action::Close { .. })) {
                 self.lose_link(replica);

@@ -35,6 +35,7 @@ fn setup() -> ChainsSetup {
             assurance: crate::types::Assurance::Majority,
             mode: Mode::Vote,
             ensemble: Ensemble::new(1).unwrap(),
+            roster: 3,
             context: Context { cluster: Digest([9; 32]), group: GroupId::of_chain(chain) },
             client: ClientId([5; 32]),
             session: SessionId(70 + u64::from(chain)),

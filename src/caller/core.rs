@@ -82,7 +82,7 @@ impl Caller {
             window: Window::starting_at(1 + (setup.session.0 >> 32)),
         });
         Self {
-            links: Links::new(setup.ensemble, now, Route::of(setup.mode)),
+            links: Links::new(setup.roster, now, Route::of(setup.mode)),
             queue: Queue::new(&setup),
             session,
             // Who only queries a chain needs no session there.

@@ -3,7 +3,7 @@
 use super::route::Route;
 use super::window::{Pending, Window};
 use super::{Action, Actions, ReplicaStats};
-use crate::types::{Ensemble, Instant, Members, ReplicaId};
+use crate::types::{Instant, Members, ReplicaId};
 use crate::voter::LinkState;
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;
@@ -31,7 +31,7 @@ struct Link {
 }
 
 impl Links {
-    pub fn new(ensemble: Ensemble, now: Instant, route: Option<Route>) -> Self {
+    pub fn new(roster: usize, now: Instant, route: Option<Route>) -> Self {
         let link = || Link {
             state: LinkState::Down(now),
             since: now,
@@ -41,7 +41,7 @@ impl Links {
             tardy_until: Instant(0),
             stats: ReplicaStats::default(),
         };
-        Self { links: (0..ensemble.n()).map(|_| link()).collect(), route }
+        Self { links: (0..roster).map(|_| link()).collect(), route }
     }
 
     pub fn up(&mut self, replica: ReplicaId, now: Instant, restarted: bool) {

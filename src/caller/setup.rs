@@ -2,7 +2,7 @@
 
 use super::receipts::ReceiptKeys;
 use crate::crypto::Context;
-use crate::types::{Assurance, ClientId, Ensemble, OrderLimits, SessionId};
+use crate::types::{Assurance, ClientId, Ensemble, OrderLimits, ReplicaId, SessionId};
 use crate::voter::Voter;
 use crate::wire::{MAX_FRAME, RequestBody};
 use std::time::Duration;
@@ -62,8 +62,11 @@ pub struct Setup {
     /// Who is asked, and whose answer counts. [`super::ChainCaller`] and [`super::VotingCaller`]
     /// set it themselves.
     pub mode: Mode,
-    /// The group's size and thresholds.
+    /// The size and thresholds of the group that votes.
     pub ensemble: Ensemble,
+    /// How many replicas there are links to: those that vote, and behind them those of chains whose
+    /// master is a group of its own (docs/chain.md).
+    pub roster: usize,
     /// Cluster and group.
     pub context: Context,
     /// Who calls.
@@ -127,7 +130,22 @@ impl Setup {
             return Voter::strong(self.ensemble);
         }
         let needed = if number > 0 { self.needed() } else { self.refusing() };
-        Voter::needing(self.ensemble.n(), needed)
+        Voter::needing(self.heard(), needed)
+    }
+
+    // Replicas whose replies count: the first ones of the roster if they vote.
+    fn heard(&self) -> usize {
+        match self.mode.votes() {
+            true => self.ensemble.n(),
+            false => self.roster,
+        }
+    }
+
+    // Replicas that may be in a chain: those that do not vote, if there are such.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = ReplicaId> + use<> {
+        let n = self.ensemble.n();
+        let first = if self.roster > n { n } else { 0 };
+        (first..self.roster.max(n)).map(ReplicaId::from_index)
     }
 
     // The setup with every number inside its bounds, so that nothing else needs to check.
@@ -136,6 +154,10 @@ impl Setup {
         if self.session == SessionId::QUERIES {
             self.session = SessionId(1);
         }
+        self.roster = match self.mode.votes() {
+            true => self.ensemble.n(),
+            false => self.roster.max(self.ensemble.n()),
+        };
         self.repeat_after = self.repeat_after.max(Duration::from_millis(1));
         self.repeat_cap = self.repeat_cap.max(self.repeat_after);
         self.limits.window = self.limits.window.max(1);

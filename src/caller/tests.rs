@@ -26,6 +26,7 @@ fn setup(t: u8) -> Setup {
         ordered: false,
         assurance: crate::types::Assurance::Majority,
         ensemble: Ensemble::new(t).unwrap(),
+        roster: 2 * usize::from(t) + 1,
         context: Context { cluster: Digest([9; 32]), group: GroupId::MAIN },
         client: ClientId([5; 32]),
         session: SESSION,

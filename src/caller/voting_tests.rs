@@ -25,6 +25,7 @@ fn setup() -> Setup {
         ordered: false,
         assurance: crate::types::Assurance::Majority,
         ensemble: Ensemble::new(1).unwrap(),
+        roster: 3,
         context: Context { cluster: Digest([9; 32]), group: GroupId::MAIN },
         client: ClientId([5; 32]),
         session: SESSION,

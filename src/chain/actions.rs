@@ -69,6 +69,9 @@ pub enum Action {
         /// The state.
         work: Encoding,
     },
+    /// Note for ever, before anything else is done, that this directory has all that the replica
+    /// ever had ([`super::Setup::unsure`]).
+    Begun,
     /// Something that people, or checkers, should know.
     Event(Event),
 }
@@ -88,6 +91,9 @@ pub enum Event {
         /// In which configuration.
         config: u64,
     },
+    /// The chain waits for what an earlier life of this replica had on a disk that is lost (CH-F6),
+    /// unless another member lives.
+    DiskLost,
     /// Updates that were never committed are gone: who asked for them asks again (CH-F1).
     Dropped {
         /// How many.

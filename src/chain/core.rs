@@ -43,6 +43,8 @@ pub struct Chain {
     pub(super) saved: u64,
     /// Whether its disk is another than in an earlier life, and lacks what it had.
     lost: bool,
+    /// Whether that may be so, and the master has not answered yet.
+    unsure: bool,
     halted: Option<String>,
 }
 
@@ -73,7 +75,8 @@ impl Chain {
             stats: Stats::default(),
             links: BTreeMap::new(),
             halted: None,
-            lost: setup.lost,
+            lost: setup.lost || setup.unsure && !planted("ch-fresh-is-sure"),
+            unsure: setup.unsure,
             setup,
             history,
             executor,
@@ -86,7 +89,8 @@ impl Chain {
     /// # Errors
     /// As [`Chain::new`].
     pub fn next_life(&self, incarnation: u64, found: Found) -> Result<Self, String> {
-        Self::new(Setup { incarnation, lost: self.lost, ..self.setup.clone() }, found)
+        let (lost, unsure) = (self.lost && !self.unsure, self.unsure);
+        Self::new(Setup { incarnation, lost, unsure, ..self.setup.clone() }, found)
     }
 
     /// Handles one event and gives what is to be done.
@@ -323,8 +327,30 @@ impl Chain {
             self.lease.granted(now.monotonic, serial);
         }
         self.lease.again(now.monotonic, Duration::from_micros(grant.again));
+        self.make_sure(&grant.config, out);
         if grant.config.number > self.config.number {
             self.configure(grant.config, out);
+        }
+    }
+
+    /// CH-F6, where nobody else knows of a lost disk: if the master has no earlier life of this
+    /// replica for a member, this directory has all that it ever had to report. The life that asks
+    /// is known to the master by then, so an earlier one can become a member no more.
+    fn make_sure(&mut self, config: &ChainConfig, out: &mut Actions) {
+        if !std::mem::take(&mut self.unsure) {
+            return;
+        }
+        let this = self.member();
+        let earlier = |m: &ChainMember| {
+            m.replica == this.replica && m.incarnation > 0 && m.incarnation != this.incarnation
+        };
+        if config.members.iter().any(earlier) {
+            out.push(Action::Event(Event::DiskLost));
+        } else {
+            self.lost = false;
+            out.push(Action::Begun);
+            // The report that counts need not wait for a quarter of a lease.
+            self.lease.hurry();
         }
     }
 
@@ -348,6 +374,9 @@ impl Chain {
         }
         // Who is made a member has all that was committed.
         self.lost &= self.place().is_none();
+        if self.place().is_some() && std::mem::take(&mut self.unsure) {
+            out.push(Action::Begun);
+        }
         self.resume(out);
     }
 

@@ -90,6 +90,9 @@ pub struct Setup {
     /// Whether its disk stands in for one that is lost: until it is a member, what it has is not
     /// what it had (CH-F6).
     pub lost: bool,
+    /// Whether nothing says yet that no earlier life of this replica was a member when its
+    /// directory began (CH-F6): then it is as one whose disk is lost, until the master says so.
+    pub unsure: bool,
     /// Whether every executed update becomes an event, for checkers.
     pub trace: bool,
     /// Whether queries are answered by every replica (CH-Q2), or by the tail alone (CH-Q1).

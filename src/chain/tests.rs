@@ -6,7 +6,8 @@ use crate::types::{
 };
 use crate::wire::{
     ChainAnswer, ChainConfig, ChainEntry, ChainGrant, ChainMember, ChainMessage, ChainPosition,
-    ChainQuery, ChainRefusal, Command, CommandKind, Request, RequestBody,
+    ChainQuery, ChainRefusal, ChainRenewal, Command, CommandKind, Layout, Reader, Request,
+    RequestBody,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -32,6 +33,7 @@ fn setup(number: u8) -> Setup {
     Setup {
         inherited: None,
         lost: false,
+        unsure: false,
         trace: true,
         me: replica(number),
         incarnation: 1,
@@ -386,6 +388,62 @@ fn who_starts_again_is_no_member_of_the_configuration_that_it_was_in() {
     chain.handle(ms(1), Input::Renewed { serial: 1, output: grant.to_bytes().into() });
     chain.handle(ms(1), Input::Drained);
     assert!(!chain.answers(ms(1)) && !chain.is_ready());
+}
+
+/// CH-F6: who begins on an empty directory, and is not told whether another was lost, reports as
+/// one that has lost it until the master has shown that no earlier life of it was a member.
+#[test]
+fn an_empty_directory_counts_only_when_the_master_knows_of_no_earlier_life() {
+    let reports = |chain: &mut Chain, input: Input| -> (Vec<bool>, bool) {
+        let (mut lost, mut begun) = (Vec::new(), false);
+        for action in chain.handle(ms(1), input) {
+            match action {
+                Action::Renew { command, .. } => {
+                    assert!(lost.is_empty() || begun, "noted before it is relied on");
+                    let renewal = ChainRenewal::get(&mut Reader::new(&command[1..])).unwrap();
+                    lost.push(renewal.lost);
+                }
+                Action::Begun => begun = true,
+                _ => {}
+            }
+        }
+        (lost, begun)
+    };
+    let renewed = |number: u64, members: &[(u8, u64)]| {
+        let member = |(n, incarnation): &(u8, u64)| ChainMember {
+            replica: replica(*n),
+            incarnation: *incarnation,
+        };
+        let members = members.iter().map(member).collect();
+        let config = ChainConfig { number, members, joining: None };
+        let grant = ChainGrant { granted: true, again: 0, config };
+        Input::Renewed { serial: 1, output: grant.to_bytes().into() }
+    };
+    let fresh = |unsure| {
+        let setup = Setup { incarnation: 7, unsure, ..setup(1) };
+        Chain::new(setup, Found::default()).unwrap()
+    };
+    // A chain that has not begun, one of others, and one in which it is a member in this life.
+    let rows: [&[(u8, u64)]; 4] = [&[(1, 0), (2, 0)], &[(2, 3)], &[(1, 7), (2, 3)], &[]];
+    for (number, members) in (0..).zip(rows) {
+        let mut chain = fresh(true);
+        assert_eq!(reports(&mut chain, Input::Tick), (vec![true], false));
+        let (lost, begun) = reports(&mut chain, renewed(number, members));
+        assert_eq!((lost, begun), (vec![false], true), "{members:?}");
+    }
+    // It was a member before: what it had is on another disk.
+    let mut chain = fresh(true);
+    reports(&mut chain, Input::Tick);
+    let actions = chain.handle(ms(1), renewed(4, &[(1, 5), (2, 3)]));
+    assert!(actions.contains(&Action::Event(Event::DiskLost)));
+    assert!(chain.is_lost() && !actions.contains(&Action::Begun));
+    assert_eq!(reports(&mut chain, renewed(5, &[(2, 3)])), (vec![], false));
+    assert!(chain.is_lost(), "until it is a member again");
+    reports(&mut chain, renewed(6, &[(2, 3), (1, 7)]));
+    assert!(!chain.is_lost());
+    // Who votes is told by the others of its group.
+    let mut chain = fresh(false);
+    assert_eq!(reports(&mut chain, Input::Tick), (vec![false], false));
 }
 
 /// D19 and CH-F4: an older image of its disk was put back. What it has is a part of the history

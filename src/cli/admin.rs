@@ -109,7 +109,7 @@ impl Subcommand for Admin {
         let Some(replica) = replica else {
             let (file, n) = (order.config.display(), cluster.ensemble.n());
             let message = format!(
-                "{file} has no replica {}; give --replica with a number from 1 to {n}",
+                "{file} has no replica {} that votes; give --replica with a number from 1 to {n}",
                 order.replica
             );
             return Err(Failure { code: USAGE, message }.into());

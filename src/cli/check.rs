@@ -2,7 +2,8 @@
 
 use super::{Failure, Subcommand, USAGE, output};
 use crate::config::{
-    ChainEntry, ClientEntry, Cluster, FaultModel, Reads, least_patience, show_duration,
+    ChainEntry, ClientEntry, Cluster, FaultModel, Reads, ReplicaEntry, least_patience,
+    show_duration,
 };
 use crate::crypto::Ed25519;
 use crate::files::load_cluster;
@@ -182,6 +183,13 @@ fn survives(c: &Cluster) -> Vec<(&'static str, String)> {
             Reads::Tail => "the tail answers",
             Reads::Any => "any member answers",
         };
+        let names = |of: &[ReplicaEntry]| {
+            of.iter().map(|r| r.id.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        add("master", names(c.voters()));
+        if c.master_is_apart() {
+            add("chains' replicas", format!("{}, which have no vote", names(c.hosts())));
+        }
         for chain in c.each_chain() {
             add("chain", chain_text(c, &chain));
         }
@@ -193,7 +201,7 @@ fn survives(c: &Cluster) -> Vec<(&'static str, String)> {
 
 /// A chain as it begins.
 fn chain_text(c: &Cluster, chain: &ChainEntry) -> String {
-    let spares = c.ensemble.n() - usize::from(chain.length);
+    let spares = c.hosts().len() - usize::from(chain.length);
     let text = format!("{} members, {spares} spares", chain.length);
     match c.chain.is_empty() {
         true => text,
@@ -339,6 +347,7 @@ fn as_json(c: &Cluster) -> Value {
         "fault_model": c.fault_model.name(),
         "chain": chain_json(c),
         "n": e.n(),
+        "hosts": c.hosts().iter().map(|r| r.id.number()).collect::<Vec<_>>(),
         "t": e.t(),
         "majority": e.majority(),
         "strong": e.strong(),

@@ -25,6 +25,10 @@ pub(super) struct Init {
     /// What must be survived: byzantine (crashes and lies)
     #[arg(long, default_value = "byzantine", value_parser = fault_model)]
     fault_model: FaultModel,
+    /// With fail-stop: how many replicas to make for chains alone, behind the 2t + 1 that are the
+    /// master then; without, these are the chains', too
+    #[arg(long, default_value_t = 0)]
+    chain_replicas: u8,
     /// Replica i gets port BASE_PORT + i, and BASE_PORT + 100 + i for its admin address
     #[arg(long, default_value_t = 7100)]
     base_port: u16,
@@ -55,6 +59,7 @@ impl Subcommand for Init {
             directory: self.dir,
             t: self.t,
             fault_model: self.fault_model,
+            chain_replicas: self.chain_replicas,
             base_port: self.base_port,
             clients: self.clients,
             delta: self.delta,
@@ -89,7 +94,7 @@ fn report(new: &NewCluster) -> String {
     let mut line = |text: String| writeln!(out, "{text}").expect("a string takes all");
     line(format!(
         "made {config}: {} replicas, of which {} may be bad, {} client{} and an operator",
-        c.ensemble.n(),
+        c.replicas.len(),
         c.ensemble.t(),
         new.client_keys.len(),
         if new.client_keys.len() == 1 { "" } else { "s" }

@@ -71,8 +71,8 @@ impl Subcommand for Replica {
             Some(path) => load_settings(cluster, path)?,
             None => cluster,
         };
-        let Some(id) = ReplicaId::new(self.id).filter(|id| cluster.ensemble.contains(*id)) else {
-            let n = cluster.ensemble.n();
+        let Some(id) = ReplicaId::new(self.id).filter(|id| cluster.replica(*id).is_some()) else {
+            let n = cluster.replicas.len();
             let message = format!(
                 "{} has no replica {}; give --id with a number from 1 to {n}",
                 self.config.display(),

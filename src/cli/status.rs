@@ -64,7 +64,8 @@ impl Subcommand for Status {
 
 fn is_well(answer: &Answer) -> bool {
     let chain_is = |s: &Condition| s.each_chain().all(|c| c.halted.is_none() && !c.lost);
-    let is = |s: &Condition| s.standing == Standing::Member && s.waiting.is_none() && chain_is(s);
+    let takes_part = |s: &Condition| matches!(s.standing, Standing::Member | Standing::Host);
+    let is = |s: &Condition| takes_part(s) && s.waiting.is_none() && chain_is(s);
     answer.as_ref().is_ok_and(is)
 }
 
@@ -84,6 +85,21 @@ fn as_text(cluster: &Cluster, answers: &[Answer]) -> String {
     let _ = writeln!(text, "{head}");
     for (entry, answer) in cluster.replicas.iter().zip(answers) {
         match answer {
+            Ok(s) if s.standing == Standing::Host => {
+                let links: Vec<String> = s.links.iter().map(link).collect();
+                let (id, standing) = (entry.id.to_string(), s.standing.name());
+                let _ = writeln!(
+                    text,
+                    "{id:<8} {standing:<10} {:<8} {:<8} {:<9} {:<9} {:<11} {:<20} {}",
+                    "-",
+                    "-",
+                    "-",
+                    "-",
+                    "-",
+                    "-",
+                    links.join("  ")
+                );
+            }
             Ok(s) => {
                 // Before the first checkpoint the chain over all outputs shows as much.
                 let state = match (s.checkpoint, s.executed_round) {

@@ -13,7 +13,8 @@ use crate::caller::{
 use crate::config::{Cluster, FaultModel};
 use crate::crypto::SecretKey;
 use crate::transport::Endpoint;
-use crate::types::{Assurance, CallId, CallIdError, ClientId, Digest, GroupId, Instant, SessionId};
+use crate::types::SessionId;
+use crate::types::{Assurance, CallId, CallIdError, ClientId, Digest, Ensemble, GroupId, Instant};
 use crate::wire::{Command, CommandKind, Refusal};
 use bytes::Bytes;
 use std::fmt;
@@ -52,7 +53,7 @@ struct Inner {
     orders: mpsc::UnboundedSender<Order>,
     links: watch::Receiver<Vec<LinkReport>>,
     next: AtomicU64,
-    majority: usize,
+    ensemble: Ensemble,
     // The counters at the end, once the driver has ended.
     last: Arc<OnceLock<Stats>>,
     // For asking what became of a request, over other links.
@@ -140,16 +141,21 @@ impl Client {
     ) -> Result<Client, ClientError> {
         let transport = options.transport.clone().on_paths_of(cluster.mtu);
         let endpoint = Endpoint::bind(any_address(cluster), key, None, transport)?;
-        let (links, events, watching) = Links::new(cluster, endpoint);
+        // Who only asks those that vote has nothing to say to the others.
+        let replicas = match core {
+            Core::Vote(_) => cluster.voters(),
+            Core::Chain(_) | Core::Chains(_) => cluster.replicas.as_slice(),
+        };
+        let (links, events, watching) = Links::new((cluster, replicas), endpoint);
         let (calls, coming) = mpsc::channel(ON_THE_WAY.min(options.max_calls.max(1)));
         let (orders, ordered) = mpsc::unbounded_channel();
         let last = Arc::new(OnceLock::new());
         let driver = Driver::new(core, links, options.max_calls, last.clone(), state);
         tokio::spawn(driver.run(Inbox { calls: coming, orders: ordered, events }));
-        let majority = cluster.ensemble.majority();
+        let ensemble = cluster.ensemble;
         let next = AtomicU64::new(0);
         let own = Box::new((cluster.clone(), key.clone(), options.clone()));
-        let inner = Inner { calls, orders, links: watching, next, majority, last, own };
+        let inner = Inner { calls, orders, links: watching, next, ensemble, last, own };
         Ok(Client { inner: Arc::new(inner) })
     }
 
@@ -160,10 +166,13 @@ impl Client {
     /// [`ClientError::NotReady`] with what is wrong with each link: after `within`, or at once if
     /// so many have an error that waiting does not mend that `t + 1` cannot come about.
     pub async fn ready(&self, within: Duration) -> Result<(), ClientError> {
-        let needed = self.inner.majority;
-        let up = |links: &[LinkReport]| links.iter().filter(|l| l.up).count();
+        let (ensemble, needed) = (self.inner.ensemble, self.inner.ensemble.majority());
+        // Those of chains alone say nothing about who is in a chain.
+        let votes = |l: &&LinkReport| ensemble.contains(l.replica);
+        let up = |links: &[LinkReport]| links.iter().filter(votes).filter(|l| l.up).count();
         let hopeless = |links: &[LinkReport]| {
-            links.iter().filter(|l| !l.up && l.hopeless).count() > links.len() - needed
+            let hopeless = links.iter().filter(votes).filter(|l| !l.up && l.hopeless);
+            hopeless.count() > ensemble.n() - needed
         };
         let mut watching = self.inner.links.clone();
         let decided = watching.wait_for(|links| up(links) >= needed || hopeless(links));

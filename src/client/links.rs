@@ -2,7 +2,7 @@
 
 use super::dial::{Failure, Target, dial};
 use super::{Explanation, LinkReport, Verdict};
-use crate::config::Cluster;
+use crate::config::{Cluster, ReplicaEntry};
 use crate::transport::{CloseCause, Endpoint, Lane, Link, LinkEvent};
 use crate::types::ReplicaId;
 use crate::wire::{Frame, Hello};
@@ -54,25 +54,26 @@ pub(super) enum Meaning {
 }
 
 impl Links {
-    /// Begins to dial all replicas. What links hand up comes by the receiver.
+    /// Begins to dial these replicas of a cluster, the first ones of its roster. What links hand up
+    /// comes by the receiver.
     pub fn new(
-        cluster: &Cluster,
+        (cluster, replicas): (&Cluster, &[ReplicaEntry]),
         endpoint: Endpoint,
     ) -> (Self, mpsc::Receiver<(LinkKey, LinkEvent)>, watch::Receiver<Vec<LinkReport>>) {
         let id = cluster.id();
-        let slot = |replica: &crate::config::ReplicaEntry| Slot {
+        let slot = |replica: &ReplicaEntry| Slot {
             target: Arc::new(Target { cluster: id, replica: replica.clone() }),
             link: None,
             generation: 0,
             up_since: Instant::now(),
             failures: 0,
         };
-        let report = |r: &crate::config::ReplicaEntry| LinkReport::new(r.id, r.address.clone());
+        let report = |r: &ReplicaEntry| LinkReport::new(r.id, r.address.clone());
         let (events, receiver) = mpsc::channel(EVENTS);
-        let (reports, watching) = watch::channel(cluster.replicas.iter().map(report).collect());
+        let (reports, watching) = watch::channel(replicas.iter().map(report).collect());
         let mut links = Self {
             endpoint: Arc::new(endpoint),
-            slots: cluster.replicas.iter().map(slot).collect(),
+            slots: replicas.iter().map(slot).collect(),
             dials: JoinSet::new(),
             events,
             reports,

@@ -93,6 +93,7 @@ impl ClientOptions {
             ordered: self.ordered,
             assurance: self.assurance.unwrap_or(cluster.assurance),
             ensemble: cluster.ensemble,
+            roster: cluster.replicas.len(),
             context: cluster.context(GroupId::MAIN),
             client,
             session,

@@ -1,11 +1,11 @@
-//! `[chains]`: leases, and who is in a chain.
+//! `[chains]`: leases, and who is in a chain; `[master]`: who is the master of them.
 
 use super::cluster::{ChainSettings, FaultModel, Reads};
 use super::duration::show_duration as show;
 use super::error::{ConfigError, Source};
 use super::field::Section;
-use super::raw::{Placed, RawChains};
-use crate::types::{ClockKind, Ensemble, Timing};
+use super::raw::{Placed, RawChains, RawMaster};
+use crate::types::{ClockKind, Ensemble, MAX_ROSTER, ReplicaId, Timing};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) fn parse(
     source: Source<'_>,
     raw: &Placed<RawChains>,
     timing: &Timing,
-    (ensemble, head): (Ensemble, &Range<usize>),
+    (ensemble, hosts, head): (Ensemble, usize, &Range<usize>),
 ) -> Result<ChainSettings, ConfigError> {
     let none = RawChains::default();
     let (raw, span) = match raw {
@@ -32,8 +32,8 @@ pub(super) fn parse(
     let margin = margin_key.duration_or(timing.delta)?;
     let reads = section.key("reads", &raw.reads, "\"tail\"").choice_or(Reads::Tail)?;
     let majority = u8::try_from(ensemble.majority()).expect("an ensemble has 31 replicas at most");
-    let all = u8::try_from(ensemble.n()).expect("an ensemble has 31 replicas at most");
-    let length = section.key("length", &raw.length, "2").whole_or(majority, 1..=all)?;
+    let all = u8::try_from(hosts).expect("a roster has 31 replicas at most");
+    let length = section.key("length", &raw.length, "2").whole_or(majority.min(all), 1..=all)?;
     if lease_key.is_given() && lease > MAX_LEASE {
         let what = format!("{} is above {}", show(lease), show(MAX_LEASE));
         return Err(lease_key.refuse(what));
@@ -49,6 +49,56 @@ pub(super) fn parse(
         return Err(lease_key.error(problem, format!("write at least lease = \"{}\"", show(least))));
     }
     Ok(ChainSettings { lease, margin, reads, length })
+}
+
+/// `[master]`: the replicas that run the master and have no part in chains (docs/chain.md). Gives
+/// those that chains are made of: all that vote if there is no such section, else those behind
+/// them, out of so many that are `given`.
+pub(super) fn parse_master(
+    source: Source<'_>,
+    raw: &Placed<RawMaster>,
+    (model, ensemble): (FaultModel, Ensemble),
+    given: usize,
+) -> Result<Vec<ReplicaId>, ConfigError> {
+    let Some(raw) = raw else { return Ok(ensemble.replicas().collect()) };
+    let section = Section::new(source, "[master]", raw.span());
+    let n = ensemble.n();
+    let own: Vec<String> = (1..=n).map(|i| i.to_string()).collect();
+    let wanted = format!("replicas = [{}]", own.join(", "));
+    let key = section.key("replicas", &raw.get_ref().replicas, "[1, 2, 3]");
+    if model == FaultModel::Byzantine {
+        return Err(source.error(
+            raw.span(),
+            "[master]: in this fault model all replicas vote, and there is no master",
+            format!("remove the section, and the replicas above {n} with it"),
+        ));
+    }
+    if !key.is_given() {
+        return Err(source.error(
+            raw.span(),
+            "[master]: `replicas` is missing",
+            format!("write {wanted}: with t = {} these run the master", ensemble.t()),
+        ));
+    }
+    let mut named: Vec<i64> = Vec::new();
+    for value in key.list()? {
+        named.extend(value.as_integer());
+    }
+    named.sort_unstable();
+    let is_first = named.len() == n && named.iter().zip(1..).all(|(id, wanted)| *id == wanted);
+    if !is_first || key.list()?.len() != n {
+        let problem = format!("the master is run by the first 2t + 1 = {n} replicas");
+        return Err(key.error(problem, format!("write {wanted}, and number the others behind")));
+    }
+    let last = given.min(MAX_ROSTER);
+    let hosts: Vec<ReplicaId> = (n..last).map(ReplicaId::from_index).collect();
+    match hosts.is_empty() {
+        true => Err(key.error(
+            "no replica is left for the chains",
+            format!("add sections [[replica]] with ids from {} on, or leave this out", n + 1),
+        )),
+        false => Ok(hosts),
+    }
 }
 
 /// The lease if the file says nothing: twenty Δ, or more where the timers ask for it.

@@ -16,7 +16,7 @@ pub enum FaultModel {
     /// Up to `t` of `2t + 1` replicas may crash, stall or lie.
     Byzantine,
     /// Up to `t` replicas may stop, and nobody lies: a chain of `t + 1` of them, with the others
-    /// as spares; all of them are its master (docs/chain.md).
+    /// as spares; the first `2t + 1` of them are its master (docs/chain.md).
     FailStop,
 }
 
@@ -186,7 +186,8 @@ pub struct Cluster {
     pub limits: OrderLimits,
     /// Limits of each process.
     pub quotas: Quotas,
-    /// The roster, in order of the ids `1..=n`.
+    /// The roster, in order of the ids: `1..=n`, and behind them the replicas of the chains if the
+    /// master is a group of its own.
     pub replicas: Vec<ReplicaEntry>,
     /// The clients.
     pub clients: Vec<ClientEntry>,
@@ -240,7 +241,7 @@ impl Cluster {
     /// # Errors
     /// The first replica whose key is not usable; never for keys that the parser accepted.
     pub fn keyring<S: Scheme>(&self, group: GroupId) -> Result<Keyring<S>, (ReplicaId, KeyError)> {
-        let keys = self.replicas.iter().map(|r| *r.first_key()).collect();
+        let keys = self.voters().iter().map(|r| *r.first_key()).collect();
         let mut keyring = Keyring::new(self.context(group), self.ensemble, keys)?;
         for change in self.key_changes() {
             keyring.replace(change).map_err(|e| (change.replica, e))?;
@@ -348,6 +349,36 @@ impl Cluster {
         ]
     }
 
+    /// The replicas that vote: all of them, or the master of the chains if that is a group of its
+    /// own.
+    pub fn voters(&self) -> &[ReplicaEntry] {
+        &self.replicas[..self.ensemble.n()]
+    }
+
+    /// The replicas that chains are made of, in the fail-stop model: all, or those that do not vote
+    /// if the master is a group of its own (`[master]`, docs/chain.md).
+    pub fn hosts(&self) -> &[ReplicaEntry] {
+        match self.master_is_apart() {
+            true => &self.replicas[self.ensemble.n()..],
+            false => &self.replicas,
+        }
+    }
+
+    /// Whether the master of the chains is run by replicas that are in no chain.
+    pub fn master_is_apart(&self) -> bool {
+        self.replicas.len() > self.ensemble.n()
+    }
+
+    /// Whether this replica may be in chains.
+    pub fn is_host(&self, id: ReplicaId) -> bool {
+        self.fault_model == FaultModel::FailStop && self.hosts().iter().any(|r| r.id == id)
+    }
+
+    /// Whether two replicas have anything to say to each other.
+    pub fn are_linked(&self, one: ReplicaId, other: ReplicaId) -> bool {
+        self.ensemble.contains(one) == self.ensemble.contains(other)
+    }
+
     /// The replica with this id, if the roster has it.
     pub fn replica(&self, id: ReplicaId) -> Option<&ReplicaEntry> {
         self.replicas.get(id.index())
@@ -370,7 +401,8 @@ impl Cluster {
             return self.chain.clone();
         }
         let length = self.chains.length;
-        let members = super::shares::members_from(self.ensemble, 0, length);
+        let hosts: Vec<ReplicaId> = self.hosts().iter().map(|r| r.id).collect();
+        let members = super::shares::members_from(&hosts, 0, length);
         vec![ChainEntry { number: 0, share: Share::All, length, members }]
     }
 

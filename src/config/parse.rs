@@ -41,7 +41,10 @@ impl Cluster {
         let assurance = parse_voter(source, &raw.voter)?;
         let mtu = parse_network(source, &raw.network)?;
         let timing = timers::parse(source, &raw.timers, head.delta, &head.delta_span)?;
-        let at_head = (head.ensemble, &head.delta_span);
+        let given = raw.replica.len();
+        let model = (head.fault_model, head.ensemble);
+        let hosts = chains::parse_master(source, &raw.master, model, given)?;
+        let at_head = (head.ensemble, hosts.len(), &head.delta_span);
         let chains = chains::parse(source, &raw.chains, &timing, at_head)?;
         chains::check_clock(source, (head.fault_model, &head.model_span), clock)?;
         let limits = bounds::parse_limits(source, &raw.limits, clock)?;
@@ -49,9 +52,10 @@ impl Cluster {
         let service = parse_service(source, &raw.service)?;
         let testing = parse_testing(source, &raw.testing)?;
         let mut roster = Roster::new(source, read_key);
-        let replicas = roster.parse_replicas(&raw.replica, head.ensemble, &head.t_span)?;
+        let wanted = (head.ensemble, hosts.last().copied(), &head.t_span);
+        let replicas = roster.parse_replicas(&raw.replica, wanted)?;
         let clients = roster.parse_clients(&raw.client)?;
-        let chain = shares::parse(source, &raw.chain, (head.ensemble, chains.length))?;
+        let chain = shares::parse(source, &raw.chain, (&hosts, chains.length))?;
         shares::check_start(source, head.fault_model, (&raw.chain, &raw.service))?;
         Ok(Cluster {
             nonce: head.nonce,

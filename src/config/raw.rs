@@ -28,6 +28,7 @@ pub(super) struct RawFile {
     pub(super) cluster: Placed<RawCluster>,
     pub(super) timers: Placed<RawTimers>,
     pub(super) chains: Placed<RawChains>,
+    pub(super) master: Placed<RawMaster>,
     pub(super) order: Placed<RawOrder>,
     pub(super) limits: Placed<RawLimits>,
     pub(super) quotas: Placed<RawQuotas>,
@@ -62,6 +63,10 @@ section!(
 section!(
     /// What a chain does besides.
     RawChains, "a section [chains]", { lease, margin, reads, length }
+);
+section!(
+    /// Who is the master of chains.
+    RawMaster, "a section [master]", { replicas }
 );
 section!(
     /// How requests are ordered.

@@ -33,29 +33,36 @@ impl<'a, 'k> Roster<'a, 'k> {
         Self { source, key_files: read_key, keys: BTreeMap::new() }
     }
 
-    /// The replicas in the order of their ids: exactly 1 to n.
+    /// The replicas in the order of their ids: exactly 1 to n, or to the `last` one of the chains
+    /// if the master's group is apart from them.
     pub(super) fn parse_replicas(
         &mut self,
         raw: &[Spanned<RawReplica>],
-        ensemble: Ensemble,
-        t_span: &Range<usize>,
+        (ensemble, last, t_span): (Ensemble, Option<ReplicaId>, &Range<usize>),
     ) -> Result<Vec<ReplicaEntry>, ConfigError> {
+        let all = last.map_or(ensemble.n(), |last| last.index() + 1);
         let mut placed: Vec<Placement> = Vec::new();
         for replica in raw {
-            let next = self.parse_replica(replica, ensemble, &placed)?;
+            let next = self.parse_replica(replica, (ensemble, all), &placed)?;
             placed.push(next);
         }
         placed.sort_by_key(|p| p.entry.id);
-        let missing: Vec<String> = ensemble
-            .replicas()
+        let missing: Vec<String> = (0..all)
+            .map(ReplicaId::from_index)
             .filter(|id| placed.iter().all(|p| p.entry.id != *id))
             .map(|id| id.number().to_string())
             .collect();
         if !missing.is_empty() {
             let (t, n) = (ensemble.t(), ensemble.n());
+            let listed = raw.len();
             return Err(self.source.error(
                 t_span.clone(),
-                format!("t = {t} needs n = 2t + 1 = {n} replicas, the file lists {}", raw.len()),
+                match all > n {
+                    true => format!("{listed} replicas are listed, and not as 1 to {all}"),
+                    false => {
+                        format!("t = {t} needs n = 2t + 1 = {n} replicas, the file lists {listed}")
+                    }
+                },
                 format!("add a section [[replica]] with id = {}", missing.join(", and id = ")),
             ));
         }
@@ -65,7 +72,7 @@ impl<'a, 'k> Roster<'a, 'k> {
     fn parse_replica(
         &mut self,
         raw: &Spanned<RawReplica>,
-        ensemble: Ensemble,
+        (ensemble, all): (Ensemble, usize),
         earlier: &[Placement],
     ) -> Result<Placement, ConfigError> {
         let section = Section::new(self.source, "[[replica]]", raw.span());
@@ -74,15 +81,26 @@ impl<'a, 'k> Roster<'a, 'k> {
         let id_key = section.key("id", &raw.id, "1");
         let number = id_key.whole(0..=u64::from(u32::MAX))?;
         let id = u8::try_from(number).ok().and_then(ReplicaId::new);
-        let Some(id) = id.filter(|id| ensemble.contains(*id)) else {
+        let Some(id) = id.filter(|id| id.index() < all) else {
             return Err(id_key.error(
-                format!("{number} is not one of the ids 1 to {n} of a cluster with t = {t}"),
-                format!("number the replicas 1 to {n} without gaps, or change t: n must be 2t + 1"),
+                match all > n {
+                    true => format!("{number} is not one of the ids 1 to {all}"),
+                    false => {
+                        format!("{number} is not one of the ids 1 to {n} of a cluster with t = {t}")
+                    }
+                },
+                match all > n {
+                    true => format!("number the replicas 1 to {all} without gaps"),
+                    false => format!(
+                        "number the replicas 1 to {n} without gaps, or change t: n must be 2t + 1; \
+                         in the fail-stop model a section [master] allows more"
+                    ),
+                },
             ));
         };
         if let Some(other) = earlier.iter().find(|p| p.entry.id == id) {
             let problem = format!("id {number} is taken by the replica of line {}", other.id_line);
-            return Err(id_key.error(problem, format!("give each of 1 to {n} to one replica")));
+            return Err(id_key.error(problem, format!("give each of 1 to {all} to one replica")));
         }
         let address_key = section.key("address", &raw.address, "\"192.0.2.1:7100\"");
         let address = Address::parse(&address_key)?;
@@ -93,6 +111,13 @@ impl<'a, 'k> Roster<'a, 'k> {
             format!("replica {number}"),
         )?;
         let former_keys = self.parse_former_keys(&section, raw, number)?;
+        if !former_keys.is_empty() && !ensemble.contains(id) {
+            let key = section.key("former_keys", &raw.former_keys, "");
+            return Err(key.error(
+                "the key of a replica that does not vote is replaced by no order",
+                "leave it out; with another key it is another cluster",
+            ));
+        }
         let placement = Placement {
             entry: ReplicaEntry {
                 id,

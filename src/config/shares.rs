@@ -5,7 +5,7 @@ use super::error::{ConfigError, Source};
 use super::field::{Key, Section};
 use super::keymap::{MAX_CHAINS, SLOTS, Share};
 use super::raw::{Placed, RawChain, RawService};
-use crate::types::{Ensemble, ReplicaId};
+use crate::types::ReplicaId;
 use std::ops::Range;
 use toml::{Spanned, Value};
 
@@ -25,7 +25,7 @@ struct Placement {
 pub(super) fn parse(
     source: Source<'_>,
     raw: &[Spanned<RawChain>],
-    cluster: (Ensemble, u8),
+    cluster: (&[ReplicaId], u8),
 ) -> Result<Vec<ChainEntry>, ConfigError> {
     let mut placed: Vec<Placement> = Vec::new();
     for chain in raw {
@@ -44,17 +44,17 @@ pub(super) fn parse(
     Ok(chains)
 }
 
-/// The replicas in the order of their numbers, beginning with one further on for each chain, so
-/// that heads and tails are spread.
-pub(super) fn members_from(ensemble: Ensemble, first: usize, length: u8) -> Vec<ReplicaId> {
-    let all = ensemble.replicas().cycle().skip(first % ensemble.n());
-    all.take(usize::from(length).min(ensemble.n())).collect()
+/// Replicas that may be in chains, in the order of their numbers, beginning with one further on for
+/// each chain, so that heads and tails are spread.
+pub(super) fn members_from(hosts: &[ReplicaId], first: usize, length: u8) -> Vec<ReplicaId> {
+    let all = hosts.iter().copied().cycle().skip(first % hosts.len());
+    all.take(usize::from(length).min(hosts.len())).collect()
 }
 
 fn parse_chain(
     source: Source<'_>,
     (section, raw): (&Section<'_>, &RawChain),
-    (ensemble, default_length): (Ensemble, u8),
+    (hosts, default_length): (&[ReplicaId], u8),
     earlier: &[Placement],
 ) -> Result<Placement, ConfigError> {
     let number_key = section.key("number", &raw.number, "0");
@@ -66,13 +66,13 @@ fn parse_chain(
         return Err(number_key.error(problem, "give each chain another number"));
     }
     let (share_key, share) = parse_share(section, raw, earlier)?;
-    let n = u8::try_from(ensemble.n()).expect("an ensemble has 31 replicas at most");
     let members_key = section.key("members", &raw.members, "[1, 2]");
-    let members = parse_members(&members_key, n)?;
+    let members = parse_members(&members_key, hosts)?;
     let given = u8::try_from(members.len()).expect("a roster has 31 replicas at most");
     let default = if given > 0 { given } else { default_length };
     let length_key = section.key("length", &raw.length, "2");
-    let length = length_key.whole_or(default, 1..=n)?;
+    let most = u8::try_from(hosts.len()).expect("a roster has 31 replicas at most");
+    let length = length_key.whole_or(default, 1..=most)?;
     if given > length {
         let problem = format!("{length} is less than the {given} `members`");
         return Err(length_key.error(problem, format!("write length = {given}")));
@@ -174,15 +174,16 @@ fn parse_from(key: &Key<'_>) -> Result<Vec<u8>, ConfigError> {
 }
 
 /// None if they are not written.
-fn parse_members(key: &Key<'_>, n: u8) -> Result<Vec<ReplicaId>, ConfigError> {
+fn parse_members(key: &Key<'_>, hosts: &[ReplicaId]) -> Result<Vec<ReplicaId>, ConfigError> {
+    let (first, last) = (hosts[0].number(), hosts[hosts.len() - 1].number());
     let mut members = Vec::new();
     for value in key.list()? {
         let id = match value {
-            Value::Integer(i) => u8::try_from(*i).ok().filter(|i| *i <= n).and_then(ReplicaId::new),
+            Value::Integer(i) => u8::try_from(*i).ok().and_then(ReplicaId::new),
             _ => None,
         };
-        let Some(id) = id else {
-            return Err(key.refuse(format!("{value} is not one of the ids 1 to {n}")));
+        let Some(id) = id.filter(|id| hosts.contains(id)) else {
+            return Err(key.refuse(format!("{value} is not one of the ids {first} to {last}")));
         };
         if members.contains(&id) {
             return Err(key.refuse(format!("{} is there twice", id.number())));

@@ -1,7 +1,7 @@
 //! `[[chain]]`: what good lists give, and one row for each refusal.
 
 use super::*;
-use crate::config::Cluster;
+use crate::config::{Cluster, ReplicaEntry};
 use crate::crypto::SecretKey;
 
 /// A cluster of three whose chains are listed from line 21 on.
@@ -159,4 +159,79 @@ fn one_state_of_all_keys_is_no_beginning_for_several_chains() {
     assert!(refused.to_string().contains("run one chain"), "{refused}");
     let one = "[[chain]]\nnumber = 0\nslots = \"0-1023\"\n";
     assert!(parse(&format!("{state}{one}")).is_ok());
+}
+
+/// Three that are the master, and three for chains alone.
+fn apart(more: &str) -> String {
+    let mut text = format!(
+        "[cluster]\nnonce = \"{}\"\nfault_model = \"fail-stop\"\nt = 1\ndelta = \"100ms\"\n",
+        "01".repeat(32)
+    );
+    for id in 1..=6u8 {
+        let key = SecretKey::from_seed([id; 32]).public().to_inline();
+        text.push_str(&format!(
+            "[[replica]]\nid = {id}\naddress = \"127.0.0.1:710{id}\"\n\
+             admin = \"127.0.0.1:720{id}\"\npublic_key = \"{key}\"\n"
+        ));
+    }
+    text + more
+}
+
+fn read(text: &str) -> Result<Cluster, ConfigError> {
+    Cluster::parse(text, "q.toml", &mut |_| Err("no files".to_owned()))
+}
+
+const MASTER: &str = "[master]\nreplicas = [3, 1, 2]\n";
+
+#[test]
+fn a_master_of_its_own_votes_and_the_replicas_behind_it_are_the_chains() {
+    let c = read(&apart(MASTER)).unwrap();
+    let numbers = |of: &[ReplicaEntry]| of.iter().map(|r| r.id.number()).collect::<Vec<_>>();
+    assert_eq!((numbers(c.voters()), numbers(c.hosts())), (vec![1, 2, 3], vec![4, 5, 6]));
+    let id = |n: u8| ReplicaId::new(n).unwrap();
+    assert!(c.master_is_apart() && c.is_host(id(4)) && !c.is_host(id(3)));
+    assert!(c.are_linked(id(4), id(6)) && c.are_linked(id(1), id(3)));
+    assert!(!c.are_linked(id(3), id(4)), "they speak as clients and replicas");
+    assert_eq!(ids(&c.each_chain()[0]), [4, 5]);
+    let keyring = c.keyring::<crate::crypto::Ed25519>(crate::types::GroupId::MAIN).unwrap();
+    assert_eq!(keyring.ensemble().n(), 3);
+    let chains = "[[chain]]\nnumber = 0\nslots = \"0-511\"\nlength = 3\n\
+                  [[chain]]\nnumber = 1\nslots = \"512-1023\"\n";
+    let c = read(&apart(&format!("{MASTER}{chains}"))).unwrap();
+    let all = c.each_chain();
+    assert_eq!((ids(&all[0]), ids(&all[1])), (vec![4, 5, 6], vec![5, 6]));
+    // Without the section nobody is apart.
+    let c = parse("").unwrap();
+    assert!(!c.master_is_apart() && c.is_host(id(1)) && c.are_linked(id(1), id(2)));
+    assert_eq!(numbers(c.voters()), numbers(c.hosts()));
+}
+
+#[test]
+fn what_is_wrong_with_a_master_of_its_own_is_named() {
+    let master = apart(MASTER);
+    let third = master.find("[[replica]]\nid = 4").unwrap();
+    let three = format!("{}{MASTER}", &master[..third]);
+    let short = format!("{MASTER}[chains]\nlength = 4\n");
+    let member = "[[chain]]\nnumber = 0\nslots = \"0-1023\"\nmembers = [3, 4]\n";
+    let former = "id = 4\nformer_keys = [{ key = \"KEY\", until = 4 }]\n";
+    let key = SecretKey::from_seed([99; 32]).public().to_inline();
+    let rows = [
+        (apart(""), "4 is not one of the ids 1 to 3", "a section [master] allows more"),
+        (three, "no replica is left for the chains", "ids from 4 on"),
+        (apart("[master]\n"), "`replicas` is missing", "replicas = [1, 2, 3]"),
+        (apart("[master]\nreplicas = [1, 2]\n"), "first 2t + 1 = 3", "replicas = [1, 2, 3]"),
+        (apart("[master]\nreplicas = [1, 2, 4]\n"), "first 2t + 1 = 3", "number the others"),
+        (apart("[master]\nreplicas = [1, 2, 3, \"x\"]\n"), "first 2t + 1 = 3", "write"),
+        (apart("[master]\nreplica = [1]\n"), "unknown key `replica`", "did you mean"),
+        (master.replace("\"fail-stop\"", "\"byzantine\""), "all replicas vote", "above 3"),
+        (apart(&short), "must be from 1 to 3", "length"),
+        (apart(&format!("{MASTER}{member}")), "3 is not one of the ids 4 to 6", "members"),
+        (master.replace("id = 6", "id = 7"), "7 is not one of the ids 1 to 6", "without gaps"),
+        (master.replace("id = 6", "id = 5"), "id 5 is taken", "1 to 6"),
+        (master.replace("id = 4\n", &former.replace("KEY", &key)), "does not vote", "leave it out"),
+    ];
+    for (text, what, remedy) in rows {
+        let refused = read(&text).unwrap_err().to_string();
+        assert!(refused.contains(what) && refused.contains(remedy), "{what}, {remedy}: {refused}");
+    }
 }

@@ -83,8 +83,8 @@ fn health(status: &Status) -> Response<Full<Bytes>> {
         return text(unhealthy, &format!("its part in the chain has halted: {why}\n"));
     }
     match (status.standing, &status.waiting) {
-        (Standing::Member, None) => text(StatusCode::OK, "ok\n"),
-        (Standing::Member, Some(w)) => {
+        (Standing::Member | Standing::Host, None) => text(StatusCode::OK, "ok\n"),
+        (Standing::Member | Standing::Host, Some(w)) => {
             text(unhealthy, &format!("waiting for replicas {:?} in round {}\n", w.missing, w.round))
         }
         (Standing::Changing, _) => text(unhealthy, "the group changes its members\n"),

@@ -114,7 +114,7 @@ impl Builder {
         if self.lie.is_some() && !self.cluster.testing.allow_liars {
             return Err(DaemonError::LiarsNotAllowed);
         }
-        open_files::raise(self.cluster.each_chain().len())?;
+        open_files::raise(self.chains())?;
         let listen = match self.listen {
             Some(address) => address,
             None => resolve(&entry.address).await?,
@@ -144,13 +144,14 @@ impl Builder {
             None => (None, initial.and_then(|initial| initial.inherited)),
             Some(maker) => {
                 service = Box::new(chained::master_of(&self.cluster));
-                (Some(self.start_chains(maker, initial, before)?), None)
+                let chains = self.start_chains(maker, initial, before)?;
+                (chains, None)
             }
         };
         let mark = mark::count(&self.data, cluster, id, before)?;
         info!(
             replica = %id, %address, admin = %admin_address, cluster = %self.cluster.id(),
-            incarnation = mark.incarnation, service = service.name(), "started"
+            incarnation = mark.incarnation, service = self.runs(&*service), "started"
         );
         self.warn(mark);
         let (requests, inbox) = mpsc::channel(64);
@@ -181,7 +182,7 @@ impl Builder {
     /// What the cluster file says of this replica, whose key must be there, and which must not have
     /// halted for good: that is looked at before it takes an address.
     fn own_entry(&self) -> Result<ReplicaEntry, DaemonError> {
-        let (id, n) = (self.id.number(), self.cluster.ensemble.n());
+        let (id, n) = (self.id.number(), self.cluster.replicas.len());
         let entry = self.cluster.replica(self.id).cloned();
         let entry = entry.ok_or(DaemonError::NoSuchReplica { id, n })?;
         if self.key.public() != entry.public_key {
@@ -193,15 +194,32 @@ impl Builder {
         Ok(entry)
     }
 
-    /// Its parts in chains, in the fail-stop model.
+    /// In how many chains it may be, if the fault model has any.
+    fn chains(&self) -> usize {
+        let is_host = self.cluster.hosts().iter().any(|r| r.id == self.id);
+        if is_host { self.cluster.each_chain().len() } else { 0 }
+    }
+
+    /// The service that it runs: who does not vote has no part in the master.
+    fn runs<'a>(&'a self, service: &'a dyn Service) -> &'a str {
+        match self.cluster.ensemble.contains(self.id) {
+            true => service.name(),
+            false => &self.cluster.service.name,
+        }
+    }
+
+    /// Its parts in chains, in the fail-stop model; none if it is of the master alone.
     fn start_chains(
         &self,
         maker: MakeService,
         initial: Option<Initial>,
         before: Option<Mark>,
-    ) -> Result<Chains, DaemonError> {
+    ) -> Result<Option<Chains>, DaemonError> {
+        if self.chains() == 0 {
+            return Ok(None);
+        }
         let found = (self.data.as_path(), before.map(|mark| mark.disk));
-        Chains::start((&self.cluster, self.id, &self.key), found, (maker, initial))
+        Chains::start((&self.cluster, self.id, &self.key), found, (maker, initial)).map(Some)
     }
 
     /// Its data directory, and the mark in it.

@@ -19,7 +19,7 @@ use crate::storage::{Disk as _, Overlay};
 use crate::types::{Digest, DiskState, ReplicaId};
 use bytes::Bytes;
 use records::Records;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
@@ -38,6 +38,8 @@ const REMEDY: &str = "move the replica's data directory away, and start it once 
 pub(super) struct ChainDisk {
     jobs: Jobs,
     worker: Option<JoinHandle<()>>,
+    path: PathBuf,
+    owner: Digest,
 }
 
 enum Jobs {
@@ -61,6 +63,8 @@ pub(super) struct ChainOpening {
     pub(super) disk: Option<DiskState>,
     /// Whether entries and states are written.
     pub(super) durable: bool,
+    /// Whether nobody else would notice that the disk is another one: the replica does not vote.
+    pub(super) alone: bool,
 }
 
 /// A disk that is open.
@@ -75,6 +79,8 @@ pub(super) struct ChainOpened {
     pub(super) life: u64,
     /// Whether the disk stands in for a lost one and no state or log has been written since.
     pub(super) blank: bool,
+    /// Whether that may be so without anybody having said it ([`crate::chain::Setup::unsure`]).
+    pub(super) unsure: bool,
     /// What is durable, as it becomes so, by its sequence.
     pub(super) done: mpsc::UnboundedReceiver<Done>,
 }
@@ -86,7 +92,7 @@ impl ChainDisk {
     /// If the log is damaged, missing where the replica has started before, or another's; if it is
     /// there and nothing is to be durable; if the disk fails or is full. Each says the remedy.
     pub(super) fn open(data: &Path, opening: ChainOpening) -> Result<ChainOpened, DaemonError> {
-        let ChainOpening { cluster, replica, chain, disk, durable } = opening;
+        let ChainOpening { cluster, replica, chain, disk, durable, alone } = opening;
         let path = data.join(format!("chain-{chain}"));
         let must = matches!(disk, Some(DiskState::New | DiskState::Known));
         if must && !path.is_dir() {
@@ -98,9 +104,10 @@ impl ChainDisk {
         if !durable {
             refuse_log(&path)?;
             let life = life::next(&path, owner, must)?;
-            let disk = ChainDisk { jobs: Jobs::Nobody(said), worker: None };
+            let unsure = alone && !life::has_begun(&path, owner);
+            let disk = ChainDisk { jobs: Jobs::Nobody(said), worker: None, path, owner };
             let blank = opening.disk == Some(DiskState::Replaced);
-            return Ok(ChainOpened { disk, found: Found::default(), life, blank, done });
+            return Ok(ChainOpened { disk, found: Found::default(), life, blank, unsure, done });
         }
         let (records, found) = open_records(&path, owner, must)?;
         let is_empty = found.state.is_none() && found.log.is_empty();
@@ -118,8 +125,10 @@ impl ChainDisk {
             .spawn(move || worker.run(inbox))
             .map_err(|e| failed(&path, format!("no thread can be started for it: {e}")))?;
         let blank = opening.disk == Some(DiskState::Replaced) && is_empty;
-        let disk = ChainDisk { jobs: Jobs::Thread(Some(jobs)), worker: Some(worker) };
-        Ok(ChainOpened { disk, found, life, blank, done })
+        let unsure = alone && is_empty && !life::has_begun(&path, owner);
+        let (jobs, worker) = (Jobs::Thread(Some(jobs)), Some(worker));
+        let disk = ChainDisk { jobs, worker, path, owner };
+        Ok(ChainOpened { disk, found, life, blank, unsure, done })
     }
 
     /// Appends records ([`crate::chain::Action::Append`]); the sequence comes back once they are
@@ -134,6 +143,15 @@ impl ChainDisk {
     /// well, and its sequence comes back.
     pub(super) fn save(&self, sequence: u64, number: u64, state: Bytes, anew: bool) {
         self.give(sequence, Job::Save { sequence, number, state, anew });
+    }
+
+    /// Notes, durably and at once, that the directory has all that the replica ever had
+    /// ([`crate::chain::Action::Begun`]).
+    ///
+    /// # Errors
+    /// What is wrong with the disk.
+    pub(super) fn begun(&self) -> Result<(), DaemonError> {
+        life::begun(&self.path, self.owner)
     }
 
     // A thread or loop that has ended has said why; nothing is asked of it then.

@@ -32,7 +32,8 @@ pub fn master_of(cluster: &Cluster) -> Master {
     let terms = Terms { lease: micros(chains.lease), margin: micros(chains.margin) };
     cluster.each_chain().into_iter().fold(Master::new(terms), |master, chain| {
         let ChainEntry { number, length, members, .. } = chain;
-        let others = cluster.ensemble.replicas().filter(|r| !members.contains(r));
+        let hosts = cluster.hosts().iter().map(|r| r.id);
+        let others = hosts.filter(|r| !members.contains(r));
         let spares = others.collect();
         let master = master.with_chain(number, length, members, spares);
         master.expect("a roster is no longer than a chain may be, and no number is there twice")
@@ -80,8 +81,11 @@ impl Chained {
     ) -> Result<Self, DaemonError> {
         let durable = cluster.durability != Durability::None;
         let id = cluster.id();
-        let opening = ChainOpening { cluster: id, replica: me, chain: number, disk, durable };
-        let ChainOpened { disk, found, life, blank, done } = ChainDisk::open(data, opening)?;
+        let alone = !cluster.ensemble.contains(me);
+        let opening =
+            ChainOpening { cluster: id, replica: me, chain: number, disk, durable, alone };
+        let opened = ChainDisk::open(data, opening)?;
+        let ChainOpened { disk, found, life, blank, unsure, done } = opened;
         let limits = limits_of(cluster);
         let setup = Setup {
             me,
@@ -91,7 +95,8 @@ impl Chained {
             lease: cluster.chains.lease,
             margin: cluster.chains.margin,
             durable,
-            lost: blank,
+            lost: blank && !alone,
+            unsure,
             trace: false,
             reads_any: cluster.chains.reads == Reads::Any,
             order: cluster.limits,
@@ -110,7 +115,7 @@ impl Chained {
             last = chain.last().number,
             "has its part of the chain; nobody is served before the master gives a lease"
         );
-        if blank {
+        if blank && !alone {
             warn!(
                 replica = %me, chain = number,
                 "this disk stands in for one that is lost: if the whole chain is down, it waits \
@@ -407,6 +412,15 @@ pub(super) fn log(chain: u32, event: &Event) {
             );
         }
         Event::TookState { number } => info!(chain, number, "took in the state of its predecessor"),
+        Event::DiskLost => {
+            warn!(
+                chain,
+                "THE DISK IS ANOTHER ONE: this replica was a member of the chain before, and what \
+                 it had is not here. Put its data directory back if it is not lost. If it is, and \
+                 the whole chain is down, the chain waits for it until an operator says so \
+                 (`quorate admin chain remove`, then `add`)"
+            );
+        }
         Event::Executed { .. } => {}
         Event::Halted { why } => error!(chain, why, "this replica's part in the chain has halted"),
     }

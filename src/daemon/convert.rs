@@ -93,6 +93,13 @@ pub fn take_over(
     if cluster.durability == Durability::None {
         return refused("the cluster file has durability = \"none\": there is nothing on disk");
     }
+    if cluster.master_is_apart() {
+        return refused(
+            "the master of this cluster is a group of its own ([master]), and the chain's replicas \
+             have no vote: in the other fault model it would have other replicas; write its state \
+             as commands into another cluster",
+        );
+    }
     // In the voting mode too: the file says so of the chains to come.
     only_chain(cluster)?;
     let sources = open(cluster, data, lost)?;

@@ -2,6 +2,7 @@
 
 mod chain;
 mod pace;
+mod player;
 mod status;
 
 pub(super) use chain::{asks_the_master, client_of};
@@ -17,14 +18,14 @@ use super::pending::Pending;
 use super::pins::Pins;
 use super::places::{Place, Places};
 use super::{DaemonError, halted, journal, mark};
-use crate::adversary::Liar;
-use crate::config::{Cluster, FaultModel};
+use crate::config::{Cluster, FaultModel, ReplicaEntry};
 use crate::crypto::{Ed25519, PublicKey, Scheme};
-use crate::replica::{self, Action, Event, Input, Replica, Status};
+use crate::replica::{self, Action, Event, Input, Status};
 use crate::transport::{Accepted, Endpoint, Lane, LinkClass, LinkEvent};
 use crate::types::{GroupId, LinkId, ReplicaId};
-use crate::wire::{Frame, Mark, Message};
+use crate::wire::{Frame, Mark};
 use pace::Pace;
+use player::Player;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,12 +88,6 @@ pub(super) struct Node {
     failed: Option<DaemonError>,
 }
 
-/// An honest replica, or one that lies because a test asked for it.
-enum Player {
-    Honest(Box<Replica<Ed25519>>),
-    Lying(Box<Liar<Ed25519>>),
-}
-
 impl Node {
     pub(super) fn new(parts: Parts) -> Self {
         let clock = Clock::start();
@@ -125,13 +120,9 @@ impl Node {
             FaultModel::Byzantine => SHARE,
             FaultModel::FailStop => CHAIN_SHARE,
         };
-        let replica = match lie {
-            None => Player::Honest(Box::new(Replica::new(setup, service, now))),
-            Some(lie) => {
-                let attack = lie.attack(u64::from(id.number()));
-                let signer = Ed25519::signer(&key);
-                Player::Lying(Box::new(Liar::new(setup, signer, service, attack, now)))
-            }
+        let replica = match cluster.ensemble.contains(id) {
+            true => Player::voting(setup, (service, &key), lie, now),
+            false => Player::host(&cluster, id, mark.incarnation),
         };
         Self {
             places: Places::new(cluster.quotas.links_per_client),
@@ -234,7 +225,8 @@ impl Node {
 
     /// A replica dials those with lower ids; the others dial it.
     fn start_dialling(&mut self, introduced: &mpsc::Sender<Introduced>) {
-        for entry in self.cluster.replicas.iter().filter(|r| r.id < self.id) {
+        let linked = |r: &&ReplicaEntry| r.id < self.id && self.cluster.are_linked(r.id, self.id);
+        for entry in self.cluster.replicas.iter().filter(linked) {
             let (tell, gone) = mpsc::channel(1);
             self.gone.insert(entry.id, tell);
             let (endpoint, introduced) = (self.endpoint.clone(), introduced.clone());
@@ -244,11 +236,7 @@ impl Node {
     }
 
     fn hello(&self) -> Vec<u8> {
-        let hello = match &self.replica {
-            Player::Honest(replica) => replica.hello(),
-            Player::Lying(liar) => liar.hello(),
-        };
-        hello.to_frame(GroupId::MAIN)
+        self.replica.hello()
     }
 
     /// A place for a link that somebody dialled, or why it gets none.

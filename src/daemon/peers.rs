@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -40,13 +41,15 @@ pub(super) struct Open {
     pub(super) link: Link,
     /// Whether it was closed for what came on it: what still comes is not looked at.
     pub(super) closing: bool,
+    /// Since when.
+    pub(super) since: Instant,
     /// Its count against the quota, if the other side dialled.
     _place: Option<Place>,
 }
 
 impl Open {
     pub(super) fn new(serial: u64, link: Link, place: Option<Place>) -> Self {
-        Self { serial, link, closing: false, _place: place }
+        Self { serial, link, closing: false, since: Instant::now(), _place: place }
     }
 
     /// Closes it; false if it was closed before.
@@ -88,7 +91,7 @@ async fn dial_for_ever(
     loop {
         match dial(endpoint, entry, pins).await {
             Ok((link, first)) => {
-                let up = tokio::time::Instant::now();
+                let up = Instant::now();
                 // What was told of an earlier link does not concern this one.
                 while gone.try_recv().is_ok() {}
                 let new = Introduced { link, first, place: None, dialled: Some(peer) };

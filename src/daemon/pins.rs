@@ -43,8 +43,11 @@ impl Pins {
     pub(super) fn admission(&self, cluster: &Cluster, me: ReplicaId) -> Admit {
         let clients: BTreeSet<PublicKey> = cluster.clients.iter().map(|c| c.public_key).collect();
         let (pins, model) = (self.clone(), cluster.fault_model);
+        let all = cluster.replicas.iter().map(|r| r.id);
+        let linked = all.filter(|r| *r != me && cluster.are_linked(*r, me));
+        let linked: BTreeSet<ReplicaId> = linked.collect();
         Arc::new(move |key, class| match class {
-            LinkClass::Replica => pins.owner(key).is_some_and(|owner| owner != me),
+            LinkClass::Replica => pins.owner(key).is_some_and(|owner| linked.contains(&owner)),
             LinkClass::Client => clients.contains(key) || asks_the_master(model, pins.owner(key)),
         })
     }

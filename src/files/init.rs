@@ -6,7 +6,7 @@ use super::{FileError, create_new, generate_key};
 use crate::config::{Cluster, FaultModel, default_lease, show_duration};
 use crate::crypto::SecretKey;
 use crate::service::kv::Kv;
-use crate::types::{Digest, Ensemble, MAX_T};
+use crate::types::{Digest, Ensemble, MAX_ROSTER, MAX_T};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::IpAddr;
@@ -28,6 +28,9 @@ pub struct InitOptions {
     pub t: u8,
     /// What must be survived.
     pub fault_model: FaultModel,
+    /// How many replicas there are for chains alone, behind those that vote; 0: those that vote are
+    /// the chains', too.
+    pub chain_replicas: u8,
     /// Replica `i` gets port `base_port + i`, and `base_port + 100 + i` for its admin address.
     pub base_port: u16,
     /// How many clients to make keys for.
@@ -51,6 +54,7 @@ impl InitOptions {
             directory: directory.into(),
             t: 1,
             fault_model: FaultModel::Byzantine,
+            chain_replicas: 0,
             base_port: 7100,
             clients: 2,
             delta: Duration::from_millis(100),
@@ -88,7 +92,7 @@ const OPERATOR: &str = "operator";
 /// left behind.
 pub fn write_cluster(options: &InitOptions) -> Result<NewCluster, FileError> {
     let ensemble = check_options(options)?;
-    let identities = draw_identities(ensemble, options.clients)?;
+    let identities = draw_identities(options, ensemble)?;
     let mut nonce = [0; 32];
     getrandom::fill(&mut nonce).map_err(FileError::Random)?;
     let text = render(options, ensemble, &nonce, &identities);
@@ -108,7 +112,7 @@ pub fn write_cluster(options: &InitOptions) -> Result<NewCluster, FileError> {
     }
     let mut private_files: Vec<PathBuf> =
         identities.iter().map(|i| identity_files(&keys, &i.name).0).collect();
-    let mut client_keys = private_files.split_off(ensemble.n());
+    let mut client_keys = private_files.split_off(roster(options, ensemble));
     let operator_key = client_keys.pop().expect("the operator's identity is always drawn");
     Ok(NewCluster { cluster, config_file, replica_keys: private_files, client_keys, operator_key })
 }
@@ -129,12 +133,23 @@ fn check_options(o: &InitOptions) -> Result<Ensemble, FileError> {
     let Some(ensemble) = Ensemble::new(o.t) else {
         return refuse(format!("--t {} is out of range; write 1 to {MAX_T}", o.t));
     };
-    let highest = usize::from(u16::MAX) - usize::from(ADMIN_PORT_OFFSET) - ensemble.n();
+    let all = roster(o, ensemble);
+    if o.chain_replicas > 0 && o.fault_model != FaultModel::FailStop {
+        return refuse(
+            "--chain-replicas are those of the fail-stop model; add --fault-model fail-stop"
+                .to_owned(),
+        );
+    }
+    if all > MAX_ROSTER {
+        let most = MAX_ROSTER - ensemble.n();
+        return refuse(format!("--chain-replicas {} is above {most}", o.chain_replicas));
+    }
+    let highest = usize::from(u16::MAX) - usize::from(ADMIN_PORT_OFFSET) - all;
     if o.base_port == 0 || usize::from(o.base_port) > highest {
         return refuse(format!(
             "--base-port {} leaves no room: ports run from it + 1 to it + {}; write 1 to {highest}",
             o.base_port,
-            usize::from(ADMIN_PORT_OFFSET) + ensemble.n(),
+            usize::from(ADMIN_PORT_OFFSET) + all,
         ));
     }
     if o.clients > MAX_CLIENTS {
@@ -152,14 +167,19 @@ fn check_options(o: &InitOptions) -> Result<Ensemble, FileError> {
     Ok(ensemble)
 }
 
+/// How many replicas there are.
+fn roster(o: &InitOptions, ensemble: Ensemble) -> usize {
+    ensemble.n() + usize::from(o.chain_replicas)
+}
+
 fn is_word(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
     !name.is_empty() && name.chars().all(fits)
 }
 
-fn draw_identities(ensemble: Ensemble, clients: u16) -> Result<Vec<NewIdentity>, FileError> {
-    let replicas = (1..=ensemble.n()).map(|i| format!("replica-{i}"));
-    let clients = (1..=clients).map(|i| format!("client-{i}"));
+fn draw_identities(o: &InitOptions, ensemble: Ensemble) -> Result<Vec<NewIdentity>, FileError> {
+    let replicas = (1..=roster(o, ensemble)).map(|i| format!("replica-{i}"));
+    let clients = (1..=o.clients).map(|i| format!("client-{i}"));
     let names = replicas.chain(clients).chain([OPERATOR.to_owned()]);
     names.map(|name| Ok(NewIdentity { name, secret: generate_key()? })).collect()
 }
@@ -217,6 +237,7 @@ fn render(
         .replace("@T@", &t.to_string())
         .replace("@FAULT_MODEL@", o.fault_model.name())
         .replace("@LEASE@", &show_duration(default_lease(&timing)))
+        .replace("@MASTER@", &master(o, ensemble))
         .replace("@MARGIN@", &show_duration(timing.delta))
         .replace("@MAJORITY@", &ensemble.majority().to_string())
         .replace("@NONCE@", &Digest(*nonce).to_hex())
@@ -233,7 +254,7 @@ fn render(
              allow_liars = true\n"
             .to_owned());
     }
-    let (replicas, clients) = identities.split_at(n);
+    let (replicas, clients) = identities.split_at(roster(o, ensemble));
     for (number, identity) in (1u8..).zip(replicas) {
         put(render_replica(o, number, identity));
     }
@@ -246,6 +267,16 @@ fn render(
         ));
     }
     out
+}
+
+/// The section that says who is the master, if that is a group of its own.
+fn master(o: &InitOptions, ensemble: Ensemble) -> String {
+    let ids: Vec<String> = (1..=ensemble.n()).map(|i| i.to_string()).collect();
+    let line = format!("[master]\nreplicas = [{}]\n", ids.join(", "));
+    match o.chain_replicas {
+        0 => format!("\n# {}", line.trim_end().replace('\n', "\n# ")),
+        _ => format!("\n{}", line.trim_end()),
+    }
 }
 
 /// The line for the state that the service begins with.
@@ -285,6 +316,27 @@ mod tests {
 
     fn options(directory: &Path) -> InitOptions {
         InitOptions::new(directory.join("cluster"))
+    }
+
+    #[test]
+    fn replicas_for_chains_alone_stand_behind_those_that_vote() {
+        let dir = tempfile::tempdir().unwrap();
+        let fault_model = FaultModel::FailStop;
+        let asked = InitOptions { fault_model, chain_replicas: 4, ..options(dir.path()) };
+        let made = write_cluster(&asked).unwrap();
+        let c = &made.cluster;
+        assert_eq!((c.voters().len(), c.hosts().len(), made.replica_keys.len()), (3, 4, 7));
+        assert_eq!(made.client_keys.len(), 2);
+        assert_eq!(load_cluster(&made.config_file).unwrap(), *c);
+        let key = read_secret_key(&made.replica_keys[6]).unwrap().public();
+        assert_eq!(key, c.hosts()[3].public_key);
+        for (bad, why) in [
+            (InitOptions { chain_replicas: 29, ..asked.clone() }, "is above 28"),
+            (InitOptions { fault_model: FaultModel::Byzantine, ..asked }, "fail-stop"),
+        ] {
+            let refused = write_cluster(&bad).unwrap_err().to_string();
+            assert!(refused.contains(why), "{refused}");
+        }
     }
 
     #[test]

@@ -10,9 +10,10 @@ use prometheus_client::registry::Registry;
 /// Renders a status. Every counter becomes `quorate_NAME_total`, everything else a gauge.
 pub fn render(status: &Status) -> String {
     let mut registry = Registry::with_prefix("quorate");
+    let takes_part = matches!(status.standing, Standing::Member | Standing::Host);
     let gauges: [(&str, &str, u64); 11] = [
         ("replica", "The replica's number", status.replica.into()),
-        ("member", "1 if it takes part", (status.standing == Standing::Member).into()),
+        ("member", "1 if it takes part", takes_part.into()),
         ("halted", "1 if it has stopped itself", status.halted.is_some().into()),
         (
             "quarantined",

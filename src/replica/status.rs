@@ -199,6 +199,8 @@ pub enum Standing {
     Quarantined,
     /// It has stopped itself.
     Halted,
+    /// It has no vote: it is a replica of chains whose master is a group of its own.
+    Host,
 }
 
 impl Standing {
@@ -212,6 +214,7 @@ impl Standing {
             Standing::Restarted => "restarted",
             Standing::Quarantined => "quarantined",
             Standing::Halted => "halted",
+            Standing::Host => "host",
         }
     }
 }

@@ -151,6 +151,7 @@ pub(super) fn client<S: Scheme>(
         ordered: options.queries == 0,
         assurance: options.assurance,
         ensemble: keyring.ensemble(),
+        roster: keyring.ensemble().n(),
         context: keyring.context(),
         client: super::client_id(options.key_of(number)),
         session,

@@ -6,6 +6,9 @@ use std::fmt;
 /// The largest number of faults a group can be configured for; `n = 31` then.
 pub const MAX_T: u8 = 15;
 
+/// Replicas of a cluster at most, those without a vote among them.
+pub const MAX_ROSTER: usize = 31;
+
 /// How many replicas there are and how many of them may be bad: `n = 2t + 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ensemble {

@@ -26,7 +26,7 @@ pub use digest_map::DigestMap;
 pub use digest_queue::DigestQueue;
 pub use disk_state::DiskState;
 pub use durability::Durability;
-pub use ensemble::{Ensemble, MAX_T, Members};
+pub use ensemble::{Ensemble, MAX_ROSTER, MAX_T, Members};
 pub use epoch::{Call, Root};
 pub use ids::{
     ClientId, Cuid, Digest, Epoch, GroupId, LinkId, ReplicaId, RequestId, Round, SessionId, Uid,

@@ -165,6 +165,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("master-takes-unwitnessed", "CH-L2: a member is taken out though no other is known to live"),
     ("master-lost-reports", "CH-F6: what a replaced disk has counts as a report"),
     ("ch-window-by-count", "chain: however long updates are, as many are sent as the window has"),
+    ("ch-fresh-is-sure", "CH-F6: who begins on an empty disk says that it had nothing"),
     ("ch-append-unpaired", "CH-F4: who joins is appended before it has all that is committed"),
 ];
 

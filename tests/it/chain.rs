@@ -37,15 +37,29 @@ fn chains_of_one_two_and_three_answer_all_their_clients() {
 /// with all that was committed.
 #[test]
 fn a_lost_disk_costs_nothing_that_another_has() {
+    lose_disks(false);
+}
+
+/// The same where nobody tells a replica that its empty disk stands in for a lost one: it is no
+/// member of the group that votes, which would notice.
+#[test]
+fn an_empty_disk_is_taken_for_a_lost_one_until_the_master_says_otherwise() {
+    lose_disks(true);
+}
+
+fn lose_disks(unsure: bool) {
     let mut reports = Vec::new();
     for length in 2..=3 {
-        let quiet = ChainOptions::quiet(length);
-        let options = ChainOptions { losses: 6, breaks: 4, jumps: 3, calls: 60, ..quiet };
+        let options = ChainOptions { unsure, ..losing(length) };
         reports.extend(all(12, &options));
     }
     let total = |of: fn(&ChainReport) -> u64| reports.iter().map(of).sum::<u64>();
     println!("{} disks lost, {} struck out", total(|r| r.losses), total(|r| r.struck));
     assert!(total(|r| r.losses) > 0 && total(|r| r.struck) > 0);
+}
+
+fn losing(length: u8) -> ChainOptions {
+    ChainOptions { losses: 6, breaks: 4, jumps: 3, calls: 60, ..ChainOptions::quiet(length) }
 }
 
 /// D7, D8 and D13: a damaged state makes way for an older one, and who cannot start any more is a
@@ -260,6 +274,7 @@ fn hunt(name: &str) -> ChainOptions {
         }
         "ch-opens-at-once" => ChainOptions { reorders: 12, calls: 60, ..quiet },
         "ch-window-by-count" => ChainOptions { callers: 4, narrows: 24, ..quiet },
+        "ch-fresh-is-sure" => ChainOptions { unsure: true, ..losing(2) },
         "ch-append-unpaired" => ChainOptions { crashes: 6, calls: 60, ..quiet },
         _ => rough,
     }

@@ -37,13 +37,17 @@ const CLIENTS: usize = 3;
 /// Calls of a client at a time.
 const AT_A_TIME: usize = 3;
 
-fn cluster() -> Cluster {
+/// Three replicas, or three that are the master and three for chains alone.
+fn cluster(apart: bool) -> Cluster {
     let nonce = "05".repeat(32);
     let mut text = format!(
         "[cluster]\nnonce = \"{nonce}\"\nfault_model = \"fail-stop\"\nt = 1\ndelta = \"50ms\"\n\
          [[chain]]\nnumber = 0\nslots = \"0-511\"\n[[chain]]\nnumber = 1\nslots = \"512-1023\"\n"
     );
-    for number in 1..=3u8 {
+    if apart {
+        text.push_str("[master]\nreplicas = [1, 2, 3]\n");
+    }
+    for number in 1..=if apart { 6 } else { 3u8 } {
         let key = SecretKey::from_seed([number; 32]).public().to_inline();
         text.push_str(&format!(
             "[[replica]]\nid = {number}\naddress = \"127.0.0.1:710{number}\"\n\
@@ -102,14 +106,15 @@ struct World {
     clients: Vec<Client>,
     dice: Dice,
     victim: usize,
+    /// Whether it is dead.
+    killed: bool,
     seen: BTreeMap<String, Vec<Seen>>,
     refused: u64,
     questions: BTreeSet<(usize, u64)>,
 }
 
 impl World {
-    fn new(seed: u64, victim: usize) -> Self {
-        let cluster = cluster();
+    fn new(seed: u64, cluster: Cluster, victim: usize) -> Self {
         let master = master_of(&cluster);
         let site = |index: usize, chain: u32| {
             let make = || -> Box<dyn Service> { Box::new(kv::Kv::new()) };
@@ -122,6 +127,7 @@ impl World {
                 margin: cluster.chains.margin,
                 durable: true,
                 lost: false,
+                unsure: cluster.master_is_apart(),
                 trace: false,
                 reads_any: false,
                 order: cluster.limits,
@@ -131,7 +137,11 @@ impl World {
             };
             (chain, Site { chain: Chain::new(setup, Found::default()).unwrap(), wake: 0 })
         };
-        let sites = (0..3).map(|i| [0, 1].map(|chain| site(i, chain)).into()).collect();
+        let sites = cluster.replicas.iter().map(|r| match cluster.is_host(r.id) {
+            true => [0, 1].map(|chain| site(r.id.index(), chain)).into(),
+            false => BTreeMap::new(),
+        });
+        let sites = sites.collect();
         let clients = (0..CLIENTS).map(|index| client(&cluster, index)).collect();
         let mut world = Self {
             cluster,
@@ -143,6 +153,7 @@ impl World {
             clients,
             dice: Dice::new(seed, 7),
             victim,
+            killed: false,
             seen: BTreeMap::new(),
             refused: 0,
             questions: BTreeSet::new(),
@@ -152,9 +163,9 @@ impl World {
     }
 
     fn begin(&mut self) {
-        for at in 0..3 {
-            for chain in [0, 1] {
-                for peer in (0..3).filter(|peer| *peer != at).map(replica) {
+        for at in 0..self.sites.len() {
+            for peer in self.hosts().filter(|peer| *peer != at).map(replica) {
+                for chain in [0, 1] {
                     self.after(1, Event::Chain { at, chain, input: Input::PeerUp { peer } });
                 }
             }
@@ -176,6 +187,16 @@ impl World {
             (0..AT_A_TIME).for_each(|_| self.after(2 * WAY, Event::Call { client }));
         }
         self.after(KILL, Event::Kill);
+    }
+
+    /// Who may be in chains, by their places.
+    fn hosts(&self) -> std::ops::Range<usize> {
+        let hosts = self.cluster.hosts();
+        hosts[0].id.index()..hosts[0].id.index() + hosts.len()
+    }
+
+    fn is_dead(&self, at: usize) -> bool {
+        self.killed && at == self.victim
     }
 
     fn after(&mut self, delay: u64, event: Event) {
@@ -231,7 +252,7 @@ impl World {
             }
             Event::Client { client, from, input } => {
                 let is_down = matches!(input, caller::Input::Down { .. });
-                if is_down || !self.sites[from].is_empty() {
+                if is_down || !self.is_dead(from) {
                     self.client(client, input);
                 }
             }
@@ -253,8 +274,9 @@ impl World {
 
     fn kill(&mut self) {
         let (victim, peer) = (self.victim, replica(self.victim));
+        self.killed = true;
         self.sites[victim].clear();
-        for at in (0..3).filter(|at| *at != victim) {
+        for at in self.hosts().filter(|at| *at != victim) {
             for chain in [0, 1] {
                 self.after(WAY, Event::Chain { at, chain, input: Input::PeerDown { peer } });
             }
@@ -310,7 +332,8 @@ impl World {
                 self.after(SYNC, Event::Chain { at, chain, input });
             }
             Action::Event(Told::Halted { why }) => panic!("halted: {why}"),
-            Action::Event(_) => {}
+            Action::Event(Told::DiskLost) => panic!("no disk is lost"),
+            Action::Event(_) | Action::Begun => {}
         }
     }
 
@@ -359,7 +382,13 @@ impl World {
                     Event::Chain { at, chain, input: Input::Update { link, client: id, request } }
                 }
                 // Here each client has one link.
-                (Some(_), Kind::ChainSession) => continue,
+                (Some(_), Kind::ChainSession) => {
+                    assert!(
+                        self.hosts().contains(&at),
+                        "who has no part in chains is told nothing"
+                    );
+                    continue;
+                }
                 (Some(chain), _) => {
                     let query = ChainQuery::from_body(&frame.body).unwrap();
                     Event::Chain { at, chain, input: Input::Query { link, client: id, query } }
@@ -371,7 +400,8 @@ impl World {
 
     /// The master's group has ordered and answered this; one of its replicas says so.
     fn asked(&mut self, index: usize, at: usize, request: &Request) {
-        if self.sites[at].is_empty() {
+        assert!(at < 3, "only these vote");
+        if self.is_dead(at) {
             return;
         }
         let key = (request.session, request.number);
@@ -507,6 +537,7 @@ fn client(cluster: &Cluster, index: usize) -> Client {
             assurance: quorate::types::Assurance::Majority,
             mode: Mode::Vote,
             ensemble: cluster.ensemble,
+            roster: cluster.replicas.len(),
             context: cluster.context(GroupId::of_chain(number)),
             client: id,
             session: SessionId(10 * index as u64 + u64::from(number)),
@@ -535,17 +566,37 @@ fn client(cluster: &Cluster, index: usize) -> Client {
 fn two_chains_at_one_master_outlive_each_replica_and_keep_their_keys() {
     for seed in 0..9 {
         let victim = usize::try_from(seed % 3).unwrap();
-        let mut world = World::new(seed, victim);
-        let begins = [0, 1].map(|chain| cluster().each_chain()[chain].members.clone());
-        assert_eq!(begins, [[replica(0), replica(1)], [replica(1), replica(2)]]);
-        world.run();
+        let world = played(seed, cluster(false), victim, [[0, 1], [1, 2]]);
         for chain in [0, 1] {
             assert!(!world.config(chain).has(replica(victim)), "it is out of chain {chain}");
         }
-        world.check();
-        let answered: usize = world.seen.values().map(Vec::len).sum();
-        let asked = world.questions.len();
-        println!("seed {seed}: {answered} answered, {} refused, {asked} questions", world.refused);
-        assert!(answered > 500 && world.refused > 10);
+    }
+}
+
+fn played(seed: u64, cluster: Cluster, victim: usize, begins: [[usize; 2]; 2]) -> World {
+    let chains = [0, 1].map(|chain| cluster.each_chain()[chain].members.clone());
+    assert_eq!(chains, begins.map(|members| members.map(replica)));
+    let mut world = World::new(seed, cluster, victim);
+    world.run();
+    world.check();
+    let answered: usize = world.seen.values().map(Vec::len).sum();
+    let asked = world.questions.len();
+    println!("seed {seed}: {answered} answered, {} refused, {asked} questions", world.refused);
+    assert!(answered > 500 && world.refused > 10);
+    world
+}
+
+/// The same where the master is a group of its own: R1 to R3 vote, and R4 to R6 are the chains'.
+/// Of those that vote one may die, and no chain notices.
+#[test]
+fn chains_whose_master_is_apart_outlive_one_of_it_and_one_of_theirs() {
+    for seed in 0..6 {
+        let victim = usize::try_from(seed).unwrap();
+        let world = played(seed, cluster(true), victim, [[3, 4], [4, 5]]);
+        for chain in [0, 1] {
+            let config = world.config(chain);
+            assert!(!config.has(replica(victim)) && config.members.len() == 2);
+            assert!(victim > 2 || config.number == 1, "nobody was taken out");
+        }
     }
 }

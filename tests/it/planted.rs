@@ -18,7 +18,7 @@ const SEEDS: u64 = 12;
 /// `src/proof/receipt`), those of divergence in `tests/it/divergence.rs`, the others by crashes at
 /// every call of the disk (`src/daemon/disk/tests/crash/mod.rs`), by stories
 /// (`tests/it/explore.rs`) and by the modes of `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 127] = [
+const ELSEWHERE: [&str; 128] = [
     "delta-offset-stays",
     "delta-late-untold",
     "s6-signer-counts-twice",
@@ -64,6 +64,7 @@ const ELSEWHERE: [&str; 127] = [
     "ch-resumes-before-ready",
     "ch-append-unpaired",
     "ch-window-by-count",
+    "ch-fresh-is-sure",
     "r7-no-bound",
     "o7-spent-goes",
     "s7-legs-forgotten",

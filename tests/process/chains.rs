@@ -37,13 +37,13 @@ fn start_with(t: u8, more: &str) -> Cluster {
 }
 
 /// What a replica says of the chain.
-fn says(cluster: &Cluster, number: u8) -> Option<Value> {
+pub fn says(cluster: &Cluster, number: u8) -> Option<Value> {
     let chain = cluster.status(number)?["chain"].clone();
     (!chain.is_null()).then_some(chain)
 }
 
 /// The members from head to tail, as the tail says that answers.
-fn members(cluster: &Cluster) -> Option<Vec<u8>> {
+pub fn members(cluster: &Cluster) -> Option<Vec<u8>> {
     let open = (1..=cluster.n()).filter_map(|number| says(cluster, number));
     let newest = open.filter(|c| c["open"] == true).max_by_key(|c| c["config"].as_u64());
     let members = newest?["members"].as_array()?.clone();
@@ -56,7 +56,7 @@ pub fn is_whole(cluster: &Cluster, without: Option<u8>) -> bool {
     members(cluster).is_some_and(|m| m.len() == length && without.is_none_or(|w| !m.contains(&w)))
 }
 
-fn operator(cluster: &Cluster, args: &[&str]) -> (i32, String, String) {
+pub fn operator(cluster: &Cluster, args: &[&str]) -> (i32, String, String) {
     let (config, key) = (cluster.config().to_str().unwrap(), cluster.operator_key());
     let rest = ["--config", config, "--key", key.to_str().unwrap()];
     cluster.quorate(&[&["admin", "chain"], args, &rest].concat())

@@ -7,8 +7,10 @@
 // Each test uses a part of it.
 #![allow(dead_code)]
 
+use quorate::config::ReplicaEntry;
 use quorate::files::free_base_port;
 use quorate::files::init::{InitOptions, write_cluster};
+use quorate::types::ReplicaId;
 use serde_json::Value;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -76,7 +78,7 @@ impl Cluster {
         let directory = tempfile::tempdir().unwrap();
         let mut options = InitOptions::new(directory.path().join("cluster"));
         adjust(&mut options);
-        options.base_port = free_base_port(2 * options.t + 1).unwrap();
+        options.base_port = free_base_port(2 * options.t + 1 + options.chain_replicas).unwrap();
         let new = write_cluster(&options).unwrap();
         let replicas = new.cluster.replicas.iter().map(|_| None).collect();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_quorate"));
@@ -253,9 +255,12 @@ impl Cluster {
 
     /// Whether a replica is linked with all others.
     pub fn is_linked(&self, number: u8) -> bool {
+        let own = ReplicaId::new(number).unwrap();
+        let linked = |r: &&ReplicaEntry| r.id != own && self.cluster.are_linked(r.id, own);
+        let others = self.cluster.replicas.iter().filter(linked).count();
         self.status(number).is_some_and(|s| {
             let links = s["links"].as_array().unwrap();
-            links.len() + 1 == self.replicas.len() && links.iter().all(|l| l["up"] == true)
+            links.len() == others && links.iter().all(|l| l["up"] == true)
         })
     }
 

@@ -1,5 +1,6 @@
 //! Real processes, real QUIC on loopback, real signals.
 
+mod apart;
 mod bench;
 mod cables;
 mod chains;

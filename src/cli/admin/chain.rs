@@ -115,9 +115,10 @@ impl Chain {
         }
         let chains = common.chains(&cluster, changes)?;
         let named = |number: u8| {
-            let id = ReplicaId::new(number).filter(|id| cluster.ensemble.contains(*id));
-            let n = cluster.ensemble.n();
-            let message = format!("there is no replica {number}; the ids are 1 to {n}");
+            let id = ReplicaId::new(number).filter(|id| cluster.is_host(*id));
+            let ids = cluster.hosts().iter().map(|r| r.id.to_string()).collect::<Vec<_>>();
+            let ids = ids.join(", ");
+            let message = format!("no replica {number} may be in a chain; those that may: {ids}");
             id.ok_or_else(|| usage(message))
         };
         let ask = match &self.command {

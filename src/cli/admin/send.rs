@@ -34,11 +34,11 @@ impl Sender {
         let settings = Settings::default().on_paths_of(cluster.mtu);
         let endpoint = Endpoint::bind(any_address(cluster), key, None, settings)?;
         let endpoint = Arc::new(endpoint);
-        let not_yet = cluster.replicas.iter().map(|_| Some("no link yet".to_owned()));
+        let not_yet = cluster.voters().iter().map(|_| Some("no link yet".to_owned()));
         let troubles = Arc::new(Mutex::new(not_yet.collect::<Vec<_>>()));
         let frame: Arc<[u8]> = change.to_frame(GroupId::MAIN).into();
         let mut tasks = JoinSet::new();
-        for replica in &cluster.replicas {
+        for replica in cluster.voters() {
             let target = Target { cluster: cluster.id(), replica: replica.clone() };
             let (endpoint, target) = (endpoint.clone(), Arc::new(target));
             let (frame, troubles) = (frame.clone(), troubles.clone());

@@ -15,6 +15,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) const FILE: &str = "life";
 
+/// The file that says that the directory has all that its replica ever had
+/// ([`crate::chain::Action::Begun`]), with whose it is.
+const BEGUN: &str = "begun";
+
+/// Whether that is noted here. A note that is damaged or another's is none.
+pub(super) fn has_begun(directory: &Path, owner: Digest) -> bool {
+    std::fs::read(directory.join(BEGUN)).is_ok_and(|bytes| bytes == owner.0)
+}
+
+/// Notes it, durably.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn begun(directory: &Path, owner: Digest) -> Result<(), DaemonError> {
+    let path = directory.join(BEGUN);
+    let written = files::write_atomically(&path, &owner.0, 0o644);
+    written.map_err(|e| failed(&path, format!("{e}; {WRITABLE}")))
+}
+
 /// The number of a new life, durable in this directory, which is made if need be. It `must` be
 /// higher than one that is there.
 ///

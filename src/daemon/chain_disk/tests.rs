@@ -442,7 +442,7 @@ fn it_ends_at_once_though_the_disk_is_full() {
 // --- a real directory ----------------------------------------------------------------------------
 
 fn opening(disk: Option<DiskState>, durable: bool) -> ChainOpening {
-    ChainOpening { cluster: CLUSTER, replica: me(), chain: 1, disk, durable }
+    ChainOpening { cluster: CLUSTER, replica: me(), chain: 1, disk, durable, alone: false }
 }
 
 const KNOWN: Option<DiskState> = Some(DiskState::Known);
@@ -481,6 +481,32 @@ fn a_directory_gives_back_what_was_said_to_be_durable() {
     let told = refused(ChainDisk::open(dir.path(), opening(KNOWN, true)));
     assert!(told.contains("--replace-disk"), "{told}");
     assert!(!dir.path().join("chain-1").exists());
+}
+
+/// CH-F6, of a replica that does not vote: what a directory began with is noted in it.
+#[test]
+fn one_without_a_vote_is_unsure_of_an_empty_disk_until_that_is_noted() {
+    for durable in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |disk, alone| {
+            ChainDisk::open(dir.path(), ChainOpening { alone, ..opening(disk, durable) }).unwrap()
+        };
+        assert!(open(None, true).unsure && !open(Some(DiskState::New), false).unsure);
+        let opened = open(Some(DiskState::New), true);
+        assert!(opened.unsure, "it may have been stopped before the master said something");
+        opened.disk.begun().unwrap();
+        drop(opened.disk);
+        assert!(!open(KNOWN, true).unsure);
+        let note = dir.path().join("chain-1/begun");
+        std::fs::write(&note, [0; 32]).unwrap();
+        assert!(open(KNOWN, true).unsure, "a damaged note is none");
+        if durable {
+            let opened = open(KNOWN, true);
+            opened.disk.append(1, records(1, 1..=3));
+            drop(opened.disk);
+            assert!(!open(KNOWN, true).unsure, "what is there was a member's");
+        }
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::crypto::PublicKey;
 use crate::daemon::chained;
 use crate::daemon::chains::News;
 use crate::daemon::gate::{self, Sender};
+use crate::daemon::mark;
 use crate::transport::Lane;
 use crate::types::{ClientId, Digest, GroupId, LinkId, ReplicaId, Role, Round};
 use crate::wire::{
@@ -70,10 +71,13 @@ impl Node {
     /// Takes a client's frame, if it is for a chain, or something that its sender may not ask of
     /// the master.
     pub(super) fn chain_client_frame(&mut self, link: LinkId, frame: &Frame) -> bool {
-        let Some(chains) = &mut self.chains else { return false };
         let now = self.clock.now();
-        let Some(taken) = chains.client_frame(now, link, frame) else {
-            return frame.kind == Kind::Request && self.is_kept_from_master(link, frame);
+        let taken = self.chains.as_mut().and_then(|chains| chains.client_frame(now, link, frame));
+        let Some(taken) = taken else {
+            let is_asked = self.cluster.fault_model == FaultModel::FailStop;
+            return is_asked
+                && frame.kind == Kind::Request
+                && self.is_kept_from_master(link, frame);
         };
         match taken {
             Ok(None) => {}
@@ -159,6 +163,13 @@ impl Node {
                 chained.disk().save(sequence, number, state, anew);
             }
             Action::Encode { id, work } => chained.encode(id, work),
+            Action::Begun => {
+                let noted = chained.disk().begun();
+                match noted.and_then(|()| mark::known(&self.directory, self.mark)) {
+                    Ok(mark) => self.mark = mark,
+                    Err(why) => self.failed = Some(why),
+                }
+            }
             Action::Event(event) => {
                 chained::log(chain, &event);
                 if let Event::Configured { config } = event {

@@ -3,7 +3,7 @@
 //! A turn begins with the first event after a sleep and ends when everything that follows from it
 //! was done. Whatever comes meanwhile waits; the core measures that against Δ.
 
-use super::{Node, Player};
+use super::Node;
 use crate::daemon::chains::Chains;
 use crate::replica::Input;
 use crate::transport::Lane;
@@ -83,10 +83,7 @@ impl Node {
 
     fn input(&mut self, now: Now, input: Input) {
         let out = self.pending.actions();
-        match &mut self.replica {
-            Player::Honest(replica) => replica.handle(now, input, out),
-            Player::Lying(liar) => liar.handle(now, input, out),
-        }
+        self.replica.handle(now, input, out);
         if self.pending.is_heavy() {
             self.act();
         }
@@ -98,10 +95,7 @@ impl Node {
         if let Some((since, late)) = self.pace.end(now.monotonic) {
             self.input(now, Input::Away { since, late });
         }
-        let own = match &self.replica {
-            Player::Honest(replica) => replica.next_wake(),
-            Player::Lying(liar) => liar.next_wake(),
-        };
+        let own = self.replica.next_wake();
         let of_chains = self.chains.as_ref().map(Chains::next_wake);
         let asked = own.into_iter().chain(of_chains).min();
         let until = self.pace.sleep(asked, !self.peers.is_empty());
@@ -113,11 +107,9 @@ impl Node {
         let sent = self.pace.last;
         while let Some(peer) = self.touched_peers.pop_first() {
             if let Some(open) = self.peers.get(&peer) {
-                let stamp = match &mut self.replica {
-                    Player::Honest(replica) => replica.stamp(peer, sent),
-                    Player::Lying(liar) => liar.stamp(peer, sent),
-                };
-                open.link.send(Lane::Protocol, &stamp.frame());
+                if let Some(stamp) = self.replica.stamp(peer, sent) {
+                    open.link.send(Lane::Protocol, &stamp.frame());
+                }
                 open.link.flush();
             }
         }

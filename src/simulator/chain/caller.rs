@@ -59,6 +59,7 @@ impl World<'_> {
                 assurance: Assurance::Majority,
                 mode: Mode::Vote,
                 ensemble: ensemble(options.replicas),
+                roster: ensemble(options.replicas).n(),
                 context: Context { group: GroupId(CHAIN), ..of_chain.context },
                 client: id,
                 session: SessionId(u64::from(index) + 1000),

@@ -53,6 +53,7 @@ pub fn setup(index: u8, options: &ChainOptions) -> Setup {
     let make: Arc<dyn Fn() -> Box<dyn Service> + Send + Sync> = Arc::new(|| Box::new(Kv::new()));
     Setup {
         lost: false,
+        unsure: options.unsure,
         trace: true,
         me: ReplicaId::from_index(usize::from(index)),
         incarnation: 0,
@@ -76,6 +77,8 @@ pub(super) fn site(index: u8, options: &ChainOptions, dice: &mut Dice) -> Site {
         setup: setup(index, options),
         chain: None,
         disk: Disk::default(),
+        begun: false,
+        gone: false,
         life: 0,
         paused_until: 0,
         inbox: VecDeque::new(),

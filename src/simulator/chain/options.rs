@@ -39,6 +39,9 @@ pub struct ChainOptions {
     /// be played with other stops: if another member starts again before the master has noticed,
     /// the lost one is the last member, and nobody knows that it had nothing that others lack.
     pub losses: u32,
+    /// Whether a replica on an empty disk does not know whether one was lost, as where the master
+    /// is a group of its own; otherwise it is told ([`crate::chain::Setup::unsure`]).
+    pub unsure: bool,
     /// Wall clocks that jump, forwards or back.
     pub jumps: u32,
     /// Disks on which a state or a record rots while their replica is stopped. Like losses not to
@@ -81,6 +84,7 @@ impl ChainOptions {
             master_delay: Duration::from_millis(6),
             reorders: 0,
             losses: 0,
+            unsure: false,
             jumps: 0,
             rots: 0,
             slows: 0,

@@ -342,7 +342,7 @@ impl State {
                 }
             }
             Action::Event(Event::Halted { why }) => return Err(format!("halted: {why}")),
-            Action::Event(_) | Action::Answer { .. } => {}
+            Action::Event(_) | Action::Answer { .. } | Action::Begun => {}
         }
         Ok(())
     }

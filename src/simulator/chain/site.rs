@@ -11,6 +11,10 @@ pub(super) struct Site {
     /// `None` while it is down.
     pub(super) chain: Option<Chain>,
     pub(super) disk: Disk,
+    /// Whether it has noted on this disk that it began there ([`crate::chain::Action::Begun`]).
+    pub(super) begun: bool,
+    /// Whether its disk was lost, and nothing has been written since.
+    pub(super) gone: bool,
     /// Counts lives: what was meant for an earlier one is lost.
     pub(super) life: u64,
     /// It stands still until then, and what comes meanwhile waits.
@@ -45,20 +49,24 @@ impl Site {
 
     /// Its disk is another one from now on.
     pub(super) fn lose_disk(&mut self) {
-        self.disk = Disk::default();
-        self.setup.lost = true;
+        (self.disk, self.begun, self.gone) = (Disk::default(), false, true);
+        // Nobody tells one that asks the master itself.
+        self.setup.lost = !self.setup.unsure;
     }
 
     /// Whether its disk was lost, and it has not been a member since.
     pub(super) fn is_lost(&self) -> bool {
-        self.setup.lost && self.chain.as_ref().is_none_or(Chain::is_lost)
+        self.gone && self.chain.as_ref().is_none_or(Chain::is_lost)
     }
 
     /// Starts it in a new life, from what its disk has.
     pub(super) fn start(&mut self, found: Found) -> Result<(), String> {
         self.life += 1;
-        self.setup.lost &= found.state.is_none() && found.log.is_empty();
-        let setup = Setup { incarnation: self.life, ..self.setup.clone() };
+        let is_empty = found.state.is_none() && found.log.is_empty();
+        self.setup.lost &= is_empty;
+        self.gone &= is_empty;
+        let unsure = self.setup.unsure && is_empty && !self.begun;
+        let setup = Setup { incarnation: self.life, unsure, ..self.setup.clone() };
         self.chain = Some(Chain::new(setup, found)?);
         (self.wake, self.undrained) = (0, true);
         Ok(())

@@ -437,6 +437,7 @@ impl<'a> World<'a> {
                 let delay = self.dice.between(ENCODE.0, ENCODE.1);
                 self.after(delay, Event::Encoded { site: at, life, id, work });
             }
+            Action::Begun => self.sites[at].begun = true,
             Action::Event(chain::Event::Executed { entry, outcome, fresh }) => {
                 if self.truth.executed(&entry, &outcome, fresh)? {
                     self.is_on_every_disk(at, &entry)?;
