@@ -19,7 +19,7 @@ declare -A pids=()
 finish() {
     for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
     wait
-    if [ -n "${groups:-}" ]; then rmdir "$groups"/* "$groups"; fi
+    if [ -n "${groups:-}" ]; then rmdir "$groups"/*/ "$groups"; fi
     rm -rf "$all"
 }
 trap finish EXIT

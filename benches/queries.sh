@@ -9,13 +9,13 @@
 # root and control groups of version 1. It takes two minutes, asserts nothing, and ends what it
 # started.
 #
-#     SHARE     the part of one core that each replica gets at most [0.12]
+#     SHARE     the part of one core that each replica gets at most [0.2]
 #     PAIRS     how many pairs of runs [5]
 #
 # and QUORATE, PORT and TMPDIR as in clusters.sh.
 
 source "$(dirname "${BASH_SOURCE[0]}")/clusters.sh"
-share=${SHARE:-0.12}
+share=${SHARE:-0.2}
 groups=/sys/fs/cgroup/cpu/quorate-bench-$$
 mkdir "$groups"
 
@@ -29,7 +29,7 @@ ask() {
     local id
     for id in 1 2 3 4 5; do start "$1" $id; done
     sleep 6
-    load_with "$1" "$all/$1.json" --clients 4 --outstanding 256 --mix get=1 --keys 10000 --preload \
+    load_with "$1" "$all/$1.json" --clients 4 --outstanding "${OUTSTANDING:-256}" --mix get=1 --keys 10000 --preload \
         --seconds 5 --warmup 1
     for id in 1 2 3 4 5; do stop "$1" $id; done
     rm -rf "$all/$1/data"

@@ -392,6 +392,32 @@ fn ch_q2_queries_are_spread_over_all_members_if_all_answer() {
     assert_eq!((w.done.len(), w.caller.stats().moved), (4, 2));
 }
 
+/// Those that leave at one time go together: a member answers several for little more than one.
+#[test]
+fn queries_that_leave_together_go_to_one_member_and_the_next_ones_to_another() {
+    let limits = OrderLimits { window: 400, max_commands: 4, ..OrderLimits::default() };
+    let one = setup();
+    let wide = Setup { limits, pipeline: 400, ..one.setup };
+    let mut w = World::new(ChainSetup { reads_any: true, setup: wide, ..one });
+    let mut token = 0;
+    let mut ask = |w: &mut World, queries: usize| {
+        w.sent.clear();
+        for _ in 0..queries {
+            token += 1;
+            let (kind, bytes) = (CommandKind::Query, Bytes::from_static(b"read"));
+            let commands = vec![Command { kind, bytes }];
+            w.input(Input::Call { token: Token(token), commands, coalesce: false });
+        }
+        w.drained();
+        [w.to(1).len(), w.to(2).len()]
+    };
+    let (first, second) = (ask(&mut w, 5), ask(&mut w, 7));
+    assert!((first, second) == ([5, 0], [0, 7]) || (first, second) == ([0, 5], [7, 0]));
+    let mut many = ask(&mut w, 150);
+    many.sort_unstable();
+    assert_eq!(many, [64, 86], "64 for one, 64 for the other, and the rest for the first");
+}
+
 #[test]
 fn mixed_calls_are_updates_and_queries_overtake() {
     let mut w = World::open();

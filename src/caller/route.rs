@@ -16,6 +16,10 @@ use std::time::Duration;
 /// after twice that, and so on up to that time.
 const REFUSED_PART: u32 = 16;
 
+/// Queries that leave at one time for one member, before it is the next one's turn: several cost a
+/// member little more than one, and no member should get all of a long list.
+const TOGETHER: usize = 64;
+
 /// The chain as it is known, and who gets what of it.
 #[derive(Debug)]
 pub(super) struct Route {
@@ -23,8 +27,9 @@ pub(super) struct Route {
     mode: Mode,
     /// Who should be asked.
     preferred: Vec<ReplicaId>,
-    /// Counts requests, to spread them.
+    /// Whose turn it is, to spread requests, and how many it has had of those that leave now.
     turn: usize,
+    taken: usize,
     /// Requests may wait for a place.
     pub dirty: bool,
 }
@@ -68,6 +73,7 @@ impl Route {
             mode,
             preferred: Vec::new(),
             turn: 0,
+            taken: 0,
             dirty: false,
         })
     }
@@ -97,7 +103,10 @@ impl Route {
     ) -> Option<ReplicaId> {
         let able: Vec<ReplicaId> = self.preferred.iter().copied().filter(|r| up(*r)).collect();
         let other = |r: &ReplicaId| Some(*r) != before;
-        self.turn = self.turn.wrapping_add(1);
+        if again || self.taken >= TOGETHER {
+            self.pass_on();
+        }
+        self.taken += 1;
         let in_turn = |of: &[ReplicaId]| of.get(self.turn.checked_rem(of.len())?).copied();
         if !again {
             return in_turn(&able);
@@ -109,6 +118,15 @@ impl Route {
         let members = self.config.members.iter().map(|m| m.replica);
         let members: Vec<ReplicaId> = members.filter(|r| other(r) && up(*r)).collect();
         in_turn(&others).or_else(|| in_turn(&members)).or_else(|| in_turn(&able))
+    }
+}
+
+impl Route {
+    /// What leaves next is for the next one.
+    fn pass_on(&mut self) {
+        if self.taken > 0 {
+            (self.turn, self.taken) = (self.turn.wrapping_add(1), 0);
+        }
     }
 }
 
@@ -217,6 +235,9 @@ impl Caller {
             }
         }
         self.placed = session.window.next();
+        if let Some(route) = &mut self.links.route {
+            route.pass_on();
+        }
         self.links.flush_repeats(Some(&session.window), out);
     }
 
