@@ -108,8 +108,9 @@ impl Subcommand for Admin {
         let replica = ReplicaId::new(order.replica).filter(|r| cluster.ensemble.contains(*r));
         let Some(replica) = replica else {
             let (file, n) = (order.config.display(), cluster.ensemble.n());
+            let votes = if cluster.master_is_apart() { " that votes" } else { "" };
             let message = format!(
-                "{file} has no replica {} that votes; give --replica with a number from 1 to {n}",
+                "{file} has no replica {}{votes}; give --replica with a number from 1 to {n}",
                 order.replica
             );
             return Err(Failure { code: USAGE, message }.into());

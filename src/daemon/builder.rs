@@ -144,8 +144,7 @@ impl Builder {
             None => (None, initial.and_then(|initial| initial.inherited)),
             Some(maker) => {
                 service = Box::new(chained::master_of(&self.cluster));
-                let chains = self.start_chains(maker, initial, before)?;
-                (chains, None)
+                (self.start_chains(maker, initial, before)?, None)
             }
         };
         let mark = mark::count(&self.data, cluster, id, before)?;

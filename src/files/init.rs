@@ -272,10 +272,9 @@ fn render(
 /// The section that says who is the master, if that is a group of its own.
 fn master(o: &InitOptions, ensemble: Ensemble) -> String {
     let ids: Vec<String> = (1..=ensemble.n()).map(|i| i.to_string()).collect();
-    let line = format!("[master]\nreplicas = [{}]\n", ids.join(", "));
     match o.chain_replicas {
-        0 => format!("\n# {}", line.trim_end().replace('\n', "\n# ")),
-        _ => format!("\n{}", line.trim_end()),
+        0 => String::new(),
+        _ => format!("[master]\nreplicas = [{}]\n", ids.join(", ")),
     }
 }
 

@@ -127,7 +127,11 @@ fn a_group_whose_logs_are_all_damaged_goes_on_when_they_have_repaired_each_other
     for number in 1..=3 {
         let log = cluster.log(number);
         assert_eq!(log.matches(TOLD).count(), 1, "only before the repair: {log}");
-        assert!(!log.contains("took in a snapshot"), "it had everything itself: {log}");
+        // While they stood still they blamed each other, and may have promised a call that leaves
+        // one out before they were killed.
+        let is_out = log.contains(&format!("that agreed time on replica=R{number} "));
+        let took = log.contains("took in a snapshot");
+        assert!(!took || is_out, "it had everything itself: {log}");
     }
 }
 
