@@ -304,6 +304,8 @@ impl ChainCaller {
             let before = out.len();
             if frame.group == self.setup.master && self.is_of_master(replica) {
                 self.pass_to_master(Input::Frames { replica, frames: vec![frame] }, out);
+            } else if !self.setup.setup.hosts().any(|host| host == replica) {
+                self.stray(replica);
             } else if frame.group == chain && frame.kind == Kind::ChainAnswer {
                 match ChainAnswer::from_body(&frame.body) {
                     Ok(answer) => self.answer(replica, answer, out),

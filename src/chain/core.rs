@@ -45,6 +45,8 @@ pub struct Chain {
     lost: bool,
     /// Whether that may be so, and the master has not answered yet.
     unsure: bool,
+    /// Whether nothing says on the disk that its directory has all that it ever had.
+    unnoted: bool,
     halted: Option<String>,
 }
 
@@ -77,6 +79,7 @@ impl Chain {
             halted: None,
             lost: setup.lost || setup.unsure && !planted("ch-fresh-is-sure"),
             unsure: setup.unsure,
+            unnoted: setup.unsure,
             setup,
             history,
             executor,
@@ -89,7 +92,7 @@ impl Chain {
     /// # Errors
     /// As [`Chain::new`].
     pub fn next_life(&self, incarnation: u64, found: Found) -> Result<Self, String> {
-        let (lost, unsure) = (self.lost && !self.unsure, self.unsure);
+        let (lost, unsure) = (self.lost && !self.unnoted, self.unnoted);
         Self::new(Setup { incarnation, lost, unsure, ..self.setup.clone() }, found)
     }
 
@@ -182,6 +185,11 @@ impl Chain {
     /// Whether its disk stands in for a lost one, and it has not been a member since.
     pub fn is_lost(&self) -> bool {
         self.lost
+    }
+
+    /// Whether it may only be so: the master has not said yet whether an earlier life was a member.
+    pub fn is_unsure(&self) -> bool {
+        self.unsure
     }
 
     /// For how long it may serve yet (CH-L1); nothing if it may not.
@@ -325,17 +333,18 @@ impl Chain {
     fn renewed(&mut self, now: Now, serial: u64, grant: ChainGrant, out: &mut Actions) {
         if grant.granted {
             self.lease.granted(now.monotonic, serial);
+            self.make_sure(&grant.config, out);
         }
         self.lease.again(now.monotonic, Duration::from_micros(grant.again));
-        self.make_sure(&grant.config, out);
         if grant.config.number > self.config.number {
             self.configure(grant.config, out);
         }
     }
 
     /// CH-F6, where nobody else knows of a lost disk: if the master has no earlier life of this
-    /// replica for a member, this directory has all that it ever had to report. The life that asks
-    /// is known to the master by then, so an earlier one can become a member no more.
+    /// replica for a member, this directory has all that it ever had to report. Who was granted a
+    /// lease is in the last life that the master knows, so an earlier one can become a member no
+    /// more.
     fn make_sure(&mut self, config: &ChainConfig, out: &mut Actions) {
         if !std::mem::take(&mut self.unsure) {
             return;
@@ -347,7 +356,7 @@ impl Chain {
         if config.members.iter().any(earlier) {
             out.push(Action::Event(Event::DiskLost));
         } else {
-            self.lost = false;
+            (self.lost, self.unnoted) = (false, false);
             out.push(Action::Begun);
             // The report that counts need not wait for a quarter of a lease.
             self.lease.hurry();
@@ -374,7 +383,8 @@ impl Chain {
         }
         // Who is made a member has all that was committed.
         self.lost &= self.place().is_none();
-        if self.place().is_some() && std::mem::take(&mut self.unsure) {
+        if self.place().is_some() && std::mem::take(&mut self.unnoted) {
+            self.unsure = false;
             out.push(Action::Begun);
         }
         self.resume(out);

@@ -438,9 +438,16 @@ fn an_empty_directory_counts_only_when_the_master_knows_of_no_earlier_life() {
     assert!(actions.contains(&Action::Event(Event::DiskLost)));
     assert!(chain.is_lost() && !actions.contains(&Action::Begun));
     assert_eq!(reports(&mut chain, renewed(5, &[(2, 3)])), (vec![], false));
-    assert!(chain.is_lost(), "until it is a member again");
-    reports(&mut chain, renewed(6, &[(2, 3), (1, 7)]));
-    assert!(!chain.is_lost());
+    assert!(chain.is_lost() && !chain.is_unsure(), "until it is a member again");
+    let (_, begun) = reports(&mut chain, renewed(6, &[(2, 3), (1, 7)]));
+    assert!(begun && !chain.is_lost(), "from now on its directory has all that it had");
+    // Who gets no lease may be in a life that the master takes for an older one.
+    let mut chain = fresh(true);
+    reports(&mut chain, Input::Tick);
+    let (granted, again, config) = (false, 0, config(4, &[2]));
+    let output = ChainGrant { granted, again, config }.to_bytes().into();
+    assert_eq!(reports(&mut chain, Input::Renewed { serial: 1, output }), (vec![], false));
+    assert!(chain.is_lost() && chain.is_unsure());
     // Who votes is told by the others of its group.
     let mut chain = fresh(false);
     assert_eq!(reports(&mut chain, Input::Tick), (vec![false], false));

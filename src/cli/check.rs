@@ -165,6 +165,10 @@ fn survives(c: &Cluster) -> Vec<(&'static str, String)> {
     add("replicas", format!("n = {} = 2t + 1", e.n()));
     match c.fault_model {
         FaultModel::Byzantine => add("may be bad", format!("t = {}", e.t())),
+        FaultModel::FailStop if c.master_is_apart() => {
+            let t = e.t();
+            add("may stop", format!("t = {t} of the master, all members but one of a chain"));
+        }
         FaultModel::FailStop => add("may stop", format!("t = {}", e.t())),
     }
     match c.fault_model {
@@ -347,7 +351,8 @@ fn as_json(c: &Cluster) -> Value {
         "fault_model": c.fault_model.name(),
         "chain": chain_json(c),
         "n": e.n(),
-        "hosts": c.hosts().iter().map(|r| r.id.number()).collect::<Vec<_>>(),
+        "hosts": c.replicas.iter().filter(|r| c.is_host(r.id)).map(|r| r.id.number())
+            .collect::<Vec<_>>(),
         "t": e.t(),
         "majority": e.majority(),
         "strong": e.strong(),

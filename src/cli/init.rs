@@ -92,9 +92,13 @@ fn report(new: &NewCluster) -> String {
     let config = shell_word(&new.config_file);
     let mut out = String::new();
     let mut line = |text: String| writeln!(out, "{text}").expect("a string takes all");
+    let chains = match c.master_is_apart() {
+        true => format!(" {} more for chains,", c.hosts().len()),
+        false => String::new(),
+    };
     line(format!(
-        "made {config}: {} replicas, of which {} may be bad, {} client{} and an operator",
-        c.replicas.len(),
+        "made {config}: {} replicas, of which {} may be bad,{chains} {} client{} and an operator",
+        c.ensemble.n(),
         c.ensemble.t(),
         new.client_keys.len(),
         if new.client_keys.len() == 1 { "" } else { "s" }

@@ -184,6 +184,7 @@ impl Client {
             true => Ok(()),
             false => {
                 let hopeless = hopeless(&links);
+                let links = links.into_iter().filter(|l| votes(&l)).collect();
                 Err(ClientError::NotReady { needed, links, hopeless })
             }
         }

@@ -94,8 +94,11 @@ pub(super) fn parse_master(
     let hosts: Vec<ReplicaId> = (n..last).map(ReplicaId::from_index).collect();
     match hosts.is_empty() {
         true => Err(key.error(
-            "no replica is left for the chains",
-            format!("add sections [[replica]] with ids from {} on, or leave this out", n + 1),
+            format!("no replica is left for the chains: the master has {n}, {given} are listed"),
+            match n < MAX_ROSTER {
+                true => format!("add sections [[replica]], up to id {} or more", n + 1),
+                false => format!("leave this out: there are {MAX_ROSTER} replicas at most"),
+            },
         )),
         false => Ok(hosts),
     }

@@ -15,8 +15,8 @@ use std::time::Duration;
 pub enum FaultModel {
     /// Up to `t` of `2t + 1` replicas may crash, stall or lie.
     Byzantine,
-    /// Up to `t` replicas may stop, and nobody lies: a chain of `t + 1` of them, with the others
-    /// as spares; the first `2t + 1` of them are its master (docs/chain.md).
+    /// Up to `t` replicas may stop, and nobody lies: a chain of `t + 1`, with others as spares;
+    /// the first `2t + 1` replicas are its master (docs/chain.md).
     FailStop,
 }
 

@@ -54,15 +54,9 @@ impl<'a, 'k> Roster<'a, 'k> {
             .collect();
         if !missing.is_empty() {
             let (t, n) = (ensemble.t(), ensemble.n());
-            let listed = raw.len();
             return Err(self.source.error(
                 t_span.clone(),
-                match all > n {
-                    true => format!("{listed} replicas are listed, and not as 1 to {all}"),
-                    false => {
-                        format!("t = {t} needs n = 2t + 1 = {n} replicas, the file lists {listed}")
-                    }
-                },
+                format!("t = {t} needs n = 2t + 1 = {n} replicas, the file lists {}", raw.len()),
                 format!("add a section [[replica]] with id = {}", missing.join(", and id = ")),
             ));
         }

@@ -217,7 +217,7 @@ fn what_is_wrong_with_a_master_of_its_own_is_named() {
     let key = SecretKey::from_seed([99; 32]).public().to_inline();
     let rows = [
         (apart(""), "4 is not one of the ids 1 to 3", "a section [master] allows more"),
-        (three, "no replica is left for the chains", "ids from 4 on"),
+        (three, "no replica is left for the chains", "up to id 4 or more"),
         (apart("[master]\n"), "`replicas` is missing", "replicas = [1, 2, 3]"),
         (apart("[master]\nreplicas = [1, 2]\n"), "first 2t + 1 = 3", "replicas = [1, 2, 3]"),
         (apart("[master]\nreplicas = [1, 2, 4]\n"), "first 2t + 1 = 3", "number the others"),

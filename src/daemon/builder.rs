@@ -18,7 +18,7 @@ use crate::transport::{Endpoint, Settings};
 use crate::types::{DiskState, Durability, ReplicaId};
 use crate::wire::Mark;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
@@ -131,7 +131,7 @@ impl Builder {
         let admin_address = admin.local_addr().map_err(failed)?;
         let cluster = self.cluster.id();
         let (claim, mut before) = self.claim().await?;
-        let initial = initial::load(claim.directory(), &self.cluster, &mut *service)?;
+        let initial = self.load_initial(claim.directory(), &mut *service)?;
         if self.replace_disk {
             before = Some(mark::replaced(claim.directory(), (cluster, id), before)?);
         }
@@ -144,7 +144,7 @@ impl Builder {
             None => (None, initial.and_then(|initial| initial.inherited)),
             Some(maker) => {
                 service = Box::new(chained::master_of(&self.cluster));
-                (self.start_chains(maker, initial, before)?, None)
+                (Some(self.start_chains(maker, initial, before)?), None)
             }
         };
         let mark = mark::count(&self.data, cluster, id, before)?;
@@ -207,18 +207,27 @@ impl Builder {
         }
     }
 
-    /// Its parts in chains, in the fail-stop model; none if it is of the master alone.
+    /// The state that the service begins with, if it is to begin with one and runs here.
+    fn load_initial(
+        &self,
+        directory: &Path,
+        service: &mut dyn Service,
+    ) -> Result<Option<Initial>, DaemonError> {
+        match self.chains() {
+            0 => Ok(None),
+            _ => initial::load(directory, &self.cluster, service),
+        }
+    }
+
+    /// Its parts in chains, in the fail-stop model.
     fn start_chains(
         &self,
         maker: MakeService,
         initial: Option<Initial>,
         before: Option<Mark>,
-    ) -> Result<Option<Chains>, DaemonError> {
-        if self.chains() == 0 {
-            return Ok(None);
-        }
+    ) -> Result<Chains, DaemonError> {
         let found = (self.data.as_path(), before.map(|mark| mark.disk));
-        Chains::start((&self.cluster, self.id, &self.key), found, (maker, initial)).map(Some)
+        Chains::start((&self.cluster, self.id, &self.key), found, (maker, initial))
     }
 
     /// Its data directory, and the mark in it.
@@ -233,6 +242,10 @@ impl Builder {
     /// What people should not overlook.
     fn warn(&self, mark: Mark) {
         let id = self.id;
+        // Its chains say what there is to say.
+        if !self.cluster.ensemble.contains(id) {
+            return;
+        }
         if mark.disk == DiskState::Replaced {
             warn!(
                 replica = %id,
@@ -275,6 +288,10 @@ impl Builder {
 
     /// The service, and how more of it are made, if a chain runs it.
     fn take_services(&mut self) -> Result<(Box<dyn Service>, Option<MakeService>), DaemonError> {
+        if self.chains() == 0 {
+            // It never runs the cluster's service.
+            return Ok((Box::new(chained::master_of(&self.cluster)), None));
+        }
         let made = self.maker.as_ref().map(|maker| (maker.0)());
         let given = self.service.take().or(made);
         let is_given = given.is_some();

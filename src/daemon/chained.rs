@@ -24,8 +24,8 @@ use tracing::{error, info, warn};
 /// Sessions of which a link is remembered, at most: those that it said last. Clients have one.
 const SESSIONS: usize = 64;
 
-/// The master of a cluster's chains, as it begins. Replicas that are no members of a chain are its
-/// spares.
+/// The master of a cluster's chains, as it begins. Replicas that may be in chains and are no
+/// members of one are its spares.
 pub fn master_of(cluster: &Cluster) -> Master {
     let micros = |d: std::time::Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
     let chains = cluster.chains;
@@ -293,7 +293,7 @@ impl Chained {
             pending: chain.pending() as u64,
             open: chain.is_open(),
             lease_ms: u64::try_from(chain.lease_left(now).as_millis()).unwrap_or(u64::MAX),
-            lost: chain.is_lost(),
+            lost: chain.is_lost() && !chain.is_unsure(),
             halted: chain.halted().map(str::to_owned),
         }
     }

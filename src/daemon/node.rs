@@ -69,6 +69,8 @@ pub(super) struct Node {
     endpoint: Arc<Endpoint>,
     inbox: mpsc::Receiver<Request>,
     peers: BTreeMap<ReplicaId, Open>,
+    /// Since when the link to another replica is down, if it was up.
+    down: BTreeMap<ReplicaId, Instant>,
     inlets: Inlets<PeerKey>,
     clients: BTreeMap<LinkId, Open>,
     places: Places,
@@ -82,7 +84,7 @@ pub(super) struct Node {
     file_behind: bool,
     mark: Mark,
     directory: PathBuf,
-    /// Its parts in chains, in the fail-stop model: the replica is of the master's group then.
+    /// Its parts in chains, in the fail-stop model, unless it is of the master alone.
     chains: Option<Chains>,
     /// Why it cannot go on, if it cannot.
     failed: Option<DaemonError>,
@@ -138,6 +140,7 @@ impl Node {
             endpoint: Arc::new(endpoint),
             inbox,
             peers: BTreeMap::new(),
+            down: BTreeMap::new(),
             inlets: Inlets::new(share),
             clients: BTreeMap::new(),
             serial: 0,
@@ -285,7 +288,7 @@ impl Node {
     }
 
     fn introduce(&mut self, mut new: Introduced, clients: &mpsc::Sender<(LinkId, LinkEvent)>) {
-        let party = match peers::judge((&self.cluster, &self.pins), &new) {
+        let party = match peers::judge((&self.cluster, &self.pins, self.id), &new) {
             Ok(party) => party,
             Err(why) => {
                 let remote = new.link.remote();
@@ -348,6 +351,7 @@ impl Node {
             Piece::Closed(reason) => {
                 if self.peers.get(&peer).is_some_and(|open| open.serial == serial) {
                     self.peers.remove(&peer);
+                    self.down.insert(peer, Instant::now());
                     info!(%peer, reason, "link down");
                     self.event(Input::PeerDown { peer });
                     self.chain_input(crate::chain::Input::PeerDown { peer });

@@ -145,13 +145,13 @@ async fn dial(
 
 /// Judges the first frame of a link. An error is the reason that the other side is told.
 pub(super) fn judge(
-    (cluster, pins): (&Cluster, &Pins),
+    (cluster, pins, me): (&Cluster, &Pins, ReplicaId),
     introduced: &Introduced,
 ) -> Result<Party, String> {
     let (link, first) = (&introduced.link, &introduced.first);
     match link.class() {
         LinkClass::Replica => judge_replica((cluster, pins), &link.peer(), first),
-        LinkClass::Client => judge_client((cluster, pins), &link.peer(), first),
+        LinkClass::Client => judge_client((cluster, pins, me), &link.peer(), first),
     }
 }
 
@@ -175,13 +175,13 @@ fn judge_replica(
 }
 
 fn judge_client(
-    (cluster, pins): (&Cluster, &Pins),
+    (cluster, pins, me): (&Cluster, &Pins, ReplicaId),
     key: &PublicKey,
     first: &Frame,
 ) -> Result<Party, String> {
     let role = cluster.client_with_key(key).map(|entry| entry.role);
     // What a replica may ask of the master is judged with each request.
-    let replica = asks_the_master(cluster.fault_model, pins.owner(key)).then_some(Role::Write);
+    let replica = asks_the_master((cluster, me), pins.owner(key)).then_some(Role::Write);
     let role = role.or(replica).ok_or("the key is no client of this cluster")?;
     let greeting = parse::<Greeting>(first, Kind::Greeting)?;
     check_version(greeting.version)?;

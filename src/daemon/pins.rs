@@ -42,13 +42,15 @@ impl Pins {
     /// Who gets a link: other replicas with their present keys, and the clients.
     pub(super) fn admission(&self, cluster: &Cluster, me: ReplicaId) -> Admit {
         let clients: BTreeSet<PublicKey> = cluster.clients.iter().map(|c| c.public_key).collect();
-        let (pins, model) = (self.clone(), cluster.fault_model);
+        let pins = self.clone();
+        let some = cluster.replicas.first().map(|r| r.id);
+        let may_ask = asks_the_master((cluster, me), some);
         let all = cluster.replicas.iter().map(|r| r.id);
         let linked = all.filter(|r| *r != me && cluster.are_linked(*r, me));
         let linked: BTreeSet<ReplicaId> = linked.collect();
         Arc::new(move |key, class| match class {
             LinkClass::Replica => pins.owner(key).is_some_and(|owner| linked.contains(&owner)),
-            LinkClass::Client => clients.contains(key) || asks_the_master(model, pins.owner(key)),
+            LinkClass::Client => clients.contains(key) || may_ask && pins.owner(key).is_some(),
         })
     }
 
@@ -93,6 +95,24 @@ mod tests {
     fn cluster() -> Cluster {
         let dir = tempfile::tempdir().unwrap();
         write_cluster(&InitOptions::new(dir.path().join("c"))).unwrap().cluster
+    }
+
+    /// Where the master is a group of its own: R1 to R3 vote, and R4 to R6 are of chains.
+    #[test]
+    fn replicas_without_a_vote_are_clients_of_the_master_and_have_none_among_replicas() {
+        use crate::config::FaultModel::FailStop;
+        let dir = tempfile::tempdir().unwrap();
+        let options = InitOptions::new(dir.path().join("c"));
+        let options = InitOptions { fault_model: FailStop, chain_replicas: 3, ..options };
+        let cluster = write_cluster(&options).unwrap().cluster;
+        let admits = |me: usize, other: usize, class| {
+            let admit = Pins::new(&cluster).admission(&cluster, ReplicaId::from_index(me));
+            admit(&cluster.replicas[other].public_key, class)
+        };
+        let (replica, client) = (LinkClass::Replica, LinkClass::Client);
+        assert!(admits(0, 2, replica) && admits(0, 2, client) && admits(0, 5, client));
+        assert!(!admits(0, 5, replica) && !admits(5, 0, replica) && admits(5, 4, replica));
+        assert!(!admits(5, 0, client) && !admits(5, 4, client));
     }
 
     #[test]

@@ -239,7 +239,7 @@ fn render(
         .replace("@LEASE@", &show_duration(default_lease(&timing)))
         .replace("@MASTER@", &master(o, ensemble))
         .replace("@MARGIN@", &show_duration(timing.delta))
-        .replace("@MAJORITY@", &ensemble.majority().to_string())
+        .replace("@LENGTH@", &length(o, ensemble).to_string())
         .replace("@NONCE@", &Digest(*nonce).to_hex())
         .replace("@SERVICE@", &o.service)
         .replace("@INITIAL@", &initial(o))
@@ -267,6 +267,14 @@ fn render(
         ));
     }
     out
+}
+
+/// Members of a chain if the file says nothing.
+fn length(o: &InitOptions, ensemble: Ensemble) -> usize {
+    match o.chain_replicas {
+        0 => ensemble.majority(),
+        hosts => ensemble.majority().min(usize::from(hosts)),
+    }
 }
 
 /// The section that says who is the master, if that is a group of its own.

@@ -49,7 +49,10 @@ pub fn render(status: &Status) -> String {
             registry.register(name, "Round trip with handling", ConstGauge::new(rtt));
         }
     }
-    delays(&mut registry, &status.delta);
+    // Who has no vote measures nothing.
+    if status.standing != Standing::Host {
+        delays(&mut registry, &status.delta);
+    }
     let mut text = String::new();
     encode(&mut text, &registry).expect("writing to a string does not fail");
     text

@@ -84,7 +84,7 @@ pub struct Status {
     #[serde(default)]
     pub file_outdated: bool,
     /// Its part in the chain, in the fail-stop model; everything else is about the group that is
-    /// the chain's master then. Filled in by the daemon.
+    /// the chain's master then, or empty if it is not of that. Filled in by the daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<ChainStatus>,
     /// Its part in each chain by their numbers, where there are several; there is no `chain` then.

@@ -62,23 +62,50 @@ pub fn operator(cluster: &Cluster, args: &[&str]) -> (i32, String, String) {
     cluster.quorate(&[&["admin", "chain"], args, &rest].concat())
 }
 
+/// Who is in these places dies under load, one after the other, and comes back as a spare.
+pub fn kill_in_turn(cluster: &mut Cluster, load: &Load, places: &[usize]) {
+    for place in places {
+        let killed = members(cluster).unwrap()[*place];
+        cluster.kill(killed);
+        cluster.wait_until("the chain to have its length again", |c| is_whole(c, Some(killed)));
+        load.gets_on(cluster, "the clients to go on without it");
+        cluster.launch(killed, &[]);
+        cluster.wait_until("it to be a spare", |c| {
+            says(c, killed).is_some_and(|s| s["role"] == "spare" && s["lease_ms"] != 0)
+        });
+    }
+}
+
+/// One key with a value that is to be there later.
+pub fn put_blue(cluster: &Cluster) {
+    let ran = cluster.run("client", &["--timeout", "60s", "put", "colour", "blue"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+}
+
+pub fn is_blue(cluster: &Cluster) {
+    let ran = cluster.run("client", &["--timeout", "60s", "get", "colour"]);
+    assert_eq!((ran.code, &*ran.out), (0, "blue"), "{}", ran.err);
+}
+
+/// The operator strikes a lost disk out of a chain that waits for it, and the chain goes on with
+/// what others have.
+pub fn strike_out(cluster: &Cluster, lost: u8) {
+    assert_eq!(members(cluster), None, "nobody serves");
+    for order in ["remove", "add"] {
+        let (code, _, err) = operator(cluster, &[order, "--replica", &lost.to_string()]);
+        assert_eq!(code, 0, "{err}");
+    }
+    cluster.wait_until("the chain to be whole again", |c| is_whole(c, None));
+    is_blue(cluster);
+}
+
 /// CH-F1 to CH-F4: each place in turn dies and comes back as a spare.
 #[test]
 fn head_middle_and_tail_are_killed_under_load_and_nothing_is_lost() {
     let mut cluster = start(2);
     let load = Load::on(&cluster);
     load.gets_on(&cluster, "the clients to begin");
-    for place in [0, 1, 2] {
-        let chain = members(&cluster).unwrap();
-        let killed = chain[place];
-        cluster.kill(killed);
-        cluster.wait_until("the chain to have its length again", |c| is_whole(c, Some(killed)));
-        load.gets_on(&cluster, "the clients to go on without it");
-        cluster.launch(killed, &[]);
-        cluster.wait_until("it to be a spare", |c| {
-            says(c, killed).is_some_and(|s| s["role"] == "spare" && s["lease_ms"] != 0)
-        });
-    }
+    kill_in_turn(&mut cluster, &load, &[0, 1, 2]);
     had_doubts(load.finish(&cluster));
     let (code, text, err) = operator(&cluster, &["show"]);
     assert_eq!(code, 0, "{err}");
@@ -92,17 +119,7 @@ fn what_any_member_answers_fits_into_one_history_while_members_die() {
     let mut cluster = start_with(2, "\n[chains]\nreads = \"any\"\n");
     let load = Load::on(&cluster);
     load.gets_on(&cluster, "the clients to begin");
-    for place in [2, 1, 0] {
-        let chain = members(&cluster).unwrap();
-        let killed = chain[place];
-        cluster.kill(killed);
-        cluster.wait_until("the chain to have its length again", |c| is_whole(c, Some(killed)));
-        load.gets_on(&cluster, "the clients to go on without it");
-        cluster.launch(killed, &[]);
-        cluster.wait_until("it to be a spare", |c| {
-            says(c, killed).is_some_and(|s| s["role"] == "spare" && s["lease_ms"] != 0)
-        });
-    }
+    kill_in_turn(&mut cluster, &load, &[2, 1, 0]);
     let middle = members(&cluster).unwrap()[1];
     cluster.tell(middle, "-STOP");
     cluster.wait_until("another to take its place", |c| is_whole(c, Some(middle)));
@@ -181,10 +198,8 @@ fn an_operator_reorders_removes_and_adds_under_load() {
 #[test]
 fn a_chain_that_is_down_waits_for_a_lost_disk_until_the_operator_strikes_it_out() {
     let mut cluster = start(1);
-    let ran = cluster.run("client", &["--timeout", "60s", "put", "colour", "blue"]);
-    assert_eq!(ran.code, 0, "{}", ran.err);
-    let chain = members(&cluster).unwrap();
-    let lost = chain[1];
+    put_blue(&cluster);
+    let lost = members(&cluster).unwrap()[1];
     (1..=3).for_each(|number| cluster.kill(number));
     let data = cluster.config().with_file_name(format!("data/replica-{lost}"));
     std::fs::remove_dir_all(data).unwrap();
@@ -196,15 +211,7 @@ fn a_chain_that_is_down_waits_for_a_lost_disk_until_the_operator_strikes_it_out(
         let (code, text, _) = operator(c, &["show"]);
         code == 0 && text.contains("no member lives") && text.contains("its disk was replaced")
     });
-    assert_eq!(members(&cluster), None, "nobody serves");
-    let lost = lost.to_string();
-    for what in ["remove", "add"] {
-        let (code, _, err) = operator(&cluster, &[what, "--replica", &lost]);
-        assert_eq!(code, 0, "{err}");
-    }
-    cluster.wait_until("the chain to be whole again", |c| is_whole(c, None));
-    let ran = cluster.run("client", &["--timeout", "60s", "get", "colour"]);
-    assert_eq!((ran.code, &*ran.out), (0, "blue"), "{}", ran.err);
+    strike_out(&cluster, lost);
 }
 
 /// A reply goes to the client that has asked, and to no other with the same key, though the tail

@@ -2,7 +2,7 @@
 
 use super::Node;
 use crate::chain::{Action, Event, Input};
-use crate::config::FaultModel;
+use crate::config::{Cluster, FaultModel};
 use crate::crypto::PublicKey;
 use crate::daemon::chained;
 use crate::daemon::chains::News;
@@ -131,7 +131,13 @@ impl Node {
     /// Does what the chains ask for; links are flushed by [`Node::act`].
     pub(super) fn act_for_chain(&mut self) {
         while let Some((chain, actions)) = self.chains.as_mut().and_then(|chains| chains.take()) {
-            actions.into_iter().for_each(|action| self.do_for_chain(chain, action));
+            for action in actions {
+                // What is not noted must not be told.
+                if self.failed.is_some() {
+                    return;
+                }
+                self.do_for_chain(chain, action);
+            }
         }
     }
 
@@ -180,10 +186,14 @@ impl Node {
     }
 }
 
-/// Whether a key without an entry as a client may open a client's link: replicas ask the master
-/// for their leases.
-pub(in crate::daemon) fn asks_the_master(model: FaultModel, owner: Option<ReplicaId>) -> bool {
-    model == FaultModel::FailStop && owner.is_some()
+/// Whether a key without an entry as a client may open a client's link to this replica: replicas
+/// ask those of the master's group for their leases.
+pub(in crate::daemon) fn asks_the_master(
+    (cluster, me): (&Cluster, ReplicaId),
+    owner: Option<ReplicaId>,
+) -> bool {
+    let is_master = cluster.fault_model == FaultModel::FailStop && cluster.ensemble.contains(me);
+    is_master && owner.is_some()
 }
 
 /// The name under which a key asks.

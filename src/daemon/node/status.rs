@@ -41,7 +41,8 @@ impl Node {
         let others = self.cluster.hosts().iter().filter(|r| r.id != self.id);
         let link = |r: &crate::config::ReplicaEntry| {
             let open = self.peers.get(&r.id);
-            let since = open.map_or(self.started, |open| open.since);
+            let down = self.down.get(&r.id).copied().unwrap_or(self.started);
+            let since = open.map_or(down, |open| open.since);
             let since_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
             let (up, replica) = (open.is_some(), r.id.number());
             LinkStatus { replica, up, since_ms, rtt_us: None, offset_us: None }
