@@ -5,7 +5,7 @@
 #     PORT      the first port; this and the next 400 must be free [7800]
 #     TMPDIR    where the replicas' files are: on the disk that is to be measured
 #
-# `share`, if set, gives each replica a control group of its own with this part of one core at most.
+# After `part_of_a_core SHARE` each replica has a control group of its own.
 
 set -euo pipefail
 export LC_ALL=C
@@ -19,8 +19,12 @@ declare -A pids=()
 finish() {
     for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
     wait
-    if [ -n "${groups:-}" ]; then rmdir "$groups"/*/ "$groups"; fi
     rm -rf "$all"
+    if [ -n "${groups:-}" ]; then
+        # There is none if nothing was started.
+        rmdir "$groups"/*/ 2>/dev/null || true
+        rmdir "$groups"
+    fi
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
@@ -46,6 +50,14 @@ start() {
         --settings "$all/$1.toml" --id "$2" "${@:3}" >/dev/null 2>>"$all/$1.$2.log" </dev/null &
     pids[$1.$2]=$!
     if [ -n "${share:-}" ]; then confine "$2" "$!"; fi
+}
+
+# part_of_a_core SHARE: each replica that is started gets so much of one core at most. Needs root,
+# and control groups of version 1.
+part_of_a_core() {
+    share=$1
+    groups=/sys/fs/cgroup/cpu/quorate-bench-$$
+    mkdir "$groups" || { unset groups; say "needs root and control groups of version 1" >&2; exit 1; }
 }
 
 # confine ID PID: at most `share` of a core for a replica, as if it had a slower machine of its own

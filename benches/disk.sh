@@ -8,16 +8,13 @@
 # is measured in turns, so that what else the machine does meets both. It asserts nothing.
 #
 #     PAIRS     how many pairs of runs are compared [5 of throughput, 3 of the others]
+#     RUNS      how many transfers are made [1]
 #
 # and QUORATE, KEYS, PORT and TMPDIR as in clusters.sh. SHARE=0.5 gives each replica at most so much
 # of one core (needs root, and control groups of version 1): as if each had a machine of its own.
 
 source "$(dirname "${BASH_SOURCE[0]}")/clusters.sh"
-if [ -n "${SHARE:-}" ]; then
-    share=$SHARE
-    groups=/sys/fs/cgroup/cpu/quorate-bench-$$
-    mkdir "$groups"
-fi
+if [ -n "${SHARE:-}" ]; then part_of_a_core "$SHARE"; fi
 
 # --- what is measured ---------------------------------------------------------------------------
 
