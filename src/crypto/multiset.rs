@@ -70,8 +70,8 @@ impl MultisetHash {
     /// The digest of the set as it is now.
     pub fn digest(&self) -> Digest {
         let mut bytes = [0; 2 * LANES];
-        for (lane, out) in self.0.iter().zip(bytes.chunks_exact_mut(2)) {
-            out.copy_from_slice(&lane.to_le_bytes());
+        for (lane, out) in self.0.iter().zip(bytes.as_chunks_mut().0) {
+            *out = lane.to_le_bytes();
         }
         let mut h = Hasher::new(Domain::Multiset);
         h.put(&bytes);
