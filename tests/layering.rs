@@ -6,6 +6,8 @@
 
 #[path = "layering/docs.rs"]
 mod docs;
+#[path = "layering/planted.rs"]
+mod planted;
 #[path = "layering/purity.rs"]
 mod purity;
 #[path = "layering/samples.rs"]
@@ -91,6 +93,12 @@ fn rules_that_the_code_cites_are_on_the_protocols_page() {
 fn tests_that_the_page_on_testing_names_exist() {
     let text_of = |path: &str| tree::exists(path).then(|| tree::text(path));
     report(&docs::missing_tests(&tree::text("docs/testing.md"), text_of));
+}
+
+/// What code asks for by name is in the list of planted bugs, and the reverse.
+#[test]
+fn planted_bugs_are_those_of_the_list() {
+    report(&planted::differences(&tree::sources(), &tree::text("src/types/plant.rs")));
 }
 
 /// Fails with all findings, one a line.

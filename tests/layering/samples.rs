@@ -1,6 +1,7 @@
 //! Small bad files, each with what must be said about it, and good ones with nothing to say.
 
 use super::docs::{dead_links, missing_tests, unknown_rules};
+use super::planted;
 use super::source::Source;
 use super::table::{Table, differences};
 use super::tree::machine_paths;
@@ -259,4 +260,15 @@ fn words_know_their_lines() {
     let cut = tokens::tokens("a\n\"b\nc\" d::e /*\n*/ 'f");
     let cut: Vec<(&str, usize)> = cut.iter().map(|t| (t.text.as_str(), t.line)).collect();
     assert_eq!(cut, [("a", 1), ("\"\"", 3), ("d", 3), ("::", 3), ("e", 3), ("'f", 4)]);
+}
+
+#[test]
+fn a_planted_bug_without_an_entry_is_found_and_an_entry_without_a_bug() {
+    let list = "const PLANTS: &[_] = &[(\"a\", \"A: it\"),\n(\n\"b\",\n\"B: (it)\",\n),\n];";
+    let found = |text: &str| planted::differences(&[Source::new("src/wire/a.rs", text)], list);
+    let all = "if planted(\"a\") && !planted(\"b\") {}";
+    assert!(found(all).is_empty());
+    assert_eq!(found("if planted(\"a\") {}"), ["`b` is listed, and no code asks for it"]);
+    let wrong = found(&format!("{all}\nif planted(\"c\") {{}}"));
+    assert_eq!(wrong, ["src/wire/a.rs:2: `c` is not listed"]);
 }
