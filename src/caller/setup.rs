@@ -130,15 +130,7 @@ impl Setup {
             return Voter::strong(self.ensemble);
         }
         let needed = if number > 0 { self.needed() } else { self.refusing() };
-        Voter::needing(self.heard(), needed)
-    }
-
-    // Replicas whose replies count: the first ones of the roster if they vote.
-    fn heard(&self) -> usize {
-        match self.mode.votes() {
-            true => self.ensemble.n(),
-            false => self.roster,
-        }
+        Voter::needing(self.roster, needed)
     }
 
     // Replicas that may be in a chain: those that do not vote, if there are such.

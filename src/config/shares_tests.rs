@@ -4,22 +4,30 @@ use super::*;
 use crate::config::{Cluster, ReplicaEntry};
 use crate::crypto::SecretKey;
 
-/// A cluster of three whose chains are listed from line 21 on.
-fn parse(chains: &str) -> Result<Cluster, ConfigError> {
+/// A cluster of so many replicas, and what is said of its chains.
+fn text_of(replicas: u8, more: &str) -> String {
     let mut text = format!(
         "[cluster]\nnonce = \"{}\"\nfault_model = \"fail-stop\"\nt = 1\ndelta = \"100ms\"\n",
         "07".repeat(32)
     );
-    for number in 1..=3u8 {
-        let key = SecretKey::from_seed([number; 32]).public().to_inline();
+    for id in 1..=replicas {
+        let key = SecretKey::from_seed([id; 32]).public().to_inline();
         text.push_str(&format!(
-            "[[replica]]\nid = {number}\naddress = \"127.0.0.1:710{number}\"\n\
-             admin = \"127.0.0.1:720{number}\"\npublic_key = \"{key}\"\n"
+            "[[replica]]\nid = {id}\naddress = \"127.0.0.1:710{id}\"\n\
+             admin = \"127.0.0.1:720{id}\"\npublic_key = \"{key}\"\n"
         ));
     }
-    assert_eq!(text.lines().count(), 20);
-    let text = format!("{text}{chains}");
-    Cluster::parse(&text, "q.toml", &mut |_| Err("no files".to_owned()))
+    text + more
+}
+
+fn read(text: &str) -> Result<Cluster, ConfigError> {
+    Cluster::parse(text, "q.toml", &mut |_| Err("no files".to_owned()))
+}
+
+/// A cluster of three whose chains are listed from line 21 on.
+fn parse(chains: &str) -> Result<Cluster, ConfigError> {
+    assert_eq!(text_of(3, "").lines().count(), 20);
+    read(&text_of(3, chains))
 }
 
 fn ids(entry: &ChainEntry) -> Vec<u8> {
@@ -163,22 +171,7 @@ fn one_state_of_all_keys_is_no_beginning_for_several_chains() {
 
 /// Three that are the master, and three for chains alone.
 fn apart(more: &str) -> String {
-    let mut text = format!(
-        "[cluster]\nnonce = \"{}\"\nfault_model = \"fail-stop\"\nt = 1\ndelta = \"100ms\"\n",
-        "01".repeat(32)
-    );
-    for id in 1..=6u8 {
-        let key = SecretKey::from_seed([id; 32]).public().to_inline();
-        text.push_str(&format!(
-            "[[replica]]\nid = {id}\naddress = \"127.0.0.1:710{id}\"\n\
-             admin = \"127.0.0.1:720{id}\"\npublic_key = \"{key}\"\n"
-        ));
-    }
-    text + more
-}
-
-fn read(text: &str) -> Result<Cluster, ConfigError> {
-    Cluster::parse(text, "q.toml", &mut |_| Err("no files".to_owned()))
+    text_of(6, more)
 }
 
 const MASTER: &str = "[master]\nreplicas = [3, 1, 2]\n";

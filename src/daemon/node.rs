@@ -5,7 +5,7 @@ mod pace;
 mod player;
 mod status;
 
-pub(super) use chain::{asks_the_master, client_of};
+pub(super) use chain::{client_of, gives_leases};
 
 use super::chains::Chains;
 use super::clock::Clock;

@@ -1,6 +1,6 @@
 //! Dialling other replicas, and judging who introduces themselves (docs/protocol.md §11).
 
-use super::node::{asks_the_master, client_of};
+use super::node::{client_of, gives_leases};
 use super::pins::Pins;
 use super::places::Place;
 use crate::config::{Cluster, ReplicaEntry};
@@ -181,8 +181,9 @@ fn judge_client(
 ) -> Result<Party, String> {
     let role = cluster.client_with_key(key).map(|entry| entry.role);
     // What a replica may ask of the master is judged with each request.
-    let replica = asks_the_master((cluster, me), pins.owner(key)).then_some(Role::Write);
-    let role = role.or(replica).ok_or("the key is no client of this cluster")?;
+    let may_ask = gives_leases(cluster, me) && pins.owner(key).is_some();
+    let role =
+        role.or(may_ask.then_some(Role::Write)).ok_or("the key is no client of this cluster")?;
     let greeting = parse::<Greeting>(first, Kind::Greeting)?;
     check_version(greeting.version)?;
     if greeting.cluster != cluster.id() {

@@ -2,7 +2,7 @@
 //! handshakes ask for them at any time.
 
 use super::DaemonError;
-use super::node::asks_the_master;
+use super::node::gives_leases;
 use crate::config::Cluster;
 use crate::crypto::{KeyChange, PublicKey};
 use crate::transport::{Admit, LinkClass};
@@ -43,8 +43,7 @@ impl Pins {
     pub(super) fn admission(&self, cluster: &Cluster, me: ReplicaId) -> Admit {
         let clients: BTreeSet<PublicKey> = cluster.clients.iter().map(|c| c.public_key).collect();
         let pins = self.clone();
-        let some = cluster.replicas.first().map(|r| r.id);
-        let may_ask = asks_the_master((cluster, me), some);
+        let may_ask = gives_leases(cluster, me);
         let all = cluster.replicas.iter().map(|r| r.id);
         let linked = all.filter(|r| *r != me && cluster.are_linked(*r, me));
         let linked: BTreeSet<ReplicaId> = linked.collect();

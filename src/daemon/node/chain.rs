@@ -186,14 +186,10 @@ impl Node {
     }
 }
 
-/// Whether a key without an entry as a client may open a client's link to this replica: replicas
-/// ask those of the master's group for their leases.
-pub(in crate::daemon) fn asks_the_master(
-    (cluster, me): (&Cluster, ReplicaId),
-    owner: Option<ReplicaId>,
-) -> bool {
-    let is_master = cluster.fault_model == FaultModel::FailStop && cluster.ensemble.contains(me);
-    is_master && owner.is_some()
+/// Whether replicas ask this one for their leases: over links of clients, though their keys have no
+/// entries as clients.
+pub(in crate::daemon) fn gives_leases(cluster: &Cluster, me: ReplicaId) -> bool {
+    cluster.fault_model == FaultModel::FailStop && cluster.ensemble.contains(me)
 }
 
 /// The name under which a key asks.
