@@ -49,9 +49,9 @@ pub struct Judge {
     /// Good ones that good ones have excluded as silent or lying; had executed nothing until then.
     excluded: Members,
     unstarted: Members,
-    /// Good replicas of which good ones, also they themselves, have told that they were late; none
-    /// is noted where clocks run so wrong that nobody can measure anything.
-    told_late: Members,
+    /// Good replicas that were late, by the good ones that have told so, also of themselves.
+    told_late: BTreeMap<ReplicaId, Members>,
+    /// Whether that matters: not where clocks run so wrong that nobody can measure anything.
     measures: bool,
     /// Good replicas that took their disk for a lost one: they had never got as far as a step when
     /// others had gone on without them, which looks like a lost disk (§7).
@@ -84,7 +84,7 @@ impl Judge {
             clients: options.clients,
             excluded: Members::NONE,
             unstarted: Members::NONE,
-            told_late: Members::NONE,
+            told_late: BTreeMap::new(),
             measures: options.rate_ppm == 0 && options.random_faults.rates == 0,
             passed_over: Members::NONE,
             crashed: Members::NONE,
@@ -226,14 +226,15 @@ impl Judge {
     }
 
     /// What must hold where at most t are bad and the others in time: none of these is excluded, or
-    /// said to be late, but one that waited with its first proposal for a liar (§7).
+    /// said to be late by one not cut off, but who waited with its first proposal for a liar (§7).
     ///
     /// # Errors
     /// Who was.
     pub fn nobody_good_is_out(&self, cut_off: Members) -> Checked {
         let excused = self.crashed.union(self.unstarted.both(cut_off));
         let wrongly = self.excluded.union(self.passed_over).minus(excused);
-        let late = self.told_late.minus(self.crashed);
+        let told = self.told_late.iter().filter(|(by, _)| !cut_off.contains(**by));
+        let late = told.fold(Members::NONE, |all, (_, late)| all.union(*late)).minus(self.crashed);
         match () {
             () if !wrongly.is_empty() => {
                 Err(violation("false exclusion", format!("{wrongly} were excluded")))
@@ -242,13 +243,6 @@ impl Judge {
                 Err(violation("false alarm", format!("{late} were said to be late")))
             }
             () => Ok(()),
-        }
-    }
-
-    // A replica speaks of its own lateness as of another's.
-    fn on_late(&mut self, late: ReplicaId) {
-        if self.checks.good().contains(late) {
-            self.told_late.insert(late);
         }
     }
 
@@ -268,7 +262,13 @@ impl Judge {
                 self.checks.on_taken_up(at, found.snapshot);
                 self.checks.on_recovered(at, &found.steps, found.round);
             }
-            Event::DeltaBroken { who, .. } => self.on_late(who.replica().unwrap_or(at)),
+            // A replica speaks of its own lateness as of another's.
+            Event::DeltaBroken { who, .. } => {
+                let late = who.replica().unwrap_or(at);
+                if self.checks.good().contains(late) {
+                    self.told_late.entry(at).or_default().insert(late);
+                }
+            }
             _ => {}
         }
     }
