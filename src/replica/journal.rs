@@ -268,9 +268,11 @@ impl Journal {
         self.entries.drain(..over.min(self.entries.len()));
     }
 
-    /// Whether the log is so long that a snapshot should be saved.
-    pub(super) fn wants_snapshot(&self) -> bool {
-        self.keeps() && self.grown >= self.limit && self.saving.is_none()
+    /// Whether the log is so long that a snapshot should be saved; where that `may_wait`, whether
+    /// it is twice as long.
+    pub(super) fn wants_snapshot(&self, may_wait: bool) -> bool {
+        let times = if may_wait && self.gap == Gap::No { 2 } else { 1 };
+        self.keeps() && self.grown >= self.limit.saturating_mul(times) && self.saving.is_none()
     }
 
     /// Writes what was collected. `executed` is the last step that was executed.

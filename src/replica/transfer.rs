@@ -88,7 +88,13 @@ impl<S: Scheme> Replica<S> {
 
     /// Whether snapshots are taken: for others, or so that the log need not grow for ever.
     fn takes_snapshots(&self) -> bool {
-        self.snapshots_are_needed() || self.journal.wants_snapshot()
+        self.snapshots_are_needed() || self.wants_to_save()
+    }
+
+    /// Whether the log is so long that a snapshot should be saved. While somebody fetches one that
+    /// has time: to make bytes twice and to write them would slow the rounds.
+    fn wants_to_save(&self) -> bool {
+        self.journal.wants_snapshot(self.shelf.is_being_fetched())
     }
 
     /// Looks at what the members attest of the snapshots kept here, and gives up those that
@@ -100,7 +106,7 @@ impl<S: Scheme> Replica<S> {
         }
         let (majority, before) = (self.keyring.ensemble().majority(), self.shelf.newest());
         step.proposals.iter().for_each(|proposal| self.shelf.attest(proposal, majority));
-        if self.shelf.newest() > before && self.journal.wants_snapshot() {
+        if self.shelf.newest() > before && self.wants_to_save() {
             self.save_newest(out);
         }
     }
@@ -117,12 +123,15 @@ impl<S: Scheme> Replica<S> {
     }
 
     /// After a step: takes a snapshot if it was that of a checkpoint and somebody may need it.
-    /// That costs little, however large the state is: nothing is copied and no bytes are made.
+    /// That costs little, however large the state is: nothing is copied and no bytes are made. But
+    /// what is changed afterwards is copied, once for each snapshot; so none is taken while one is
+    /// fetched, from which whoever fetches it goes on.
     pub(super) fn take_snapshot(&mut self) {
         let (round, digest) = self.executor.checkpoint();
         let is_checkpoint = round == self.executor.position().round;
         let silent = self.journal.is_replaying() && !self.shelf.always;
-        if !is_checkpoint || !self.takes_snapshots() || silent {
+        let later = self.shelf.is_being_fetched() && !self.wants_to_save();
+        if !is_checkpoint || !self.takes_snapshots() || silent || later {
             return;
         }
         let Some(state) = self.executor.freeze() else { return };

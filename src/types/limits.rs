@@ -103,8 +103,8 @@ pub struct Quotas {
     pub transfer_bytes: u64,
     /// Bytes a second of snapshots that are given to others, to all together.
     pub transfer_rate: u64,
-    /// Bytes by which the log of rounds grows before a snapshot is saved, so that what lies before
-    /// it can go; by the size of the last snapshot if that is more.
+    /// Bytes by which the log of rounds, or those of all chains, grow before a snapshot is saved,
+    /// so that what lies before it can go; by the size of the last snapshot if that is more.
     pub log_bytes: u64,
     /// Signatures of Blames, calls, Reports and the like that are checked for one peer in a second;
     /// four times as many at once after a while without any. Each message counts for eight besides

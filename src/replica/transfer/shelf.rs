@@ -59,7 +59,15 @@ struct Hold {
     /// Answers that it was given: whoever got far more than there are pieces does not get on, and
     /// loses its hold. 0 as long as there were no bytes.
     given: u64,
+    /// How many of these were pages or chunks.
+    parts: u64,
     until: Instant,
+}
+
+impl Hold {
+    fn new(until: Instant) -> Self {
+        Self { given: 0, parts: 0, until }
+    }
 }
 
 /// Three snapshots at most: the newest that `t + 1` replicas attest, and two newer ones that they
@@ -198,9 +206,16 @@ impl Shelf {
         };
         if round == Round(0) || round == snapshot.round() {
             let until = now + patience;
-            let hold = self.holds.entry(peer).or_insert(Hold { given: 0, until });
+            let hold = self.holds.entry(peer).or_insert(Hold::new(until));
             hold.until = hold.until.max(until);
         }
+    }
+
+    /// Whether somebody has got some of what is served, and not all of it.
+    pub(in crate::replica) fn is_being_fetched(&self) -> bool {
+        let Some(Served { bytes: Made::Here(bytes, _), .. }) = &self.served else { return false };
+        let pieces = pieces(bytes.len() as u64);
+        self.holds.values().any(|hold| (1..pieces).contains(&hold.parts))
     }
 
     /// The served snapshot, if nobody has made its bytes or is making them.
@@ -285,6 +300,7 @@ impl Shelf {
         };
         let Some(bytes) = found else { return none };
         self.hold(peer, total, (now, patience));
+        self.holds.entry(peer).and_modify(|hold| hold.parts += 1);
         SnapshotPart { bytes, ..none }
     }
 
@@ -295,14 +311,18 @@ impl Shelf {
             return;
         };
         let until = now + patience + Duration::from_secs(total / TAKEN_UP);
-        let hold = self.holds.entry(peer).or_insert(Hold { given: 0, until });
+        let hold = self.holds.entry(peer).or_insert(Hold::new(until));
         // Twice as much as there is: a link may break, and some of it is asked for again.
-        let pieces = SnapshotShape::new(total).map_or(0, |s| s.chunks() + s.pages());
-        if hold.given <= 2 * u64::from(pieces) {
+        if hold.given <= 2 * pieces(total) {
             hold.given += 1;
             hold.until = hold.until.max(until);
         }
     }
+}
+
+/// Into how many pages and chunks so many bytes are cut.
+fn pieces(total: u64) -> u64 {
+    SnapshotShape::new(total).map_or(0, |s| u64::from(s.chunks() + s.pages()))
 }
 
 #[cfg(test)]

@@ -240,6 +240,34 @@ fn a_large_snapshot_stays_for_as_long_as_it_takes_to_take_it_up() {
     }
 }
 
+/// While it is fetched others may have to wait, but not for who asks and takes nothing, and no
+/// longer than it is held.
+#[test]
+fn a_snapshot_is_being_fetched_from_its_first_part_to_its_last() {
+    let patience = PATIENCE.as_nanos() as u64;
+    let mut shelf = Shelf::default();
+    stable(&mut shelf, 8, 600 * 1024);
+    let offer = ask(&mut shelf, 0, 0);
+    assert_eq!((offer.pages.len(), shelf.is_being_fetched()), (1, false));
+    let take = |shelf: &mut Shelf, piece, patience| {
+        let want = WantSnapshot { round: Round(8), piece };
+        assert!(!shelf.part(id(PEER), want, (Instant(0), patience)).bytes.is_empty());
+        shelf.is_being_fetched()
+    };
+    assert!(!take(&mut shelf, Piece::Page(0), None), "nothing is held for one that has a state");
+    for piece in [Piece::Page(0), Piece::Chunk(2), Piece::Chunk(0)] {
+        assert!(take(&mut shelf, piece, Some(PATIENCE)), "{piece:?}");
+    }
+    ask(&mut shelf, 0, 0);
+    assert!(shelf.is_being_fetched(), "an offer is no part");
+    assert!(!take(&mut shelf, Piece::Chunk(1), Some(PATIENCE)), "it has all");
+    shelf.expire(Instant(patience));
+    ask(&mut shelf, 0, patience);
+    assert!(take(&mut shelf, Piece::Chunk(1), Some(PATIENCE)), "it begins anew");
+    shelf.expire(Instant(2 * patience));
+    assert!(!shelf.is_being_fetched(), "it does not go on");
+}
+
 /// Whoever waits for bytes gets them, however many checkpoints there were meanwhile; and all that
 /// ask get the same ones.
 #[test]
