@@ -39,8 +39,6 @@ pub struct Chain {
     pub(super) stats: Stats,
     /// Links that are up, with the last configuration that was told over each.
     links: BTreeMap<ReplicaId, u64>,
-    /// The number after which the last saved state was taken.
-    pub(super) saved: u64,
     /// Whether its disk is another than in an earlier life, and lacks what it had.
     lost: bool,
     /// Whether that may be so, and the master has not answered yet.
@@ -64,12 +62,13 @@ impl Chain {
             &found,
         )?;
         let pending = Pending::of(history.unexecuted());
+        let mut maker = Maker::default();
+        maker.begin_anew(found.state.as_ref().map_or(0, |state| state.len()));
         Ok(Self {
             config: ChainConfig::default(),
             lease: Lease::new(setup.lease, setup.margin),
             log: Log::new(history.last().number),
-            maker: Maker::default(),
-            saved: history.executed(),
+            maker,
             up: Upstream::default(),
             down: Downstream::default(),
             queries: Queries::default(),
@@ -433,9 +432,9 @@ impl Chain {
     /// A state from another is in place of everything here.
     pub(super) fn begin_anew(&mut self, state: bytes::Bytes, out: &mut Actions) {
         let at = self.executor.at();
-        (self.history, self.saved) = (History::new(at), at.number);
+        self.history = History::new(at);
         self.pending.clear();
-        self.maker.forget();
+        self.maker.begin_anew(state.len());
         self.log.begin_anew(at.number, state, out);
     }
 }

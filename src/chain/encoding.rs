@@ -80,6 +80,8 @@ pub(super) struct Maker {
     asked: u64,
     /// Its number, and whether it is for the disk; `None`: none is made.
     making: Option<(u64, bool)>,
+    /// Bytes of the last state that was saved or taken up.
+    last: u64,
 }
 
 impl Maker {
@@ -88,9 +90,9 @@ impl Maker {
         self.making.map(|(number, _)| number)
     }
 
-    /// Another state is in place of everything: what is being made is not waited for.
-    pub(super) fn forget(&mut self) {
-        self.making = None;
+    /// A state of so many bytes is in place of everything: what is being made is not waited for.
+    pub(super) fn begin_anew(&mut self, bytes: usize) {
+        (self.making, self.last) = (None, bytes as u64);
     }
 }
 
@@ -107,11 +109,10 @@ impl Chain {
         if self.maker.number().is_some() {
             return;
         }
-        let executed = self.history.executed();
-        let grown = executed - self.saved >= self.setup.limits.save_every;
-        let saves = self.setup.durable && grown;
+        let limit = self.setup.limits.log_bytes.max(self.maker.last);
+        let saves = self.setup.durable && self.history.grown() >= limit;
         if saves {
-            self.saved = executed;
+            self.history.state_taken();
         }
         if saves || self.down.wants_state() {
             self.make(saves, out);
@@ -125,6 +126,7 @@ impl Chain {
         }
         let Some((number, saves)) = self.maker.making.take() else { return };
         if saves {
+            self.maker.last = state.len() as u64;
             self.log.save(number, state.clone(), out);
         }
         // It may have been begun for the disk, before the successor asked: then what follows it

@@ -22,13 +22,15 @@ pub(super) struct History {
     pending_bytes: usize,
     /// ... and of those that are.
     kept_bytes: usize,
+    /// By how many bytes what is executed has made the log grow since the last state was taken.
+    grown: u64,
 }
 
 impl History {
     /// An empty one that goes on behind a state.
     pub(super) fn new(at: ChainPosition) -> Self {
         let (entries, executed) = (VecDeque::new(), at.number);
-        Self { entries, before: at, executed, pending_bytes: 0, kept_bytes: 0 }
+        Self { entries, before: at, executed, pending_bytes: 0, kept_bytes: 0, grown: 0 }
     }
 
     pub(super) fn last(&self) -> ChainPosition {
@@ -51,6 +53,16 @@ impl History {
 
     pub(super) fn pending_bytes(&self) -> usize {
         self.pending_bytes
+    }
+
+    /// By how many bytes what is executed has made the log grow since [`History::state_taken`].
+    pub(super) fn grown(&self) -> u64 {
+        self.grown
+    }
+
+    /// A state was taken of all that is executed.
+    pub(super) fn state_taken(&mut self) {
+        self.grown = 0;
     }
 
     /// Where the entry with this number stands; `None` if it is not here, or not any more.
@@ -124,6 +136,7 @@ impl History {
         let bytes = self.get(next).expect("it was just executed").request.body.len();
         self.pending_bytes -= bytes;
         self.kept_bytes += bytes;
+        self.grown += (ChainEntry::OVERHEAD + bytes) as u64;
         self.executed = next;
     }
 

@@ -43,8 +43,9 @@ pub struct ChainLimits {
     pub kept_bytes: usize,
     /// Who joins is close when it lacks no more updates than this (CH-F4).
     pub close: u64,
-    /// A state is saved, and the log before it may go, after so many updates.
-    pub save_every: u64,
+    /// A state is saved, and the log before it may go, when that has grown by so many bytes, or by
+    /// as many as the state before has if these are more.
+    pub log_bytes: u64,
     /// Queries that wait; above it the answer is `Busy`.
     pub queries: usize,
     /// Bytes of a state that is taken from another replica at most.
@@ -63,7 +64,7 @@ impl Default for ChainLimits {
             kept: 65_536,
             kept_bytes: 256 << 20,
             close: 4096,
-            save_every: 100_000,
+            log_bytes: 64 << 20,
             queries: 16_384,
             snapshot_bytes: 4 << 30,
         }

@@ -40,3 +40,26 @@ pub struct Stats {
     /// Renewals sent.
     pub renewals: u64,
 }
+
+impl std::ops::AddAssign for Stats {
+    fn add_assign(&mut self, other: Self) {
+        self.taken += other.taken;
+        self.waiting_repeats += other.waiting_repeats;
+        self.answered_repeats += other.answered_repeats;
+        self.busy += other.busy;
+        self.refused += other.refused;
+        self.forwarded += other.forwarded;
+        self.batches += other.batches;
+        self.executed += other.executed;
+        self.answered += other.answered;
+        self.asked += other.asked;
+        self.other_config += other.other_config;
+        self.unfit += other.unfit;
+        self.resumed += other.resumed;
+        self.states_given += other.states_given;
+        self.states_taken += other.states_taken;
+        self.dropped += other.dropped;
+        self.leases_lost += other.leases_lost;
+        self.renewals += other.renewals;
+    }
+}

@@ -65,15 +65,26 @@ struct Line {
     now: Now,
 }
 
+/// The body of every update but the first, which opens the session.
+fn put() -> Bytes {
+    let command = KvCommand::put("key", "value").encode();
+    let commands = vec![Command { kind: CommandKind::Execute, bytes: command.into() }];
+    RequestBody { commands }.to_bytes()
+}
+
 impl Line {
     fn new(length: u8) -> Self {
         Self::with(length, setup(1).limits)
     }
 
     fn with(length: u8, limits: ChainLimits) -> Self {
-        let all: Vec<u8> = (1..=length).collect();
-        let start = |n: &u8| Chain::new(Setup { limits, ..setup(*n) }, Found::default()).unwrap();
-        let chains: Vec<Chain> = all.iter().map(start).collect();
+        let start = |n| Chain::new(Setup { limits, ..setup(n) }, Found::default()).unwrap();
+        Self::of((1..=length).map(start).collect())
+    }
+
+    /// A line of these, all of which are members.
+    fn of(chains: Vec<Chain>) -> Self {
+        let all: Vec<u8> = chains.iter().map(|c| c.member().replica.number()).collect();
         let written = vec![0; chains.len()];
         let (waiting, out) = (VecDeque::new(), Vec::new());
         let mut line = Self { chains, waiting, written, out, now: ms(1) };
@@ -138,12 +149,10 @@ impl Line {
 
     /// An update by which a session opens, or sets a key.
     fn update(&mut self, at: usize, number: u64) {
-        let command = KvCommand::put("key", "value").encode();
-        let commands = vec![Command { kind: CommandKind::Execute, bytes: command.into() }];
-        let body = match number {
-            0 => Bytes::new(),
-            _ => RequestBody { commands }.to_bytes(),
-        };
+        self.update_with(at, number, if number == 0 { Bytes::new() } else { put() });
+    }
+
+    fn update_with(&mut self, at: usize, number: u64, body: Bytes) {
         let request = Request { session: SessionId(1), number, low: 0, body };
         self.take(at, Input::Update { link: LINK, client: CLIENT, request });
     }

@@ -384,6 +384,7 @@ fn limits_of(cluster: &Cluster) -> ChainLimits {
         // Who is close needs no state.
         window_bytes: (default.window_bytes.min(half(quotas.link_bytes)) / chains).max(least),
         kept_bytes: usize::try_from(quotas.kept_bytes).unwrap_or(usize::MAX) / chains,
+        log_bytes: quotas.log_bytes / chains as u64,
         kept: (default.kept / chains).max(2 * default.close as usize),
         per_client: quotas.per_client as usize,
         snapshot_bytes: quotas.snapshot_bytes,

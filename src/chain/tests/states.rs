@@ -41,8 +41,37 @@ impl Line {
     }
 }
 
-fn limits(save_every: u64) -> ChainLimits {
-    ChainLimits { pending: 9, save_every, kept: 1, close: 1, ..ChainLimits::default() }
+/// A state is due after the first so many updates.
+fn limits(updates: usize) -> ChainLimits {
+    let log_bytes = (updates * (ChainEntry::OVERHEAD + put().len()) - put().len()) as u64;
+    ChainLimits { pending: 9, log_bytes, kept: 1, close: 1, ..ChainLimits::default() }
+}
+
+/// D37: what counts is how long the log is, and how large the state: that is not saved again before
+/// the log is as long.
+#[test]
+fn a_state_is_due_when_the_log_is_as_long_as_it_may_be_or_as_the_state_before() {
+    let put = |line: &mut Line, number: u64, key: &str, bytes: usize| {
+        let command = KvCommand::put(key, &vec![7; bytes]).encode();
+        let commands = vec![Command { kind: CommandKind::Execute, bytes: command.into() }];
+        line.update_with(0, number, RequestBody { commands }.to_bytes());
+        line.sync_all();
+        line.works().len()
+    };
+    let mut line = Line::with(1, ChainLimits { log_bytes: 10_000, ..limits(1) });
+    line.execute(0..1);
+    let counts: Vec<_> = (1..5).map(|n| put(&mut line, n, &format!("k{n}"), 3000)).collect();
+    assert_eq!(counts, [0, 0, 0, 1], "after 12 kB");
+    let work = line.works()[0].clone();
+    assert!(work.1.run().len() > 12_000);
+    line.made(0, &work);
+    let counts: Vec<_> = (5..10).map(|n| put(&mut line, n, "k1", 3000)).collect();
+    assert_eq!(counts, [1, 1, 1, 1, 2], "the state is larger than that");
+    // So it is after a start from that state.
+    let found = Found { state: Some(work.1.run()), log: vec![] };
+    let mut again = Line::of(vec![Chain::new(line.chains[0].setup.clone(), found).unwrap()]);
+    let counts: Vec<_> = (5..10).map(|n| put(&mut again, n, "k1", 3000)).collect();
+    assert_eq!(counts, [0, 0, 0, 0, 1]);
 }
 
 #[test]
