@@ -169,9 +169,20 @@ impl Cluster {
 
     /// Sends a replica a signal that does not end it.
     pub fn tell(&self, number: u8, signal: &str) {
-        let child = self.replicas[usize::from(number) - 1].as_ref();
-        let id = child.unwrap_or_else(|| panic!("R{number} does not run")).id().to_string();
+        let id = self.process(number).to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    fn process(&self, number: u8) -> u32 {
+        let child = self.replicas[usize::from(number) - 1].as_ref();
+        child.unwrap_or_else(|| panic!("R{number} does not run")).id()
+    }
+
+    /// Bytes of memory that a replica has in use.
+    pub fn memory(&self, number: u8) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process(number))).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        1024 * line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
     }
 
     /// Starts a replica that is not running, with arguments besides those that every one has.

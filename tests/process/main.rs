@@ -20,6 +20,7 @@ mod large;
 mod ledger;
 mod limits;
 mod load;
+mod long;
 mod offline;
 mod outcomes;
 mod power;

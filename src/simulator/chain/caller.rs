@@ -141,7 +141,7 @@ impl World<'_> {
         }
         caller.left -= 1;
         caller.tokens += 1;
-        let (token, command) = (Token(caller.tokens), command(&mut self.dice));
+        let (token, command) = (Token(caller.tokens), command(self.options.keys, &mut self.dice));
         caller.waits.insert(token, (command.clone(), asked));
         let op = kv::op(&command);
         self.truth.history.push(Operation { invoked: self.time, answered: None, op });
@@ -150,6 +150,10 @@ impl World<'_> {
     }
 
     pub(super) fn caller_woken(&mut self, index: usize) -> Result<(), String> {
+        // Another one may have taken the place of this one, and is still to come.
+        if self.callers[index].wake > self.time {
+            return Ok(());
+        }
         self.callers[index].wake = 0;
         self.turn(index, None)
     }

@@ -36,6 +36,8 @@ pub(super) struct Client {
     /// Counts attempts: timers of earlier ones do nothing.
     pub(super) attempt: u64,
     reads_any: bool,
+    /// When it ends, if it is of a burst: it thinks of its next request in no time.
+    pub(super) until: Option<u64>,
 }
 
 impl Client {
@@ -51,6 +53,7 @@ impl Client {
             config,
             attempt: 0,
             reads_any,
+            until: None,
         }
     }
 
@@ -59,11 +62,11 @@ impl Client {
     }
 
     /// Its next request, which opens its session first. Gives its command.
-    pub(super) fn next(&mut self, dice: &mut Dice) -> Option<&Command> {
-        if self.left == 0 {
-            return None;
+    pub(super) fn next(&mut self, (time, keys): (u64, u64), dice: &mut Dice) -> Option<&Command> {
+        if self.until.is_some_and(|until| time >= until) {
+            self.left = 0;
         }
-        self.left -= 1;
+        self.left = self.left.checked_sub(1)?;
         let (session, number) = (self.session, self.number);
         self.number += 1;
         if number == 0 {
@@ -72,7 +75,7 @@ impl Client {
             self.waits = Some((Sent::Update(request), nothing));
             return self.waits.as_ref().map(|(_, command)| command);
         }
-        let command = command(dice);
+        let command = command(keys, dice);
         let body = RequestBody { commands: vec![command.clone()] }.to_bytes();
         let sent = if command.kind == CommandKind::Query {
             self.number -= 1;
@@ -118,7 +121,8 @@ impl World<'_> {
         let time = self.time;
         let client = &mut self.clients[index];
         if client.waits.is_none() {
-            let Some(command) = client.next(&mut self.dice) else { return };
+            let now = (time, self.options.keys);
+            let Some(command) = client.next(now, &mut self.dice) else { return };
             if !command.bytes.is_empty() {
                 let op = kv::op(command);
                 self.truth.history.push(Operation { invoked: time, answered: None, op });
@@ -200,15 +204,19 @@ impl World<'_> {
             self.truth.history[client.asked].answered = Some((self.time, out));
         }
         client.attempt += 1;
-        let (attempt, think) = (client.attempt, self.dice.between(100, 60_000));
+        let longest = if client.until.is_some() { 200 } else { 60_000 };
+        let (attempt, think) = (client.attempt, self.dice.between(100, longest));
+        if client.until.is_none() {
+            self.report.answers.push(self.time);
+        }
         self.after(think, Event::Timer { client: index, attempt });
         Ok(())
     }
 }
 
-/// Something to ask.
-pub(super) fn command(dice: &mut Dice) -> Command {
-    let key = format!("k{}", dice.below(3));
+/// Something to ask, about one of so many keys.
+pub(super) fn command(keys: u64, dice: &mut Dice) -> Command {
+    let key = format!("k{}", dice.below(keys));
     let value = format!("v{}", dice.below(1000));
     let command = match dice.below(10) {
         0..=3 => KvCommand::get(&key),

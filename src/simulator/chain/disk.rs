@@ -161,6 +161,11 @@ impl Disk {
         })
     }
 
+    /// Bytes of the log's records.
+    pub(super) fn log_bytes(&self) -> usize {
+        self.log.iter().map(|(record, _)| record.len()).sum()
+    }
+
     /// Whether a write is on its way.
     pub(super) fn is_writing(&self) -> bool {
         !self.writes.is_empty() || self.saving.is_some()

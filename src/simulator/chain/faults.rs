@@ -3,7 +3,7 @@
 use super::disk::Disk;
 use super::options::ChainOptions;
 use super::site::Site;
-use super::world::{CHAIN, Event, World, add, micros};
+use super::world::{CHAIN, Event, World, micros};
 use crate::chain::{Found, Input, MakeService, Setup};
 use crate::crypto::{Context, Domain, hash};
 use crate::master::{Answer, Command as MasterCommand};
@@ -84,6 +84,7 @@ pub(super) fn site(index: u8, options: &ChainOptions, dice: &mut Dice) -> Site {
         inbox: VecDeque::new(),
         cut_until: 0,
         slow_until: 0,
+        looked_at: (0, 0),
         drift: drift - i64::try_from(options.drift).expect("small"),
         skew: dice.below(1_000_000),
         wake: 0,
@@ -281,7 +282,7 @@ impl World<'_> {
 
     fn crash(&mut self, site: usize, down: u64) -> Result<(), String> {
         let Some(chain) = &self.sites[site].chain else { return Ok(()) };
-        add(&mut self.report.stats, chain.stats());
+        self.report.stats += chain.stats();
         let mut dice = self.dice.clone();
         self.dice.any();
         self.sites[site].stop(&mut dice);

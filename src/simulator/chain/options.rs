@@ -18,6 +18,11 @@ pub struct ChainOptions {
     pub callers: u8,
     /// Requests of each.
     pub calls: u32,
+    /// More clients of the first kind, which ask without a pause in the second third of
+    /// [`ChainOptions::within`], and never again.
+    pub burst: u8,
+    /// Keys that all of them ask for.
+    pub keys: u64,
     /// Replicas that stop and lose what is not synced; they start again a little later.
     pub crashes: u32,
     /// Outages that hit all replicas at once.
@@ -30,6 +35,8 @@ pub struct ChainOptions {
     pub cuts: u32,
     /// Times that the master itself does not answer.
     pub master_stops: u32,
+    /// Thousandths of messages to and from clients and the master that are lost.
+    pub loss: u32,
     /// How long a message to the master, or from it, takes at most.
     pub master_delay: Duration,
     /// Orders of members that an operator changes.
@@ -51,6 +58,8 @@ pub struct ChainOptions {
     pub slows: u32,
     /// Times that a link carries few bytes in a second, in one direction.
     pub narrows: u32,
+    /// Whether all links do so all the time.
+    pub narrow: bool,
     /// Faults happen within this time from the start; after it all is well.
     pub within: Duration,
     /// When everything must be done.
@@ -75,12 +84,15 @@ impl ChainOptions {
             clients: 3,
             callers: 0,
             calls: 30,
+            burst: 0,
+            keys: 3,
             crashes: 0,
             outages: 0,
             pauses: 0,
             breaks: 0,
             cuts: 0,
             master_stops: 0,
+            loss: 20,
             master_delay: Duration::from_millis(6),
             reorders: 0,
             losses: 0,
@@ -89,6 +101,7 @@ impl ChainOptions {
             rots: 0,
             slows: 0,
             narrows: 0,
+            narrow: false,
             within: Duration::from_millis(3000),
             time_limit: Duration::from_secs(60),
             lease: Duration::from_millis(400),
@@ -104,7 +117,7 @@ impl ChainOptions {
                 kept: 6,
                 kept_bytes: 250,
                 close: 2,
-                save_every: 12,
+                log_bytes: 1200,
                 queries: 16,
                 snapshot_bytes: 1 << 20,
             },
@@ -139,6 +152,10 @@ pub struct ChainReport {
     pub done: u64,
     /// Updates executed.
     pub updates: u64,
+    /// When clients of the first kind were answered that are not of a burst, in microseconds.
+    pub answers: Vec<u64>,
+    /// Bytes of the records on one disk at most.
+    pub log_bytes: usize,
     /// Updates of callers answered.
     pub answered: u64,
     /// Requests that callers sent to another replica because they had learnt something.

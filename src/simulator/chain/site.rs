@@ -27,6 +27,8 @@ pub(super) struct Site {
     pub(super) skew: u64,
     /// Its disk is slow until then.
     pub(super) slow_until: u64,
+    /// The life and the number after which its state was last compared.
+    pub(super) looked_at: (u64, u64),
     /// When its next wake is due.
     pub(super) wake: u64,
     /// Whether `Drained` is still to come.

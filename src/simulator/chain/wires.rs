@@ -60,7 +60,7 @@ impl World<'_> {
             *wire = Wire { link, narrow_until: wire.narrow_until, ..Wire::default() };
         }
         let mut leaves = time;
-        if time < wire.narrow_until {
+        if self.options.narrow || time < wire.narrow_until {
             self.report.held_up += u64::from(wire.left > time);
             leaves = wire.left.max(time) + bytes.len() as u64 * NARROW;
             wire.left = leaves;
@@ -92,7 +92,7 @@ impl World<'_> {
         }
     }
 
-    /// A frame has come by which its sender is sent everything anew.
+    /// A frame is handled by which its sender is sent everything anew.
     pub(super) fn resumes(&mut self, from: usize, to: usize) {
         if let Some(wire) = self.wires.get_mut(&(to, from)) {
             wire.load = Load { turn: wire.load.turn + 1, ..Load::default() };

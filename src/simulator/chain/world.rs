@@ -9,7 +9,7 @@ use super::options::{ChainOptions, ChainReport};
 use super::site::Site;
 use super::wires::{Load, Wire};
 use crate::caller;
-use crate::chain::{self, Action, Chain, Encoding, Input, Stats};
+use crate::chain::{self, Action, Chain, Encoding, Input};
 use crate::master::{Answer, Command as MasterCommand, Master, Terms};
 use crate::service::Service;
 use crate::simulator::Dice;
@@ -29,8 +29,6 @@ const SYNC: (u64, u64) = (100, 8000);
 const SLOWER: u64 = 25;
 /// Microseconds in which the bytes of a state are made.
 const ENCODE: (u64, u64) = (100, 60_000);
-/// Thousandths of messages to and from clients and the master that are lost.
-const LOSS: u32 = 20;
 
 pub(super) enum Event {
     Site { to: usize, life: u64, input: Input },
@@ -83,7 +81,7 @@ pub fn run(seed: u64, options: &ChainOptions) -> Result<ChainReport, String> {
     let mut world = World::new(seed, options)?;
     world.play().map_err(|what| format!("seed {seed}, at {} us: {what}", world.time))?;
     for site in world.sites.iter().filter_map(|s| s.chain.as_ref()) {
-        add(&mut world.report.stats, site.stats());
+        world.report.stats += site.stats();
     }
     for stats in world.callers.iter().map(|c| c.core.stats()) {
         world.report.moved += stats.moved;
@@ -97,34 +95,6 @@ pub fn run(seed: u64, options: &ChainOptions) -> Result<ChainReport, String> {
 
 pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).expect("runs are short")
-}
-
-pub(super) fn add(sum: &mut Stats, of: Stats) {
-    let Stats { taken, waiting_repeats, answered_repeats, busy, refused, forwarded, .. } = of;
-    let Stats { batches, executed, answered, asked, other_config, unfit, resumed, .. } = of;
-    let Stats { states_given, states_taken, dropped, leases_lost, renewals, .. } = of;
-    for (sum, more) in [
-        (&mut sum.taken, taken),
-        (&mut sum.waiting_repeats, waiting_repeats),
-        (&mut sum.answered_repeats, answered_repeats),
-        (&mut sum.busy, busy),
-        (&mut sum.refused, refused),
-        (&mut sum.forwarded, forwarded),
-        (&mut sum.batches, batches),
-        (&mut sum.executed, executed),
-        (&mut sum.answered, answered),
-        (&mut sum.asked, asked),
-        (&mut sum.other_config, other_config),
-        (&mut sum.unfit, unfit),
-        (&mut sum.resumed, resumed),
-        (&mut sum.states_given, states_given),
-        (&mut sum.states_taken, states_taken),
-        (&mut sum.dropped, dropped),
-        (&mut sum.leases_lost, leases_lost),
-        (&mut sum.renewals, renewals),
-    ] {
-        *sum += more;
-    }
 }
 
 impl<'a> World<'a> {
@@ -141,7 +111,14 @@ impl<'a> World<'a> {
         master.execute(AgreedTime(0), &ClientId([0; 32]), &create.encode());
         let sites = (0..options.replicas).map(|i| site(i, options, &mut dice)).collect();
         let know = ChainConfig::default();
-        let client = |i| Client::new(i, options.calls, know.clone(), options.reads_any);
+        let client = |i, calls| Client::new(i, calls, know.clone(), options.reads_any);
+        let mut clients: Vec<_> = (0..options.clients).map(|i| client(i, options.calls)).collect();
+        let third = micros(options.within) / 3;
+        for i in 0..options.burst {
+            let mut of_burst = client(options.clients + i, u32::MAX);
+            of_burst.until = Some(2 * third);
+            clients.push(of_burst);
+        }
         let mut world = Self {
             options,
             time: 0,
@@ -152,7 +129,7 @@ impl<'a> World<'a> {
             wires: BTreeMap::new(),
             master,
             master_stops: 0,
-            clients: (0..options.clients).map(client).collect(),
+            clients,
             callers: Vec::new(),
             truth: Truth::default(),
             dice,
@@ -165,7 +142,8 @@ impl<'a> World<'a> {
             world.restart(site)?;
         }
         for client in 0..world.clients.len() {
-            world.after(1000, Event::Timer { client, attempt: 0 });
+            let at = world.clients[client].until.map_or(1000, |_| third);
+            world.after(at, Event::Timer { client, attempt: 0 });
         }
         world.start_callers();
         world.plan(seed);
@@ -186,7 +164,7 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn lost(&mut self) -> bool {
-        self.dice.chance(LOSS)
+        self.dice.chance(self.options.loss)
     }
 
     fn play(&mut self) -> Result<(), String> {
@@ -293,14 +271,14 @@ impl<'a> World<'a> {
                 }
                 let frame = Frame::parse(bytes).map_err(|e| e.to_string())?;
                 let message = ChainMessage::from_body(&frame.body).map_err(|e| e.to_string())?;
-                if matches!(message, ChainMessage::Resume { .. }) {
-                    self.resumes(from, to);
-                }
                 let peer = ReplicaId::from_index(from);
                 self.arrive(to, Input::Peer { peer, message })
             }
             Event::Written { site, life } if self.sites[site].life == life => {
-                match self.sites[site].disk.step(&mut self.dice) {
+                let done = self.sites[site].disk.step(&mut self.dice);
+                let there = self.sites[site].disk.log_bytes();
+                self.report.log_bytes = self.report.log_bytes.max(there);
+                match done {
                     Some(sequence) => self.arrive(site, Input::Synced { sequence }),
                     None => Ok(()),
                 }
@@ -353,7 +331,10 @@ impl<'a> World<'a> {
     }
 
     fn woken(&mut self, at: usize) -> Result<(), String> {
-        if self.time < self.sites[at].paused_until || self.sites[at].chain.is_none() {
+        let site = &self.sites[at];
+        // Another one took the place of this one, and is still to come.
+        let outdated = site.inbox.is_empty() && site.wake > self.time;
+        if self.time < site.paused_until || site.chain.is_none() || outdated {
             return Ok(());
         }
         self.sites[at].wake = 0;
@@ -367,6 +348,9 @@ impl<'a> World<'a> {
 
     fn handle(&mut self, at: usize, input: Input) -> Result<(), String> {
         let drained = matches!(input, Input::Drained);
+        if let Input::Peer { peer, message: ChainMessage::Resume { .. } } = &input {
+            self.resumes(peer.index(), at);
+        }
         let site = &mut self.sites[at];
         let now = site.now(self.time);
         let Some(chain) = site.chain.as_mut() else { return Ok(()) };
@@ -393,8 +377,14 @@ impl<'a> World<'a> {
 
     fn look(&mut self, at: usize) -> Result<(), String> {
         let time = self.time;
-        let chain = self.sites[at].chain.as_mut().expect("it was just there");
-        self.truth.state(chain)?;
+        let often = self.report.events.is_multiple_of(16);
+        let site = &mut self.sites[at];
+        let chain = site.chain.as_mut().expect("it was just there");
+        // It changes when something is executed, and hardly ever should otherwise.
+        let executed = (site.life, chain.executed().number);
+        if std::mem::replace(&mut site.looked_at, executed) != executed || often {
+            self.truth.state(chain)?;
+        }
         let answers = |s: &&Site| s.chain.as_ref().is_some_and(|c| c.answers(s.now(time)));
         let tails: Vec<ReplicaId> = self.sites.iter().filter(answers).map(|s| s.setup.me).collect();
         if tails.len() > 1 {
