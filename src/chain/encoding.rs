@@ -109,7 +109,7 @@ impl Chain {
         if self.maker.number().is_some() {
             return;
         }
-        let limit = self.setup.limits.log_bytes.max(self.maker.last);
+        let limit = self.setup.limits.log_bytes.max(self.maker.last).max(1);
         let saves = self.setup.durable && self.history.grown() >= limit;
         if saves {
             self.history.state_taken();

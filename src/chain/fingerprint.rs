@@ -11,7 +11,7 @@ impl Chain {
         let state = self.executor.digest();
         let mut h = Hasher::new(Domain::State);
         h.put(&state.0).put_u64(self.config.number).put_u64(u64::from(self.open));
-        h.put_u64(self.history.executed());
+        h.put_u64(self.history.executed()).put_u64(self.history.grown());
         for entry in self.history.from(0) {
             h.put_var(&entry.to_record());
         }

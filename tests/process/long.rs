@@ -74,6 +74,7 @@ fn keeps_what_it_needs(model: FaultModel, is_whole: impl Fn(&Cluster) -> bool) {
     for _ in 0..5 {
         block_on(write(&cluster));
         let there = disk();
+        assert!(there.iter().max() > Some(&((WRITERS * VALUE) as u64)), "they have what they keep");
         assert!(there.iter().all(|bytes| *bytes < 2 * WRITTEN), "{there:?} bytes on the disks");
     }
     let after = memory();

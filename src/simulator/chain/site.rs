@@ -27,7 +27,7 @@ pub(super) struct Site {
     pub(super) skew: u64,
     /// Its disk is slow until then.
     pub(super) slow_until: u64,
-    /// The life and the number after which its state was last compared.
+    /// The life and the number after which its state was last compared, beside now and then.
     pub(super) looked_at: (u64, u64),
     /// When its next wake is due.
     pub(super) wake: u64,

@@ -113,6 +113,7 @@ impl<'a> World<'a> {
         let know = ChainConfig::default();
         let client = |i, calls| Client::new(i, calls, know.clone(), options.reads_any);
         let mut clients: Vec<_> = (0..options.clients).map(|i| client(i, options.calls)).collect();
+        assert!(options.clients + options.burst <= 100, "callers have the names behind these");
         let third = micros(options.within) / 3;
         for i in 0..options.burst {
             let mut of_burst = client(options.clients + i, u32::MAX);
