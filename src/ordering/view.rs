@@ -15,6 +15,11 @@ impl<S: Scheme> Core<S> {
         self.epoch
     }
 
+    /// The round of the first vector of the epoch that was committed last.
+    pub fn first_round(&self) -> Round {
+        self.order.opening.1
+    }
+
     /// The epoch's members.
     pub fn members(&self) -> Members {
         self.members

@@ -140,7 +140,7 @@ impl<S: Scheme> Replica<S> {
             answers: Answers::default(),
             allowance: Allowance::new(setup.quotas.peer_signatures),
             heard: Heard::default(),
-            shelf: Shelf::default(),
+            shelf: Shelf::new(setup.encode_at_once),
             pacer: Pacer::new(setup.quotas.transfer_rate),
             maker: Maker::new(setup.encode_at_once),
             download: Download::new(&setup.quotas, ensemble.majority()),

@@ -92,7 +92,8 @@ impl<S: Scheme> Replica<S> {
     }
 
     /// Whether the log is so long that a snapshot should be saved. While somebody fetches one that
-    /// has time: to make bytes twice and to write them would slow the rounds.
+    /// has time, until the log is twice as long: to make bytes twice and to write them, and to copy
+    /// what is changed after another snapshot, would slow the rounds.
     fn wants_to_save(&self) -> bool {
         self.journal.wants_snapshot(self.shelf.is_being_fetched())
     }
@@ -124,14 +125,17 @@ impl<S: Scheme> Replica<S> {
 
     /// After a step: takes a snapshot if it was that of a checkpoint and somebody may need it.
     /// That costs little, however large the state is: nothing is copied and no bytes are made. But
-    /// what is changed afterwards is copied, once for each snapshot; so none is taken while one is
-    /// fetched, from which whoever fetches it goes on.
+    /// what is changed afterwards is copied, once for each snapshot; so some are left out while one
+    /// is fetched. Not that of an epoch's first vector: some can go on from no other.
     pub(super) fn take_snapshot(&mut self) {
         let (round, digest) = self.executor.checkpoint();
         let is_checkpoint = round == self.executor.position().round;
         let silent = self.journal.is_replaying() && !self.shelf.always;
-        let later = self.shelf.is_being_fetched() && !self.wants_to_save();
-        if !is_checkpoint || !self.takes_snapshots() || silent || later {
+        if !is_checkpoint || !self.takes_snapshots() || silent {
+            return;
+        }
+        let first = round == self.core.first_round();
+        if self.shelf.leaves_out() && !first && !self.wants_to_save() {
             return;
         }
         let Some(state) = self.executor.freeze() else { return };

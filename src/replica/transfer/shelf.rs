@@ -22,6 +22,9 @@ const WAIT: u64 = 8;
 /// nothing meanwhile. What came after the snapshot must not go before it asks for that.
 const TAKEN_UP: u64 = 8 << 20;
 
+/// So many checkpoints in a row are left out at most while a snapshot is fetched.
+const MOST_LEFT_OUT: u64 = 16;
+
 /// An attested snapshot.
 #[derive(Clone, Debug)]
 struct Stable {
@@ -59,14 +62,12 @@ struct Hold {
     /// Answers that it was given: whoever got far more than there are pieces does not get on, and
     /// loses its hold. 0 as long as there were no bytes.
     given: u64,
-    /// How many of these were pages or chunks.
-    parts: u64,
     until: Instant,
 }
 
 impl Hold {
     fn new(until: Instant) -> Self {
-        Self { given: 0, parts: 0, until }
+        Self { given: 0, until }
     }
 }
 
@@ -86,6 +87,12 @@ pub(in crate::replica) struct Shelf {
     served: Option<Served>,
     /// Of what is served.
     holds: BTreeMap<ReplicaId, Hold>,
+    /// Up to so many bytes a state is small: nothing need wait while it is fetched.
+    small: usize,
+    /// Whether parts of what is served were given since the last checkpoint ...
+    fetched: bool,
+    /// ... and how many checkpoints in a row were left out for that.
+    left_out: u64,
     /// Whether snapshots are taken although all are members.
     pub(in crate::replica) always: bool,
 }
@@ -97,6 +104,11 @@ impl Stable {
 }
 
 impl Shelf {
+    /// An empty one, where states of up to so many bytes are small.
+    pub(in crate::replica) fn new(small: usize) -> Self {
+        Self { small, ..Self::default() }
+    }
+
     /// Takes a snapshot of this replica's own state, which has this digest.
     pub(in crate::replica) fn take(&mut self, state: FrozenState, digest: Digest) {
         let (round, statements) = (state.round(), Statements::default());
@@ -139,7 +151,7 @@ impl Shelf {
 
     /// What this replica has executed is wrong: nothing of it is given to others.
     pub(in crate::replica) fn forget(&mut self) {
-        *self = Self { always: self.always, ..Self::default() };
+        *self = Self { always: self.always, ..Self::new(self.small) };
     }
 
     /// Ends the holds of those that do not get on.
@@ -211,11 +223,19 @@ impl Shelf {
         }
     }
 
-    /// Whether somebody has got some of what is served, and not all of it.
+    /// Whether somebody who needs it got parts of what is served, at this checkpoint or the last,
+    /// and that is not small.
     pub(in crate::replica) fn is_being_fetched(&self) -> bool {
-        let Some(Served { bytes: Made::Here(bytes, _), .. }) = &self.served else { return false };
-        let pieces = pieces(bytes.len() as u64);
-        self.holds.values().any(|hold| (1..pieces).contains(&hold.parts))
+        self.fetched || self.left_out > 0
+    }
+
+    /// At a checkpoint: whether no snapshot need be taken, since somebody goes on from the one that
+    /// it fetches. Who only asks for an offer may need a newer one; and nobody can put off the next
+    /// for long.
+    pub(in crate::replica) fn leaves_out(&mut self) -> bool {
+        let fetched = std::mem::take(&mut self.fetched) && self.left_out < MOST_LEFT_OUT;
+        self.left_out = if fetched { self.left_out + 1 } else { 0 };
+        fetched
     }
 
     /// The served snapshot, if nobody has made its bytes or is making them.
@@ -300,7 +320,7 @@ impl Shelf {
         };
         let Some(bytes) = found else { return none };
         self.hold(peer, total, (now, patience));
-        self.holds.entry(peer).and_modify(|hold| hold.parts += 1);
+        self.fetched |= patience.is_some() && total > self.small as u64;
         SnapshotPart { bytes, ..none }
     }
 
@@ -313,16 +333,12 @@ impl Shelf {
         let until = now + patience + Duration::from_secs(total / TAKEN_UP);
         let hold = self.holds.entry(peer).or_insert(Hold::new(until));
         // Twice as much as there is: a link may break, and some of it is asked for again.
-        if hold.given <= 2 * pieces(total) {
+        let pieces = SnapshotShape::new(total).map_or(0, |s| s.chunks() + s.pages());
+        if hold.given <= 2 * u64::from(pieces) {
             hold.given += 1;
             hold.until = hold.until.max(until);
         }
     }
-}
-
-/// Into how many pages and chunks so many bytes are cut.
-fn pieces(total: u64) -> u64 {
-    SnapshotShape::new(total).map_or(0, |s| u64::from(s.chunks() + s.pages()))
 }
 
 #[cfg(test)]

@@ -240,32 +240,35 @@ fn a_large_snapshot_stays_for_as_long_as_it_takes_to_take_it_up() {
     }
 }
 
-/// While it is fetched others may have to wait, but not for who asks and takes nothing, and no
-/// longer than it is held.
+/// Checkpoints are left out while somebody gets parts, but not for who only asks for an offer, and
+/// not for ever.
 #[test]
-fn a_snapshot_is_being_fetched_from_its_first_part_to_its_last() {
-    let patience = PATIENCE.as_nanos() as u64;
+fn checkpoints_are_left_out_as_long_as_parts_are_given_and_not_for_ever() {
     let mut shelf = Shelf::default();
     stable(&mut shelf, 8, 600 * 1024);
-    let offer = ask(&mut shelf, 0, 0);
-    assert_eq!((offer.pages.len(), shelf.is_being_fetched()), (1, false));
-    let take = |shelf: &mut Shelf, piece, patience| {
-        let want = WantSnapshot { round: Round(8), piece };
+    let take = |shelf: &mut Shelf, patience| {
+        let want = WantSnapshot { round: Round(8), piece: Piece::Chunk(0) };
         assert!(!shelf.part(id(PEER), want, (Instant(0), patience)).bytes.is_empty());
         shelf.is_being_fetched()
     };
-    assert!(!take(&mut shelf, Piece::Page(0), None), "nothing is held for one that has a state");
-    for piece in [Piece::Page(0), Piece::Chunk(2), Piece::Chunk(0)] {
-        assert!(take(&mut shelf, piece, Some(PATIENCE)), "{piece:?}");
-    }
     ask(&mut shelf, 0, 0);
-    assert!(shelf.is_being_fetched(), "an offer is no part");
-    assert!(!take(&mut shelf, Piece::Chunk(1), Some(PATIENCE)), "it has all");
-    shelf.expire(Instant(patience));
-    ask(&mut shelf, 0, patience);
-    assert!(take(&mut shelf, Piece::Chunk(1), Some(PATIENCE)), "it begins anew");
-    shelf.expire(Instant(2 * patience));
-    assert!(!shelf.is_being_fetched(), "it does not go on");
+    assert!(!shelf.is_being_fetched() && !shelf.leaves_out(), "an offer is no part");
+    assert!(!take(&mut shelf, None) && !shelf.leaves_out(), "it has a state");
+    assert!(take(&mut shelf, Some(PATIENCE)) && take(&mut shelf, Some(PATIENCE)));
+    assert!(shelf.leaves_out() && shelf.is_being_fetched());
+    ask(&mut shelf, 0, 0);
+    assert!(!shelf.leaves_out() && !shelf.is_being_fetched(), "it got nothing since");
+    let left_out = |shelf: &mut Shelf| {
+        take(shelf, Some(PATIENCE));
+        shelf.leaves_out()
+    };
+    let row: Vec<bool> = (0..2 * (MOST_LEFT_OUT + 1)).map(|_| left_out(&mut shelf)).collect();
+    let taken: Vec<usize> = (0..row.len()).filter(|i| !row[*i]).collect();
+    assert_eq!(taken, [16, 33]);
+    let mut shelf = Shelf::new(1 << 20);
+    stable(&mut shelf, 8, 600 * 1024);
+    ask(&mut shelf, 0, 0);
+    assert!(!take(&mut shelf, Some(PATIENCE)), "a small state is copied in no time");
 }
 
 /// Whoever waits for bytes gets them, however many checkpoints there were meanwhile; and all that
