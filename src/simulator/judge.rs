@@ -226,24 +226,23 @@ impl Judge {
     }
 
     /// What must hold where at most t are bad and the others in time: none of these is excluded, or
-    /// said to be late by one not cut off, but who waited with its first proposal for a liar (§7).
+    /// said to be late by one in touch, but who waited with its first proposal for a liar (§7).
     ///
     /// # Errors
     /// Who was.
     pub fn nobody_good_is_out(&self, cut_off: Members) -> Checked {
         let excused = self.crashed.union(self.unstarted.both(cut_off));
         let wrongly = self.excluded.union(self.passed_over).minus(excused);
-        let told = self.told_late.iter().filter(|(by, _)| !cut_off.contains(**by));
+        let deaf = cut_off.union(self.crashed);
+        let told = self.told_late.iter().filter(|(by, _)| !deaf.contains(**by));
         let late = told.fold(Members::NONE, |all, (_, late)| all.union(*late)).minus(self.crashed);
-        match () {
-            () if !wrongly.is_empty() => {
-                Err(violation("false exclusion", format!("{wrongly} were excluded")))
-            }
-            () if !late.is_empty() && self.measures => {
-                Err(violation("false alarm", format!("{late} were said to be late")))
-            }
-            () => Ok(()),
+        if !wrongly.is_empty() {
+            return Err(violation("false exclusion", format!("{wrongly} were excluded")));
         }
+        if !late.is_empty() && self.measures {
+            return Err(violation("false alarm", format!("{late} were said to be late")));
+        }
+        Ok(())
     }
 
     // What the word of a good replica means for what is expected of it.

@@ -315,6 +315,15 @@ fn who_waits_for_a_liar_at_the_first_start_is_not_excluded_by_mistake() {
     }
 }
 
+/// A replica that was cut off and started anew is cut off once more, and says that the other end of
+/// its link is late: it cannot know which end it is.
+#[test]
+fn the_word_of_who_stopped_does_not_show_that_others_are_late() {
+    let options = Mode::Network.options(700_093_916, 1, None);
+    let broken = play(700_093_916, &options, &mut |_, _, _| {}).err();
+    assert!(broken.is_none(), "{:?}", broken.map(|b| b.what));
+}
+
 /// A void request comes again, and for the last time, between the entry into an epoch and its first
 /// vector.
 #[cfg(feature = "plant")]
