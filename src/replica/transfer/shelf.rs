@@ -145,6 +145,7 @@ impl Shelf {
     /// Nobody will need a snapshot: those that nobody is fetching go.
     pub(in crate::replica) fn clear(&mut self) {
         (self.stable, self.before) = (None, None);
+        (self.fetched, self.left_out) = (false, 0);
         self.pending.clear();
         self.drop_unfetched();
     }

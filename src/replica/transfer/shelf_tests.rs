@@ -265,6 +265,9 @@ fn checkpoints_are_left_out_as_long_as_parts_are_given_and_not_for_ever() {
     let row: Vec<bool> = (0..2 * (MOST_LEFT_OUT + 1)).map(|_| left_out(&mut shelf)).collect();
     let taken: Vec<usize> = (0..row.len()).filter(|i| !row[*i]).collect();
     assert_eq!(taken, [16, 33]);
+    assert!(take(&mut shelf, Some(PATIENCE)));
+    shelf.clear();
+    assert!(!shelf.is_being_fetched(), "all have a state");
     let mut shelf = Shelf::new(1 << 20);
     stable(&mut shelf, 8, 600 * 1024);
     ask(&mut shelf, 0, 0);
