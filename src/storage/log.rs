@@ -10,6 +10,9 @@ use super::{Position, disk_error, recover, scan};
 use crate::types::Digest;
 use std::ops::Range;
 
+/// The most that a log keeps, in bytes, to put its next group of records together in.
+const KEPT_ROOM: usize = 1 << 20;
+
 /// How large things get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -86,6 +89,9 @@ pub struct Log {
     /// Counts what makes places in files invalid.
     pub(super) edition: u64,
     dead: Option<String>,
+    /// Empty between calls. It keeps its room: to ask the system for new pages for each group costs
+    /// more than to write one.
+    group: Vec<u8>,
 }
 
 impl Log {
@@ -110,7 +116,8 @@ impl Log {
 
     pub(super) fn closed(options: Options, seed: Seed) -> Self {
         let (durable, marked) = (Position(0), Position(0));
-        Self { options, seed, segments: Vec::new(), durable, marked, edition: 0, dead: None }
+        let (segments, group) = (Vec::new(), Vec::new());
+        Self { options, seed, segments, durable, marked, edition: 0, dead: None, group }
     }
 
     /// The first position that it holds.
@@ -152,14 +159,30 @@ impl Log {
         records: &[Entry<'_>],
         space: Space,
     ) -> Result<Range<Position>, LogError> {
+        let mut group = std::mem::take(&mut self.group);
+        let appended = self.append_group(disk, records, space, &mut group);
+        if group.capacity() <= KEPT_ROOM {
+            group.clear();
+            self.group = group;
+        }
+        appended
+    }
+
+    fn append_group(
+        &mut self,
+        disk: &mut impl Disk,
+        records: &[Entry<'_>],
+        space: Space,
+        group: &mut Vec<u8>,
+    ) -> Result<Range<Position>, LogError> {
         self.alive()?;
         let (first, mut chain) = self.good_end()?;
-        let (mut group, mut next) = (Vec::new(), first);
+        let mut next = first;
+        group.reserve(records.iter().map(|entry| HEAD + entry.payload.len()).sum());
         for entry in records {
             self.check(entry)?;
             let place = (next, self.durable);
-            chain =
-                record::encode(self.seed, place, &chain, (entry.kind, entry.payload), &mut group);
+            chain = record::encode(self.seed, place, &chain, (entry.kind, entry.payload), group);
             next = next.next();
         }
         // A mark must find room behind it, or it could never be written.
@@ -175,7 +198,7 @@ impl Log {
         if self.must_roll(group.len() as u64) {
             self.roll(disk)?;
         }
-        self.write(disk, Point::LogAppend, &group)?;
+        self.write(disk, Point::LogAppend, group)?;
         self.extend(group.len() as u64, next, chain);
         Ok(first..next)
     }
