@@ -144,6 +144,9 @@ fn head(lab: &Lab, part: &Part, took: u64) -> String {
     if lab.full || lab.quick {
         command.push_str(if lab.full { " MORE=--full" } else { " MORE=--quick" });
     }
+    if let Some(binary) = unusual(&lab.quorate) {
+        command.push_str(&format!(" QUORATE={binary}"));
+    }
     let turns =
         if rounds == 1 { "one round".to_owned() } else { format!("{rounds} rounds in turns") };
     let mut text = format!(
@@ -168,9 +171,27 @@ fn head(lab: &Lab, part: &Part, took: u64) -> String {
     text
 }
 
+/// What to say of the binary if it is not that of `cargo build --release`.
+fn unusual(binary: &Path) -> Option<String> {
+    let built = ["profiled", "release"].map(|folder| Path::new(folder).join("quorate"));
+    match built.iter().find(|end| binary.ends_with(end)) {
+        Some(end) if end.starts_with("release") => None,
+        Some(end) => Some(format!("target/{}", end.display())),
+        None => Some(binary.display().to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_measured_is_said_if_it_is_not_the_usual() {
+        let said = |path: &str| unusual(Path::new(path));
+        assert_eq!(said("/a/b/release/quorate"), None);
+        assert_eq!(said("/a/profiled/quorate").unwrap(), "target/profiled/quorate");
+        assert_eq!(said("/other/quorate").unwrap(), "/other/quorate");
+    }
 
     #[test]
     fn sections_are_chosen_by_name_and_all_names_differ() {
