@@ -57,6 +57,8 @@ pub struct Core<S: Scheme> {
     pub(super) last_wall: Wall,
     /// When the first proposal of another came for the round that we have not joined yet.
     pub(super) started_at: Option<Instant>,
+    /// When the first proposal of the round after the one under way came: others are ahead (R6).
+    pub(super) ahead: Option<(Epoch, Round, Instant)>,
     /// When a follower passed on what had started the round that does not complete (E1).
     pub(super) passed_on: Option<Instant>,
     /// Requests named by others in that round that have not come yet, and until when to wait.
@@ -143,6 +145,7 @@ impl<S: Scheme> Core<S> {
             attestation: Attestation::default(),
             last_wall: now.wall,
             started_at: None,
+            ahead: None,
             passed_on: None,
             gather: None,
             waiting: None,
@@ -349,6 +352,7 @@ impl<S: Scheme> Core<S> {
             self.started_at.get_or_insert(now.monotonic);
             self.note_unseen(now.monotonic, &proposal);
         }
+        self.note_ahead(now.monotonic, &proposal);
         self.note_overtaken(now.monotonic, &proposal);
         self.change.dirty |= self.awaits_first_vector();
         self.advance(now, out);

@@ -771,6 +771,10 @@ fn r7_one_that_asks_nobody_else_for_history_is_noticed() {
 #[path = "restarts_tests.rs"]
 mod restarts;
 
+#[cfg(feature = "plant")]
+#[path = "withheld_tests.rs"]
+mod withheld;
+
 #[path = "entering_tests.rs"]
 mod entering;
 

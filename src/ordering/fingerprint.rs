@@ -96,6 +96,7 @@ impl<S: Scheme> Core<S> {
             attestation,
             last_wall: _,
             started_at,
+            ahead,
             passed_on,
             gather,
             waiting,
@@ -125,9 +126,9 @@ impl<S: Scheme> Core<S> {
         } = self;
         into.bytes(&order.encode());
         #[rustfmt::skip]
-        let parts: [&dyn Debug; 38] = [
+        let parts: [&dyn Debug; 39] = [
             id, incarnation, epoch, members, rounds, change, clock, wants, mine, changes,
-            unsent, unsent_is_stale, sent, sent_at, committed, attestation, started_at,
+            unsent, unsent_is_stale, sent, sent_at, committed, attestation, started_at, ahead,
             passed_on, gather, waiting, blocked, heard, doubters, doubt, vector_is_work,
             wanted, blank, resumed, leaving, key_news,
             noted_keys, abstains, replaced, unsigned, lost, astray, durable, signed,

@@ -44,13 +44,32 @@ impl<S: Scheme> Core<S> {
     pub(super) fn look_at_next_round(&mut self, now: Instant) {
         (self.started_at, self.passed_on, self.gather) = (None, None, None);
         let next = self.rounds.complete().next();
+        let since = match self.ahead.take() {
+            Some((epoch, round, at))
+                if (epoch, round) == (self.epoch, next) && !planted("r6-late-twice") =>
+            {
+                at
+            }
+            _ => now,
+        };
         let mut others = self.rounds.senders(next);
         others.remove(self.id);
         for member in others.iter() {
-            self.started_at.get_or_insert(now);
+            self.started_at.get_or_insert(since);
             if let Some(held) = self.rounds.find(next, member, &Digest::ZERO).cloned() {
                 self.note_unseen(now, &held);
             }
+        }
+    }
+
+    /// R6: another one has started the round after the one under way. A member joins that
+    /// `join_delay` later, or once it has what it lacks of the one under way if that is later, and
+    /// not after both: whoever waits for it has waited for the first already.
+    pub(super) fn note_ahead(&mut self, now: Instant, proposal: &Proposal) {
+        let round = proposal.round;
+        let is_first = self.ahead.is_none_or(|(epoch, r, _)| (epoch, r) != (self.epoch, round));
+        if round == self.rounds.complete().next().next() && is_first && self.takes_part() {
+            self.ahead = Some((self.epoch, round, now));
         }
     }
 
@@ -80,9 +99,10 @@ impl<S: Scheme> Core<S> {
         if !of_interest || round <= self.rounds.base() {
             return;
         }
+        let (n, at) = (self.keyring.ensemble().n(), now + self.timing.join_delay);
         for (member, digest) in self.members.iter().zip(&proposal.choice) {
             if self.rounds.find(round, member, digest).is_none() {
-                self.wants.overtaken(round, member, *digest, now + self.timing.join_delay);
+                self.wants.overtaken(n, (round, member, *digest), at);
             }
         }
     }
@@ -91,10 +111,11 @@ impl<S: Scheme> Core<S> {
     /// that one signed two, and who sees both can prove it.
     fn note_other_reports(&mut self, now: Instant, proposal: &Proposal) {
         let ours = self.rounds.choice().iter();
+        let (n, at) = (self.keyring.ensemble().n(), now + self.timing.join_delay);
         for ((member, named), own) in self.members.iter().zip(&proposal.choice).zip(ours) {
             if named != own {
                 mark("E6 a first choice named another Report");
-                self.wants.overtaken(Round(0), member, *named, now + self.timing.join_delay);
+                self.wants.overtaken(n, (Round(0), member, *named), at);
             }
         }
     }

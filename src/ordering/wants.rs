@@ -1,15 +1,17 @@
 //! Asking for proposals that are missing, and remembering who asked us (R5).
 
+use crate::types::plant::planted;
 use crate::types::{Digest, Instant, Members, ReplicaId, Round, Timing};
 use std::collections::BTreeMap;
 
-/// What was asked and what is owed. Bounded: rounds are at most four ahead, and both maps hold
-/// at most two entries for each (round, replica).
+/// What was asked and what is owed. Bounded: of rounds that are kept, four ahead or 256 for who
+/// follows, one map holds an entry for each replica, and of two rounds the other as many for each
+/// replica as there are replicas.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wants {
     /// Who waits for a proposal that we do not hold either.
     owed: BTreeMap<(Round, ReplicaId), Members>,
-    /// Proposals named by a choice, and when to ask for them; at most two of a replica's round.
+    /// Proposals named by a choice, and when to ask for them.
     overtaken: BTreeMap<(Round, ReplicaId, Digest), Instant>,
     /// When we last asked for what is missing of the round under way.
     asked_at: Option<Instant>,
@@ -33,12 +35,19 @@ impl Wants {
         self.asked_at = None;
     }
 
-    /// A choice names a proposal that we lack.
-    pub(super) fn overtaken(&mut self, round: Round, who: ReplicaId, which: Digest, at: Instant) {
+    /// A choice names a proposal that we lack, of a group of `n = 2t + 1`. Two proposals of each of
+    /// `t` liars may name others, and what good ones name must find room beside these.
+    pub(super) fn overtaken(
+        &mut self,
+        n: usize,
+        (round, who, which): (Round, ReplicaId, Digest),
+        at: Instant,
+    ) {
         let first = (round, who, Digest::ZERO);
         let same =
             self.overtaken.range(first..).take_while(|((r, w, _), _)| (*r, *w) == (round, who));
-        if same.count() < 2 {
+        let most = if planted("r5-lies-hide") { 2 } else { n };
+        if same.count() < most {
             self.overtaken.entry((round, who, which)).or_insert(at);
         }
     }

@@ -18,7 +18,9 @@ const SEEDS: u64 = 12;
 /// `src/proof/receipt`), those of divergence in `tests/it/divergence.rs`, the others by crashes at
 /// every call of the disk (`src/daemon/disk/tests/crash/mod.rs`), by stories
 /// (`tests/it/explore.rs`) and by the modes of `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 128] = [
+const ELSEWHERE: [&str; 130] = [
+    "r5-lies-hide",
+    "r6-late-twice",
     "delta-offset-stays",
     "delta-late-untold",
     "s6-signer-counts-twice",

@@ -85,6 +85,7 @@ impl<S: Scheme> Core<S> {
         self.change.opening = Some(opening);
         self.change.prepared = Some(Box::new(prepared));
         self.sent = self.rounds.base();
+        self.ahead = None;
         self.wants = Default::default();
         for proposal in first {
             self.on_proposal(now, proposal, out);

@@ -264,6 +264,7 @@ impl<S: Scheme> Core<S> {
         let opening = self.change.opening.replace(opening);
         self.change.old.push(Chain { rounds, opening });
         (self.epoch, self.members) = self.rounds.epoch();
+        self.ahead = None;
         let committed = self.order.epoch().0;
         let old = &mut self.change.old;
         let entered = (self.change.entered.epoch, self.change.entered.members);
