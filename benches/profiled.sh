@@ -6,7 +6,7 @@
 #     benches/profiled.sh
 #
 # Needs `llvm-profdata` of the compiler's LLVM: `rustup component add llvm-tools`. Takes two release
-# builds and two minutes of load on loopback, and ends what it started.
+# builds and a minute of load on loopback, and ends what it started.
 #
 #     LLVM_PROFDATA  another llvm-profdata, of the version that `rustc -vV` names or later
 #     SECONDS_EACH   how long each load takes [5]

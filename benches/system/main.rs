@@ -173,12 +173,13 @@ fn head(lab: &Lab, part: &Part, took: u64) -> String {
 
 /// What to say of the binary if it is not that of `cargo build --release`.
 fn unusual(binary: &Path) -> Option<String> {
-    let built = ["profiled", "release"].map(|folder| Path::new(folder).join("quorate"));
-    match built.iter().find(|end| binary.ends_with(end)) {
-        Some(end) if end.starts_with("release") => None,
-        Some(end) => Some(format!("target/{}", end.display())),
-        None => Some(binary.display().to_string()),
+    if binary.ends_with("release/quorate") {
+        return None;
     }
+    let profiled = Path::new("profiled/quorate");
+    let said =
+        if binary.ends_with(profiled) { Path::new("target").join(profiled) } else { binary.into() };
+    Some(said.display().to_string())
 }
 
 #[cfg(test)]
