@@ -17,18 +17,21 @@ pub enum EpochLie {
     Forge,
     /// Sends its proposals so late that it is just not blamed.
     SlowDrip,
+    /// The same, but where members have a budget so late that it just costs nothing of it (E1).
+    SlowUsual,
     /// Says valid things that cost others the check of a signature, as fast as it can.
     Flood,
 }
 
 impl EpochLie {
     /// All of them.
-    pub const ALL: [EpochLie; 6] = [
+    pub const ALL: [EpochLie; 7] = [
         EpochLie::Withhold,
         EpochLie::Selective,
         EpochLie::FalseBlame,
         EpochLie::Forge,
         EpochLie::SlowDrip,
+        EpochLie::SlowUsual,
         EpochLie::Flood,
     ];
 
@@ -40,6 +43,7 @@ impl EpochLie {
             EpochLie::FalseBlame => "false-blame",
             EpochLie::Forge => "forge",
             EpochLie::SlowDrip => "slow-drip",
+            EpochLie::SlowUsual => "slow-usual",
             EpochLie::Flood => "flood",
         }
     }
@@ -51,7 +55,8 @@ impl EpochLie {
             EpochLie::Selective => Box::new(Selective::default()),
             EpochLie::FalseBlame => Box::new(FalseBlame::default()),
             EpochLie::Forge => Box::new(Forge::new(seed)),
-            EpochLie::SlowDrip => Box::new(SlowDrip::default()),
+            EpochLie::SlowDrip => Box::new(SlowDrip::new(EpochLie::SlowDrip)),
+            EpochLie::SlowUsual => Box::new(SlowDrip::new(EpochLie::SlowUsual)),
             EpochLie::Flood => Box::new(Flood::default()),
         }
     }

@@ -1,4 +1,5 @@
 //! A member that is as slow as it may be: no blame, and everybody waits for it each round.
+//! It may be so for all of `patience`, or for no longer than is usual where there is a budget (E1).
 
 use super::{Attack, EpochLie, Pen};
 use crate::crypto::{Scheme, Unverified};
@@ -8,9 +9,10 @@ use crate::wire::{Frame, Kind, Message as _, Proposal};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The attack behind [`EpochLie::SlowDrip`].
-#[derive(Debug, Default)]
+/// The attack behind [`EpochLie::SlowDrip`] and [`EpochLie::SlowUsual`].
+#[derive(Debug)]
 pub struct SlowDrip {
+    lie: EpochLie,
     own: Option<ReplicaId>,
     hold: Duration,
     /// Own proposals on their way out, with the time at which each was made.
@@ -18,6 +20,11 @@ pub struct SlowDrip {
 }
 
 impl SlowDrip {
+    /// The attack behind one of the two.
+    pub fn new(lie: EpochLie) -> Self {
+        Self { lie, own: None, hold: Duration::ZERO, held: VecDeque::new() }
+    }
+
     /// Held at once at most: what is above goes out late enough.
     const MOST: usize = 1024;
 
@@ -31,7 +38,7 @@ impl SlowDrip {
 
 impl<S: Scheme> Attack<S> for SlowDrip {
     fn name(&self) -> &'static str {
-        EpochLie::SlowDrip.name()
+        self.lie.name()
     }
 
     fn act(&mut self, now: Now, action: Action, out: &mut Actions) {
@@ -43,8 +50,10 @@ impl<S: Scheme> Attack<S> for SlowDrip {
     }
 
     fn add(&mut self, now: Now, pen: &Pen<'_, S>, out: &mut Actions) {
-        // Patience has room for two delays; loopback needs none of it.
-        (self.own, self.hold) = (Some(pen.id), pen.timing.patience * 7 / 10);
+        let lag = pen.timing.lag.filter(|_| self.lie == EpochLie::SlowUsual);
+        let usual = lag.map(|lag| lag.patience(pen.timing.join_delay));
+        // Either has room for two delays; loopback needs none of it.
+        (self.own, self.hold) = (Some(pen.id), usual.unwrap_or(pen.timing.patience) * 7 / 10);
         while let Some((_, action)) =
             self.held.pop_front_if(|(at, _)| now.monotonic >= *at + self.hold)
         {

@@ -230,10 +230,9 @@ fn forgeries_prove_nothing_and_are_not_signed_by_whom_they_name() {
 #[test]
 fn one_that_drips_holds_its_own_proposals_for_less_than_patience() {
     let hand = Hand::new();
-    let mut attack = SlowDrip::default();
     let at = |ms: u64| Now { monotonic: Instant(ms * 1_000_000), wall: Wall(0) };
     let mut out = Actions::new();
-    let mut attack: Box<dyn Attack<Ed25519>> = Box::new(std::mem::take(&mut attack));
+    let mut attack: Box<dyn Attack<Ed25519>> = Box::new(SlowDrip::new(EpochLie::SlowDrip));
     attack.add(at(0), &hand.pen(), &mut out);
     let to = |signer| Action::ToPeer {
         peer: ReplicaId::from_index(0),
@@ -249,6 +248,20 @@ fn one_that_drips_holds_its_own_proposals_for_less_than_patience() {
     assert!(out.is_empty());
     attack.add(at(367), &hand.pen(), &mut out);
     assert_eq!((out, attack.wake()), (vec![to(2)], None));
+    // 0.7 of 5 x 4 ms + 10 ms, where there is a budget; of patience where there is none.
+    let held = |lie, lag| {
+        let mut attack: Box<dyn Attack<Ed25519>> = Box::new(SlowDrip::new(lie));
+        let mut pen = hand.pen();
+        pen.timing.lag = lag;
+        attack.add(at(0), &pen, &mut Actions::new());
+        attack.act(at(10), to(2), &mut Actions::new());
+        attack.wake()
+    };
+    let ms = std::time::Duration::from_millis;
+    let lag = Some(crate::types::Lag { delta: ms(4), budget: ms(50) });
+    assert_eq!(held(EpochLie::SlowUsual, lag), Some(at(10 + 21).monotonic));
+    assert_eq!(held(EpochLie::SlowUsual, None), Some(at(10 + 357).monotonic));
+    assert_eq!(held(EpochLie::SlowDrip, lag), Some(at(10 + 357).monotonic));
 }
 
 /// C3: what a liar says of large results. Digests pass as they are.

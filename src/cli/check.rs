@@ -57,10 +57,10 @@ struct Timer {
     derived: Duration,
 }
 
-fn timers(t: &Timing) -> [Timer; 6] {
+fn timers(t: &Timing) -> Vec<Timer> {
     let d = Timing::from_delta(t.delta);
     let timer = |name, value, formula, derived| Timer { name, value, formula, derived };
-    [
+    let mut timers = vec![
         timer("patience", t.patience, "5 delta + join_delay", 5 * t.delta + t.join_delay),
         timer("join_delay", t.join_delay, "delta / 10", d.join_delay),
         timer(
@@ -77,7 +77,16 @@ fn timers(t: &Timing) -> [Timer; 6] {
             "4 delta + join_delay + 1ms of timer grain",
             least_patience(t.delta, t.join_delay),
         ),
-    ]
+    ];
+    if let Some(lag) = t.lag {
+        let usual = lag.patience(t.join_delay);
+        timers.extend([
+            timer("lag_delta", lag.delta, "what a message takes usually", lag.delta),
+            timer("usual patience", usual, "5 lag_delta + join_delay", usual),
+            timer("lag_budget", lag.budget, "what a member may take more within 10s", lag.budget),
+        ]);
+    }
+    timers
 }
 
 /// What is allowed but has a price.
@@ -91,6 +100,13 @@ fn warnings(c: &Cluster) -> Vec<String> {
              excluded wrongly, which weakens the promise against liars",
             show_duration(default)
         ));
+    }
+    if t.lag.is_some() {
+        warnings.push(
+            "lag_delta: who takes longer than that for lag_budget is excluded, though it may keep \
+             to delta, and counts as one of t until it has joined again"
+                .to_owned(),
+        );
     }
     if c.fault_model == FaultModel::FailStop {
         warnings.push(

@@ -302,14 +302,20 @@ impl Cluster {
     fn process_values(&self) -> Vec<(&'static str, String)> {
         let t = &self.timing;
         let micros = |d: std::time::Duration| format!("{}us", d.as_micros());
-        vec![
+        let mut values = vec![
             ("delta", micros(t.delta)),
             ("patience", micros(t.patience)),
             ("join_delay", micros(t.join_delay)),
             ("gather", micros(t.gather)),
             ("heartbeat", micros(t.heartbeat)),
             ("durability", self.durability.name().to_owned()),
-        ]
+        ];
+        // Files without it have the digest that they had.
+        if let Some(lag) = t.lag {
+            values.push(("lag_delta", micros(lag.delta)));
+            values.push(("lag_budget", micros(lag.budget)));
+        }
+        values
     }
 
     // What the members of a chain, and its master, do alike.

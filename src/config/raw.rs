@@ -58,7 +58,8 @@ section!(
 );
 section!(
     /// Timers that differ from what Δ gives.
-    RawTimers, "a section [timers]", { patience, join_delay, gather, heartbeat, ping_every }
+    RawTimers, "a section [timers]",
+    { patience, join_delay, gather, heartbeat, ping_every, lag_delta, lag_budget }
 );
 section!(
     /// What a chain does besides.

@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::crypto::SecretKey;
-use crate::types::Timing;
 use crate::types::{Assurance, ClockKind, GroupId, MembershipLimits, OrderLimits, Quotas, Role};
+use crate::types::{Lag, Timing};
 use std::time::Duration;
 
 /// A file in which every key is written, so that every key can be changed.
@@ -147,6 +147,7 @@ fn every_value_arrives() {
         gather: ms(1),
         heartbeat: ms(3000),
         ping_every: ms(250),
+        lag: None,
     };
     assert_eq!((c.timing, c.clock), (timing, ClockKind::RealTime));
     assert_eq!((c.assurance, c.mtu), (Assurance::Strong, Some(1472)));
@@ -324,6 +325,30 @@ fn the_cluster_id_and_the_configuration_digest_cover_what_they_should() {
     assert_ne!(c.id(), other.id());
 }
 
+/// A budget for being late is there if both of its keys are, and hosts must agree on it.
+#[test]
+fn a_budget_for_being_late_is_what_two_keys_say() {
+    let none = parse(&full()).unwrap();
+    assert!(none.fields().iter().all(|(name, _)| !name.starts_with("lag_")));
+    let both = |delta: &str, budget: &str| {
+        let lines = format!("{PING}\nlag_delta = {delta:?}\nlag_budget = {budget:?}");
+        parse(&with(PING, &lines)).unwrap()
+    };
+    let (c, ms) = (both("5ms", "500ms"), Duration::from_millis);
+    assert_eq!(c.timing.lag, Some(Lag { delta: ms(5), budget: ms(500) }));
+    assert_eq!(c.timing.lag.unwrap().patience(c.timing.join_delay), ms(5 * 5 + 20));
+    for other in [&none, &both("6ms", "500ms"), &both("5ms", "501ms")] {
+        let genesis = |c: &Cluster| c.genesis(crate::types::GroupId::MAIN);
+        assert!(c.id() == other.id() && c.digest() != other.digest());
+        assert_eq!(genesis(&c), genesis(other), "a log goes on with another budget");
+    }
+    // The largest values that are allowed.
+    assert_eq!(both("115ms", "5s").timing.lag.unwrap().freed_in(ms(10)), ms(5));
+}
+
+/// The last line of the timers in [`FULL`].
+const PING: &str = "ping_every = \"250ms\"";
+
 struct Row(&'static str, &'static str, usize, &'static str);
 
 fn check(rows: &[Row]) {
@@ -406,6 +431,14 @@ fn refusals_of_durations_and_timers() {
         Row("gather = \"1ms\"", "gather = \"21ms\"", 9, "longer than join_delay, 20ms"),
         Row("heartbeat = \"3s\"", "heartbeat = \"99ms\"", 10, "99ms is below delta"),
         Row("ping_every = \"250ms\"", "ping_every = \"0us\"", 11, "below 1ms"),
+        Row(PING, "lag_delta = \"5ms\"", 6, "[timers] has no `lag_budget`"),
+        Row(PING, "lag_budget = \"500ms\"", 6, "[timers] has no `lag_delta`"),
+        Row(PING, "lag_delta = 5\nlag_budget = \"1s\"", 11, "a duration in quotes"),
+        Row(PING, "lag_delta = \"999us\"\nlag_budget = \"1s\"", 11, "999us is below 1ms"),
+        // 5 lag_delta + join_delay must be below 600 ms.
+        Row(PING, "lag_delta = \"116ms\"\nlag_budget = \"1s\"", 11, "600ms, not below patience"),
+        Row(PING, "lag_delta = \"5ms\"\nlag_budget = \"4ms\"", 12, "outside of 5ms to 5s"),
+        Row(PING, "lag_delta = \"5ms\"\nlag_budget = \"5001ms\"", 12, "outside of 5ms to 5s"),
     ]);
     assert!(parse(&with("patience = \"600ms\"", "patience = \"421ms\"")).is_ok());
     // Without an override it is delta that is too short for the timers' grain.

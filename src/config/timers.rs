@@ -4,7 +4,7 @@ use super::duration::show_duration as show;
 use super::error::{ConfigError, Source};
 use super::field::Section;
 use super::raw::{Placed, RawTimers};
-use crate::types::Timing;
+use crate::types::{Lag, Timing};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -76,7 +76,41 @@ pub(super) fn parse(
             patience_key.error(problem, format!("write at least patience = \"{}\"", show(least)))
         );
     }
-    Ok(Timing { delta, patience, join_delay, gather, heartbeat, ping_every })
+    let timing = Timing { delta, patience, join_delay, gather, heartbeat, ping_every, lag: None };
+    Ok(Timing { lag: lag(&section, raw, &timing)?, ..timing })
+}
+
+/// What members may be waited for beyond what is usual, if the file says so.
+fn lag(
+    section: &Section<'_>,
+    raw: &RawTimers,
+    timing: &Timing,
+) -> Result<Option<Lag>, ConfigError> {
+    let delta_key = section.key("lag_delta", &raw.lag_delta, "\"5ms\"");
+    let budget_key = section.key("lag_budget", &raw.lag_budget, "\"500ms\"");
+    if !delta_key.is_given() && !budget_key.is_given() {
+        return Ok(None);
+    }
+    // One means nothing without the other.
+    let lag = Lag { delta: delta_key.duration()?, budget: budget_key.duration()? };
+    // With less the grain of the timers would count as a delay.
+    if lag.delta < Timing::TIMER_GRAIN {
+        return Err(delta_key.refuse(format!("{} is below 1ms", show(lag.delta))));
+    }
+    let usual = lag.patience(timing.join_delay);
+    if usual >= timing.patience {
+        return Err(delta_key.refuse(format!(
+            "5 lag_delta + join_delay is {}, not below patience, {}",
+            show(usual),
+            show(timing.patience)
+        )));
+    }
+    let most = Lag::WINDOW / 2;
+    if lag.budget < lag.delta || lag.budget > most {
+        let range = format!("{} to {}", show(lag.delta), show(most));
+        return Err(budget_key.refuse(format!("{} is outside of {range}", show(lag.budget))));
+    }
+    Ok(Some(lag))
 }
 
 /// The shortest patience under which a good replica is never blamed (docs/protocol.md §1).

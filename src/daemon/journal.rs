@@ -128,7 +128,11 @@ fn log_recovered(found: &Recovered) {
 /// What happens to epochs and members (docs/protocol.md §5).
 fn log_epochs(event: &Event) {
     match event {
-        Event::Blamed { accused, epoch, round } => match round {
+        Event::Blamed { accused, epoch, round, spent } => match round {
+            Some(round) if *spent => warn!(
+                replica = %accused, epoch = %epoch, round = round.0,
+                "was late too often and has spent its budget, lag_budget: blamed"
+            ),
             Some(round) => warn!(
                 replica = %accused, epoch = %epoch, round = round.0,
                 "did not send its proposal in time: blamed"

@@ -17,6 +17,8 @@ use tracing::{debug, info};
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(2);
+/// Of a name that a peer gave so many characters are shown.
+const MAX_SHOWN: usize = 32;
 
 /// A link whose first frame has come and has not been judged yet.
 pub(super) struct Introduced {
@@ -222,16 +224,20 @@ fn check_fields(cluster: &Cluster, hello: &Hello) -> Result<(), String> {
                 return Err(format!("the configurations differ in `{name}`; {remedy}"));
             }
             None => {
-                let remedy = "run the same release on all hosts";
+                let remedy = "use one cluster file and one release on all hosts";
                 return Err(format!("its configuration lacks `{name}`; {remedy}"));
             }
         }
     }
     let known = |name: &String| ours.iter().any(|(n, _)| n == name);
     match hello.fields.iter().find(|(name, _)| !known(name)) {
-        Some(_) => Err("its configuration has a field that this version does not know; run the \
-                        same release on all hosts"
-            .to_owned()),
+        Some((name, _)) => {
+            let name: String = name.chars().take(MAX_SHOWN).collect();
+            Err(format!(
+                "its configuration has {name:?}, which ours lacks; use one cluster file and one \
+                 release on all hosts"
+            ))
+        }
         None => Ok(()),
     }
 }
@@ -293,7 +299,7 @@ mod tests {
         let lacks = verdict(&ours, |h| drop(h.fields.remove(0))).unwrap_err();
         assert!(lacks.contains("lacks `fault_model`"), "{lacks}");
         let more = |h: &mut Hello| h.fields.push(("later".to_owned(), Digest::ZERO));
-        assert!(verdict(&ours, more).unwrap_err().contains("does not know"));
+        assert!(verdict(&ours, more).unwrap_err().contains("has \"later\", which ours lacks"));
         // Nothing differs, and yet it is another cluster: only a liar says so.
         assert!(verdict(&ours, |h| h.cluster = Digest::ZERO).unwrap_err().contains("another"));
     }
@@ -306,7 +312,7 @@ mod tests {
         let reasons = [
             verdict(&ours, |h| h.version = u16::MAX).unwrap_err(),
             verdict(&ours, |h| h.fields.clear()).unwrap_err(),
-            verdict(&ours, |h| h.fields.push(("later".to_owned(), Digest::ZERO))).unwrap_err(),
+            verdict(&ours, |h| h.fields.push(("\n".repeat(99), Digest::ZERO))).unwrap_err(),
             verdict(&ours, |h| h.fields[0].1 = Digest::ZERO).unwrap_err(),
         ];
         for reason in reasons {

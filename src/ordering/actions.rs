@@ -164,6 +164,8 @@ pub enum Event {
         epoch: Epoch,
         /// For which step.
         step: BlameStep,
+        /// Whether before `patience` was over: its budget is spent.
+        spent: bool,
     },
     /// A proof that a replica lied is known (§6).
     Proven {

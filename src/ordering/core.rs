@@ -3,6 +3,7 @@
 use super::clock::CandidateClock;
 use super::epoch::{Change, Checked};
 use super::history::History;
+use super::lag::Lags;
 use super::order::Order;
 use super::rounds::{Held, Rounds, Stored};
 use super::strict::Signed;
@@ -65,6 +66,8 @@ pub struct Core<S: Scheme> {
     pub(super) gather: Option<(Vec<Digest>, Instant)>,
     /// Since when the round that we sent in has been incomplete, once that is too long.
     pub(super) waiting: Option<Instant>,
+    /// What members were waited for beyond what is usual (E1).
+    pub(super) lags: Lags,
     /// Since when there has been work and too few others have been heard of to start.
     pub(super) blocked: Option<Instant>,
     /// Peers that have told us how far they are; the first proposal waits for t+1 of them.
@@ -149,6 +152,7 @@ impl<S: Scheme> Core<S> {
             passed_on: None,
             gather: None,
             waiting: None,
+            lags: Lags::default(),
             blocked: None,
             heard: Members::NONE,
             doubters: Members::NONE,
@@ -305,7 +309,7 @@ impl<S: Scheme> Core<S> {
             None => self.passed_on.map(|at| at + self.timing.patience),
             Some(_) => None,
         };
-        let core = [propose, ask, report, self.wants.overtaken_wake(), change];
+        let core = [propose, ask, report, self.lags_due(), self.wants.overtaken_wake(), change];
         core.into_iter().flatten().min()
     }
 
@@ -356,6 +360,7 @@ impl<S: Scheme> Core<S> {
         self.note_overtaken(now.monotonic, &proposal);
         self.change.dirty |= self.awaits_first_vector();
         self.advance(now, out);
+        self.settle_lags(now.monotonic);
     }
 
     fn equivocated(&mut self, first: Held, second: Held, out: &mut Vec<Action>) {

@@ -768,6 +768,10 @@ fn r7_one_that_asks_nobody_else_for_history_is_noticed() {
 }
 
 #[cfg(feature = "plant")]
+#[path = "lag_tests.rs"]
+mod lag;
+
+#[cfg(feature = "plant")]
 #[path = "restarts_tests.rs"]
 mod restarts;
 

@@ -100,6 +100,7 @@ impl<S: Scheme> Core<S> {
             passed_on,
             gather,
             waiting,
+            lags,
             blocked,
             heard,
             doubters,
@@ -126,10 +127,10 @@ impl<S: Scheme> Core<S> {
         } = self;
         into.bytes(&order.encode());
         #[rustfmt::skip]
-        let parts: [&dyn Debug; 39] = [
+        let parts: [&dyn Debug; 40] = [
             id, incarnation, epoch, members, rounds, change, clock, wants, mine, changes,
             unsent, unsent_is_stale, sent, sent_at, committed, attestation, started_at, ahead,
-            passed_on, gather, waiting, blocked, heard, doubters, doubt, vector_is_work,
+            passed_on, gather, waiting, lags, blocked, heard, doubters, doubt, vector_is_work,
             wanted, blank, resumed, leaving, key_news,
             noted_keys, abstains, replaced, unsigned, lost, astray, durable, signed,
         ];

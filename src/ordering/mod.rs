@@ -67,6 +67,7 @@ mod fingerprint;
 mod history;
 mod input;
 mod keys;
+mod lag;
 mod lost_disk;
 mod order;
 mod propose;

@@ -43,6 +43,7 @@ impl<S: Scheme> Core<S> {
     /// Proposals of the round that has just become the next one may be here already.
     pub(super) fn look_at_next_round(&mut self, now: Instant) {
         (self.started_at, self.passed_on, self.gather) = (None, None, None);
+        self.forget_blames();
         let next = self.rounds.complete().next();
         let since = match self.ahead.take() {
             Some((epoch, round, at))

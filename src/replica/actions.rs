@@ -170,6 +170,8 @@ pub enum Event {
         epoch: Epoch,
         /// In which round; `None`: for a Report that is missing.
         round: Option<Round>,
+        /// Whether before `patience` was over: its budget for being late is spent.
+        spent: bool,
     },
     /// A proof that a replica lied is known (§6).
     Proven {

@@ -4,7 +4,7 @@ use super::replica::Replica;
 use super::{Event, FormerKey, Glance, Place, Promised, Standing, Status, Waiting, Why};
 use crate::crypto::Scheme;
 use crate::ordering::{self, Reason};
-use crate::types::{Members, Now, ReplicaId};
+use crate::types::{Instant, Members, Now, ReplicaId};
 use crate::wire::BlameStep;
 use std::collections::BTreeMap;
 
@@ -68,7 +68,7 @@ impl<S: Scheme> Replica<S> {
                 members: numbers(call.members()),
                 accused: numbers(call.accused),
             }),
-            standings: self.places(),
+            standings: self.places(now.monotonic),
             round: core.sent().0,
             committed: core.committed().0,
             executed_round: self.executor.position().round.0,
@@ -126,7 +126,7 @@ impl<S: Scheme> Replica<S> {
         }
     }
 
-    fn places(&self) -> Vec<Place> {
+    fn places(&self, now: Instant) -> Vec<Place> {
         let all = self.keyring.ensemble().replicas().zip(self.core.standings());
         let place = |(replica, standing): (ReplicaId, &ordering::Standing)| Place {
             replica: replica.number(),
@@ -139,6 +139,7 @@ impl<S: Scheme> Replica<S> {
                 true => self.rolled.is_on(),
                 false => self.rolled.says(replica),
             },
+            lag_ms: self.core.lag_of(replica, now).as_millis().try_into().unwrap_or(u64::MAX),
             ..self.keys_of(replica)
         };
         all.map(place).collect()
@@ -243,12 +244,12 @@ pub(super) fn report(event: ordering::Event) -> Option<Event> {
         }
         ordering::Event::DiskLost => Event::DiskLost,
         ordering::Event::Restarted { .. } => Event::Restarted,
-        ordering::Event::Blamed { accused, epoch, step } => {
+        ordering::Event::Blamed { accused, epoch, step, spent } => {
             let round = match step {
                 BlameStep::Round(round) => Some(round),
                 BlameStep::Report => None,
             };
-            Event::Blamed { accused, epoch, round }
+            Event::Blamed { accused, epoch, round, spent }
         }
         ordering::Event::Proven { replica, epoch, .. } => Event::Proven { replica, epoch },
         ordering::Event::Called { call } => {

@@ -243,6 +243,10 @@ pub struct Place {
     /// Whether it says that it gave up what it had executed, and may have answered (§7).
     #[serde(default)]
     pub rolled: bool,
+    /// How long the asked one has waited for it beyond what is usual, as far as that counts now, in
+    /// milliseconds (E1); 0 where members have no budget for being late.
+    #[serde(default)]
+    pub lag_ms: u64,
     /// Its key, as in the cluster file; none while it is being replaced.
     #[serde(default)]
     pub key: Option<String>,

@@ -33,7 +33,7 @@ pub use ids::{
 };
 pub use limits::{MTU, MembershipLimits, OrderLimits, Quotas};
 pub use time::{AgreedTime, Instant, Now, Wall};
-pub use timing::Timing;
+pub use timing::{Lag, Timing};
 
 /// What a client key may do. Enforced by every good replica before it gives a candidate (rule O8).
 #[derive(

@@ -2,8 +2,8 @@
 //! out in the end, with which word, and that everybody else is served all the while.
 
 use quorate::adversary::{EpochLie, Lie, OrderingLie, ReplyLie, Sides, WholeLie};
-use quorate::simulator::{Fault, NodeId, Options, Report, Workload, WrongService, run};
-use quorate::types::{Members, ReplicaId};
+use quorate::simulator::{ClientLie, Fault, NodeId, Options, Report, Workload, WrongService, run};
+use quorate::types::{Lag, Members, ReplicaId};
 use std::time::Duration;
 
 fn ms(n: u64) -> Duration {
@@ -114,6 +114,105 @@ fn one_that_drips_stays_and_slows_each_call_by_a_bound() {
     for report in seeds(6, &options) {
         assert_eq!(end(&report, 2), "member");
         assert!(report.longest < 6 * patience, "{:?}", report.longest);
+    }
+}
+
+/// What messages take in these runs, with a sync: good replicas never need their budget.
+fn with_budget(mut options: Options, budget: Duration) -> Options {
+    options.timing.lag = Some(Lag { delta: ms(6), budget });
+    options
+}
+
+/// E1: where members have a budget, one that drips is out once it is spent, and again soon after it
+/// has come back.
+#[test]
+fn one_that_drips_is_out_once_its_budget_is_spent() {
+    let name = "one_that_drips_is_out_once_its_budget_is_spent";
+    let options = liar(name, Lie::Epoch(EpochLie::SlowDrip));
+    let patience = options.timing.patience;
+    // What it costs all clients together, beyond what they take without a liar.
+    let took = |reports: &[Report]| reports.iter().map(|r| r.took).sum::<Duration>();
+    let calm = took(&seeds(6, &cluster(name, 1)));
+    let slow = took(&seeds(6, &options)) - calm;
+    let reports = seeds(6, &with_budget(options, ms(150)));
+    let cost = took(&reports) - calm;
+    assert!(cost < slow / 2, "{cost:?} and {slow:?} more than {calm:?}");
+    for report in &reports {
+        assert!(report.events["excluded"] > 0, "{:?}", report.events);
+        assert!(report.longest < 6 * patience, "{:?}", report.longest);
+        assert!(report.marks["E1 a member was blamed as its budget was spent"] > 0);
+        assert_eq!((end(report, 0), end(report, 1)), ("member".to_owned(), "member".to_owned()));
+    }
+}
+
+/// E1: what is usual costs nothing, so one that uses all of that stays. It slows rounds down to that
+/// and not to patience.
+#[test]
+fn one_that_is_as_slow_as_usual_stays_and_costs_less() {
+    let name = "one_that_is_as_slow_as_usual_stays_and_costs_less";
+    let took = |reports: &[Report]| reports.iter().map(|r| r.took).sum::<Duration>();
+    let calm = took(&seeds(6, &cluster(name, 1)));
+    let usual = liar(name, Lie::Epoch(EpochLie::SlowUsual));
+    let slow = took(&seeds(6, &usual)) - calm;
+    let reports = seeds(6, &with_budget(usual, ms(150)));
+    let cost = took(&reports) - calm;
+    assert!(cost < slow / 2, "{cost:?} and {slow:?} more than {calm:?}");
+    for report in &reports {
+        assert!(!report.events.contains_key("excluded"), "{:?}", report.events);
+    }
+}
+
+/// E1: two of five that drip are both out in the end, and nobody else is.
+#[test]
+fn two_that_drip_are_out_once_their_budgets_are_spent() {
+    let name = "two_that_drip_are_out_once_their_budgets_are_spent";
+    let lie = Lie::Epoch(EpochLie::SlowDrip);
+    let options = Options { liars: vec![(1, lie), (3, lie)], ..cluster(name, 2) };
+    for report in seeds(3, &with_budget(options, ms(150))) {
+        assert!(report.events["excluded"] > 1, "{:?}", report.events);
+        for good in [0, 2, 4] {
+            assert_eq!(end(&report, good), "member");
+        }
+    }
+}
+
+/// E1: who keeps to the usual bound is not put out, however small budgets are, and whatever others
+/// do to make it late.
+#[test]
+fn nobody_who_is_as_fast_as_usual_is_put_out() {
+    let name = "nobody_who_is_as_fast_as_usual_is_put_out";
+    let lies = [
+        Lie::Epoch(EpochLie::Selective),
+        Lie::Epoch(EpochLie::Withhold),
+        Lie::Epoch(EpochLie::SlowDrip),
+        Lie::Epoch(EpochLie::FalseBlame),
+        Lie::Ordering(OrderingLie::HalfSend),
+        Lie::Ordering(OrderingLie::Equivocate),
+    ];
+    for lie in lies {
+        for report in seeds(5, &with_budget(liar(name, lie), ms(6))) {
+            for place in 0..2 {
+                assert_eq!(report.statuses[place].standings[0].why, None, "{lie:?}");
+                assert_eq!(report.statuses[place].standings[1].why, None, "{lie:?}");
+            }
+        }
+    }
+    for report in seeds(5, &with_budget(cluster(name, 1), ms(6))) {
+        assert!(!report.events.contains_key("excluded"), "{:?}", report.events);
+    }
+    // A member that has no work, as clients send to one replica, joins rounds after `join_delay`,
+    // and asks after that for what a liar withholds.
+    for lie in [Lie::Epoch(EpochLie::Selective), Lie::Ordering(OrderingLie::HalfSend)] {
+        let mut options = liar(name, lie);
+        options.lying_clients = vec![ClientLie::OneReplica; 2];
+        (options.timing.join_delay, options.timing.patience) = (ms(20), ms(120));
+        options.workload.think = ms(400);
+        for report in seeds(5, &with_budget(options, ms(6))) {
+            for place in 0..2 {
+                assert_eq!(report.statuses[place].standings[0].why, None, "{lie:?}");
+                assert_eq!(report.statuses[place].standings[1].why, None, "{lie:?}");
+            }
+        }
     }
 }
 

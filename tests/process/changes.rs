@@ -200,6 +200,22 @@ fn a_flood_of_signed_statements_keeps_nobody_waiting() {
     load.end(&cluster);
 }
 
+/// E1: one that is always just in time slows all down, until its budget is spent.
+#[test]
+fn one_that_is_always_just_in_time_is_out_once_its_budget_is_spent() {
+    let mut cluster = Cluster::make(|options| {
+        (options.delta, options.allow_liars) = (Duration::from_millis(400), true);
+    })
+    .with_lines("\n[timers]\nlag_delta = \"100ms\"\nlag_budget = \"2s\"\n");
+    let lie = |number| if number == 3 { vec!["--lie".into(), "slow-drip".into()] } else { vec![] };
+    assert!(cluster.launch_all(lie), "{}", cluster.log(1));
+    let load = Load::on(&cluster);
+    cluster.wait_until("R3 to be out", |c| is_out(c, 3, "silent"));
+    assert!(cluster.log(1).contains("budget"), "{}", cluster.log(1));
+    load.gets_on(&cluster, "answers without it");
+    load.end(&cluster);
+}
+
 /// A new version on all hosts, one after the other, without anybody waiting.
 #[test]
 fn a_rolling_restart_loses_no_request() {

@@ -9,7 +9,19 @@ use crate::stats::{Spread, figure, spread};
 use std::cell::RefCell;
 use std::time::Duration;
 
-const LIES: [&str; 3] = ["equivocate", "flood", "slow-drip"];
+/// What is told, and whether members have a budget for being late.
+const LIES: [(&str, bool); 6] = [
+    ("equivocate", false),
+    ("flood", false),
+    ("slow-drip", false),
+    ("slow-drip", true),
+    ("slow-usual", true),
+    ("flood", true),
+];
+const ALLOWED: &str = "[testing]\nallow_liars = true";
+/// A usual wait is 60 ms then, in place of a patience of 510.
+const BUDGET: &str =
+    "[timers]\nlag_delta = \"10ms\"\nlag_budget = \"300ms\"\n[testing]\nallow_liars = true";
 /// Whoever lies: the last of three.
 const LIAR: u8 = 3;
 /// Seconds with three good replicas, from when the load has settled.
@@ -51,20 +63,23 @@ pub fn liars(lab: &Lab) -> anyhow::Result<Section> {
          stopped and started again as a liar (`--lie`), joins the others, and lies as fast as it \
          can. Rates are of what both good replicas have executed, asked ten times a second. \
          *During* is from when it is a member again until it is excluded or the run ends, and a \
-         second at least; *after* are the five seconds from its exclusion.",
+         second at least, the times between included in which it was out and came back; *after* \
+         are the five seconds from its exclusion. *With a budget* are `lag_delta = \"10ms\"` and \
+         `lag_budget = \"300ms\"`.",
     );
     let (mut rows, mut plots) = (Vec::new(), Vec::new());
-    for lie in LIES {
+    for (lie, budget) in LIES {
+        let name = if budget { format!("`{lie}`, with a budget") } else { format!("`{lie}`") };
         let mut all = Vec::new();
         for round in 0..lab.rounds {
-            let samples = run(lab, lie)?;
+            let samples = run(lab, lie, budget)?;
             if round == 0 {
-                plots.push(by_second(lie, &samples));
+                plots.push(by_second(&name.replace('`', ""), &samples));
             }
             match rates(&samples, lie_began(&samples)) {
                 Some(rates) => all.push(rates),
                 None => lab.remark(format!(
-                    "the liar `{lie}` never became a member in round {}",
+                    "the liar {name} never became a member in round {}",
                     round + 1
                 )),
             }
@@ -73,7 +88,7 @@ pub fn liars(lab: &Lab) -> anyhow::Result<Section> {
         let after = Spread::of(all.iter().filter_map(|r| Some(100.0 * r.after? / r.before)));
         let excluded = all.iter().filter(|r| r.after.is_some()).count();
         rows.push(vec![
-            format!("`{lie}`"),
+            name.clone(),
             spread(Spread::of(all.iter().map(|r| r.before))),
             spread(during),
             format!(
@@ -84,10 +99,10 @@ pub fn liars(lab: &Lab) -> anyhow::Result<Section> {
             spread(after),
         ]);
         let share = |s: Option<Spread>| s.map_or(f64::NAN, |s| s.median);
-        let what = format!("`{lie}`: of the rate without liars, while it lies");
+        let what = format!("{name}: of the rate without liars, while it lies");
         section.goals.push(Goal::at_least(what, share(during), 50.0, "%"));
         if excluded > 0 {
-            let what = format!("`{lie}`: of the rate without liars, in 5 s after its exclusion");
+            let what = format!("{name}: of the rate without liars, in 5 s after its exclusion");
             section.goals.push(Goal::at_least(what, share(after), 95.0, "%"));
         }
     }
@@ -111,8 +126,8 @@ pub fn liars(lab: &Lab) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-fn run(lab: &Lab, lie: &str) -> anyhow::Result<Vec<Sample>> {
-    let more = "[testing]\nallow_liars = true";
+fn run(lab: &Lab, lie: &str, budget: bool) -> anyhow::Result<Vec<Sample>> {
+    let more = if budget { BUDGET } else { ALLOWED };
     let plan = Plan { delta: "100ms", more, ..Plan::default() };
     let cluster = RefCell::new(Cluster::start(lab, &plan)?);
     let seconds = if lab.quick { 20 } else { 30 };

@@ -92,7 +92,7 @@ impl Trick {
                 EpochLie::FalseBlame => Expect::Noticed(&["blames"]),
                 EpochLie::Forge => Expect::Noticed(&["bad_proofs", "bad_signatures"]),
                 EpochLie::Flood => Expect::Noticed(&["over_allowance"]),
-                EpochLie::Selective | EpochLie::SlowDrip => Expect::Nothing,
+                EpochLie::Selective | EpochLie::SlowDrip | EpochLie::SlowUsual => Expect::Nothing,
             },
             Trick::Lie(Lie::Source(_) | Lie::StaleRead | Lie::Receipt(_) | Lie::Whole(_)) => {
                 Expect::Nothing

@@ -3,10 +3,11 @@
 use crate::cli::ask::{Answer, Said, most_say};
 use crate::cli::delta;
 use crate::cli::votes::escape;
-use crate::config::{Cluster, ReplicaEntry};
+use crate::config::{Cluster, ReplicaEntry, show_duration};
 use crate::replica::{ChainStatus, Promised, Standing, Status as Condition, Waiting, Why};
 use crate::types::{ClockKind, ReplicaId};
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// All of it; empty if all is well.
 pub(super) fn trouble(cluster: &Cluster, answers: &[Answer]) -> String {
@@ -86,6 +87,21 @@ fn of_one(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
              --replica {}.",
             id.number()
         );
+    }
+    if let Some(lag) = cluster.timing.lag {
+        for place in s.standings.iter().filter(|place| place.member) {
+            let spent = Duration::from_millis(place.lag_ms);
+            if spent >= lag.budget / 2 {
+                let (spent, budget) = (show_duration(spent), show_duration(lag.budget));
+                let _ = writeln!(
+                    text,
+                    "{id} has waited for R{} for {spent} more than is usual, of lag_budget, \
+                     {budget}; with all of that spent it blames it. If that one is well, lag_delta \
+                     is too short for this network, or lag_budget too small.",
+                    place.replica
+                );
+            }
+        }
     }
     for chain in s.each_chain() {
         of_chain(id, chain, !s.chains.is_empty(), text);
@@ -307,6 +323,21 @@ mod tests {
         let place = out(Why::Silent, Some(190 * SECOND + 5));
         let text = trouble(&ticks, &[says(place.clone()), says(place)]);
         assert!(text.contains("out for 90000000 ticks") && text.contains("in 5 ticks"), "{text}");
+    }
+
+    #[test]
+    fn who_has_spent_half_of_its_budget_is_named() {
+        let mut c = cluster();
+        let late = |lag_ms| {
+            let place = Place { replica: 3, member: true, lag_ms, ..Place::default() };
+            [says(place), Err("none".to_owned()), Err("none".to_owned())]
+        };
+        assert_eq!(trouble(&c, &late(600)), "");
+        let ms = Duration::from_millis;
+        c.timing.lag = Some(crate::types::Lag { delta: ms(5), budget: ms(500) });
+        assert_eq!(trouble(&c, &late(249)), "");
+        let told = trouble(&c, &late(250));
+        assert!(told.contains("R1 has waited for R3 for 250ms more than is usual"), "{told}");
     }
 
     /// One liar must not be able to tell an operator that others are out.

@@ -19,7 +19,8 @@ impl<S: Scheme> Core<S> {
         blame: Arc<Verified<Blame>>,
         out: &mut Vec<Action>,
     ) {
-        if !self.change.store.blame(blame.clone(), self.change.promise.root) {
+        let (here, quorum) = (self.change.promise.root, self.keyring.ensemble().majority());
+        if !self.change.store.blame(blame.clone(), here, quorum) {
             return;
         }
         self.stats.blames += 1;
@@ -103,33 +104,54 @@ impl<S: Scheme> Core<S> {
 
     // --- E1 -------------------------------------------------------------------------------------
 
-    /// E1: blames whoever keeps a step from completing for `patience`.
+    /// E1: blames whoever keeps a step from completing for `patience`, or has no budget left.
     pub(in crate::ordering) fn blame_if_due(&mut self, now: Now, out: &mut Vec<Action>) {
         let Some((since, epoch, members, step, missing)) = self.stopped_step() else { return };
         let patience = match planted("e1-blame-early") {
             true => self.timing.delta / 2,
             false => self.timing.patience,
         };
-        if now.monotonic < since + patience {
-            return;
+        if let BlameStep::Round(_) = step {
+            self.look_for_lags(now.monotonic, since, missing);
         }
+        let over = now.monotonic >= since + patience;
         let me = self.id;
         for accused in missing.iter().filter(|m| *m != me) {
             let charge: Charge = (epoch, members, step, accused);
+            if !over && !self.is_broke(step, accused) {
+                continue;
+            }
             if !self.change.blamed.insert(charge) || !self.may_sign(epoch.generation) {
                 continue;
             }
             let blame = Blame { epoch, members, step, accused, by: self.id };
             let blame = Arc::new(Verified::sign(blame, &self.keyring, &self.signer));
             mark(match step {
+                BlameStep::Round(_) if !over => "E1 a member was blamed as its budget was spent",
                 BlameStep::Round(_) if self.takes_part() => "E1 a member blamed for a round",
                 BlameStep::Round(_) => "E1 a follower blamed for a round",
                 BlameStep::Report => "E1 somebody was blamed for a Report",
             });
-            out.push(Action::Event(Event::Blamed { accused, epoch, step }));
+            out.push(Action::Event(Event::Blamed { accused, epoch, step, spent: !over }));
             out.push(Action::TellAll(Statement::Blame(blame.clone())));
             self.on_blame(blame, out);
         }
+    }
+
+    /// Whether a Blame is overtaken by a complete round. With budgets a replica may have blamed
+    /// somebody for many of these in vain; that is not said again, since whoever lacks the round can
+    /// be shown it.
+    pub(in crate::ordering) fn is_overtaken(&self, (epoch, _, step, _): &Charge) -> bool {
+        let complete = self.rounds.complete();
+        let is_over = *epoch == self.epoch && matches!(step, BlameStep::Round(r) if *r <= complete);
+        is_over && self.timing.lag.is_some()
+    }
+
+    /// A round is complete.
+    pub(in crate::ordering) fn forget_blames(&mut self) {
+        let mut blamed = std::mem::take(&mut self.change.blamed);
+        blamed.retain(|charge| !self.is_overtaken(charge));
+        self.change.blamed = blamed;
     }
 
     /// When there is somebody to blame in the report step who has not been blamed yet.
@@ -142,7 +164,9 @@ impl<S: Scheme> Core<S> {
     }
 
     /// The step that does not complete: since when this replica may say so, and who is missing.
-    fn stopped_step(&self) -> Option<(Instant, Epoch, Members, BlameStep, Members)> {
+    pub(in crate::ordering) fn stopped_step(
+        &self,
+    ) -> Option<(Instant, Epoch, Members, BlameStep, Members)> {
         if let Some(sent_at) = self.change.reporting_since() {
             let call = self.change.promise;
             let missing = self.missing_reports(&call);

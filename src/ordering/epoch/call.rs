@@ -98,6 +98,7 @@ impl<S: Scheme> Core<S> {
             self.change.lists.retain(|root, _| *root >= call.root);
             self.change.blamed.clear();
         }
+        self.close_lags(now.monotonic);
         self.change.promise = call;
         self.change.following.forget_named();
         self.change.stage = Stage::Counting;

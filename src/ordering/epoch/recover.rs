@@ -251,11 +251,12 @@ impl<S: Scheme> Core<S> {
             return;
         }
         let (root, limit) = (self.change.promise.root, self.limits.max_candidates);
+        let quorum = self.keyring.ensemble().majority();
         for one in evidence {
             match one {
                 Evidence::Blame(blame) => {
                     let checked = blame.verify_ref(&self.keyring);
-                    checked.map(|blame| self.change.store.blame(blame.into(), root)).ok();
+                    checked.map(|blame| self.change.store.blame(blame.into(), root, quorum)).ok();
                 }
                 Evidence::Restarted(restarted) => {
                     let checked = restarted.verify_ref(&self.keyring);

@@ -2,11 +2,12 @@
 //! and how a call is shown with all that it rests on (E4).
 
 use super::Stage;
+use super::store::charge_of;
 use crate::crypto::{Scheme, Verified};
 use crate::ordering::{Action, Core, Statement};
 use crate::types::marks::mark;
 use crate::types::{Call, Instant, Now, ReplicaId, Root};
-use crate::wire::{Evidence, Restarted};
+use crate::wire::{Blame, Evidence, Restarted};
 use std::sync::Arc;
 
 impl<S: Scheme> Core<S> {
@@ -68,7 +69,8 @@ impl<S: Scheme> Core<S> {
         for stalled in self.change.store.stalled_from(root).filter(|s| s.replica == self.id) {
             out.push(Action::Tell { to, what: Statement::Stalled(stalled.clone()) });
         }
-        for blame in self.change.store.evidence(root).0.into_iter().filter(|b| b.by == self.id) {
+        let own = |b: &Arc<Verified<Blame>>| b.by == self.id && !self.is_overtaken(&charge_of(b));
+        for blame in self.change.store.evidence(root).0.into_iter().filter(own) {
             out.push(Action::Tell { to, what: Statement::Blame(blame) });
         }
         if self.change.promise.number() == crate::types::Epoch::GENESIS {

@@ -12,14 +12,19 @@ use crate::wire::{Blame, BlameStep, Proof, Restarted, Stalled};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Blames kept of one signer in one root. A good replica blames each other one for a step that
-/// stops, and steps that stop end epochs.
+/// Blames kept of one signer in one root. Steps that stop end epochs, but with budgets a good
+/// replica may blame in round after round, and in vain (E1): then the lowest make room.
 const MAX_BLAMES: usize = 64;
 /// Numbers of one root for which a signer's Reports are kept.
 const MAX_NUMBERS: usize = 16;
 
 /// What is blamed on whom: the epoch, its members, the step, the replica.
 pub(super) type Charge = (Epoch, Members, BlameStep, ReplicaId);
+
+/// What a Blame says but for who says it.
+pub(super) fn charge_of(blame: &Blame) -> Charge {
+    (blame.epoch, blame.members, blame.step, blame.accused)
+}
 
 /// Statements of several signers.
 type Signed<T> = Vec<Arc<Verified<T>>>;
@@ -52,11 +57,27 @@ struct Said {
 }
 
 impl Store {
-    /// Keeps a Blame. False if it is known already or there is no room for it.
-    pub(super) fn blame(&mut self, blame: Arc<Verified<Blame>>, here: Root) -> bool {
-        let charge = (blame.epoch, blame.members, blame.step, blame.accused);
-        let Some(said) = self.of(blame.by, blame.epoch.root(), here) else { return false };
-        if said.blames.contains_key(&charge) || said.blames.len() >= MAX_BLAMES {
+    /// Keeps a Blame. False if it is known already or there is no room for it: the signer's lowest
+    /// makes room, unless `quorum` replicas make that charge and a call may rest on it.
+    pub(super) fn blame(&mut self, blame: Arc<Verified<Blame>>, here: Root, quorum: usize) -> bool {
+        let (by, root, charge) = (blame.by, blame.epoch.root(), charge_of(&blame));
+        let Some(said) = self.of(by, root, here) else { return false };
+        if said.blames.contains_key(&charge) {
+            return false;
+        }
+        let lowest = match said.blames.len() < MAX_BLAMES || planted("e1-blames-stay") {
+            true => None,
+            false => {
+                let all = self.charges(root);
+                let mut own = self.signers[&(by, root)].blames.keys();
+                own.find(|c| all.get(c).is_none_or(|by| by.len() < quorum)).copied()
+            }
+        };
+        let said = self.signers.entry((by, root)).or_default();
+        if lowest.is_some_and(|lowest| lowest < charge) {
+            lowest.iter().for_each(|lowest| drop(said.blames.remove(lowest)));
+        }
+        if said.blames.len() >= MAX_BLAMES {
             return false;
         }
         said.blames.insert(charge, blame);

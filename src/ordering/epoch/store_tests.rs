@@ -50,30 +50,73 @@ fn root(generation: u32, resets: u32) -> Root {
 #[test]
 fn blames_of_one_signer_in_one_root_are_bounded_and_counted_once() {
     let (all, mut store, here) = (signers(), Store::default(), root(0, 0));
-    assert!(store.blame(all[1].blame(here, 1), here));
-    assert!(!store.blame(all[1].blame(here, 1), here), "the same again");
+    assert!(store.blame(all[1].blame(here, 1), here, 2));
+    assert!(!store.blame(all[1].blame(here, 1), here, 2), "the same again");
     for round in 2..10_000 {
-        store.blame(all[1].blame(here, round), here);
+        store.blame(all[1].blame(here, round), here, 2);
     }
     assert_eq!(store.len(), MAX_BLAMES);
     // Another signer's room is its own.
-    assert!(store.blame(all[2].blame(here, 1), here));
-    let (charge, by) = store.charges(here).into_iter().next().unwrap();
-    assert_eq!((charge.2, by.len()), (BlameStep::Round(Round(1)), 2));
+    assert!(store.blame(all[2].blame(here, 1), here, 2));
     // A blame of oneself accuses nobody.
-    assert!(store.blame(all[0].blame(here, 1), here));
-    assert_eq!(store.charges(here)[&charge].len(), 2);
+    assert!(store.blame(all[0].blame(here, 1), here, 2));
+    let (charge, by) = store.charges(here).into_iter().next().unwrap();
+    assert_eq!((charge.2, by.len()), (BlameStep::Round(Round(1)), 1));
+}
+
+/// E1: a good replica may blame in vain in round after round. What it says next counts all the
+/// same, and what a call may rest on stays.
+#[test]
+fn the_lowest_blames_make_room_but_for_those_of_a_quorum() {
+    let rounds_of = |store: &Store, by: ReplicaId| -> Vec<u64> {
+        let charges = store.charges(root(0, 0)).into_iter().filter(|(_, all)| all.contains(by));
+        let round = |step| match step {
+            BlameStep::Round(Round(round)) => round,
+            BlameStep::Report => 0,
+        };
+        charges.map(|(charge, _)| round(charge.2)).collect()
+    };
+    let kept = || {
+        let (all, mut store, here) = (signers(), Store::default(), root(0, 0));
+        for round in 1..=100 {
+            store.blame(all[1].blame(here, round), here, 2);
+            if round == 40 {
+                assert!(store.blame(all[2].blame(here, 30), here, 2));
+            }
+        }
+        // Lower than all that may go: not taken.
+        assert!(!store.blame(all[1].blame(here, 7), here, 2));
+        rounds_of(&store, all[1].id)
+    };
+    let expected: Vec<u64> = std::iter::once(30).chain(38..=100).collect();
+    assert_eq!(kept(), expected);
+    crate::types::plant::plant(Some("e1-blames-stay"));
+    let stay = kept();
+    crate::types::plant::plant(None);
+    assert_eq!(stay, (1..=64).collect::<Vec<u64>>());
+}
+
+/// With all of it in charges of a quorum there is no room, and nothing is lost of these.
+#[test]
+fn blames_of_a_quorum_do_not_make_room() {
+    let (all, mut store, here) = (signers(), Store::default(), root(0, 0));
+    for round in 1..=MAX_BLAMES as u64 {
+        assert!(store.blame(all[1].blame(here, round), here, 2));
+        assert!(store.blame(all[2].blame(here, round), here, 2));
+    }
+    assert!(!store.blame(all[1].blame(here, 1000), here, 2));
+    assert_eq!(store.len(), 2 * MAX_BLAMES);
 }
 
 #[test]
 fn of_roots_that_a_signer_speaks_of_only_the_present_and_its_highest_are_kept() {
     let (all, mut store, here) = (signers(), Store::default(), root(1, 0));
-    assert!(store.blame(all[1].blame(here, 1), here));
-    assert!(!store.blame(all[1].blame(root(0, 7), 1), here), "lower ones are over");
+    assert!(store.blame(all[1].blame(here, 1), here, 2));
+    assert!(!store.blame(all[1].blame(root(0, 7), 1), here, 2), "lower ones are over");
     for resets in 1..1000 {
-        assert!(store.blame(all[1].blame(root(1, resets), 1), here));
+        assert!(store.blame(all[1].blame(root(1, resets), 1), here, 2));
     }
-    assert!(!store.blame(all[1].blame(root(1, 5), 1), here), "it spoke of a higher one");
+    assert!(!store.blame(all[1].blame(root(1, 5), 1), here, 2), "it spoke of a higher one");
     assert_eq!(store.len(), 2);
     assert_eq!(store.charges(here).len(), 1, "the present root is not pushed out");
     store.forget_below(root(1, 999));

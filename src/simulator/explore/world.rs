@@ -83,6 +83,7 @@ pub(super) fn timing() -> Timing {
         gather: Duration::ZERO,
         heartbeat: 100_000 * delta,
         ping_every: 100_000 * delta,
+        lag: None,
     }
 }
 
