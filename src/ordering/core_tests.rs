@@ -772,6 +772,10 @@ fn r7_one_that_asks_nobody_else_for_history_is_noticed() {
 mod lag;
 
 #[cfg(feature = "plant")]
+#[path = "convinces_tests.rs"]
+mod convinces;
+
+#[cfg(feature = "plant")]
 #[path = "restarts_tests.rs"]
 mod restarts;
 

@@ -36,6 +36,9 @@ pub enum Input {
     },
     /// Somebody blames somebody (E1); the signature has been checked, as everywhere here.
     Blame(Arc<Verified<Blame>>),
+    /// The same of several that came together, as what a call rests on does: what they say together
+    /// counts, however much their signers have said before (E2).
+    Blames(Vec<Arc<Verified<Blame>>>),
     /// Somebody says that it restarted (E2).
     Restarted(Arc<Verified<Restarted>>),
     /// Somebody says that nothing gets on (E8).
@@ -110,4 +113,20 @@ pub enum Input {
     Tick,
     /// Nothing more is waiting: now is the time to propose.
     Drained,
+}
+
+impl Input {
+    /// What came in one message, with all its Blames as one.
+    pub fn together(inputs: Vec<Input>) -> Vec<Input> {
+        let mut blames = Vec::new();
+        let mut rest = Vec::new();
+        for input in inputs {
+            match input {
+                Input::Blame(blame) => blames.push(blame),
+                other => rest.push(other),
+            }
+        }
+        let blames = Some(blames).filter(|blames| !blames.is_empty()).map(Input::Blames);
+        blames.into_iter().chain(rest).collect()
+    }
 }

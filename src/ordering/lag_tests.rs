@@ -238,6 +238,43 @@ fn a_hundred_blames_in_vain_do_not_use_up_the_next() {
     assert!(!in_vain);
 }
 
+/// E4: liars blame on whom a call accuses more than fits into a message. The call is shown with
+/// what it rests on.
+#[test]
+fn what_a_call_rests_on_fits_into_a_message() {
+    use crate::wire::{CallMessage, Evidence, MAX_EVIDENCE, Message};
+    // Of 17 with t = 8: R2 to R9 and R1 itself blame R17 for a round, and liars for many more.
+    let mut one = core_of(0, 8, false);
+    (1..17).for_each(|other| drop(act(&mut one, 0, up(other, 0))));
+    let (epoch, members, accused) = (Epoch::GENESIS, one.members, ReplicaId::from_index(16));
+    let blame = |by: usize, round: u64| {
+        let (by, step) = (ReplicaId::from_index(by), BlameStep::Round(Round(round)));
+        let blame = Blame { epoch, members, step, accused, by };
+        Arc::new(Verified::sign(blame, &keyring(8), &Keyed::signer(&secret(by.index()))))
+    };
+    for (nth, by) in (0..100).flat_map(|nth| (1..16).map(move |by| (nth, by))) {
+        act(&mut one, 1, Input::Blame(blame(by, 2000 + 20 * nth + by as u64)));
+    }
+    let said = act(&mut one, 2, Input::Blames((0..9).map(|by| blame(by, 1)).collect()));
+    let called = |a: &Action| matches!(a, Action::Event(Event::Called { .. }));
+    assert!(said.iter().any(called));
+    let call = one.change.promise;
+    let shown = |one: &Core<Keyed>| {
+        let evidence = one.evidence_of(&call);
+        let blames = evidence.iter().filter(
+            |e| matches!(e, Evidence::Blame(b) if b.peek().step == BlameStep::Round(Round(1))),
+        );
+        let frame = CallMessage { call, evidence: evidence.clone() }.to_frame(GroupId::MAIN);
+        let body = crate::wire::Frame::parse(frame.into()).unwrap().body;
+        (evidence.len(), blames.count(), CallMessage::from_body(&body).is_ok())
+    };
+    assert_eq!(shown(&one), (9, 9, true));
+    plant(Some("e4-evidence-unbounded"));
+    let (many, _, readable) = shown(&one);
+    plant(None);
+    assert!(many > MAX_EVIDENCE && !readable, "{many}");
+}
+
 #[test]
 fn planted_mistakes_about_budgets_are_noticed() {
     plant(Some("e1-lag-unbudgeted"));

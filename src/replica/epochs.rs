@@ -96,11 +96,15 @@ impl<S: Scheme> Replica<S> {
             ordering::Input::Report(report) => !report.signed().message().proofs.is_empty(),
             _ => false,
         });
-        let inputs: Option<Vec<ordering::Input>> = said.iter().cloned().collect();
-        if let Some(inputs) = inputs.filter(|_| !judged) {
-            self.heard.keep(peer, frame.kind, &frame.body, inputs);
+        let all = said.iter().all(Option::is_some);
+        let mut inputs: Vec<ordering::Input> = said.into_iter().flatten().collect();
+        if frame.kind == Kind::Call {
+            inputs = ordering::Input::together(inputs);
         }
-        said.into_iter().flatten().for_each(|input| self.core(now, input, out));
+        if all && !judged {
+            self.heard.keep(peer, frame.kind, &frame.body, inputs.clone());
+        }
+        inputs.into_iter().for_each(|input| self.core(now, input, out));
         Ok(())
     }
 

@@ -35,6 +35,8 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("e1-lag-asleep", "E1: members are charged for time in which this replica did not run"),
     ("e1-lag-unsettled", "E1: who is accused otherwise was not charged for the wait"),
     ("e1-blames-stay", "E1: once a replica has blamed often in vain nobody takes its Blames"),
+    ("e2-charges-go", "E2: what t + 1 blame makes room for what liars say later"),
+    ("e4-evidence-unbounded", "E4: a call is sent with all that was blamed, more than fits"),
     ("e2-t-blames", "E2: t blames accuse a replica"),
     ("e2-restarted-counts-nowhere", "E2: who says that it restarted is not accused by that"),
     ("e2-held-is-shown", "E2: a Report that is held counts as shown, whatever it names"),

@@ -8,7 +8,9 @@ use crate::types::Call;
 
 /// Evidence in one call at most: a blame of each replica by each, a restart and a word of being
 /// stalled of each, a proof against each.
-pub const MAX_EVIDENCE: usize = 31 * 31 + 2 * 31 + 31;
+pub const MAX_EVIDENCE: usize = MAX_EVIDENCE_BLAMES + 2 * 31 + 31;
+/// Blames among it at most.
+pub const MAX_EVIDENCE_BLAMES: usize = 31 * 31;
 
 /// Two signed things, or one, that may convict their signer of lying to anybody who has the
 /// roster (§6). This is only what travels: whether it convicts is yet to be judged.

@@ -45,7 +45,7 @@ pub use client::{
 pub use codec::{DecodeError, Reader, Writer};
 pub use digests::{Digests, OutcomeDigest, ReplyDigest, WholeQuery};
 pub use entry::LogEntry;
-pub use evidence::{CallMessage, Evidence, MAX_EVIDENCE, Proof};
+pub use evidence::{CallMessage, Evidence, MAX_EVIDENCE, MAX_EVIDENCE_BLAMES, Proof};
 pub use frame::{Frame, FrameDecoder, Kind, MAX_FRAME, OPEN_FRAME};
 pub use header::{CandidateSummary, Header, vector_hash};
 pub use hello::{Greeting, GroupState, Hello, MAX_FIELDS, PROTOCOL_VERSION};

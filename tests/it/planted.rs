@@ -18,7 +18,7 @@ const SEEDS: u64 = 12;
 /// `src/proof/receipt`), those of divergence in `tests/it/divergence.rs`, the others by crashes at
 /// every call of the disk (`src/daemon/disk/tests/crash/mod.rs`), by stories
 /// (`tests/it/explore.rs`) and by the modes of `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 135] = [
+const ELSEWHERE: [&str; 137] = [
     "r5-lies-hide",
     "r6-late-twice",
     "e1-lag-unbudgeted",
@@ -26,6 +26,8 @@ const ELSEWHERE: [&str; 135] = [
     "e1-lag-asleep",
     "e1-lag-unsettled",
     "e1-blames-stay",
+    "e2-charges-go",
+    "e4-evidence-unbounded",
     "delta-offset-stays",
     "delta-late-untold",
     "s6-signer-counts-twice",

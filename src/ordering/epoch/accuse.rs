@@ -13,21 +13,23 @@ use std::sync::Arc;
 impl<S: Scheme> Core<S> {
     // --- what is heard --------------------------------------------------------------------------
 
-    /// A Blame came. Whoever holds what is said to be missing shows it (E2).
-    pub(in crate::ordering) fn on_blame(
+    /// Blames came, one or those of a call. Whoever holds what is said to be missing shows it (E2).
+    pub(in crate::ordering) fn on_blames(
         &mut self,
-        blame: Arc<Verified<Blame>>,
+        blames: &[Arc<Verified<Blame>>],
         out: &mut Vec<Action>,
     ) {
         let (here, quorum) = (self.change.promise.root, self.keyring.ensemble().majority());
-        if !self.change.store.blame(blame.clone(), here, quorum) {
-            return;
+        for (blame, matters) in self.change.store.blames(blames, here, quorum) {
+            self.stats.blames += 1;
+            self.change.dirty |= matters;
+            if blame.by != self.id {
+                self.show_what_is_missed(&blame, out);
+            }
         }
-        self.stats.blames += 1;
-        self.change.dirty = true;
-        if blame.by == self.id {
-            return;
-        }
+    }
+
+    fn show_what_is_missed(&self, blame: &Blame, out: &mut Vec<Action>) {
         let held = match blame.step {
             BlameStep::Round(round) => self
                 .chain_of(blame.epoch, blame.members)
@@ -134,13 +136,13 @@ impl<S: Scheme> Core<S> {
             });
             out.push(Action::Event(Event::Blamed { accused, epoch, step, spent: !over }));
             out.push(Action::TellAll(Statement::Blame(blame.clone())));
-            self.on_blame(blame, out);
+            self.on_blames(&[blame], out);
         }
     }
 
     /// Whether a Blame is overtaken by a complete round. With budgets a replica may have blamed
-    /// somebody for many of these in vain; that is not said again, since whoever lacks the round can
-    /// be shown it.
+    /// somebody for many of these in vain; that is not said again, since whoever lacks the round
+    /// can be shown it.
     pub(in crate::ordering) fn is_overtaken(&self, (epoch, _, step, _): &Charge) -> bool {
         let complete = self.rounds.complete();
         let is_over = *epoch == self.epoch && matches!(step, BlameStep::Round(r) if *r <= complete);

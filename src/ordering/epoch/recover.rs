@@ -252,11 +252,11 @@ impl<S: Scheme> Core<S> {
         }
         let (root, limit) = (self.change.promise.root, self.limits.max_candidates);
         let quorum = self.keyring.ensemble().majority();
+        let mut blames = Vec::new();
         for one in evidence {
             match one {
                 Evidence::Blame(blame) => {
-                    let checked = blame.verify_ref(&self.keyring);
-                    checked.map(|blame| self.change.store.blame(blame.into(), root, quorum)).ok();
+                    blames.extend(blame.verify_ref(&self.keyring).ok().map(Arc::new));
                 }
                 Evidence::Restarted(restarted) => {
                     let checked = restarted.verify_ref(&self.keyring);
@@ -276,6 +276,7 @@ impl<S: Scheme> Core<S> {
                 }
             }
         }
+        self.change.store.blames(&blames, root, quorum);
     }
 
     /// An epoch that was entered, and of which the log has no vector yet: its opening waits for

@@ -2,20 +2,24 @@
 //! and how a call is shown with all that it rests on (E4).
 
 use super::Stage;
-use super::store::charge_of;
+use super::store::{Charge, charge_of};
 use crate::crypto::{Scheme, Verified};
 use crate::ordering::{Action, Core, Statement};
 use crate::types::marks::mark;
+use crate::types::plant::planted;
 use crate::types::{Call, Instant, Now, ReplicaId, Root};
-use crate::wire::{Blame, Evidence, Restarted};
+use crate::wire::{Blame, Evidence, MAX_EVIDENCE_BLAMES, Restarted};
 use std::sync::Arc;
 
 impl<S: Scheme> Core<S> {
     /// What a call rests on, as far as it is signed by others than members' Reports.
     pub(in crate::ordering) fn evidence_of(&self, call: &Call) -> Vec<Evidence> {
-        let (blames, restarted) = self.change.store.evidence(call.root);
-        let blames = blames.iter().filter(|b| call.accused.contains(b.accused));
-        let blames = blames.map(|b| Evidence::Blame(Verified::clone(b).into()));
+        let (mut blames, restarted) = self.change.store.evidence(call.root);
+        blames.retain(|b| call.accused.contains(b.accused));
+        if blames.len() > MAX_EVIDENCE_BLAMES && !planted("e4-evidence-unbounded") {
+            blames = self.blames_that_count(call);
+        }
+        let blames = blames.iter().map(|b| Evidence::Blame(Verified::clone(b).into()));
         let restarted = restarted.iter().map(|r| Evidence::Restarted(Verified::clone(r).into()));
         let before = call.root.resets.checked_sub(1);
         let before = before.map_or(call.root, |resets| Root { resets, ..call.root });
@@ -25,6 +29,20 @@ impl<S: Scheme> Core<S> {
         let proofs = self.change.store.proofs.iter().filter(|(x, _)| proven.contains(**x));
         let proofs = proofs.map(|(_, c)| Evidence::Proof(Box::new(c.proof.as_ref().clone())));
         blames.chain(restarted).chain(stalled).chain(proofs).collect()
+    }
+
+    /// Of all that replicas have blamed on whom a call accuses, what the call may rest on: liars
+    /// can say more beside it than fits into a message.
+    fn blames_that_count(&self, call: &Call) -> Vec<Arc<Verified<Blame>>> {
+        let quorum = self.keyring.ensemble().majority();
+        let charges = self.change.store.quorum_charges(call.root, quorum);
+        let counted = charges.iter().filter(|charge| call.accused.contains(charge.3));
+        let makers = |charge: &Charge| -> Vec<Arc<Verified<Blame>>> {
+            let others = self.keyring.ensemble().replicas().filter(|by| *by != charge.3);
+            let said = others.filter_map(|by| self.change.store.blame_for(by, charge));
+            said.take(quorum).cloned().collect()
+        };
+        counted.flat_map(makers).take(MAX_EVIDENCE_BLAMES).collect()
     }
 
     /// Shows the promised call to one or to all: its evidence, the Reports that make Blames count,

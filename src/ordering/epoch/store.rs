@@ -9,12 +9,16 @@ use crate::crypto::Verified;
 use crate::types::plant::planted;
 use crate::types::{Call, Epoch, Members, ReplicaId, Root};
 use crate::wire::{Blame, BlameStep, Proof, Restarted, Stalled};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Blames kept of one signer in one root. Steps that stop end epochs, but with budgets a good
-/// replica may blame in round after round, and in vain (E1): then the lowest make room.
+/// Blames kept of one signer in one root, the highest; and beside these what calls may rest on,
+/// which takes a good replica's Blame each: of each accused the highest charge of an epoch that a
+/// quorum makes, so many at most.
 const MAX_BLAMES: usize = 64;
+const MAX_CHARGES: usize = 192;
+/// With so many it is time to look which of them stay.
+const MANY_BLAMES: usize = 2 * MAX_BLAMES;
 /// Numbers of one root for which a signer's Reports are kept.
 const MAX_NUMBERS: usize = 16;
 
@@ -57,31 +61,66 @@ struct Said {
 }
 
 impl Store {
-    /// Keeps a Blame. False if it is known already or there is no room for it: the signer's lowest
-    /// makes room, unless `quorum` replicas make that charge and a call may rest on it.
-    pub(super) fn blame(&mut self, blame: Arc<Verified<Blame>>, here: Root, quorum: usize) -> bool {
-        let (by, root, charge) = (blame.by, blame.epoch.root(), charge_of(&blame));
-        let Some(said) = self.of(by, root, here) else { return false };
-        if said.blames.contains_key(&charge) {
-            return false;
-        }
-        let lowest = match said.blames.len() < MAX_BLAMES || planted("e1-blames-stay") {
-            true => None,
-            false => {
-                let all = self.charges(root);
-                let mut own = self.signers[&(by, root)].blames.keys();
-                own.find(|c| all.get(c).is_none_or(|by| by.len() < quorum)).copied()
-            }
+    /// Keeps Blames that came together, of a call or a single one. Gives what is new of them, and
+    /// whether it is to be considered: a signer that has said much is heard only where `quorum`
+    /// replicas make a charge. What makes one only all together is looked at after all are here, so
+    /// that nobody who filled its room before keeps a replica from what convinced another one (E2).
+    pub(super) fn blames(
+        &mut self,
+        blames: &[Arc<Verified<Blame>>],
+        here: Root,
+        quorum: usize,
+    ) -> Vec<(Arc<Verified<Blame>>, bool)> {
+        let new: Vec<_> = blames.iter().filter(|blame| self.add(blame, here)).cloned().collect();
+        let matters = |b: &Arc<Verified<Blame>>| {
+            let few = self.blames_of(b.by, b.epoch.root()) <= MAX_BLAMES;
+            few || self.makers(b.epoch.root(), &charge_of(b)) >= quorum
         };
-        let said = self.signers.entry((by, root)).or_default();
-        if lowest.is_some_and(|lowest| lowest < charge) {
-            lowest.iter().for_each(|lowest| drop(said.blames.remove(lowest)));
+        let new: Vec<_> = new.into_iter().map(|b| (b.clone(), matters(&b))).collect();
+        for (blame, _) in &new {
+            if self.blames_of(blame.by, blame.epoch.root()) > MANY_BLAMES {
+                self.trim((blame.by, blame.epoch.root()), quorum);
+            }
         }
-        if said.blames.len() >= MAX_BLAMES {
-            return false;
+        new
+    }
+
+    fn add(&mut self, blame: &Arc<Verified<Blame>>, here: Root) -> bool {
+        let Some(said) = self.of(blame.by, blame.epoch.root(), here) else { return false };
+        let known = said.blames.contains_key(&charge_of(blame));
+        let full = planted("e1-blames-stay") && said.blames.len() >= MAX_BLAMES;
+        if !known && !full {
+            said.blames.insert(charge_of(blame), blame.clone());
         }
-        said.blames.insert(charge, blame);
-        true
+        !known && !full
+    }
+
+    fn blames_of(&self, signer: ReplicaId, root: Root) -> usize {
+        self.signers.get(&(signer, root)).map_or(0, |said| said.blames.len())
+    }
+
+    /// How many replicas make a charge, but for the accused.
+    fn makers(&self, root: Root, charge: &Charge) -> usize {
+        let of_root = self.signers.iter().filter(|((by, r), _)| *r == root && *by != charge.3);
+        of_root.filter(|(_, said)| said.blames.contains_key(charge)).count()
+    }
+
+    /// What stays of a signer's Blames in a root.
+    fn trim(&mut self, of: (ReplicaId, Root), quorum: usize) {
+        let (mut rests, mut others) = (BTreeSet::new(), 0);
+        let stays = |charge: &&Charge| {
+            let (epoch, members, _, accused) = **charge;
+            let highest = rests.len() < MAX_CHARGES
+                && self.makers(of.1, charge) >= quorum
+                && !planted("e2-charges-go")
+                && rests.insert((epoch, members, accused));
+            others += usize::from(!highest);
+            highest || others <= MAX_BLAMES
+        };
+        let all = self.signers[&of].blames.keys().rev();
+        let kept: BTreeSet<Charge> = all.filter(stays).copied().collect();
+        let said = self.signers.entry(of).or_default();
+        said.blames.retain(|charge, _| kept.contains(charge));
     }
 
     /// Keeps a Restarted; the first of each signer in a root.
@@ -178,6 +217,24 @@ impl Store {
     pub(super) fn restarted_in(&self, replica: ReplicaId, epoch: Epoch) -> bool {
         let said = self.signers.get(&(replica, epoch.root()));
         said.and_then(|s| s.restarted.as_ref()).is_some_and(|r| r.epoch == epoch)
+    }
+
+    /// Of each accused the highest charge of each epoch that `quorum` replicas make, the highest
+    /// first: what a call may rest on.
+    pub(super) fn quorum_charges(&self, root: Root, quorum: usize) -> Vec<Charge> {
+        let mut seen = BTreeSet::new();
+        let all = self.charges(root).into_iter().rev();
+        let made = all.filter(|(_, by)| by.len() >= quorum).map(|(charge, _)| charge);
+        made.filter(|c| seen.insert((c.0, c.1, c.3))).collect()
+    }
+
+    /// A signer's Blame for a charge.
+    pub(super) fn blame_for(
+        &self,
+        by: ReplicaId,
+        charge: &Charge,
+    ) -> Option<&Arc<Verified<Blame>>> {
+        self.signers.get(&(by, charge.0.root()))?.blames.get(charge)
     }
 
     /// Everything of a root that accuses somebody or says that it restarted, to be sent on.

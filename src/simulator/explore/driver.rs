@@ -110,7 +110,8 @@ impl World {
                 Msg::Report(r)
             }
             Statement::Call(_, evidence) => {
-                Msg::Evidence(evidence.into_iter().filter_map(|e| self.checked(e)).collect())
+                let all = evidence.into_iter().filter_map(|e| self.checked(e)).collect();
+                Msg::Evidence(Input::together(all))
             }
             Statement::Change(change) => Msg::Change(change),
         })

@@ -173,6 +173,9 @@ fn word(input: &Input) -> String {
         Input::Blame(b) => {
             format!("Blame({},{:?},{}) by {}", b.epoch, b.step, b.accused, b.by)
         }
+        Input::Blames(all) => {
+            all.iter().map(|b| word(&Input::Blame(b.clone()))).collect::<Vec<_>>().join(", ")
+        }
         Input::Restarted(r) => format!("Restarted({},{})", r.epoch, r.replica),
         Input::Stalled(s) => format!("Stalled{} by {}", s.root, s.replica),
         Input::Proof(_) => "a proof".to_owned(),
