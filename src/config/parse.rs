@@ -40,7 +40,8 @@ impl Cluster {
         let (durability, snapshots) = parse_disk(source, &raw.disk)?;
         let assurance = parse_voter(source, &raw.voter)?;
         let mtu = parse_network(source, &raw.network)?;
-        let timing = timers::parse(source, &raw.timers, head.delta, &head.delta_span)?;
+        let timing =
+            timers::parse(source, &raw.timers, (head.delta, head.ensemble), &head.delta_span)?;
         let given = raw.replica.len();
         let model = (head.fault_model, head.ensemble);
         let hosts = chains::parse_master(source, &raw.master, model, given)?;

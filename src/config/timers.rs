@@ -4,7 +4,7 @@ use super::duration::show_duration as show;
 use super::error::{ConfigError, Source};
 use super::field::Section;
 use super::raw::{Placed, RawTimers};
-use crate::types::{Lag, Timing};
+use crate::types::{Ensemble, Lag, Timing};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const DELTA: (Duration, Duration) = (Duration::from_micros(100), Duration::from_
 pub(super) fn parse(
     source: Source<'_>,
     raw: &Placed<RawTimers>,
-    delta: Duration,
+    (delta, ensemble): (Duration, Ensemble),
     delta_span: &Range<usize>,
 ) -> Result<Timing, ConfigError> {
     if delta < DELTA.0 || delta > DELTA.1 {
@@ -77,7 +77,7 @@ pub(super) fn parse(
         );
     }
     let timing = Timing { delta, patience, join_delay, gather, heartbeat, ping_every, lag: None };
-    Ok(Timing { lag: lag(&section, raw, &timing)?, ..timing })
+    Ok(Timing { lag: lag(&section, raw, &timing, ensemble)?, ..timing })
 }
 
 /// What members may be waited for beyond what is usual, if the file says so.
@@ -85,6 +85,7 @@ fn lag(
     section: &Section<'_>,
     raw: &RawTimers,
     timing: &Timing,
+    ensemble: Ensemble,
 ) -> Result<Option<Lag>, ConfigError> {
     let delta_key = section.key("lag_delta", &raw.lag_delta, "\"5ms\"");
     let budget_key = section.key("lag_budget", &raw.lag_budget, "\"500ms\"");
@@ -105,7 +106,9 @@ fn lag(
             show(timing.patience)
         )));
     }
-    let most = Lag::WINDOW / 2;
+    // t liars that take turns, each a while late for others, must not fill all of the time.
+    let turns = u32::try_from(2 * ensemble.t()).unwrap_or(u32::MAX);
+    let most = Lag::WINDOW / turns.max(2);
     if lag.budget < lag.delta || lag.budget > most {
         let range = format!("{} to {}", show(lag.delta), show(most));
         return Err(budget_key.refuse(format!("{} is outside of {range}", show(lag.budget))));

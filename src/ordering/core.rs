@@ -296,7 +296,10 @@ impl<S: Scheme> Core<S> {
         let propose = if sent || !member || self.awaits_disk() {
             None
         } else if self.has_work() && self.may_start() {
-            Some(self.gather.as_ref().map_or(Instant(0), |(_, until)| *until))
+            // Whoever gathers joins all the same.
+            let join = self.started_at.map(|at| at + self.timing.join_delay);
+            let gathered = self.gather.as_ref().map(|(_, until)| *until);
+            Some(gathered.map_or(Instant(0), |until| join.map_or(until, |join| join.min(until))))
         } else {
             let join = self.started_at.map(|at| at + self.timing.join_delay);
             let heartbeat = Some(self.sent_at + self.timing.heartbeat);

@@ -27,8 +27,8 @@ pub struct Timing {
 pub struct Lag {
     /// The usual bound on one message's delay plus its handling between two good replicas.
     pub delta: Duration,
-    /// How long a member may be waited for beyond what that allows in any [`Lag::WINDOW`]; a half
-    /// of that at most.
+    /// How long a member may be waited for beyond what that allows in any [`Lag::WINDOW`]; of
+    /// that half a share for each of `t` at most.
     pub budget: Duration,
 }
 

@@ -145,8 +145,8 @@ fn one_that_drips_is_out_once_its_budget_is_spent() {
     }
 }
 
-/// E1: what is usual costs nothing, so one that uses all of that stays. It slows rounds down to that
-/// and not to patience.
+/// E1: what is usual costs nothing, so one that uses all of that stays. It slows rounds down to
+/// that and not to patience.
 #[test]
 fn one_that_is_as_slow_as_usual_stays_and_costs_less() {
     let name = "one_that_is_as_slow_as_usual_stays_and_costs_less";

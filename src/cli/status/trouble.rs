@@ -88,25 +88,29 @@ fn of_one(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
             id.number()
         );
     }
-    if let Some(lag) = cluster.timing.lag {
-        for place in s.standings.iter().filter(|place| place.member) {
-            let spent = Duration::from_millis(place.lag_ms);
-            if spent >= lag.budget / 2 {
-                let (spent, budget) = (show_duration(spent), show_duration(lag.budget));
-                let _ = writeln!(
-                    text,
-                    "{id} has waited for R{} for {spent} more than is usual, of lag_budget, \
-                     {budget}; with all of that spent it blames it. If that one is well, lag_delta \
-                     is too short for this network, or lag_budget too small.",
-                    place.replica
-                );
-            }
-        }
-    }
+    late(cluster, id, s, text);
     for chain in s.each_chain() {
         of_chain(id, chain, !s.chains.is_empty(), text);
     }
     divergence(id, s, text);
+}
+
+/// Members that have spent half of their budget or more (E1).
+fn late(cluster: &Cluster, id: ReplicaId, s: &Condition, text: &mut String) {
+    let Some(lag) = cluster.timing.lag else { return };
+    for place in s.standings.iter().filter(|place| place.member) {
+        let spent = Duration::from_millis(place.lag_ms);
+        if spent >= lag.budget / 2 {
+            let (spent, budget) = (show_duration(spent), show_duration(lag.budget));
+            let _ = writeln!(
+                text,
+                "{id} has waited for R{} for {spent} more than is usual, of lag_budget, {budget}; \
+                 with all of that spent it blames it. If that one is well, lag_delta is too short \
+                 for this network, or lag_budget too small.",
+                place.replica
+            );
+        }
+    }
 }
 
 /// Who has other results than the others, or has stopped (§6).
