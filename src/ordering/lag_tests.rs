@@ -238,6 +238,67 @@ fn a_hundred_blames_in_vain_do_not_use_up_the_next() {
     assert!(!in_vain);
 }
 
+/// E1: what was blamed in vain, or ended an epoch, is not said again for ever: it would use up what
+/// others check of this replica.
+#[test]
+fn what_was_blamed_in_an_epoch_that_is_over_is_not_said_again() {
+    let mut one = group().remove(0);
+    let next = Epoch { accused: 1, ..Epoch::GENESIS };
+    let charge = |epoch, round| {
+        (epoch, one.members, BlameStep::Round(Round(round)), ReplicaId::from_index(2))
+    };
+    let (past, here) = (charge(Epoch::GENESIS, 70), charge(next, 70));
+    one.epoch = next;
+    assert_eq!([past, here].map(|c| one.is_overtaken(&c)), [true, false]);
+    plant(Some("e1-blames-again"));
+    let again = !one.is_overtaken(&past);
+    plant(None);
+    assert!(again);
+    // Without budgets nobody blames so often, and nothing is left out.
+    one.timing.lag = None;
+    assert!(!one.is_overtaken(&past));
+}
+
+/// E4: where too much was blamed, each of the accused is shown with what accuses it.
+#[test]
+fn all_of_the_accused_are_shown_with_why() {
+    use crate::wire::{Evidence, MAX_EVIDENCE};
+    // Of 31 R21 is accused in the first epoch, and eleven others in each of the next six.
+    let mut one = core_of(0, 15, false);
+    let (keyring, members) = (keyring(15), one.members);
+    let [first, others] = [20..21, 21..31].map(|places: std::ops::Range<usize>| {
+        places.map(ReplicaId::from_index).collect::<Members>()
+    });
+    let mut blames = Vec::new();
+    for (by, accused) in (0..16).flat_map(|by| (0..7).map(move |accused| (by, accused))) {
+        let by = ReplicaId::from_index(by);
+        let epoch = Epoch { accused, ..Epoch::GENESIS };
+        for accused in if accused == 0 { first } else { others }.iter() {
+            let blame = Blame { epoch, members, step: BlameStep::Round(Round(1)), accused, by };
+            let signer = Keyed::signer(&secret(by.index()));
+            blames.push(Arc::new(Verified::sign(blame, &keyring, &signer)));
+        }
+    }
+    act(&mut one, 1, Input::Blames(blames));
+    assert_eq!(one.stats.blames, 16 * 61);
+    let root = Epoch::GENESIS.root();
+    let call = crate::types::Call { root, list: members, accused: first.union(others) };
+    let all_are_shown = |one: &Core<Keyed>| {
+        let evidence = one.evidence_of(&call);
+        assert!(evidence.len() <= MAX_EVIDENCE);
+        let blamed = |x| {
+            let on = |e: &&Evidence| matches!(e, Evidence::Blame(b) if b.peek().accused == x);
+            evidence.iter().filter(on).count()
+        };
+        call.accused.iter().all(|x| blamed(x) >= 16)
+    };
+    assert!(all_are_shown(&one));
+    plant(Some("e4-evidence-cut"));
+    let cut = !all_are_shown(&one);
+    plant(None);
+    assert!(cut);
+}
+
 /// E4: liars blame on whom a call accuses more than fits into a message. The call is shown with
 /// what it rests on.
 #[test]

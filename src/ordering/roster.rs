@@ -20,7 +20,7 @@ pub struct Standing {
     pub may_join: AgreedTime,
     /// How often its wait has been doubled.
     pub doublings: u32,
-    /// When a restart was last forgiven (M4: once per `good_service`).
+    /// When a restart, or a Leave of its own, was last forgiven (M4: once per `good_service`).
     pub forgiven: Option<AgreedTime>,
     /// The generation of its last admission by an operator: older proofs are void (M4).
     pub admitted: u32,
@@ -276,14 +276,16 @@ impl Roster {
     pub(super) fn open(&mut self, opening: &Verdict, now: AgreedTime) {
         let before = self.members();
         let generation = opening.call.root.generation;
-        let mut to_stay_out = Members::NONE;
+        let (mut to_stay_out, mut own) = (Members::NONE, Members::NONE);
         if generation > self.call.root.generation {
             let keyless = self.after_cut().1;
             let cut = std::mem::take(&mut self.cut);
             let cut = if planted("e3-cut-takes-later") { self.pending.len() } else { cut };
             for pending in self.pending.drain(..cut).collect::<Vec<_>>() {
-                if let Change::Leave { replica, stays: true } = pending.change {
-                    to_stay_out.insert(replica);
+                match pending.change {
+                    Change::Leave { replica, stays: true } => to_stay_out.insert(replica),
+                    Change::Leave { replica, stays: false } => own.insert(replica),
+                    _ => {}
                 }
                 self.take(&pending.change, generation, keyless);
             }
@@ -297,10 +299,10 @@ impl Roster {
                     let standing = &mut self.standings[x.index()];
                     (standing.out, standing.since, standing.kept_out) = (None, now, false);
                 }
-                (true, false) => self.put_out(x, opening, now),
+                (true, false) => self.put_out(x, opening, own.minus(to_stay_out).contains(x), now),
                 // Named by the call and accused at once: it stays out, with a new reason.
                 (false, false) if opening.call.accused.contains(x) => {
-                    self.put_out(x, opening, now);
+                    self.put_out(x, opening, false, now);
                 }
                 _ => {}
             }
@@ -351,7 +353,9 @@ impl Roster {
         }
     }
 
-    fn put_out(&mut self, x: ReplicaId, opening: &Verdict, now: AgreedTime) {
+    /// `own`: it asked itself to leave. Only an operator's Leave costs no wait: each epoch gives a
+    /// liar time in which it may be late, and it could else bring about one after the other.
+    fn put_out(&mut self, x: ReplicaId, opening: &Verdict, own: bool, now: AgreedTime) {
         let limits = self.limits;
         let standing = &mut self.standings[x.index()];
         let reason = if !opening.call.accused.contains(x) {
@@ -375,14 +379,16 @@ impl Roster {
             standing.doublings = 0;
         }
         let forgiven = standing.forgiven.is_none_or(|at| at.0 + limits.good_service <= now.0);
+        let free = !own || planted("m4-leaving-is-free");
         let wait = match reason {
-            Reason::Left | Reason::Lied => 0,
-            Reason::Restarted if forgiven => {
+            Reason::Lied => 0,
+            Reason::Left if free => 0,
+            Reason::Restarted | Reason::Left if forgiven => {
                 standing.forgiven = Some(now);
                 mark("M4 a restart was forgiven");
                 0
             }
-            Reason::Restarted | Reason::Silent => {
+            Reason::Restarted | Reason::Left | Reason::Silent => {
                 let doubled = limits.join_wait.saturating_mul(1 << standing.doublings.min(40));
                 if standing.doublings > 0 {
                     mark("M4 a wait was doubled");

@@ -160,6 +160,36 @@ fn m4_waits_double_up_to_a_cap_until_good_service_and_one_restart_is_forgiven() 
     assert_eq!(r.standings[2].may_join, AgreedTime(1100), "the first was long ago");
 }
 
+/// Each epoch gives a liar time, so that it may not bring about as many as it likes.
+#[test]
+fn m4_one_that_leaves_by_itself_again_and_again_waits_and_one_that_is_sent_does_not() {
+    let leave = |r: &mut Roster, stays, now| {
+        let leave = Change::Leave { replica: r3(), stays };
+        r.accept(id(now), leave, Round(100), AgreedTime(now)).unwrap();
+        go_on(r, now);
+        assert_eq!(r.standings[2].out, Some(Reason::Left));
+        r.standings[2].may_join.0 - now
+    };
+    let mut r = roster(1);
+    let mut now = 100;
+    for wait in [0, 10, 20, 35, 35] {
+        assert_eq!(leave(&mut r, false, now), wait);
+        now += wait;
+        come_back(&mut r, now);
+    }
+    for stays in [true, true] {
+        assert_eq!(leave(&mut r, stays, now), 0, "an operator's");
+        come_back(&mut r, now);
+    }
+    // It has served well.
+    now += 1000;
+    for wait in [0, 10] {
+        assert_eq!(leave(&mut r, false, now), wait);
+        now += wait;
+        come_back(&mut r, now);
+    }
+}
+
 /// E3: the cut takes what is pending then, and no later one.
 #[test]
 fn what_is_accepted_after_the_cut_waits_for_the_generation_after() {
@@ -253,8 +283,12 @@ fn m3_a_key_is_not_replaced_where_too_few_would_be_left_and_its_join_goes_with_i
 #[test]
 fn the_planted_bugs_of_the_roster_change_who_is_a_member() {
     use crate::types::plant::plant;
-    let broken: [(&'static str, fn()); 2] = [
+    let broken: [(&'static str, fn()); 3] = [
         ("e3-cut-takes-later", what_is_accepted_after_the_cut_waits_for_the_generation_after),
+        (
+            "m4-leaving-is-free",
+            m4_one_that_leaves_by_itself_again_and_again_waits_and_one_that_is_sent_does_not,
+        ),
         ("m2-leaves-too-few", m2_a_leave_waits_for_the_next_generation_and_never_leaves_too_few),
     ];
     for (name, test) in broken {

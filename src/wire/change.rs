@@ -196,7 +196,8 @@ impl SignedChange {
         let operator = matches!(self.author, Author::Operator(_));
         let entitled = match self.change {
             Change::Join { .. } => own,
-            Change::Leave { stays, .. } => own && !stays || operator,
+            Change::Leave { stays: true, .. } => operator,
+            Change::Leave { stays: false, .. } => own,
             Change::Readmit { .. } | Change::ReplaceKey { .. } | Change::Recall { .. } => operator,
         };
         if !entitled {

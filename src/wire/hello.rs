@@ -4,7 +4,7 @@ use super::{DecodeError, Kind, Message, Reader, Writer};
 use crate::types::{Digest, Epoch, GroupId, ReplicaId, Round};
 
 /// The version of the wire protocol: refused unless equal.
-pub const PROTOCOL_VERSION: u16 = 5;
+pub const PROTOCOL_VERSION: u16 = 6;
 
 /// Configuration fields in a hello at most.
 pub const MAX_FIELDS: usize = 64;

@@ -18,7 +18,7 @@ const SEEDS: u64 = 12;
 /// `src/proof/receipt`), those of divergence in `tests/it/divergence.rs`, the others by crashes at
 /// every call of the disk (`src/daemon/disk/tests/crash/mod.rs`), by stories
 /// (`tests/it/explore.rs`) and by the modes of `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 137] = [
+const ELSEWHERE: [&str; 141] = [
     "r5-lies-hide",
     "r6-late-twice",
     "e1-lag-unbudgeted",
@@ -27,6 +27,9 @@ const ELSEWHERE: [&str; 137] = [
     "e1-lag-unsettled",
     "e1-blames-stay",
     "e2-charges-go",
+    "e2-reports-hide-rounds",
+    "e1-blames-again",
+    "e4-evidence-cut",
     "e4-evidence-unbounded",
     "delta-offset-stays",
     "delta-late-untold",
@@ -125,6 +128,7 @@ const ELSEWHERE: [&str; 137] = [
     "f2-liars-count",
     "f3-liar-is-silent",
     "m1-join-at-once",
+    "m4-leaving-is-free",
     "m4-no-doubling",
     "m1-waits-for-its-call",
     "m1-join-behind",

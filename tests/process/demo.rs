@@ -90,7 +90,7 @@ fn what_cannot_be_shown_is_refused_at_once() {
     let rows: [(&[&str], &str); 10] = [
         (&["--lie", "white"], "there is no lie called \"white\"; there are: wrong-output"),
         (&["--lie", "white"], "drip-chunks, never-ready, wrong-path"),
-        (&["--lie", "white"], "no-whole, stale-read, crash, stop"),
+        (&["--lie", "white"], "no-whole, stale-read, slow-usual, crash, stop"),
         (&["--all", "--lie", "crash"], "cannot be used with"),
         (&["--t", "0"], "--t 0 is out of range"),
         (&["--requests", "0"], "0 is not in 1.."),

@@ -34,16 +34,17 @@ impl<S: Scheme> Core<S> {
             BlameStep::Round(round) => self
                 .chain_of(blame.epoch, blame.members)
                 .and_then(|rounds| rounds.find(round, blame.accused, &Digest::ZERO))
-                .map(|p| Statement::Proposal(p.clone())),
+                .map(|proposal| Action::Send { to: blame.by, proposal: proposal.clone() }),
             BlameStep::Report => {
                 let report = self.report_for(blame.epoch, blame.members, blame.accused);
-                report.map(|r| Statement::Report(r.clone()))
+                let what = report.map(|r| Statement::Report(r.clone()));
+                what.map(|what| Action::Tell { to: blame.by, what })
             }
         };
         if held.is_some() {
             mark("E2 what a Blame called missing was shown");
         }
-        out.extend(held.map(|what| Action::Tell { to: blame.by, what }));
+        out.extend(held);
     }
 
     pub(in crate::ordering) fn on_restarted(&mut self, one: Arc<Verified<Restarted>>) {
@@ -140,13 +141,14 @@ impl<S: Scheme> Core<S> {
         }
     }
 
-    /// Whether a Blame is overtaken by a complete round. With budgets a replica may have blamed
-    /// somebody for many of these in vain; that is not said again, since whoever lacks the round
-    /// can be shown it.
+    /// Whether a Blame is overtaken by a complete round, or an epoch that was entered since. With
+    /// budgets a replica may have blamed somebody for many of these in vain; that is not said
+    /// again: whoever lacks the round can be shown it, and what ended an epoch travels with calls.
     pub(in crate::ordering) fn is_overtaken(&self, (epoch, _, step, _): &Charge) -> bool {
         let complete = self.rounds.complete();
-        let is_over = *epoch == self.epoch && matches!(step, BlameStep::Round(r) if *r <= complete);
-        is_over && self.timing.lag.is_some()
+        let is_over = matches!(step, BlameStep::Round(r) if *r <= complete);
+        let is_over = *epoch == self.epoch && is_over || *epoch < self.epoch;
+        is_over && self.timing.lag.is_some() && !planted("e1-blames-again")
     }
 
     /// A round is complete.

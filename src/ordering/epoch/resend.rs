@@ -2,12 +2,13 @@
 //! and how a call is shown with all that it rests on (E4).
 
 use super::Stage;
+use super::report::Checked;
 use super::store::{Charge, charge_of};
 use crate::crypto::{Scheme, Verified};
 use crate::ordering::{Action, Core, Statement};
 use crate::types::marks::mark;
 use crate::types::plant::planted;
-use crate::types::{Call, Instant, Now, ReplicaId, Root};
+use crate::types::{Call, Instant, Members, Now, ReplicaId, Root};
 use crate::wire::{Blame, Evidence, MAX_EVIDENCE_BLAMES, Restarted};
 use std::sync::Arc;
 
@@ -36,13 +37,21 @@ impl<S: Scheme> Core<S> {
     fn blames_that_count(&self, call: &Call) -> Vec<Arc<Verified<Blame>>> {
         let quorum = self.keyring.ensemble().majority();
         let charges = self.change.store.quorum_charges(call.root, quorum);
+        // One for each of the accused first: without it the call would accuse somebody else.
+        let mut seen = Members::NONE;
+        let mut is_first = |charge: &&Charge| {
+            let known = seen.contains(charge.3) && !planted("e4-evidence-cut");
+            seen.insert(charge.3);
+            !known
+        };
         let counted = charges.iter().filter(|charge| call.accused.contains(charge.3));
+        let (first, more): (Vec<_>, Vec<_>) = counted.partition(|charge| is_first(charge));
         let makers = |charge: &Charge| -> Vec<Arc<Verified<Blame>>> {
             let others = self.keyring.ensemble().replicas().filter(|by| *by != charge.3);
             let said = others.filter_map(|by| self.change.store.blame_for(by, charge));
             said.take(quorum).cloned().collect()
         };
-        counted.flat_map(makers).take(MAX_EVIDENCE_BLAMES).collect()
+        first.into_iter().chain(more).flat_map(makers).take(MAX_EVIDENCE_BLAMES).collect()
     }
 
     /// Shows the promised call to one or to all: its evidence, the Reports that make Blames count,
@@ -56,12 +65,15 @@ impl<S: Scheme> Core<S> {
             });
         };
         tell(Statement::Call(call, self.evidence_of(&call)));
-        let charges = self.change.store.charges(call.root);
-        let counted = charges.keys().filter(|c| call.accused.contains(c.3));
-        let mut shown: Vec<ReplicaId> = Vec::new();
+        let quorum = self.keyring.ensemble().majority();
+        let charges = self.change.store.quorum_charges(call.root, quorum);
+        let counted = charges.iter().rev().filter(|c| call.accused.contains(c.3));
+        let mut shown: Vec<&Arc<Checked>> = Vec::new();
         for report in counted.filter_map(|c| self.supporting_report(c)) {
-            if !shown.contains(&report.header.replica) && report.header.replica != self.id {
-                shown.push(report.header.replica);
+            // A liar's two Reports may each make another charge count.
+            let known = shown.iter().any(|other| Arc::ptr_eq(other, report));
+            if !known && report.header.replica != self.id {
+                shown.push(report);
                 tell(Statement::Report(report.clone()));
             }
         }

@@ -13,12 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Blames kept of one signer in one root, the highest; and beside these what calls may rest on,
-/// which takes a good replica's Blame each: of each accused the highest charge of an epoch that a
-/// quorum makes, so many at most.
+/// which takes a good replica's Blame each: the highest charge of each [`Kind`] that a quorum
+/// makes, so many at most.
 const MAX_BLAMES: usize = 64;
-const MAX_CHARGES: usize = 192;
-/// With so many it is time to look which of them stay.
-const MANY_BLAMES: usize = 2 * MAX_BLAMES;
+const MAX_CHARGES: usize = 512;
+/// When so many have come beyond those that stay, it is time to look which do.
+const MORE_BLAMES: usize = MAX_BLAMES;
 /// Numbers of one root for which a signer's Reports are kept.
 const MAX_NUMBERS: usize = 16;
 
@@ -51,10 +51,21 @@ pub(in crate::ordering) struct Store {
     pub(in crate::ordering) proofs: BTreeMap<ReplicaId, Convicted>,
 }
 
+/// Charges of which the highest one says all that lower ones say: those of one accused for rounds
+/// of one epoch, or for the report step before it.
+type Kind = (Epoch, Members, ReplicaId, bool);
+
+fn kind_of((epoch, members, step, accused): &Charge) -> Kind {
+    let of_report = *step == BlameStep::Report && !planted("e2-reports-hide-rounds");
+    (*epoch, *members, *accused, of_report)
+}
+
 /// What one signer said in one root.
 #[derive(Clone, Debug, Default)]
 struct Said {
     blames: BTreeMap<Charge, Arc<Verified<Blame>>>,
+    /// How many of them stayed when that was looked at.
+    stayed: usize,
     restarted: Option<Arc<Verified<Restarted>>>,
     /// At most two for a number; the second proves that it lied.
     reports: BTreeMap<Epoch, Vec<Arc<Checked>>>,
@@ -63,8 +74,9 @@ struct Said {
 impl Store {
     /// Keeps Blames that came together, of a call or a single one. Gives what is new of them, and
     /// whether it is to be considered: a signer that has said much is heard only where `quorum`
-    /// replicas make a charge. What makes one only all together is looked at after all are here, so
-    /// that nobody who filled its room before keeps a replica from what convinced another one (E2).
+    /// replicas make a charge, or else answered only for what is among its highest. What makes a
+    /// charge only all together is looked at after all are here, so that nobody who filled its room
+    /// before keeps a replica from what convinced another one (E2).
     pub(super) fn blames(
         &mut self,
         blames: &[Arc<Verified<Blame>>],
@@ -72,17 +84,19 @@ impl Store {
         quorum: usize,
     ) -> Vec<(Arc<Verified<Blame>>, bool)> {
         let new: Vec<_> = blames.iter().filter(|blame| self.add(blame, here)).cloned().collect();
-        let matters = |b: &Arc<Verified<Blame>>| {
-            let few = self.blames_of(b.by, b.epoch.root()) <= MAX_BLAMES;
-            few || self.makers(b.epoch.root(), &charge_of(b)) >= quorum
+        let of_interest = |blame: &Arc<Verified<Blame>>| {
+            let (charge, root) = (charge_of(blame), blame.epoch.root());
+            let said = &self.signers.get(&(blame.by, root))?.blames;
+            let makes = said.len() <= MAX_BLAMES || self.makers(root, &charge) >= quorum;
+            let high = said.range(charge..).take(MAX_BLAMES + 1).count() <= MAX_BLAMES;
+            (makes || high).then(|| (blame.clone(), makes))
         };
-        let new: Vec<_> = new.into_iter().map(|b| (b.clone(), matters(&b))).collect();
-        for (blame, _) in &new {
-            if self.blames_of(blame.by, blame.epoch.root()) > MANY_BLAMES {
-                self.trim((blame.by, blame.epoch.root()), quorum);
-            }
+        let heard: Vec<_> = new.iter().filter_map(of_interest).collect();
+        let signers: BTreeSet<_> = new.iter().map(|b| (b.by, b.epoch.root())).collect();
+        for of in signers {
+            self.trim(of, quorum);
         }
-        new
+        heard
     }
 
     fn add(&mut self, blame: &Arc<Verified<Blame>>, here: Root) -> bool {
@@ -95,32 +109,32 @@ impl Store {
         !known && !full
     }
 
-    fn blames_of(&self, signer: ReplicaId, root: Root) -> usize {
-        self.signers.get(&(signer, root)).map_or(0, |said| said.blames.len())
-    }
-
     /// How many replicas make a charge, but for the accused.
     fn makers(&self, root: Root, charge: &Charge) -> usize {
         let of_root = self.signers.iter().filter(|((by, r), _)| *r == root && *by != charge.3);
         of_root.filter(|(_, said)| said.blames.contains_key(charge)).count()
     }
 
-    /// What stays of a signer's Blames in a root.
+    /// What stays of a signer's Blames in a root, if enough came since that was looked at.
     fn trim(&mut self, of: (ReplicaId, Root), quorum: usize) {
+        let Some(said) = self.signers.get(&of) else { return };
+        if said.blames.len() <= said.stayed.max(MAX_BLAMES) + MORE_BLAMES {
+            return;
+        }
         let (mut rests, mut others) = (BTreeSet::new(), 0);
         let stays = |charge: &&Charge| {
-            let (epoch, members, _, accused) = **charge;
             let highest = rests.len() < MAX_CHARGES
                 && self.makers(of.1, charge) >= quorum
                 && !planted("e2-charges-go")
-                && rests.insert((epoch, members, accused));
+                && rests.insert(kind_of(charge));
             others += usize::from(!highest);
             highest || others <= MAX_BLAMES
         };
-        let all = self.signers[&of].blames.keys().rev();
-        let kept: BTreeSet<Charge> = all.filter(stays).copied().collect();
-        let said = self.signers.entry(of).or_default();
-        said.blames.retain(|charge, _| kept.contains(charge));
+        let kept: BTreeSet<Charge> = said.blames.keys().rev().filter(stays).copied().collect();
+        if let Some(said) = self.signers.get_mut(&of) {
+            said.blames.retain(|charge, _| kept.contains(charge));
+            said.stayed = kept.len();
+        }
     }
 
     /// Keeps a Restarted; the first of each signer in a root.
@@ -219,13 +233,13 @@ impl Store {
         said.and_then(|s| s.restarted.as_ref()).is_some_and(|r| r.epoch == epoch)
     }
 
-    /// Of each accused the highest charge of each epoch that `quorum` replicas make, the highest
-    /// first: what a call may rest on.
+    /// The highest charge of each kind that `quorum` replicas make, the highest first: what a call
+    /// may rest on.
     pub(super) fn quorum_charges(&self, root: Root, quorum: usize) -> Vec<Charge> {
         let mut seen = BTreeSet::new();
         let all = self.charges(root).into_iter().rev();
         let made = all.filter(|(_, by)| by.len() >= quorum).map(|(charge, _)| charge);
-        made.filter(|c| seen.insert((c.0, c.1, c.3))).collect()
+        made.filter(|charge| seen.insert(kind_of(charge))).collect()
     }
 
     /// A signer's Blame for a charge.

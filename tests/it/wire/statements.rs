@@ -146,7 +146,7 @@ fn who_may_ask_for_which_change() {
     // (change, by itself, by another replica, by an operator)
     for (change, by) in [
         (join, [true, false, false]),
-        (leave, [true, false, true]),
+        (leave, [true, false, false]),
         (readmit, [false, false, true]),
         (replace, [false, false, true]),
         (dismiss, [false, false, true]),
@@ -159,8 +159,9 @@ fn who_may_ask_for_which_change() {
 
 #[test]
 fn a_change_is_verified_with_the_key_of_its_author() {
-    let leave = Change::Leave { replica: r(1), stays: false };
     let sign = |author, signer: u8| {
+        let stays = matches!(author, Author::Operator(_));
+        let leave = Change::Leave { replica: r(1), stays };
         let signer = Ed25519::signer(&samples::secret(signer));
         SignedChange::sign::<Ed25519>(leave, author, 1, &keyring().context(), &signer)
     };
