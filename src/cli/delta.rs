@@ -70,8 +70,30 @@ pub(super) fn findings(cluster: &Cluster, answers: &[Answer]) -> Vec<Finding> {
             );
             found.push((what, remedy(delta)));
         }
+        found.extend(delta.rows.iter().filter_map(|row| unusual(cluster, &id, row)));
     }
     found
+}
+
+/// Where members have a budget for being late: messages that are usually late (E1).
+fn unusual(cluster: &Cluster, id: &str, row: &DelayRow) -> Option<Finding> {
+    let lag = cluster.timing.lag?;
+    let usual = row.replica.is_some() && row.p50_us > micros(lag.delta);
+    usual.then(|| {
+        let (have, what) = (show_duration(lag.delta), whose(&row.of, row.replica));
+        (
+            format!(
+                "lag_delta, {have}, is too short: {id} measured that half of {what} take {} ms or \
+                 more, so that it may blame R{} though nothing is wrong with it",
+                ms(row.p50_us),
+                row.replica.unwrap_or_default()
+            ),
+            "raise lag_delta, under [timers], above what one in a thousand takes (quorate status \
+             shows that), or take lag_delta and lag_budget out: stop all replicas, change the file \
+             everywhere, start them"
+                .to_owned(),
+        )
+    })
 }
 
 fn exceeded(cluster: &Cluster, id: &str, alarm: &DeltaAlarm) -> String {
@@ -168,6 +190,7 @@ mod tests {
     use super::*;
     use crate::files::init::{InitOptions, write_cluster};
     use crate::replica::Status;
+    use crate::types::Lag;
 
     fn cluster() -> Cluster {
         let dir = tempfile::tempdir().unwrap();
@@ -238,6 +261,22 @@ mod tests {
         assert!(texts[1].contains("R1 waited 340 ms in vain for its messages with R2 8 s ago"));
         assert!(texts[2].contains("exceeded 9 s ago: R1 measured 340 ms for its messages with R3"));
         assert!(found[0].1.contains("raise delta in the cluster file"), "no figure: {found:?}");
+    }
+
+    #[test]
+    fn a_lag_delta_that_half_of_the_messages_exceed_is_a_problem() {
+        let mut c = cluster();
+        let answers = [says(vec![to(2, 1300, 2100)], vec![], None)];
+        let lag = |us| Lag { delta: Duration::from_micros(us), budget: Duration::from_secs(1) };
+        for (us, wrong) in [(419, true), (420, false), (5000, false)] {
+            c.timing.lag = Some(lag(us));
+            assert_eq!(!findings(&c, &answers).is_empty(), wrong, "{us}");
+        }
+        c.timing.lag = Some(lag(400));
+        let (what, remedy) = &findings(&c, &answers)[0];
+        assert!(what.starts_with("lag_delta, 400us, is too short: R1 measured"), "{what}");
+        assert!(what.contains("its messages with R2 take 0.4 ms or more"), "{what}");
+        assert!(remedy.starts_with("raise lag_delta, under [timers]"), "{remedy}");
     }
 
     #[test]

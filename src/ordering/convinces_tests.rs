@@ -1,8 +1,10 @@
 //! E2: what convinces one good replica convinces another one, whatever liars had said to it before.
 
 use super::*;
+use crate::ordering::epoch::Checked;
+use crate::types::Call;
 use crate::types::plant::plant;
-use crate::wire::Evidence;
+use crate::wire::{Evidence, Lacks, Report, ReportHeader};
 
 const L1: usize = 3;
 const L2: usize = 4;
@@ -76,4 +78,51 @@ fn e2_liars_that_have_said_much_keep_nobody_from_what_convinced_another() {
     let convinced = (is_convinced(63), is_convinced(64));
     plant(None);
     assert_eq!(convinced, (true, false));
+}
+
+/// E2, E4: R2 lies with two Reports, for a call that accuses R6 and for one that accuses R7 as well.
+/// What R6 is blamed for counts by the first of them already, and what R7 is by the second only.
+/// Which of them are shown with the call that accuses both.
+fn shown_of_two_reports() -> Vec<u8> {
+    let (mut one, keyring) = (core_of(0, 3, false), keyring(3));
+    let place = ReplicaId::from_index;
+    let (epoch, members, root) = (Epoch::GENESIS, one.members, Epoch::GENESIS.root());
+    let sign_blame = |accused: usize, by: usize| {
+        let (accused, step) = (place(accused), BlameStep::Round(Round(1)));
+        let blame = Blame { epoch, members, step, accused, by: place(by) };
+        Arc::new(Verified::sign(blame, &keyring, &Keyed::signer(&secret(by))))
+    };
+    let blames = [5, 6].map(|accused| (0..4).map(move |by| (accused, by)));
+    let blames = blames.into_iter().flatten().map(|(accused, by)| sign_blame(accused, by));
+    act(&mut one, 1, Input::Blames(blames.collect()));
+    let call = |accused: &[usize]| {
+        let accused = accused.iter().map(|i| place(*i)).collect();
+        Call { root, list: members, accused }
+    };
+    for accused in [&[5][..], &[5, 6]] {
+        let of = (epoch, members, Digest([1; 32]));
+        let header = ReportHeader::bare(call(accused), place(1), of);
+        let none = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let report = Report::new(header, none.0, none.1, none.2, none.3, Lacks::Some(Vec::new()));
+        let report = Verified::sign(report, &keyring, &Keyed::signer(&secret(1)));
+        let report = Checked::new(report, &keyring, 4096).expect("it holds");
+        act(&mut one, 1, Input::Report(Arc::new(report)));
+    }
+    one.change.promise = call(&[5, 6]);
+    let mut out = Vec::new();
+    one.show_call(None, &mut out);
+    let reports = out.iter().filter_map(|action| match action {
+        Action::TellAll(Statement::Report(report)) => Some(report.header.call.accused.len() as u8),
+        _ => None,
+    });
+    reports.collect()
+}
+
+#[test]
+fn e4_two_reports_of_a_liar_are_both_shown_if_each_makes_a_charge_count() {
+    assert_eq!(shown_of_two_reports(), [1, 2]);
+    plant(Some("e4-one-report-each"));
+    let one = shown_of_two_reports();
+    plant(None);
+    assert_eq!(one, [1]);
 }

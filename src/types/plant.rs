@@ -41,6 +41,7 @@ pub const PLANTS: &[(&str, &str)] = &[
         "E2: what t + 1 blame for a Report hides what they blame for rounds",
     ),
     ("e1-blames-again", "E1: what was blamed in an epoch that is over is said again all the time"),
+    ("e4-one-report-each", "E4: of two Reports of one liar only one is shown with a call"),
     ("e4-evidence-cut", "E4: where too much was blamed, some of the accused are shown without why"),
     ("e4-evidence-unbounded", "E4: a call is sent with all that was blamed, more than fits"),
     ("e2-t-blames", "E2: t blames accuse a replica"),

@@ -18,7 +18,7 @@ const SEEDS: u64 = 12;
 /// `src/proof/receipt`), those of divergence in `tests/it/divergence.rs`, the others by crashes at
 /// every call of the disk (`src/daemon/disk/tests/crash/mod.rs`), by stories
 /// (`tests/it/explore.rs`) and by the modes of `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 141] = [
+const ELSEWHERE: [&str; 142] = [
     "r5-lies-hide",
     "r6-late-twice",
     "e1-lag-unbudgeted",
@@ -29,6 +29,7 @@ const ELSEWHERE: [&str; 141] = [
     "e2-charges-go",
     "e2-reports-hide-rounds",
     "e1-blames-again",
+    "e4-one-report-each",
     "e4-evidence-cut",
     "e4-evidence-unbounded",
     "delta-offset-stays",

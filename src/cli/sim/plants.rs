@@ -25,7 +25,7 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 142] = [
+const ELSEWHERE: [(&str, &str); 143] = [
     ("r5-lies-hide", "src/ordering/withheld_tests.rs r5_lies_about_a_choice_do_not_hide_the_truth"),
     (
         "r6-late-twice",
@@ -39,6 +39,7 @@ const ELSEWHERE: [(&str, &str); 142] = [
     ("e2-charges-go", BLAMES),
     ("e2-reports-hide-rounds", "src/ordering/epoch/store_tests.rs what_a_call_rests_on_is_kept"),
     ("e1-blames-again", "src/ordering/lag_tests.rs what_was_blamed_in_an_epoch_that_is_over"),
+    ("e4-one-report-each", "src/ordering/convinces_tests.rs e4_two_reports_of_a_liar_are_both"),
     ("e4-evidence-cut", "src/ordering/lag_tests.rs all_of_the_accused_are_shown_with_why"),
     ("e4-evidence-unbounded", "src/ordering/lag_tests.rs what_a_call_rests_on_fits_into_a_message"),
     ("delta-offset-stays", METER),

@@ -1,9 +1,8 @@
 //! What is said again on every reconnection and every patience until it is overtaken (E8, §11),
 //! and how a call is shown with all that it rests on (E4).
 
-use super::Stage;
-use super::report::Checked;
 use super::store::{Charge, charge_of};
+use super::{Checked, Stage};
 use crate::crypto::{Scheme, Verified};
 use crate::ordering::{Action, Core, Statement};
 use crate::types::marks::mark;
@@ -71,7 +70,11 @@ impl<S: Scheme> Core<S> {
         let mut shown: Vec<&Arc<Checked>> = Vec::new();
         for report in counted.filter_map(|c| self.supporting_report(c)) {
             // A liar's two Reports may each make another charge count.
-            let known = shown.iter().any(|other| Arc::ptr_eq(other, report));
+            let is_it = |other: &Arc<Checked>| match planted("e4-one-report-each") {
+                true => other.header.replica == report.header.replica,
+                false => Arc::ptr_eq(other, report),
+            };
+            let known = shown.iter().any(|other| is_it(other));
             if !known && report.header.replica != self.id {
                 shown.push(report);
                 tell(Statement::Report(report.clone()));
