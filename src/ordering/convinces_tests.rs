@@ -80,7 +80,7 @@ fn e2_liars_that_have_said_much_keep_nobody_from_what_convinced_another() {
     assert_eq!(convinced, (true, false));
 }
 
-/// E2, E4: R2 lies with two Reports, for a call that accuses R6 and for one that accuses R7 as well.
+/// E2, E4: R2 lies with two Reports, for a call that accuses R6 and for one that accuses R7, too.
 /// What R6 is blamed for counts by the first of them already, and what R7 is by the second only.
 /// Which of them are shown with the call that accuses both.
 fn shown_of_two_reports() -> Vec<u8> {
