@@ -77,16 +77,14 @@ pub(super) fn findings(cluster: &Cluster, answers: &[Answer]) -> Vec<Finding> {
 
 /// Where members have a budget for being late: messages that are usually late (E1).
 fn unusual(cluster: &Cluster, id: &str, row: &DelayRow) -> Option<Finding> {
-    let lag = cluster.timing.lag?;
-    let usual = row.replica.is_some() && row.p50_us > micros(lag.delta);
-    usual.then(|| {
+    let (lag, replica) = (cluster.timing.lag?, row.replica?);
+    (row.p50_us > micros(lag.delta)).then(|| {
         let (have, what) = (show_duration(lag.delta), whose(&row.of, row.replica));
         (
             format!(
                 "lag_delta, {have}, is too short: {id} measured that half of {what} take {} ms or \
-                 more, so that it may blame R{} though nothing is wrong with it",
-                ms(row.p50_us),
-                row.replica.unwrap_or_default()
+                 more, so that it may blame R{replica} though nothing is wrong with it",
+                ms(row.p50_us)
             ),
             "raise lag_delta, under [timers], above what one in a thousand takes (quorate status \
              shows that), or take lag_delta and lag_budget out: stop all replicas, change the file \

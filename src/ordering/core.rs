@@ -293,15 +293,16 @@ impl<S: Scheme> Core<S> {
         let incomplete = self.out_since();
         let member = self.takes_part();
         let sent = self.sent > self.rounds.complete();
+        let join = self.started_at.map(|at| at + self.timing.join_delay);
         let propose = if sent || !member || self.awaits_disk() {
             None
         } else if self.has_work() && self.may_start() {
             // Whoever gathers joins all the same.
-            let join = self.started_at.map(|at| at + self.timing.join_delay);
-            let gathered = self.gather.as_ref().map(|(_, until)| *until);
-            Some(gathered.map_or(Instant(0), |until| join.map_or(until, |join| join.min(until))))
+            match &self.gather {
+                Some((_, until)) => join.into_iter().chain([*until]).min(),
+                None => Some(Instant(0)),
+            }
         } else {
-            let join = self.started_at.map(|at| at + self.timing.join_delay);
             let heartbeat = Some(self.sent_at + self.timing.heartbeat);
             join.into_iter().chain(heartbeat).min().filter(|_| self.may_start())
         };

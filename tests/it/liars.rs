@@ -123,6 +123,18 @@ fn with_budget(mut options: Options, budget: Duration) -> Options {
     options
 }
 
+/// What comes of a liar where members have a budget: what it costs all clients together, beyond
+/// what they take without one, is less than half of what it costs without budgets.
+fn less_than_half_as_slow(name: &'static str, options: Options) -> Vec<Report> {
+    let took = |reports: &[Report]| reports.iter().map(|r| r.took).sum::<Duration>();
+    let calm = took(&seeds(6, &cluster(name, 1)));
+    let slow = took(&seeds(6, &options)) - calm;
+    let reports = seeds(6, &with_budget(options, ms(150)));
+    let cost = took(&reports) - calm;
+    assert!(cost < slow / 2, "{cost:?} and {slow:?} more than {calm:?}");
+    reports
+}
+
 /// E1: where members have a budget, one that drips is out once it is spent, and again soon after it
 /// has come back.
 #[test]
@@ -130,14 +142,7 @@ fn one_that_drips_is_out_once_its_budget_is_spent() {
     let name = "one_that_drips_is_out_once_its_budget_is_spent";
     let options = liar(name, Lie::Epoch(EpochLie::SlowDrip));
     let patience = options.timing.patience;
-    // What it costs all clients together, beyond what they take without a liar.
-    let took = |reports: &[Report]| reports.iter().map(|r| r.took).sum::<Duration>();
-    let calm = took(&seeds(6, &cluster(name, 1)));
-    let slow = took(&seeds(6, &options)) - calm;
-    let reports = seeds(6, &with_budget(options, ms(150)));
-    let cost = took(&reports) - calm;
-    assert!(cost < slow / 2, "{cost:?} and {slow:?} more than {calm:?}");
-    for report in &reports {
+    for report in &less_than_half_as_slow(name, options) {
         assert!(report.events["excluded"] > 0, "{:?}", report.events);
         assert!(report.longest < 6 * patience, "{:?}", report.longest);
         assert!(report.marks["E1 a member was blamed as its budget was spent"] > 0);
@@ -150,14 +155,8 @@ fn one_that_drips_is_out_once_its_budget_is_spent() {
 #[test]
 fn one_that_is_as_slow_as_usual_stays_and_costs_less() {
     let name = "one_that_is_as_slow_as_usual_stays_and_costs_less";
-    let took = |reports: &[Report]| reports.iter().map(|r| r.took).sum::<Duration>();
-    let calm = took(&seeds(6, &cluster(name, 1)));
     let usual = liar(name, Lie::Epoch(EpochLie::SlowUsual));
-    let slow = took(&seeds(6, &usual)) - calm;
-    let reports = seeds(6, &with_budget(usual, ms(150)));
-    let cost = took(&reports) - calm;
-    assert!(cost < slow / 2, "{cost:?} and {slow:?} more than {calm:?}");
-    for report in &reports {
+    for report in &less_than_half_as_slow(name, usual) {
         assert!(!report.events.contains_key("excluded"), "{:?}", report.events);
     }
 }
@@ -190,13 +189,16 @@ fn nobody_who_is_as_fast_as_usual_is_put_out() {
         Lie::Ordering(OrderingLie::HalfSend),
         Lie::Ordering(OrderingLie::Equivocate),
     ];
-    for lie in lies {
-        for report in seeds(5, &with_budget(liar(name, lie), ms(6))) {
+    let both_stay = |options: &Options, lie: Lie| {
+        for report in seeds(5, options) {
             for place in 0..2 {
                 assert_eq!(report.statuses[place].standings[0].why, None, "{lie:?}");
                 assert_eq!(report.statuses[place].standings[1].why, None, "{lie:?}");
             }
         }
+    };
+    for lie in lies {
+        both_stay(&with_budget(liar(name, lie), ms(6)), lie);
     }
     for report in seeds(5, &with_budget(cluster(name, 1), ms(6))) {
         assert!(!report.events.contains_key("excluded"), "{:?}", report.events);
@@ -208,12 +210,7 @@ fn nobody_who_is_as_fast_as_usual_is_put_out() {
         options.lying_clients = vec![ClientLie::OneReplica; 2];
         (options.timing.join_delay, options.timing.patience) = (ms(20), ms(120));
         options.workload.think = ms(400);
-        for report in seeds(5, &with_budget(options, ms(6))) {
-            for place in 0..2 {
-                assert_eq!(report.statuses[place].standings[0].why, None, "{lie:?}");
-                assert_eq!(report.statuses[place].standings[1].why, None, "{lie:?}");
-            }
-        }
+        both_stay(&with_budget(options, ms(6)), lie);
     }
 }
 

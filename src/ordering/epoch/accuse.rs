@@ -245,10 +245,8 @@ impl<S: Scheme> Core<S> {
     pub(in crate::ordering) fn said_accused(&self, root: Root) -> Members {
         let quorum = self.keyring.ensemble().majority();
         let mut accused = self.proven(root).union(self.change.store.who_restarted(root));
-        for (charge, _) in
-            self.change.store.charges(root).into_iter().filter(|(_, by)| by.len() >= quorum)
-        {
-            accused.insert(charge.3);
+        for (.., x) in self.change.store.quorum_charges(root, quorum) {
+            accused.insert(x);
         }
         accused
     }

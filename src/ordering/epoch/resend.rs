@@ -45,12 +45,9 @@ impl<S: Scheme> Core<S> {
         };
         let counted = charges.iter().filter(|charge| call.accused.contains(charge.3));
         let (first, more): (Vec<_>, Vec<_>) = counted.partition(|charge| is_first(charge));
-        let makers = |charge: &Charge| -> Vec<Arc<Verified<Blame>>> {
-            let others = self.keyring.ensemble().replicas().filter(|by| *by != charge.3);
-            let said = others.filter_map(|by| self.change.store.blame_for(by, charge));
-            said.take(quorum).cloned().collect()
-        };
-        first.into_iter().chain(more).flat_map(makers).take(MAX_EVIDENCE_BLAMES).collect()
+        let makers = |charge| self.change.store.makers(charge).take(quorum);
+        let blames = first.into_iter().chain(more).flat_map(makers);
+        blames.take(MAX_EVIDENCE_BLAMES).cloned().collect()
     }
 
     /// Shows the promised call to one or to all: its evidence, the Reports that make Blames count,

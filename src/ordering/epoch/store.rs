@@ -87,7 +87,7 @@ impl Store {
         let of_interest = |blame: &Arc<Verified<Blame>>| {
             let (charge, root) = (charge_of(blame), blame.epoch.root());
             let said = &self.signers.get(&(blame.by, root))?.blames;
-            let makes = said.len() <= MAX_BLAMES || self.makers(root, &charge) >= quorum;
+            let makes = said.len() <= MAX_BLAMES || self.makers(&charge).count() >= quorum;
             let high = said.range(charge..).take(MAX_BLAMES + 1).count() <= MAX_BLAMES;
             (makes || high).then(|| (blame.clone(), makes))
         };
@@ -109,12 +109,6 @@ impl Store {
         !known && !full
     }
 
-    /// How many replicas make a charge, but for the accused.
-    fn makers(&self, root: Root, charge: &Charge) -> usize {
-        let of_root = self.signers.iter().filter(|((by, r), _)| *r == root && *by != charge.3);
-        of_root.filter(|(_, said)| said.blames.contains_key(charge)).count()
-    }
-
     /// What stays of a signer's Blames in a root, if enough came since that was looked at.
     fn trim(&mut self, of: (ReplicaId, Root), quorum: usize) {
         let Some(said) = self.signers.get(&of) else { return };
@@ -124,7 +118,7 @@ impl Store {
         let (mut rests, mut others) = (BTreeSet::new(), 0);
         let stays = |charge: &&Charge| {
             let highest = rests.len() < MAX_CHARGES
-                && self.makers(of.1, charge) >= quorum
+                && self.makers(charge).count() >= quorum
                 && !planted("e2-charges-go")
                 && rests.insert(kind_of(charge));
             others += usize::from(!highest);
@@ -242,13 +236,11 @@ impl Store {
         made.filter(|charge| seen.insert(kind_of(charge))).collect()
     }
 
-    /// A signer's Blame for a charge.
-    pub(super) fn blame_for(
-        &self,
-        by: ReplicaId,
-        charge: &Charge,
-    ) -> Option<&Arc<Verified<Blame>>> {
-        self.signers.get(&(by, charge.0.root()))?.blames.get(charge)
+    /// The Blames that make a charge, in the order of their signers; none of the accused itself.
+    pub(super) fn makers(&self, charge: &Charge) -> impl Iterator<Item = &Arc<Verified<Blame>>> {
+        let (root, accused) = (charge.0.root(), charge.3);
+        let others = self.signers.iter().filter(move |((by, r), _)| *r == root && *by != accused);
+        others.filter_map(|(_, said)| said.blames.get(charge))
     }
 
     /// Everything of a root that accuses somebody or says that it restarted, to be sent on.

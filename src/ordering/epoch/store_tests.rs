@@ -148,7 +148,8 @@ fn is_kept(said: u64, in_vain: bool) -> bool {
     let at_first = counted(&store);
     // And it stays, whatever they say now.
     junk(&mut store, 5000..5300);
-    at_first && counted(&store) && (1..5).all(|i| store.blame_for(all[i].id, &charge).is_some())
+    let makers = store.makers(&charge).map(|blame| blame.by);
+    at_first && counted(&store) && makers.eq(all[1..5].iter().map(|signer| signer.id))
 }
 
 /// E2: what convinced one good replica convinces another one, however full the liars had made their
