@@ -31,9 +31,10 @@
 //! commits them; `order.rs` is the pure function from committed vectors to the order (O1 to O4);
 //! `roster.rs` is the part of it that says who is a member, and who is out and why (M1 to M4);
 //! `clock.rs` makes candidate ids; `wants.rs` asks for what is missing (R5); `history.rs` keeps
-//! what followers may have missed (R7); `lost_disk.rs` keeps what was signed on a disk that is lost
-//! from being contradicted (§7); `strict.rs` keeps own proposals back until they are durable, and
-//! goes on from them (§7); `epoch` changes the epoch (E1 to E8, F1 to F3).
+//! what followers may have missed (R7); `lag.rs` what members were waited for beyond what is usual
+//! (E1); `lost_disk.rs` keeps what was signed on a disk that is lost from being contradicted (§7);
+//! `strict.rs` keeps own proposals back until they are durable, and goes on from them (§7); `epoch`
+//! changes the epoch (E1 to E8, F1 to F3).
 //!
 //! # Properties
 //!

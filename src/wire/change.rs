@@ -22,7 +22,7 @@ pub enum Change {
         /// Who.
         replica: ReplicaId,
         /// Whether it asks to join again only once it is recalled, or its process was started
-        /// again. Only an operator may say so.
+        /// again: an operator's word says so, and its own does not (M4).
         stays: bool,
     },
     /// M3: a replica that was excluded as lying may join again. Only an operator's word counts.
