@@ -299,6 +299,7 @@ impl<S: Scheme> Core<S> {
         } else if self.has_work() && self.may_start() {
             // Whoever gathers joins all the same.
             match &self.gather {
+                Some((_, until)) if planted("r6-gather-first") => Some(*until),
                 Some((_, until)) => join.into_iter().chain([*until]).min(),
                 None => Some(Instant(0)),
             }

@@ -336,6 +336,29 @@ fn what_a_call_rests_on_fits_into_a_message() {
     assert!(many > MAX_EVIDENCE && !readable, "{many}");
 }
 
+/// R6: another one's request may still be on its way here, but a round that was started is joined
+/// after `join_delay`, 10 ms: others count with that (E1).
+#[test]
+fn r6_one_that_gathers_joins_in_time() {
+    let woken = || {
+        let mut cores = group();
+        cores.iter_mut().for_each(|c| see(c, 100, 2));
+        see(&mut cores[1], 100, 3);
+        let sent: Vec<Held> = (1..3).flat_map(|i| drain(&mut cores[i], 100)).collect();
+        let one = &mut cores[0];
+        give(one, 100, &sent[1]);
+        // What R2 names and R1 has not seen is gathered for as long again.
+        one.timing.gather = one.timing.join_delay;
+        give(one, 105, &sent[0]);
+        one.next_wake()
+    };
+    assert_eq!(woken(), Some(at(110).monotonic));
+    plant(Some("r6-gather-first"));
+    let planted = woken();
+    plant(None);
+    assert_eq!(planted, Some(at(115).monotonic));
+}
+
 #[test]
 fn planted_mistakes_about_budgets_are_noticed() {
     plant(Some("e1-lag-unbudgeted"));

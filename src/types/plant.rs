@@ -62,6 +62,7 @@ pub const PLANTS: &[(&str, &str)] = &[
     ("e8-never-stalled", "E8: nobody ever says that a root is stalled"),
     ("e8-own-root-only", "E8: a Stalled of a later reset does not count for the one before"),
     ("s7-opening-stays", "§7: an opening that a state taken over has already waits on"),
+    ("r6-gather-first", "R6: one that gathers is not woken to join a round that others started"),
     ("r6-late-twice", "R6: who lacks a round waits join_delay again once it has it"),
     ("r7-gap-not-asked", "R7: a follower that misses whole rounds does not ask for history"),
     ("r7-one-epoch-only", "R7: after one past epoch the next is not looked at"),

@@ -18,9 +18,10 @@ const SEEDS: u64 = 12;
 /// `src/proof/receipt`), those of divergence in `tests/it/divergence.rs`, the others by crashes at
 /// every call of the disk (`src/daemon/disk/tests/crash/mod.rs`), by stories
 /// (`tests/it/explore.rs`) and by the modes of `quorate sim` (`src/cli/sim/tests.rs`).
-const ELSEWHERE: [&str; 142] = [
+const ELSEWHERE: [&str; 143] = [
     "r5-lies-hide",
     "r6-late-twice",
+    "r6-gather-first",
     "e1-lag-unbudgeted",
     "e1-lag-uncounted",
     "e1-lag-asleep",

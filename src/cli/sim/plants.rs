@@ -25,12 +25,13 @@ const TRIED: [(Mode, u8); 8] = [
 ];
 
 /// Bugs that no run of these modes shows in reasonable time, with the tests that find them.
-const ELSEWHERE: [(&str, &str); 143] = [
+const ELSEWHERE: [(&str, &str); 144] = [
     ("r5-lies-hide", "src/ordering/withheld_tests.rs r5_lies_about_a_choice_do_not_hide_the_truth"),
     (
         "r6-late-twice",
         "src/ordering/withheld_tests.rs r6_a_round_that_others_started_is_joined_in_time",
     ),
+    ("r6-gather-first", "src/ordering/lag_tests.rs r6_one_that_gathers_joins_in_time"),
     ("e1-lag-unbudgeted", LAGS),
     ("e1-lag-uncounted", LAGS),
     ("e1-lag-asleep", LAG_ASLEEP),
