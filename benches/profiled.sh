@@ -10,7 +10,8 @@
 #
 #     LLVM_PROFDATA  another llvm-profdata, of the version that `rustc -vV` names or later
 #     SECONDS_EACH   how long each load takes [5]
-#     CARGO, CARGO_TARGET_DIR, RUSTFLAGS  as for cargo; what is built is in profiled/ of the target
+#     CARGO, CARGO_TARGET_DIR  as for cargo; what is built is in profiled/ of the target
+#     RUSTFLAGS  in addition to those of .cargo/config.toml, where cargo would take them instead
 #
 # and PORT and TMPDIR as in clusters.sh.
 
@@ -19,7 +20,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 each=${SECONDS_EACH:-5}
 cargo=${CARGO:-cargo}
-flags=${RUSTFLAGS:-}
+read -ra more <<<"${RUSTFLAGS:-}"
+unset RUSTFLAGS
 host=$(rustc -vV | sed -n 's/^host: //p')
 profdata=${LLVM_PROFDATA:-$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata}
 if ! "$profdata" merge --help >/dev/null 2>&1; then
@@ -29,10 +31,14 @@ fi
 mkdir -p "${CARGO_TARGET_DIR:-target}/profiled"
 target=$(realpath "${CARGO_TARGET_DIR:-target}/profiled")
 
-# build NAME FLAGS: with --target, so that build scripts and macros are not built with the flags
+# build NAME FLAG: with --target, so that build scripts and macros are not built with the flags. They
+# go to cargo as configuration, which joins them to those of .cargo/config.toml; RUSTFLAGS would stand
+# in place of those, and the code for AVX-512 would be missing.
 build() {
-    RUSTFLAGS="$flags $2" CARGO_TARGET_DIR=$target/$1 \
-        "$cargo" build --locked --release --bin quorate --target "$host"
+    local flags
+    flags=$(printf "'%s'," "${more[@]}" "$2")
+    CARGO_TARGET_DIR=$target/$1 "$cargo" build --locked --release --bin quorate --target "$host" \
+        --config "build.rustflags=[$flags]"
 }
 
 build counting "-Cprofile-generate=$target/counts"

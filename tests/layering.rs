@@ -71,6 +71,16 @@ fn no_file_names_a_path_of_somebodys_machine() {
     report(&texts.iter().flat_map(|(p, t)| tree::machine_paths(p, t)).collect::<Vec<_>>());
 }
 
+/// What is built to be used or measured has the flags of `.cargo/config.toml`.
+#[test]
+fn no_script_takes_the_place_of_the_compilers_flags() {
+    let texts = tree::tracked_texts();
+    let builds = |path: &str| ["Makefile", ".ci/", "benches/"].iter().any(|p| path.starts_with(p));
+    let scripts: Vec<_> = texts.iter().filter(|(path, _)| builds(path)).collect();
+    assert!(scripts.iter().any(|(path, _)| path == "benches/profiled.sh"));
+    report(&scripts.iter().flat_map(|(p, t)| tree::replaced_flags(p, t)).collect::<Vec<_>>());
+}
+
 #[test]
 fn links_in_the_documentation_lead_somewhere() {
     let texts = tree::tracked_texts();

@@ -4,7 +4,7 @@ use super::docs::{dead_links, missing_tests, unknown_rules};
 use super::planted;
 use super::source::Source;
 use super::table::{Table, differences};
-use super::tree::machine_paths;
+use super::tree::{machine_paths, replaced_flags};
 use super::{all_findings, tokens};
 use std::collections::BTreeSet;
 
@@ -180,6 +180,16 @@ fn machine_paths_are_found() {
         let good = format!("https://example.org/{name}/page and docs/{name}/page");
         assert_eq!(machine_paths("a.md", &good), Vec::<String>::new());
     }
+}
+
+#[test]
+fn replaced_flags_are_found() {
+    for bad in ["RUSTFLAGS=\"$flags\" cargo build", "\tRUSTFLAGS=-Ca cargo b", "export RUSTFLAGS=a"]
+    {
+        assert_eq!(replaced_flags("a.sh", bad).len(), 1, "{bad}");
+    }
+    let good = "# RUSTFLAGS as for cargo\nRUSTDOCFLAGS=a cargo doc\nunset RUSTFLAGS";
+    assert_eq!(replaced_flags("a.sh", good), Vec::<String>::new());
 }
 
 #[test]

@@ -79,6 +79,19 @@ pub fn machine_paths(path: &str, text: &str) -> Vec<String> {
     out
 }
 
+/// Lines that set RUSTFLAGS: cargo takes them in place of those in `.cargo/config.toml`.
+pub fn replaced_flags(path: &str, text: &str) -> Vec<String> {
+    let sets = |line: &str| {
+        let words = line.split(|c: char| c.is_whitespace() || "\"';$(".contains(c));
+        words.into_iter().any(|word| word.starts_with("RUSTFLAGS="))
+    };
+    let lines = text.lines().zip(1..).filter(|(line, _)| sets(line));
+    let with = "`--config build.rustflags=` joins them";
+    lines
+        .map(|(_, at)| format!("{path}:{at}: replaces the flags of cargo's file; {with}"))
+        .collect()
+}
+
 fn tracked_by_git() -> Option<Vec<String>> {
     let mut git = Command::new("git");
     git.current_dir(top()).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
