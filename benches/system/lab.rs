@@ -27,8 +27,6 @@ pub struct Lab {
     pub full: bool,
     /// The first port.
     pub port: u16,
-    /// The load average before anything was measured: what others do.
-    pub load: f64,
     /// Set by a signal.
     pub stop: Arc<AtomicBool>,
     clusters: Cell<u16>,
@@ -40,8 +38,7 @@ impl Lab {
     pub fn new(quorate: PathBuf, scratch: PathBuf, port: u16, stop: Arc<AtomicBool>) -> Self {
         let (clusters, remarks) = (Cell::new(0), RefCell::default());
         let (rounds, seconds, quick, full) = (5, 4, false, false);
-        let load = crate::machine::load();
-        Self { quorate, scratch, rounds, seconds, quick, full, port, load, stop, clusters, remarks }
+        Self { quorate, scratch, rounds, seconds, quick, full, port, stop, clusters, remarks }
     }
 
     /// # Errors

@@ -3,21 +3,39 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// The machine, as one phrase.
 pub fn machine() -> String {
     let cpu = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".into());
+    // Its name does not say so, and signatures take half the time with it.
+    let has_ifma = field("/proc/cpuinfo", "flags").is_some_and(|f| f.contains("avx512ifma"));
+    let vectors = if has_ifma { "AVX-512" } else { "no AVX-512" };
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let memory = field("/proc/meminfo", "MemTotal");
     let kib = memory.as_deref().and_then(|m| m.strip_suffix(" kB")?.trim().parse::<f64>().ok());
     let memory = kib.map_or("unknown memory".to_owned(), |k| format!("{:.0} GiB", k / 1048576.0));
     let kernel = read("/proc/sys/kernel/osrelease");
-    format!("{cpu}, {cores} cores, {memory}, Linux {kernel}")
+    format!("{cpu} ({vectors}), {cores} cores, {memory}, Linux {kernel}")
 }
 
-/// The load average of the last minute.
-pub fn load() -> f64 {
-    read("/proc/loadavg").split(' ').next().and_then(|l| l.parse().ok()).unwrap_or(f64::NAN)
+/// The share of all cores' time, 0 to 1, that is used while this waits: what others do. It counts what
+/// the machine's own host takes away. The load average would tell of what has ended long since.
+pub fn in_use(during: Duration) -> f64 {
+    let before = times();
+    sleep(during);
+    let passed: Vec<f64> = times().iter().zip(before).map(|(now, then)| now - then).collect();
+    // user, nice, system, idle, iowait, irq, softirq, steal
+    let all: f64 = passed.iter().sum();
+    let idle: f64 = passed.iter().skip(3).take(2).sum();
+    1.0 - idle / all
+}
+
+fn times() -> Vec<f64> {
+    let text = read("/proc/stat");
+    let all = text.lines().next().unwrap_or_default().split_whitespace().skip(1).take(8);
+    all.filter_map(|ticks| ticks.parse().ok()).collect()
 }
 
 /// The commit of the tree, and whether it is what is in the working directory. What the benchmark
@@ -65,6 +83,7 @@ fn field(path: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
     fn this_process_has_memory_and_this_machine_a_name() {
@@ -73,6 +92,18 @@ mod tests {
         assert_eq!(resident(u32::MAX), None);
         let machine = machine();
         assert!(machine.contains(" cores, ") && machine.contains(" GiB, Linux "), "{machine}");
-        assert!(load() >= 0.0);
+    }
+
+    #[test]
+    fn work_of_others_is_seen() {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            for _ in 0..std::thread::available_parallelism().unwrap().get() {
+                threads.spawn(|| while !stop.load(Ordering::Relaxed) {});
+            }
+            let share = in_use(Duration::from_millis(500));
+            stop.store(true, Ordering::Relaxed);
+            assert!((0.5..=1.0).contains(&share), "{share}");
+        });
     }
 }

@@ -27,7 +27,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long what others do is looked at before each section.
+const LOOKED: Duration = Duration::from_secs(2);
+/// Figures that were made with more than this of the processors in use already are provisional.
+const BUSY: f64 = 0.1;
 
 /// Measure whole clusters, and write what comes of it into the document
 #[derive(Parser)]
@@ -106,12 +111,13 @@ fn chosen(only: &[String]) -> anyhow::Result<Vec<&'static Part>> {
 fn measure(lab: &Lab, part: &Part, docs: Option<&Path>) -> anyhow::Result<()> {
     lab.check()?;
     eprintln!("== {} ({})", part.name, part.title);
+    let others = machine::in_use(LOOKED);
     let began = Instant::now();
     let section = (part.run)(lab).with_context(|| format!("in the section {}", part.name))?;
     let text = format!(
         "### {}\n\n{}\n\n{}",
         part.title,
-        head(lab, part, began.elapsed().as_secs()),
+        head(lab, part, others, began.elapsed().as_secs()),
         section.to_markdown("plots")
     );
     let Some(docs) = docs else {
@@ -133,8 +139,8 @@ fn measure(lab: &Lab, part: &Part, docs: Option<&Path>) -> anyhow::Result<()> {
 }
 
 /// Where, when and how it was measured.
-fn head(lab: &Lab, part: &Part, took: u64) -> String {
-    let (rounds, seconds, load) = (lab.rounds, lab.seconds, lab.load);
+fn head(lab: &Lab, part: &Part, others: f64, took: u64) -> String {
+    let (rounds, seconds) = (lab.rounds, lab.seconds);
     let mut command = format!("make bench ONLY={}", part.name);
     let usual = [
         (rounds != 5 && !lab.quick, format!(" ROUNDS={rounds}")),
@@ -151,13 +157,14 @@ fn head(lab: &Lab, part: &Part, took: u64) -> String {
         if rounds == 1 { "one round".to_owned() } else { format!("{rounds} rounds in turns") };
     let mut text = format!(
         "{}; {}; {}; `{command}`, {turns}, {seconds} s each; medians, and lowest to \
-         highest. Load before the first section: {load:.1}; this one took {took} s.",
+         highest. Others took {:.0} % of the processors in the {} s before; this took {took} s.",
         machine::machine(),
         machine::commit(Path::new("."), &["docs/performance.md", "docs/plots/"]),
         machine::date(),
+        100.0 * others,
+        LOOKED.as_secs(),
     );
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    if load > cores as f64 / 2.0 {
+    if others > BUSY {
         text.push_str(
             " **The machine was busy with other things**: these figures are provisional.",
         );
