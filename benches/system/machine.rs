@@ -20,8 +20,8 @@ pub fn machine() -> String {
     format!("{cpu} ({vectors}), {cores} cores, {memory}, Linux {kernel}")
 }
 
-/// The share of all cores' time, 0 to 1, that is used while this waits: what others do. It counts what
-/// the machine's own host takes away. The load average would tell of what has ended long since.
+/// The share of all cores' time, 0 to 1, that is used while this waits: what others do. It counts
+/// what the machine's own host takes away. The load average would tell of what has ended long since.
 pub fn in_use(during: Duration) -> f64 {
     let before = times();
     sleep(during);
@@ -29,7 +29,8 @@ pub fn in_use(during: Duration) -> f64 {
     // user, nice, system, idle, iowait, irq, softirq, steal
     let all: f64 = passed.iter().sum();
     let idle: f64 = passed.iter().skip(3).take(2).sum();
-    1.0 - idle / all
+    // The kernel's count of waiting for disks may go back a little.
+    (1.0 - idle / all).clamp(0.0, 1.0)
 }
 
 fn times() -> Vec<f64> {
