@@ -20,8 +20,8 @@ pub fn machine() -> String {
     format!("{cpu} ({vectors}), {cores} cores, {memory}, Linux {kernel}")
 }
 
-/// The share of all cores' time, 0 to 1, that is used while this waits: what others do. It counts
-/// what the machine's own host takes away. The load average would tell of what has ended long since.
+/// The share of all cores' time, 0 to 1, that is used while this waits: what others do, and what
+/// the machine's own host takes away. The load average would tell of what has ended long since.
 pub fn in_use(during: Duration) -> f64 {
     let before = times();
     sleep(during);
