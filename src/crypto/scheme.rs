@@ -2,8 +2,11 @@
 
 use super::{Domain, Hasher};
 use crate::types::Digest;
-use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use aws_lc_rs::signature::Ed25519KeyPair;
+use curve25519_dalek::constants::EIGHT_TORSION;
+use ed25519_dalek::{SigningKey, Verifier as _, VerifyingKey};
 use std::fmt;
+use std::sync::LazyLock;
 use zeroize::{Zeroize, Zeroizing};
 
 /// An ed25519 public key, 32 bytes.
@@ -110,22 +113,42 @@ pub trait Scheme: Clone + fmt::Debug + Send + 'static {
 }
 
 /// Ed25519 with strict verification (RFC 8032; small-order keys and non-canonical parts refused).
+///
+/// Signing is AWS-LC's, which takes about half as long as dalek's and makes the same bytes: a
+/// signature of ed25519 is a function of key and message. Checking is dalek's, which takes about
+/// half as long as AWS-LC's on a processor with AVX-512 (`docs/adr/0025-signing-and-checking.md`).
 #[derive(Clone, Debug)]
 pub struct Ed25519;
 
+/// A private key ready for signing, wiped from memory when dropped.
+pub struct Ed25519Signer {
+    public: PublicKey,
+    pair: Ed25519KeyPair,
+}
+
+/// A public key ready for checking, which is not of small order: only [`Scheme::verifier`] makes
+/// one, so what [`VerifyingKey::verify_strict`] asks of a key has been asked once and for all.
+#[derive(Clone, Debug)]
+pub struct Ed25519Verifier(VerifyingKey);
+
+/// The eight points of small order as they are written.
+static SMALL_ORDER: LazyLock<[[u8; 32]; 8]> =
+    LazyLock::new(|| EIGHT_TORSION.map(|point| point.compress().to_bytes()));
+
 impl Scheme for Ed25519 {
-    type Signer = SigningKey;
-    type Verifier = VerifyingKey;
+    type Signer = Ed25519Signer;
+    type Verifier = Ed25519Verifier;
 
-    fn signer(secret: &SecretKey) -> SigningKey {
-        SigningKey::from_bytes(secret.seed())
+    fn signer(secret: &SecretKey) -> Ed25519Signer {
+        let pair = Ed25519KeyPair::from_seed_unchecked(secret.seed());
+        Ed25519Signer { public: secret.public(), pair: pair.expect("any 32 bytes are a seed") }
     }
 
-    fn public(signer: &SigningKey) -> PublicKey {
-        PublicKey(signer.verifying_key().to_bytes())
+    fn public(signer: &Ed25519Signer) -> PublicKey {
+        signer.public
     }
 
-    fn verifier(public: &PublicKey) -> Result<VerifyingKey, KeyError> {
+    fn verifier(public: &PublicKey) -> Result<Ed25519Verifier, KeyError> {
         let key = VerifyingKey::from_bytes(&public.0).map_err(|_| KeyError::NotAPoint)?;
         if key.is_weak() {
             return Err(KeyError::Weak);
@@ -133,16 +156,25 @@ impl Scheme for Ed25519 {
         if key.to_edwards().compress().to_bytes() != public.0 {
             return Err(KeyError::NotCanonical);
         }
-        Ok(key)
+        Ok(Ed25519Verifier(key))
     }
 
-    fn sign(signer: &SigningKey, digest: &Digest) -> Signature {
-        Signature(signer.sign(&digest.0).to_bytes())
+    fn sign(signer: &Ed25519Signer, digest: &Digest) -> Signature {
+        let signature = signer.pair.sign(&digest.0);
+        Signature(signature.as_ref().try_into().expect("signatures of ed25519 have 64 bytes"))
     }
 
-    fn verify(verifier: &VerifyingKey, digest: &Digest, signature: &Signature) -> bool {
+    /// The verdict of [`VerifyingKey::verify_strict`], without its square root for the signature's
+    /// first half R: `verify` succeeds only if R is, byte for byte, what the point that it reckons
+    /// is written as. So R is a point in its canonical encoding, and of small order only if it is
+    /// one of eight strings.
+    #[expect(clippy::disallowed_methods, reason = "here it is made strict")]
+    fn verify(verifier: &Ed25519Verifier, digest: &Digest, signature: &Signature) -> bool {
+        if SMALL_ORDER.iter().any(|point| signature.0[..32] == point[..]) {
+            return false;
+        }
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-        verifier.verify_strict(&digest.0, &signature).is_ok()
+        verifier.0.verify(&digest.0, &signature).is_ok()
     }
 }
 
@@ -224,6 +256,10 @@ impl Scheme for Keyed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use curve25519_dalek::scalar::{Scalar, clamp_integer};
+    use ed25519_dalek::Signer as _;
+    use proptest::prelude::*;
+    use sha2::{Digest as _, Sha512};
 
     fn signs_and_refuses<S: Scheme>() {
         let one = S::signer(&SecretKey::from_seed([1; 32]));
@@ -264,6 +300,62 @@ mod tests {
             carry = sum >> 8;
         }
         assert!(!Ed25519::verify(&Ed25519::verifier(&key.public()).unwrap(), &digest, &s));
+    }
+
+    /// A key, a digest and a signature, of which each may be nonsense.
+    fn verdicts(public: &PublicKey, digest: &Digest, signature: &Signature) -> (bool, bool) {
+        let ours = Ed25519::verifier(public);
+        let ours = ours.is_ok_and(|key| Ed25519::verify(&key, digest, signature));
+        let Ok(key) = VerifyingKey::from_bytes(&public.0) else { return (ours, false) };
+        let parsed = ed25519_dalek::Signature::from_bytes(&signature.0);
+        (ours, key.verify_strict(&digest.0, &parsed).is_ok())
+    }
+
+    /// B13: who has the key can make signatures whose R is of small order, by `s = k a`. Sloppy
+    /// verifiers take the one with the neutral element; a strict one does not.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "shows what being strict is about")]
+    fn a_signature_with_a_point_of_small_order_is_refused() {
+        let key = SecretKey::from_seed([1; 32]);
+        let (public, digest) = (key.public(), Digest([7; 32]));
+        let half = *Sha512::digest(key.seed()).first_chunk().expect("64 bytes");
+        let a = Scalar::from_bytes_mod_order(clamp_integer(half));
+        let mut taken_by_the_sloppy = 0;
+        for r in *SMALL_ORDER {
+            let hash = Sha512::new_with_prefix(r).chain_update(public.0).chain_update(digest.0);
+            let s = Scalar::from_bytes_mod_order_wide(&hash.finalize().into()) * a;
+            let mut signature = Signature([0; 64]);
+            signature.0[..32].copy_from_slice(&r);
+            signature.0[32..].copy_from_slice(s.as_bytes());
+            let parsed = ed25519_dalek::Signature::from_bytes(&signature.0);
+            let sloppy = VerifyingKey::from_bytes(&public.0).unwrap();
+            taken_by_the_sloppy += usize::from(sloppy.verify(&digest.0, &parsed).is_ok());
+            assert_eq!(verdicts(&public, &digest, &signature), (false, false), "{r:?}");
+        }
+        assert_eq!(taken_by_the_sloppy, 1);
+    }
+
+    proptest! {
+        /// Dalek signs what AWS-LC signs, to the byte, and one judges as the other does, also what
+        /// somebody changed.
+        #[test]
+        fn ours_is_what_others_make_and_take(
+            seed: [u8; 32], digest: [u8; 32], place in 0..128usize, change in 0..=255u8,
+        ) {
+            let (key, mut digest) = (SecretKey::from_seed(seed), Digest(digest));
+            let mut public = key.public();
+            let mut signature = Ed25519::sign(&Ed25519::signer(&key), &digest);
+            let theirs = SigningKey::from_bytes(&seed).sign(&digest.0);
+            prop_assert_eq!(signature.0, theirs.to_bytes());
+            prop_assert_eq!(verdicts(&public, &digest, &signature), (true, true));
+            match place {
+                0..64 => signature.0[place] ^= change,
+                64..96 => public.0[place - 64] ^= change,
+                _ => digest.0[place - 96] ^= change,
+            }
+            let same = change == 0;
+            prop_assert_eq!(verdicts(&public, &digest, &signature), (same, same));
+        }
     }
 
     /// B13, B27: the neutral element and other small-order points; half of all strings are none.
