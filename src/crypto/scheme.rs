@@ -116,7 +116,7 @@ pub trait Scheme: Clone + fmt::Debug + Send + 'static {
 ///
 /// Signing is AWS-LC's, which takes about half as long as dalek's and makes the same bytes: a
 /// signature of ed25519 is a function of key and message. Checking is dalek's, which takes about
-/// half as long as AWS-LC's on a processor with AVX-512 (`docs/adr/0025-signing-and-checking.md`).
+/// three fifths of AWS-LC's time with AVX-512 (`docs/adr/0025-signing-and-checking.md`).
 #[derive(Clone, Debug)]
 pub struct Ed25519;
 
