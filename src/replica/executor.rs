@@ -1,14 +1,16 @@
 //! Executes committed steps in order, deterministically.
 
+mod alike;
 mod known;
 mod waiting;
 
-use super::bodies::Bodies;
+use self::alike::Alike;
+use super::bodies::{Bodies, Held};
 use super::outputs::{Outputs, StepOutputs};
 use super::replies::Due;
 use super::transfer::{FrozenState, Head, Snapshot};
 use super::{StepTrace, TraceEntry};
-use crate::crypto::{Domain, Leaf, hash};
+use crate::crypto::Leaf;
 use crate::ordering::{Checkpoint, Ordered, Step};
 use crate::service::sessions::{Admission, SessionLimits, SessionTable, StoredReply};
 use crate::service::{Carried, Inherited, Service, run_commands, run_queries};
@@ -48,6 +50,7 @@ pub(super) struct Executor {
     /// What it never is before: the time of what was taken over from another cluster.
     earliest: AgreedTime,
     recent: VecDeque<(Round, Digest)>,
+    alike: Alike,
     /// What the last steps gave.
     outputs: Outputs,
     checkpoint: (Round, Digest),
@@ -117,6 +120,7 @@ impl Executor {
             shown: Round(0),
             earliest: AgreedTime(0),
             recent: VecDeque::new(),
+            alike: Alike::default(),
             outputs: Outputs::default(),
             checkpoint: (Round(0), Digest::ZERO),
             ordering: Bytes::new(),
@@ -172,7 +176,8 @@ impl Executor {
         }
         let step = self.queue.front()?;
         if self.missing.is_empty() {
-            let lacks = |o: &&Ordered| !o.void && bodies.get(&o.digest).is_none();
+            let lacks =
+                |o: &&Ordered| !o.void && !bodies.get(&o.digest).is_some_and(Held::is_within_reach);
             self.missing = step.requests.iter().filter(lacks).map(|o| o.digest).collect();
         }
         if !self.missing.is_empty() {
@@ -216,7 +221,7 @@ impl Executor {
                     return None;
                 }
             };
-            let output = outcome.as_ref().map_or(Digest::ZERO, |o| hash(Domain::Output, o));
+            let output = outcome.as_ref().map_or(Digest::ZERO, |o| self.alike.digest(o));
             leaves.push(Leaf { request: ordered.digest, index, output });
             if self.trace {
                 let Request { session, number, body, .. } = request.clone();
@@ -272,7 +277,7 @@ impl Executor {
             Admission::Fresh if withdraws => Outcome::Withdrawn,
             Admission::Fresh => self.run_commands(time, client, &request.body)?,
         };
-        let outcome = outcome.to_bytes();
+        let outcome = self.alike.shared(outcome.to_bytes());
         let reply = StoredReply { position, index, outcome: outcome.clone() };
         let name = if withdraws { SessionTable::ANY_REQUEST } else { ordered.digest };
         self.sessions.record(client, session, number, &name, reply);
