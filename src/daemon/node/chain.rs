@@ -69,7 +69,7 @@ impl Node {
     /// Takes a client's frame, if it is for a chain, or something that its sender may not ask of
     /// the master.
     pub(super) fn chain_client_frame(&mut self, link: LinkId, frame: &Frame) -> bool {
-        // The clock is read for a chain only: with each frame it was 2 % of a voting replica's time.
+        // The clock is read for a chain only: with each frame it was a part of all that was done.
         let clock = self.clock;
         let of_chain = |chains: &mut Chains| chains.client_frame(clock.now(), link, frame);
         let taken = self.chains.as_mut().and_then(of_chain);
